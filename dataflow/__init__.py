@@ -1,0 +1,1 @@
+"""Accelerator descriptions, mappings, the compiler to programs, exact timing."""

@@ -1,0 +1,256 @@
+"""Programs: what the compiler emits, the timing model prices and the hardware runs.
+
+A program is a list of descriptors in memory order. The sequencer hands each to
+the queue of its unit; each unit runs its queue in order; units wait for each
+other by tokens. Descriptors are plain values here; their bit layout is in
+:mod:`celosia.rtl.descriptors`. ``docs/architecture.md`` has the semantics.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from celosia.models.network import Rounding
+
+
+class Unit(enum.Enum):
+    """The four units that run descriptors."""
+
+    LOAD = 0
+    COMPUTE = 1
+    POST = 2
+    STORE = 3
+
+
+class Token(enum.IntEnum):
+    """Token counters: ``A_B`` is given by unit A and taken by unit B. The value is the mask bit."""
+
+    LOAD_COMPUTE = 0
+    COMPUTE_LOAD = 1
+    LOAD_POST = 2
+    POST_LOAD = 3
+    COMPUTE_POST = 4
+    POST_COMPUTE = 5
+    POST_STORE = 6
+    STORE_POST = 7
+    STORE_LOAD = 8
+
+    @property
+    def giver(self) -> Unit:
+        """The unit that signals this token."""
+        return Unit[self.name.split("_")[0]]
+
+    @property
+    def taker(self) -> Unit:
+        """The unit that waits for this token."""
+        return Unit[self.name.split("_")[1]]
+
+
+class Buffer(enum.Enum):
+    """Targets of a load."""
+
+    ACTIVATIONS = 0
+    WEIGHTS = 1
+    CONSTANTS = 2
+    RESIDUALS = 3
+
+
+NO_TOKENS: frozenset[Token] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """A strided block between memory and a buffer: three outer loops round runs of words.
+
+    For i3 in range(n3), i2 in range(n2), i1 in range(n1): ``words`` consecutive
+    words, in memory from ``address + i1*s1 + i2*s2 + i3*s3`` (bytes, signed 32 bits,
+    addresses beat-aligned) and in the buffer from ``buffer_address + i1*d1 + i2*d2 +
+    i3*d3`` (words, modulo 2**16). Counts are 1..65535 (n3: 1..255).
+    """
+
+    address: int
+    buffer_address: int
+    words: int
+    n1: int = 1
+    n2: int = 1
+    n3: int = 1
+    s1: int = 0
+    s2: int = 0
+    s3: int = 0
+    d1: int = 0
+    d2: int = 0
+    d3: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Memory to a buffer. For ACTIVATIONS iteration i3 writes pixel lane ``lane + i3``."""
+
+    target: Buffer
+    transfer: Transfer
+    lane: int = 0
+    wait: frozenset[Token] = NO_TOKENS
+    signal: frozenset[Token] = NO_TOKENS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """One temporal loop of the array: ``count`` 1..65535, strides in words, modulo 2**16.
+
+    ``reduction`` marks a loop over the reduction: a step whose reduction loops are
+    all at 0 starts its accumulator afresh (unless the descriptor accumulates).
+    """
+
+    count: int
+    activations: int
+    weights: int
+    accumulators: int
+    reduction: bool
+
+
+COMPUTE_LOOPS = 6
+"""Most temporal loops of one compute descriptor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """One loop nest on the array, ``loops`` innermost first, one step a cycle.
+
+    Each step multiplies the activation word of every pixel lane by the weight word
+    and adds to the accumulators at its accumulator address.
+    """
+
+    loops: tuple[Loop, ...]
+    activations: int
+    weights: int
+    accumulators: int
+    activations_signed: bool
+    accumulate: bool = False
+    wait: frozenset[Token] = NO_TOKENS
+    signal: frozenset[Token] = NO_TOKENS
+
+    @property
+    def steps(self) -> int:
+        """Steps (cycles) of the nest."""
+        steps = 1
+        for loop in self.loops:
+            steps *= loop.count
+        return steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """Accumulators to output words: requantise, add the residual, pool.
+
+    Loops, innermost first: window x, window y (maximum over the window), output x,
+    output y, pixel lane, column group (``post_lanes`` columns each). Window and
+    output loops move the accumulator address (``acc_*``, words, modulo 2**16);
+    output x, y and pixel lane move the output address (``out_*``); the column group
+    moves the constant address by one, the columns by ``post_lanes`` and the lanes
+    of the output word likewise; past the last lane group of a word the output
+    address moves by ``out_word`` and the lane group returns to 0. The residual
+    address is the output address plus ``residuals - outputs``.
+    """
+
+    window_x: int
+    window_y: int
+    out_x: int
+    out_y: int
+    pixels: int
+    groups: int
+    acc_window_x: int
+    acc_window_y: int
+    acc_out_x: int
+    acc_out_y: int
+    out_out_x: int
+    out_out_y: int
+    out_pixel: int
+    out_word: int
+    accumulators: int
+    constants: int
+    outputs: int
+    residuals: int
+    lane_group: int
+    low: int
+    high: int
+    rounding: Rounding
+    residual: bool
+    residual_signed: bool
+    wait: frozenset[Token] = NO_TOKENS
+    signal: frozenset[Token] = NO_TOKENS
+
+    @property
+    def steps(self) -> int:
+        """Steps (cycles) of the nest."""
+        return self.window_x * self.window_y * self.out_x * self.out_y * self.pixels * self.groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """The output buffer to memory."""
+
+    transfer: Transfer
+    wait: frozenset[Token] = NO_TOKENS
+    signal: frozenset[Token] = NO_TOKENS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """Runs on the store unit: writes one beat at ``address``, its low 64 bits the cycle
+    counter's value when the stamp began. It begins after all earlier stores were acknowledged."""
+
+    address: int
+    wait: frozenset[Token] = NO_TOKENS
+    signal: frozenset[Token] = NO_TOKENS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """Runs on the store unit, last: the program is done and the interrupt rises."""
+
+    wait: frozenset[Token] = NO_TOKENS
+
+
+Descriptor = Load | Compute | Post | Store | Stamp | End
+
+DESCRIPTOR_BYTES = 64
+CHUNK_DESCRIPTORS = 4
+"""The sequencer fetches descriptors four at a time: 256 bytes, 256-byte aligned."""
+
+
+class Counter(enum.IntEnum):
+    """The hardware's performance counters, 64 bits each, in register order.
+
+    Reads of an operand count only when its address differs from the step before
+    (in the same descriptor); the first step of a descriptor always counts.
+    """
+
+    CYCLES = 0
+    """From start to interrupt."""
+    COMPUTE_STEPS = 1
+    POST_STEPS = 2
+    ACTIVATION_READS = 3
+    """Reads of the activation buffer, all pixel lanes at once."""
+    WEIGHT_READS = 4
+    ACCUMULATOR_READS = 5
+    """Read by compute: runs of equal accumulator address that do not start afresh."""
+    ACCUMULATOR_WRITES = 6
+    """Runs of equal accumulator address."""
+    ACCUMULATOR_DRAINS = 7
+    """Reads by post: steps whose (accumulator address, pixel, group) changed."""
+    CONSTANT_READS = 8
+    RESIDUAL_READS = 9
+    """Reads by post: residual word address changed."""
+    OUTPUT_WRITES = 10
+    """Lane-group writes by post: one for each window."""
+    OUTPUT_READS = 11
+    """Words read by store."""
+    READ_BEATS = 12
+    """Data beats read from memory, descriptors included."""
+    WRITE_BEATS = 13
+    """Data beats written to memory, stamps included."""
+    LOAD_BUSY = 14
+    """Cycles with a load descriptor accepted and not yet signalled."""
+    STORE_BUSY = 15
+    """Cycles with a store-unit descriptor accepted and not yet finished."""

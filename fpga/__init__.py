@@ -1,0 +1,1 @@
+"""Boards as data, vendor variants, synthesis and bitstream flows, resource reports."""

@@ -1,0 +1,1 @@
+"""Number formats, the integer-exact network, quantisers, importers, golden functions."""

@@ -1,0 +1,102 @@
+"""What every number format offers."""
+
+from __future__ import annotations
+
+import abc
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format(abc.ABC):
+    """A number format of ``bits`` bits: a finite set of integer values, each with a canonical code.
+
+    The real number that a value stands for is the value times a scale kept elsewhere.
+    Codes are unsigned integers below ``2**bits``; every code decodes, a value encodes
+    to its canonical code.
+    """
+
+    bits: int
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """The name that :func:`parse_format` reads back, such as ``sp2_4``."""
+
+    @abc.abstractmethod
+    def decode_table(self) -> np.ndarray:
+        """Return the int64 value of each of the ``2**bits`` codes."""
+
+    @property
+    def values(self) -> np.ndarray:
+        """The distinct values, ascending, int64."""
+        return _values(self)
+
+    @property
+    def low(self) -> int:
+        """Smallest value."""
+        return int(self.values[0])
+
+    @property
+    def high(self) -> int:
+        """Largest value."""
+        return int(self.values[-1])
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Return the int64 values of ``codes`` (any integer array, entries below ``2**bits``)."""
+        return _table(self)[codes]
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Return the canonical int64 codes of ``values``.
+
+        Raises ``ValueError`` naming the first value that is not in the format.
+        """
+        values = np.asarray(values, dtype=np.int64)
+        index = np.clip(np.searchsorted(self.values, values), 0, len(self.values) - 1)
+        wrong = self.values[index] != values
+        if wrong.any():
+            raise ValueError(f"{int(values[wrong].flat[0])} is not a value of {self.name}")
+        return _codes(self)[index]
+
+    def covers(self, other: Format) -> bool:
+        """Whether every value of ``other`` is a value of this format."""
+        return bool(np.isin(other.values, self.values).all())
+
+
+@functools.cache
+def _table(fmt: Format) -> np.ndarray:
+    table = np.asarray(fmt.decode_table(), dtype=np.int64)
+    table.setflags(write=False)
+    return table
+
+
+@functools.cache
+def _values(fmt: Format) -> np.ndarray:
+    values = np.unique(_table(fmt))
+    values.setflags(write=False)
+    return values
+
+
+@functools.cache
+def _codes(fmt: Format) -> np.ndarray:
+    """The canonical code of each value: the smallest code that decodes to it."""
+    _, first = np.unique(_table(fmt), return_index=True)
+    return first.astype(np.int64)
+
+
+def parse_format(name: str) -> Format:
+    """Return the format called ``name``: ``fixed4``, ``ufixed8``, ``sp2_4``.
+
+    Raises ``ValueError`` listing the known names.
+    """
+    from celosia.models.formats.fixed import Fixed
+    from celosia.models.formats.sp2 import Sp2
+
+    kinds = {"fixed": lambda bits: Fixed(bits=bits), "ufixed": lambda bits: Fixed(bits=bits, signed=False),
+             "sp2_": lambda bits: Sp2(bits=bits)}
+    stem = name.rstrip("0123456789")
+    if stem in kinds and stem != name:
+        return kinds[stem](int(name[len(stem):]))
+    raise ValueError(f"unknown format {name!r}: known are fixedN, ufixedN (N = 1..16) and sp2_N (N = 3..8)")

@@ -1,0 +1,29 @@
+"""Fixed point: plain integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from celosia.models.formats.base import Format
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fixed(Format):
+    """Integers of ``bits`` bits (1..16), two's complement where ``signed``."""
+
+    signed: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.bits <= 16:
+            raise ValueError(f"fixed format has 1 to 16 bits, not {self.bits!r}")
+
+    @property
+    def name(self) -> str:
+        """``fixedN`` or ``ufixedN``."""
+        return f"{'' if self.signed else 'u'}fixed{self.bits}"
+
+    def decode_table(self) -> np.ndarray:
+        codes = np.arange(1 << self.bits)
+        return np.where(codes >> (self.bits - 1), codes - (1 << self.bits), codes) if self.signed else codes

@@ -1,0 +1,1 @@
+"""Amaranth components, descriptor layouts, the Verilog writer."""

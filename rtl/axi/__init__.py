@@ -1,0 +1,1 @@
+"""AXI signatures and the small components that speak them."""

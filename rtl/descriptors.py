@@ -1,0 +1,177 @@
+"""Bit layout of descriptors: 512 bits each, fields packed from bit 0, the rest zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data, enum
+
+from celosia.dataflow.program import (
+    COMPUTE_LOOPS,
+    DESCRIPTOR_BYTES,
+    Compute,
+    Descriptor,
+    End,
+    Load,
+    Post,
+    Stamp,
+    Store,
+    Token,
+    Transfer,
+)
+
+DESCRIPTOR_BITS = 8 * DESCRIPTOR_BYTES
+TOKENS = len(Token)
+
+
+class Opcode(enum.Enum, shape=4):
+    """What a descriptor asks for. 0 is illegal on purpose: zeroed memory is no program."""
+
+    LOAD = 1
+    COMPUTE = 2
+    POST = 3
+    STORE = 4
+    STAMP = 5
+    END = 6
+
+
+HEADER = {"opcode": Opcode, "wait": unsigned(TOKENS), "signal": unsigned(TOKENS), "reserved": unsigned(10)}
+
+TRANSFER = {
+    "address": unsigned(64),
+    "buffer_address": unsigned(16),
+    "words": unsigned(16),
+    "n1": unsigned(16),
+    "n2": unsigned(16),
+    "n3": unsigned(8),
+    "s1": signed(32),
+    "s2": signed(32),
+    "s3": signed(32),
+    "d1": unsigned(16),
+    "d2": unsigned(16),
+    "d3": unsigned(16),
+}
+
+HeaderLayout = data.StructLayout(HEADER)
+LoadLayout = data.StructLayout(HEADER | TRANSFER | {"target": unsigned(2), "lane": unsigned(8)})
+StoreLayout = data.StructLayout(HEADER | TRANSFER)
+"""Also of a stamp (its address, counts 1) and of the end (all zero)."""
+
+LoopLayout = data.StructLayout(
+    {
+        "count": unsigned(16),
+        # What to add to each address when this loop advances and all inner ones return
+        # to 0: one adder for each operand in hardware. The encoder derives it from strides.
+        "activations": unsigned(16),
+        "weights": unsigned(16),
+        "accumulators": unsigned(16),
+    }
+)
+ComputeLayout = data.StructLayout(
+    HEADER
+    | {
+        "loops": data.ArrayLayout(LoopLayout, COMPUTE_LOOPS),
+        "reduction": unsigned(COMPUTE_LOOPS),
+        "activations": unsigned(16),
+        "weights": unsigned(16),
+        "accumulators": unsigned(16),
+        "activations_signed": unsigned(1),
+        "accumulate": unsigned(1),
+    }
+)
+
+POST_COUNTS = ("window_x", "window_y", "out_x", "out_y", "pixels", "groups")
+POST_WORDS = (
+    "acc_window_x", "acc_window_y", "acc_out_x", "acc_out_y",
+    "out_out_x", "out_out_y", "out_pixel", "out_word",
+    "accumulators", "constants", "outputs", "residuals",
+)  # fmt: skip
+PostLayout = data.StructLayout(
+    HEADER
+    | {name: unsigned(16) for name in POST_COUNTS}
+    # Strides as in the value, not deltas; see Post.
+    | {name: unsigned(16) for name in POST_WORDS}
+    | {
+        "lane_group": unsigned(8),
+        "low": signed(9),
+        "high": signed(9),
+        "rounding": unsigned(1),
+        "residual": unsigned(1),
+        "residual_signed": unsigned(1),
+    }
+)
+
+
+def _mask(tokens: Iterable[Token]) -> int:
+    return sum(1 << token for token in tokens)
+
+
+def _pack(layout: data.StructLayout, values: dict[str, object]) -> int:
+    return layout.const(values).as_value().value & ((1 << DESCRIPTOR_BITS) - 1)
+
+
+def _header(opcode: Opcode, descriptor: Descriptor) -> dict[str, object]:
+    signal = () if isinstance(descriptor, End) else descriptor.signal
+    return {"opcode": opcode, "wait": _mask(descriptor.wait), "signal": _mask(signal)}
+
+
+def _transfer(transfer: Transfer) -> dict[str, object]:
+    return {name: getattr(transfer, name) for name in TRANSFER}
+
+
+def _deltas(strides: list[int], counts: list[int]) -> list[int]:
+    """Turn strides into what to add when a loop advances and its inner loops return to 0."""
+    deltas, inner = [], 0
+    for stride, count in zip(strides, counts, strict=True):
+        deltas.append((stride - inner) & 0xFFFF)
+        inner += stride * (count - 1)
+    return deltas
+
+
+def _compute(descriptor: Compute) -> dict[str, object]:
+    counts = [loop.count for loop in descriptor.loops]
+    deltas = {
+        name: _deltas([getattr(loop, name) for loop in descriptor.loops], counts)
+        for name in ("activations", "weights", "accumulators")
+    }
+    loops = [
+        {"count": count, **{name: deltas[name][index] for name in deltas}}
+        for index, count in enumerate(counts)
+    ]
+    loops += [{"count": 1, "activations": 0, "weights": 0, "accumulators": 0}] * (COMPUTE_LOOPS - len(loops))
+    return {
+        "loops": loops,
+        "reduction": sum(loop.reduction << index for index, loop in enumerate(descriptor.loops)),
+        "activations": descriptor.activations,
+        "weights": descriptor.weights,
+        "accumulators": descriptor.accumulators,
+        "activations_signed": descriptor.activations_signed,
+        "accumulate": descriptor.accumulate,
+    }
+
+
+def _post(descriptor: Post) -> dict[str, object]:
+    words = {name: getattr(descriptor, name) & 0xFFFF for name in POST_WORDS}
+    names = (*POST_COUNTS, "lane_group", "low", "high", "residual", "residual_signed")
+    return words | {name: getattr(descriptor, name) for name in names} | {"rounding": descriptor.rounding.value}
+
+
+def encode(descriptor: Descriptor) -> int:
+    """Return the 512-bit form of ``descriptor``; byte 0 in memory is bits 0 to 7."""
+    match descriptor:
+        case Load():
+            fields = {"target": descriptor.target.value, "lane": descriptor.lane}
+            values = _header(Opcode.LOAD, descriptor) | _transfer(descriptor.transfer) | fields
+            return _pack(LoadLayout, values)
+        case Compute():
+            return _pack(ComputeLayout, _header(Opcode.COMPUTE, descriptor) | _compute(descriptor))
+        case Post():
+            return _pack(PostLayout, _header(Opcode.POST, descriptor) | _post(descriptor))
+        case Store():
+            return _pack(StoreLayout, _header(Opcode.STORE, descriptor) | _transfer(descriptor.transfer))
+        case Stamp():
+            transfer = Transfer(address=descriptor.address, buffer_address=0, words=1)
+            return _pack(StoreLayout, _header(Opcode.STAMP, descriptor) | _transfer(transfer))
+        case End():
+            return _pack(StoreLayout, _header(Opcode.END, descriptor))

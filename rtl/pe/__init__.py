@@ -1,0 +1,1 @@
+"""Multipliers, one for each number format."""

@@ -1,0 +1,1 @@
+"""The celosia command: a thin layer over the Python API."""

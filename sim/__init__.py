@@ -1,0 +1,1 @@
+"""Verilator builds, the native run loop, memory models, cocotb benches, cross-check."""
