@@ -1,0 +1,8 @@
+"""The error that a user can cause and mend."""
+
+
+class CelosiaError(ValueError):
+    """Something the user gave cannot be used. The message says what, where and what to do.
+
+    The command line prints the message without a traceback and exits with status 1.
+    """
