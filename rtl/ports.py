@@ -1,0 +1,167 @@
+"""Ports that several components share: bursts, the buffers' common write and the output read."""
+
+from __future__ import annotations
+
+from amaranth.lib import data
+from amaranth.lib.wiring import Out, Signature
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.program import Buffer, Token
+
+TOKEN_BITS = len(Token)
+"""Width of a ``wait`` or ``signal`` mask."""
+
+BEATS_BITS = 9
+"""Width of a burst's number of beats: 1 to 256."""
+
+
+def word_beats(accelerator: Accelerator, buffer: Buffer) -> int:
+    """Beats of one word of ``buffer`` in memory."""
+    bits = {
+        Buffer.ACTIVATIONS: accelerator.activation_word_bits,
+        Buffer.WEIGHTS: accelerator.weight_word_bits,
+        Buffer.CONSTANTS: accelerator.constant_word_bits,
+        Buffer.RESIDUALS: accelerator.activation_word_bits,
+    }
+    return accelerator.beats(bits[buffer])
+
+
+def burst_layout(address_bits: int) -> data.StructLayout:
+    """One burst: byte ``address`` of its first beat and number of ``beats``, 1 to 256."""
+    return data.StructLayout({"address": address_bits, "beats": BEATS_BITS})
+
+
+class BufferWrite(Signature):
+    """One beat written to one word of one buffer; driven by the load unit, decoded by the buffers.
+
+    Registered at the driver. A word of more than one beat is written slice by slice, slice 0
+    (the lowest bits) first, each in a cycle of its own, any number of cycles apart.
+
+    Parameters
+    ----------
+    data_bits : int
+        Width of a beat, 64 to 512 bits.
+    slices : int
+        Most beats of any word, at least 1.
+
+    Members
+    -------
+    enable : Out(1)
+        The other members are meant in this cycle.
+    target : Out(2)
+        A :class:`~celosia.dataflow.program.Buffer`, by value.
+    lane : Out(8)
+        Pixel lane; meant for ``Buffer.ACTIVATIONS`` only.
+    address : Out(16)
+        Word in the buffer.
+    slice : Out(range(slices))
+        Beat within the word: ``data`` goes to bits ``slice * data_bits`` and up.
+    data : Out(data_bits)
+        The beat.
+    """
+
+    def __init__(self, *, data_bits: int, slices: int) -> None:
+        self._data_bits = data_bits
+        self._slices = slices
+        super().__init__(
+            {
+                "enable": Out(1),
+                "target": Out(2),
+                "lane": Out(8),
+                "address": Out(16),
+                "slice": Out(slice_bits(slices)),
+                "data": Out(data_bits),
+            }
+        )
+
+    @classmethod
+    def of(cls, accelerator: Accelerator) -> BufferWrite:
+        """Return the signature for the buses and words of ``accelerator``."""
+        slices = max(word_beats(accelerator, buffer) for buffer in Buffer)
+        return cls(data_bits=accelerator.bus.data_bits, slices=slices)
+
+    @property
+    def data_bits(self) -> int:
+        return self._data_bits
+
+    @property
+    def slices(self) -> int:
+        return self._slices
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, BufferWrite)
+            and other._data_bits == self._data_bits
+            and other._slices == self._slices
+        )
+
+    def __repr__(self) -> str:
+        return f"BufferWrite(data_bits={self._data_bits}, slices={self._slices})"
+
+
+class OutputRead(Signature):
+    """Read of whole words of the output buffer; driven by the store unit.
+
+    Parameters
+    ----------
+    data_bits : int
+        Width of a beat, 64 to 512 bits.
+    beats : int
+        Beats of one output word.
+
+    Members
+    -------
+    enable : Out(1)
+        A word is read in this cycle (and counted).
+    address : Out(16)
+        Its address.
+    data : In(beats * data_bits)
+        The word, in the cycle after ``enable``; bits above the word are 0. It needs to hold
+        for that one cycle only.
+    """
+
+    def __init__(self, *, data_bits: int, beats: int) -> None:
+        self._data_bits = data_bits
+        self._beats = beats
+        super().__init__(
+            {"enable": Out(1), "address": Out(16), "data": Out(beats * data_bits).flip()}
+        )
+
+    @classmethod
+    def of(cls, accelerator: Accelerator) -> OutputRead:
+        """Return the signature for the bus and output words of ``accelerator``."""
+        beats = accelerator.beats(accelerator.activation_word_bits)
+        return cls(data_bits=accelerator.bus.data_bits, beats=beats)
+
+    @property
+    def data_bits(self) -> int:
+        return self._data_bits
+
+    @property
+    def beats(self) -> int:
+        return self._beats
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, OutputRead)
+            and other._data_bits == self._data_bits
+            and other._beats == self._beats
+        )
+
+    def __repr__(self) -> str:
+        return f"OutputRead(data_bits={self._data_bits}, beats={self._beats})"
+
+
+UNIT_PORTS = {"signal": Out(TOKEN_BITS), "busy": Out(1)}
+"""What every unit has besides its stream ``i`` of descriptors.
+
+``i`` is valid only when the descriptor's tokens are there, so a transfer on it *is* the accept.
+``signal`` holds the descriptor's mask for the one cycle in which it signals, 0 otherwise.
+``busy`` is 1 in every cycle in which a descriptor is accepted and has not yet signalled: from
+the cycle after the accept to the cycle of the signal.
+"""
+
+
+def slice_bits(slices: int) -> int:
+    """Bits of a beat index within a word of up to ``slices`` beats, at least 1."""
+    return max(1, (slices - 1).bit_length())
