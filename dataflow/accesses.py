@@ -1,0 +1,168 @@
+"""Access counts of a program in closed form, as the hardware's counters count them.
+
+An operand is fetched when its address differs from the step before. In a loop
+nest the address changes between two steps by the *delta* of the loop that
+advances there (its stride, less what the inner loops had moved), so counting
+changes is counting, for each loop, how often it is the one that advances.
+``tests/dataflow/test_accesses.py`` walks the real loops as referee.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter as Tally
+from collections.abc import Iterable, Sequence
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.program import (
+    CHUNK_DESCRIPTORS,
+    DESCRIPTOR_BYTES,
+    Buffer,
+    Compute,
+    Counter,
+    Descriptor,
+    Load,
+    Post,
+    Stamp,
+    Store,
+    Transfer,
+)
+
+ADDRESS_SPACE = 1 << 16
+"""On-chip addresses are 16 bits and wrap."""
+
+
+def advances(counts: Sequence[int]) -> list[int]:
+    """How often each loop (innermost first) is the one that advances between two steps."""
+    return [(count - 1) * math.prod(counts[index + 1 :]) for index, count in enumerate(counts)]
+
+
+def deltas(counts: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """What an address moves by, modulo 2**16, when each loop advances and its inner ones return to 0."""
+    moved, result = 0, []
+    for count, stride in zip(counts, strides, strict=True):
+        result.append((stride - moved) % ADDRESS_SPACE)
+        moved += stride * (count - 1)
+    return result
+
+
+def address_runs(counts: Sequence[int], strides: Sequence[int]) -> int:
+    """Runs of consecutive steps with one address: the fetches that the nest costs."""
+    moves = zip(advances(counts), deltas(counts, strides), strict=True)
+    return 1 + sum(times for times, delta in moves if delta)
+
+
+def _fresh_runs(compute: Compute) -> int:
+    """Runs of equal accumulator address that begin with all reduction loops at 0."""
+    counts = [loop.count for loop in compute.loops]
+    moves = deltas(counts, [loop.accumulators for loop in compute.loops])
+    fresh = 1
+    for index, (loop, delta) in enumerate(zip(compute.loops, moves, strict=True)):
+        if delta and not loop.reduction:
+            outer = (1 if loop.reduction else loop.count for loop in compute.loops[index + 1 :])
+            fresh += (loop.count - 1) * math.prod(outer)
+    return fresh
+
+
+def compute_accesses(compute: Compute) -> Tally[Counter]:
+    """Counts of one compute descriptor."""
+    counts = [loop.count for loop in compute.loops]
+    writes = address_runs(counts, [loop.accumulators for loop in compute.loops])
+    return Tally(
+        {
+            Counter.COMPUTE_STEPS: compute.steps,
+            Counter.ACTIVATION_READS: address_runs(counts, [loop.activations for loop in compute.loops]),
+            Counter.WEIGHT_READS: address_runs(counts, [loop.weights for loop in compute.loops]),
+            Counter.ACCUMULATOR_READS: writes - (0 if compute.accumulate else _fresh_runs(compute)),
+            Counter.ACCUMULATOR_WRITES: writes,
+        }
+    )
+
+
+def post_accesses(post: Post, accelerator: Accelerator) -> Tally[Counter]:
+    """Counts of one post descriptor."""
+    counts = [post.window_x, post.window_y, post.out_x, post.out_y, post.pixels, post.groups]
+    times = advances(counts)
+    acc = deltas(counts[:4], [post.acc_window_x, post.acc_window_y, post.acc_out_x, post.acc_out_y])
+    result = Tally(
+        {
+            Counter.POST_STEPS: post.steps,
+            Counter.ACCUMULATOR_DRAINS: 1
+            + sum(times[4:])
+            + sum(n for n, delta in zip(times, acc, strict=False) if delta),
+            Counter.CONSTANT_READS: post.groups,
+            Counter.OUTPUT_WRITES: math.prod(counts[2:]),
+        }
+    )
+    if post.residual:
+        result[Counter.RESIDUAL_READS] = _residual_reads(post, accelerator)
+    return result
+
+
+def _residual_reads(post: Post, accelerator: Accelerator) -> int:
+    """Changes of the residual word's address; the column group moves it only past a word's last lanes."""
+    counts = [post.out_x, post.out_y, post.pixels]
+    strides = [post.out_out_x, post.out_out_y, post.out_pixel]
+    within = address_runs(counts, strides)
+    back = sum((count - 1) * stride for count, stride in zip(counts, strides, strict=True))
+    reads, lane_groups = post.groups * within, accelerator.array.lanes // accelerator.post_lanes
+    for group in range(1, post.groups):
+        next_word = (post.lane_group + group) % lane_groups == 0
+        reads -= ((post.out_word if next_word else 0) - back) % ADDRESS_SPACE == 0
+    return reads
+
+
+def transfer_words(transfer: Transfer) -> int:
+    """Buffer words that a transfer moves."""
+    return transfer.words * transfer.n1 * transfer.n2 * transfer.n3
+
+
+def word_beats(target: Buffer, accelerator: Accelerator) -> int:
+    """Beats of one word of a load's target."""
+    bits = {
+        Buffer.ACTIVATIONS: accelerator.activation_word_bits,
+        Buffer.RESIDUALS: accelerator.activation_word_bits,
+        Buffer.WEIGHTS: accelerator.weight_word_bits,
+        Buffer.CONSTANTS: accelerator.constant_word_bits,
+    }[target]
+    return accelerator.beats(bits)
+
+
+def descriptor_accesses(descriptor: Descriptor, accelerator: Accelerator) -> Tally[Counter]:
+    """Counts that one descriptor adds (its own fetch from memory excluded)."""
+    match descriptor:
+        case Load():
+            words = transfer_words(descriptor.transfer)
+            return Tally({Counter.READ_BEATS: words * word_beats(descriptor.target, accelerator)})
+        case Compute():
+            return compute_accesses(descriptor)
+        case Post():
+            return post_accesses(descriptor, accelerator)
+        case Store():
+            words = transfer_words(descriptor.transfer)
+            beats = words * accelerator.beats(accelerator.activation_word_bits)
+            return Tally({Counter.OUTPUT_READS: words, Counter.WRITE_BEATS: beats})
+        case Stamp():
+            return Tally({Counter.WRITE_BEATS: 1})
+    return Tally()
+
+
+def program_chunks(descriptors: Sequence[Descriptor]) -> int:
+    """Chunks that the sequencer fetches for a program."""
+    return -(-len(descriptors) // CHUNK_DESCRIPTORS)
+
+
+def fetch_beats(descriptors: Sequence[Descriptor], accelerator: Accelerator) -> int:
+    """Beats that the sequencer reads for a program."""
+    chunk = CHUNK_DESCRIPTORS * DESCRIPTOR_BYTES // accelerator.bus.data_bytes
+    return program_chunks(descriptors) * chunk
+
+
+def accesses(descriptors: Iterable[Descriptor], accelerator: Accelerator) -> dict[Counter, int]:
+    """Every counter that does not depend on time, for a whole program."""
+    program = list(descriptors)
+    total: Tally[Counter] = Tally({Counter.READ_BEATS: fetch_beats(program, accelerator)})
+    for descriptor in program:
+        total.update(descriptor_accesses(descriptor, accelerator))
+    timed = (Counter.CYCLES, Counter.LOAD_BUSY, Counter.STORE_BUSY)
+    return {counter: total[counter] for counter in Counter if counter not in timed}
