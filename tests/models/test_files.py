@@ -1,0 +1,68 @@
+"""Files are written whole or not at all."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from celosia.models.files import MANIFEST, atomic_directory, atomic_file
+
+
+def names(path: Path) -> set[str]:
+    return {str(f.relative_to(path)) for f in path.rglob("*") if f.is_file()}
+
+
+def test_file_is_written_and_folder_made(tmp_path):
+    with atomic_file(tmp_path / "new" / "a.txt") as draft:
+        assert draft.suffix == ".txt"
+        draft.write_text("hello")
+    assert (tmp_path / "new" / "a.txt").read_text() == "hello"
+    assert names(tmp_path) == {"new/a.txt"}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_failed_file_leaves_the_old_one(tmp_path, error):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(type(error)), atomic_file(tmp_path / "a.txt") as draft:
+        draft.write_text("half")
+        raise error
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert names(tmp_path) == {"a.txt"}
+
+
+def test_directory_is_written_and_written_again(tmp_path):
+    target = tmp_path / "out"
+    with atomic_directory(target) as draft:
+        (draft / "a.v").write_text("1")
+        (draft / "sub").mkdir()
+        (draft / "sub" / "b.v").write_text("2")
+    assert names(target) == {"a.v", "sub/b.v", MANIFEST}
+    (target / "mine.txt").write_text("kept")
+    with atomic_directory(target) as draft:
+        (draft / "a.v").write_text("3")
+    assert names(target) == {"a.v", "mine.txt", MANIFEST}
+    assert (target / "a.v").read_text() == "3"
+    assert [f.name for f in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+@pytest.mark.parametrize("existing", [False, True])
+def test_failed_directory_leaves_nothing(tmp_path, error, existing):
+    target = tmp_path / "out"
+    if existing:
+        target.mkdir()
+        (target / "a.v").write_text("old")
+    with pytest.raises(type(error)), atomic_directory(target) as draft:
+        (draft / "a.v").write_text("half")
+        raise error
+    assert names(tmp_path) == ({"out/a.v"} if existing else set())
+
+
+def test_manifest_cannot_remove_files_elsewhere(tmp_path):
+    target = tmp_path / "out"
+    target.mkdir()
+    (tmp_path / "precious").write_text("x")
+    (target / MANIFEST).write_text("../precious\n")
+    with atomic_directory(target) as draft:
+        (draft / "a.v").write_text("1")
+    assert (tmp_path / "precious").exists()
