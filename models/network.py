@@ -12,6 +12,7 @@ the number of input channels of one group, as in PyTorch).
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,12 @@ MULTIPLIER_BITS = 18
 
 MAX_SHIFT = 47
 """Largest right shift of a requantisation."""
+
+MAX_ACCUMULATOR_BITS = 40
+"""Widest accumulator of any accelerator; no operation may need more."""
+
+MAX_ACTIVATION_BITS = 8
+"""Widest activation code."""
 
 
 class Rounding(enum.Enum):
@@ -46,12 +53,21 @@ class Tensor:
     scale: float
 
     def __post_init__(self) -> None:
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise ValueError(f"tensor {self.name!r}: shape must be (C, H, W), all positive, not {self.shape!r}")
-        if not 1 <= self.format.bits <= 8:
-            raise ValueError(f"tensor {self.name!r}: activations have 1 to 8 bits, not {self.format.bits}")
-        if not self.scale > 0:
-            raise ValueError(f"tensor {self.name!r}: scale must be positive, not {self.scale!r}")
+        _check_name("tensor", self.name)
+        if len(self.shape) != 3 or not _integers(self.shape) or min(self.shape) < 1:
+            raise ValueError(
+                f"tensor {self.name!r}: shape must be (C, H, W), all positive, not {self.shape!r}"
+            )
+        if not isinstance(self.format, Fixed):
+            raise TypeError(f"tensor {self.name!r}: format must be Fixed, not {self.format!r}")
+        if not 1 <= self.format.bits <= MAX_ACTIVATION_BITS:
+            raise ValueError(
+                f"tensor {self.name!r}: activations have 1 to 8 bits, not {self.format.bits}"
+            )
+        if not (self.scale > 0 and math.isfinite(self.scale)):
+            raise ValueError(
+                f"tensor {self.name!r}: scale must be positive and finite, not {self.scale!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,8 +84,15 @@ class Window:
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def __post_init__(self) -> None:
+        for field, length in (("kernel", 2), ("stride", 2), ("dilation", 2), ("padding", 4)):
+            value = getattr(self, field)
+            if not isinstance(value, tuple) or len(value) != length or not _integers(value):
+                raise TypeError(f"window {field} must be {length} integers, not {value!r}")
         if min(*self.kernel, *self.stride, *self.dilation) < 1 or min(self.padding) < 0:
-            raise ValueError(f"window must have positive kernel, stride and dilation and no negative padding: {self!r}")
+            raise ValueError(
+                "window must have positive kernel, stride and dilation and no negative padding: "
+                f"{self!r}"
+            )
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -81,7 +104,10 @@ class Window:
         """Size of the output for an input of ``height x width``."""
         top, left, bottom, right = self.padding
         ey, ex = self.extent
-        return (height + top + bottom - ey) // self.stride[0] + 1, (width + left + right - ex) // self.stride[1] + 1
+        return (
+            (height + top + bottom - ey) // self.stride[0] + 1,
+            (width + left + right - ex) // self.stride[1] + 1,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,7 +120,8 @@ class Requant:
 
     Arrays are int64 of shape (O,). Multipliers fit ``MULTIPLIER_BITS`` bits two's
     complement; ``shift`` is in 0..MAX_SHIFT. ReLU is ``negative = 0`` or ``low = 0``,
-    PReLU a ``negative`` of its own, no activation ``negative == positive``.
+    PReLU a ``negative`` of its own, no activation ``negative == positive``. The
+    constructor keeps read-only copies of the arrays.
     """
 
     bias: np.ndarray
@@ -105,6 +132,28 @@ class Requant:
     low: int
     high: int
     rounding: Rounding = Rounding.HALF_EVEN
+
+    def __post_init__(self) -> None:
+        for field in ("bias", "positive", "negative", "residual", "shift"):
+            value = _read_only(f"requant {field}", getattr(self, field), 1)
+            if len(value) != len(self.bias):
+                raise ValueError(
+                    f"requant {field} must have {len(self.bias)} entries like bias, "
+                    f"not {len(value)}"
+                )
+            object.__setattr__(self, field, value)
+        limit = 1 << (MAX_ACCUMULATOR_BITS - 1)
+        _check_range("requant bias", self.bias, -limit, limit - 1)
+        limit = 1 << (MULTIPLIER_BITS - 1)
+        for field in ("positive", "negative", "residual"):
+            _check_range(f"requant {field}", getattr(self, field), -limit, limit - 1)
+        _check_range("requant shift", self.shift, 0, MAX_SHIFT)
+        if not _integers((self.low, self.high)) or self.low > self.high:
+            raise ValueError(
+                f"requant low must be an integer at most high, not {self.low!r} and {self.high!r}"
+            )
+        if not isinstance(self.rounding, Rounding):
+            raise TypeError(f"requant rounding must be a Rounding, not {self.rounding!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,6 +166,9 @@ class Conv:
 
     ``weights`` holds *values* (int64, ``O I FY FX``), not codes; every value of
     row ``o`` is in ``formats[o]``. ``residual`` names a tensor of the output's shape.
+    ``useful`` is false where the products are a means of this representation (copy,
+    pooling, stand-alone activation) and not the network's own. The constructor
+    keeps a read-only copy of ``weights``.
     """
 
     name: str
@@ -128,25 +180,83 @@ class Conv:
     formats: tuple[Format, ...]
     requant: Requant
     residual: str | None = None
+    useful: bool = True
+
+    def __post_init__(self) -> None:
+        _check_name("operation", self.name)
+        where = f"conv {self.name!r}"
+        object.__setattr__(self, "weights", _read_only(f"{where}: weights", self.weights, 4))
+        rows = len(self.weights)
+        if self.weights.shape[2:] != self.window.kernel:
+            raise ValueError(
+                f"{where}: weights {self.weights.shape} do not have the window's kernel "
+                f"{self.window.kernel}"
+            )
+        if not _integers((self.groups,)) or self.groups < 1 or rows % self.groups:
+            raise ValueError(
+                f"{where}: groups must be a positive divisor of {rows} output channels, "
+                f"not {self.groups!r}"
+            )
+        for field, length in (("formats", len(self.formats)), ("requant", len(self.requant.bias))):
+            if length != rows:
+                raise ValueError(
+                    f"{where}: {field} must have {rows} entries, one a row, not {length}"
+                )
+        for row, fmt in enumerate(self.formats):
+            if not isinstance(fmt, Format):
+                raise TypeError(f"{where}: formats[{row}] must be a Format, not {fmt!r}")
+            wrong = ~np.isin(self.weights[row], fmt.values)
+            if wrong.any():
+                raise ValueError(
+                    f"{where}: weight {int(self.weights[row][wrong][0])} of row {row} is not a "
+                    f"value of {fmt.name}"
+                )
+        if self.residual is None and self.requant.residual.any():
+            raise ValueError(
+                f"{where}: residual multipliers must be 0 where there is no residual operand"
+            )
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Number of (input, output) channels, all groups together."""
+        return self.weights.shape[1] * self.groups, len(self.weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MaxPool:
-    """Maximum over a window; padding never wins. Same format and scale in and out."""
+    """Maximum over a window; padding never wins. Same format and scale in and out.
+
+    Every window holds at least one element that is not padding.
+    """
 
     name: str
     input: str
     output: str
     window: Window
 
+    def __post_init__(self) -> None:
+        _check_name("operation", self.name)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Concat:
-    """Channels of ``inputs`` one after another. All have one format, scale and size."""
+    """Channels of ``inputs`` one after another. All have one format, scale and size.
+
+    Joining is address arithmetic and moves nothing, so each member is written by a
+    :class:`Conv` or a :class:`MaxPool` and is a member of one concat only, once.
+    """
 
     name: str
     inputs: tuple[str, ...]
     output: str
+
+    def __post_init__(self) -> None:
+        _check_name("operation", self.name)
+        if len(set(self.inputs)) != len(self.inputs) or not self.inputs:
+            raise ValueError(
+                f"concat {self.name!r}: inputs must be one or more different tensors, "
+                f"not {self.inputs!r}"
+            )
 
 
 Op = Conv | MaxPool | Concat
@@ -158,7 +268,8 @@ class Network:
 
     The constructor checks everything: names resolve, tensors are written once and
     before they are read, shapes and formats agree, weights are values of their
-    row's format, constants are in range. Raises ``ValueError`` naming the operation.
+    row's format, constants are in range, no accumulator needs more than
+    ``MAX_ACCUMULATOR_BITS`` bits. Raises ``ValueError`` naming the operation.
     """
 
     name: str
@@ -167,9 +278,55 @@ class Network:
     outputs: tuple[str, ...]
     ops: tuple[Op, ...]
 
+    def __post_init__(self) -> None:
+        from celosia.models.validation import check_network
+
+        check_network(self)
+
     def tensor(self, name: str) -> Tensor:
         """Return the tensor called ``name``; ``KeyError`` if there is none."""
         for tensor in self.tensors:
             if tensor.name == name:
                 return tensor
         raise KeyError(name)
+
+    def products(self, op: Op) -> int:
+        """Return the useful products of ``op`` for one sample, padding included; 0 for helpers."""
+        if not isinstance(op, Conv) or not op.useful:
+            return 0
+        _, height, width = self.tensor(op.output).shape
+        return height * width * int(op.weights.size)
+
+    @property
+    def macs(self) -> int:
+        """Useful products of one sample: the sum of :meth:`products`."""
+        return sum(self.products(op) for op in self.ops)
+
+
+def _check_name(kind: str, name: str) -> None:
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{kind} name must be a non-empty string, not {name!r}")
+
+
+def _integers(values: tuple[object, ...]) -> bool:
+    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+
+
+def _read_only(what: str, value: np.ndarray, dimensions: int) -> np.ndarray:
+    """Return a read-only int64 copy of ``value``; refuse other types and shapes."""
+    if not isinstance(value, np.ndarray) or value.dtype != np.int64:
+        raise TypeError(f"{what} must be an int64 array, not {getattr(value, 'dtype', value)!r}")
+    if value.ndim != dimensions or value.size == 0:
+        raise ValueError(
+            f"{what} must have {dimensions} dimensions, none empty, not shape {value.shape}"
+        )
+    copy = np.array(value, order="C")
+    copy.setflags(write=False)
+    return copy
+
+
+def _check_range(what: str, values: np.ndarray, low: int, high: int) -> None:
+    wrong = (values < low) | (values > high)
+    if wrong.any():
+        index = int(np.flatnonzero(wrong)[0])
+        raise ValueError(f"{what}[{index}] must be in {low}..{high}, not {int(values[index])}")

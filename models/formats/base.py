@@ -46,7 +46,7 @@ class Format(abc.ABC):
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Return the int64 values of ``codes`` (any integer array, entries below ``2**bits``)."""
-        return _table(self)[codes]
+        return np.asarray(_table(self)[codes], dtype=np.int64)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Return the canonical int64 codes of ``values``.
@@ -81,7 +81,7 @@ def _values(fmt: Format) -> np.ndarray:
 
 @functools.cache
 def _codes(fmt: Format) -> np.ndarray:
-    """The canonical code of each value: the smallest code that decodes to it."""
+    """Return the canonical code of each value: the smallest code that decodes to it."""
     _, first = np.unique(_table(fmt), return_index=True)
     return first.astype(np.int64)
 
@@ -94,9 +94,12 @@ def parse_format(name: str) -> Format:
     from celosia.models.formats.fixed import Fixed
     from celosia.models.formats.sp2 import Sp2
 
-    kinds = {"fixed": lambda bits: Fixed(bits=bits), "ufixed": lambda bits: Fixed(bits=bits, signed=False),
-             "sp2_": lambda bits: Sp2(bits=bits)}
     stem = name.rstrip("0123456789")
-    if stem in kinds and stem != name:
-        return kinds[stem](int(name[len(stem):]))
-    raise ValueError(f"unknown format {name!r}: known are fixedN, ufixedN (N = 1..16) and sp2_N (N = 3..8)")
+    bits = int(name[len(stem) :] or 0)
+    if bits and stem in ("fixed", "ufixed"):
+        return Fixed(bits=bits, signed=stem == "fixed")
+    if bits and stem == "sp2_":
+        return Sp2(bits=bits)
+    raise ValueError(
+        f"unknown format {name!r}: known are fixedN, ufixedN (N = 1..16) and sp2_N (N = 3..8)"
+    )

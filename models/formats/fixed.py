@@ -26,4 +26,5 @@ class Fixed(Format):
 
     def decode_table(self) -> np.ndarray:
         codes = np.arange(1 << self.bits)
-        return np.where(codes >> (self.bits - 1), codes - (1 << self.bits), codes) if self.signed else codes
+        negative = self.signed & (codes >> (self.bits - 1) == 1)
+        return np.where(negative, codes - (1 << self.bits), codes)

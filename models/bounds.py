@@ -1,0 +1,59 @@
+"""How large an accumulator can grow. Imports numpy only: the compiler uses it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from celosia.models.formats import Fixed
+from celosia.models.network import Conv
+
+
+def accumulator_range(conv: Conv, activation: Fixed) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and greatest sum of products of each output channel.
+
+    Any partial sum, in any order, lies between them too: padding and terms not yet
+    added count as 0, which every fixed format has.
+
+    Parameters
+    ----------
+    conv
+        The convolution; its bias is not part of the result.
+    activation
+        Format of its input.
+
+    Returns
+    -------
+    Two int64 arrays of shape (O,), the first <= 0 <= the second.
+    """
+    rows = conv.weights.reshape(len(conv.weights), -1)
+    positive = np.where(rows > 0, rows, 0).sum(axis=1)
+    negative = np.where(rows < 0, rows, 0).sum(axis=1)
+    low = positive * activation.low + negative * activation.high
+    high = positive * activation.high + negative * activation.low
+    return low, high
+
+
+def accumulator_bound(conv: Conv, activation: Fixed) -> np.ndarray:
+    """Return the greatest magnitude of an accumulator, with and without its bias.
+
+    Parameters
+    ----------
+    conv
+        The convolution.
+    activation
+        Format of its input.
+
+    Returns
+    -------
+    int64 array of shape (O,): neither a partial sum, nor the sum, nor sum + bias of
+    that output channel is larger in magnitude, whatever the input.
+    """
+    low, high = accumulator_range(conv, activation)
+    bias = conv.requant.bias
+    ends = np.stack([low, high, low + bias, high + bias])
+    return np.asarray(np.abs(ends).max(axis=0), dtype=np.int64)
+
+
+def accumulator_bits(conv: Conv, activation: Fixed) -> int:
+    """Return the two's complement width that holds every accumulator of ``conv``."""
+    return int(accumulator_bound(conv, activation).max()).bit_length() + 1

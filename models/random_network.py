@@ -1,0 +1,294 @@
+"""Small random networks that use every corner of :class:`Network`: for tests of all floors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from celosia.models.formats import Fixed, Format
+from celosia.models.network import (
+    MULTIPLIER_BITS,
+    Concat,
+    Conv,
+    MaxPool,
+    Network,
+    Op,
+    Requant,
+    Rounding,
+    Tensor,
+    Window,
+)
+from celosia.models.validation import reads, windows_touch
+
+KERNELS = (1, 1, 1, 2, 3, 3, 3, 4, 5, 7)
+CHANNELS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 17)
+SIZES = (1, 1, 2, 3, 4, 5, 7, 8, 9, 12)
+
+
+def random_network(seed: int, formats: tuple[Format, ...], activation_bits: int = 8) -> Network:
+    """Return a small random network, the same for the same arguments.
+
+    Between 2 and 7 operations: convolutions (1x1 to 7x7, any stride, dilation, padding and
+    grouping, rows of mixed ``formats``), max pooling, residual operands, concats,
+    linear layers; odd channel counts, a single output channel, inputs of one pixel,
+    several inputs and outputs. Requantisation constants are random but scaled so that outputs
+    spread over their format; some rows have odd ones (multiplier 0 or negative, shift 0).
+
+    Parameters
+    ----------
+    seed
+        Any non-negative integer.
+    formats
+        Formats that rows of weights may have, at least one.
+    activation_bits
+        Width of all activations, 2..8; each tensor is signed or not at random.
+    """
+    if not formats:
+        raise ValueError("formats must have at least one entry")
+    if not 2 <= activation_bits <= 8:
+        raise ValueError(f"activation_bits must be in 2..8, not {activation_bits!r}")
+    builder = _Builder(
+        random=np.random.default_rng(seed), formats=formats, activation_bits=activation_bits
+    )
+    return builder.build(f"random{seed}")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Builder:
+    random: np.random.Generator
+    formats: tuple[Format, ...]
+    activation_bits: int
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    ops: list[Op] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
+    spread: dict[str, float] = field(default_factory=dict)
+
+    def build(self, name: str) -> Network:
+        for _ in range(1 if self.chance(0.8) else 2):
+            shape = (self.pick(CHANNELS), self.pick(SIZES), self.pick(SIZES))
+            tensor = self.add(
+                "input", shape, Fixed(bits=self.activation_bits, signed=self.chance(0.5))
+            )
+            self.inputs.append(tensor.name)
+        for source in tuple(self.inputs):
+            self.conv(self.tensors[source])
+        for _ in range(int(self.random.integers(1, 6))):
+            kind = self.random.random()
+            if kind < 0.2:
+                self.pool(self.source())
+            elif kind < 0.35:
+                self.concat(self.source())
+            elif kind < 0.55:
+                self.block(self.source())
+            else:
+                self.conv(self.source())
+        if self.chance(0.4):
+            self.linear(self.source())
+        read = {name for op in self.ops for name in reads(op)}
+        outputs = [op.output for op in self.ops if op.output not in read or self.chance(0.1)]
+        return Network(
+            name=name,
+            tensors=tuple(self.tensors.values()),
+            inputs=tuple(self.inputs),
+            outputs=tuple(outputs),
+            ops=tuple(self.ops),
+        )
+
+    def chance(self, probability: float) -> bool:
+        return bool(self.random.random() < probability)
+
+    def pick(self, choices: tuple[int, ...]) -> int:
+        return choices[int(self.random.integers(len(choices)))]
+
+    def source(self) -> Tensor:
+        """Return a tensor to read: mostly the newest."""
+        names = list(self.tensors)
+        return self.tensors[names[-1] if self.chance(0.6) else self.pick_name(names)]
+
+    def pick_name(self, names: list[str]) -> str:
+        return names[int(self.random.integers(len(names)))]
+
+    def add(
+        self, stem: str, shape: tuple[int, int, int], fmt: Fixed, like: Tensor | None = None
+    ) -> Tensor:
+        """Add a new tensor, of the format and scale of ``like`` where given."""
+        scale = float(2.0 ** self.random.uniform(-6, 0))
+        if like is not None:
+            fmt, scale = like.format, like.scale
+        tensor = Tensor(name=f"{stem}{len(self.tensors)}", shape=shape, format=fmt, scale=scale)
+        self.tensors[tensor.name] = tensor
+        self.spread[tensor.name] = (fmt.high - fmt.low) / 3
+        return tensor
+
+    def window(self, height: int, width: int, *, pooling: bool = False) -> Window:
+        """Return a window that fits an input of ``height x width``."""
+        while True:
+            square = self.chance(0.6)
+            kernel = self.pick(KERNELS)
+            kernels = (kernel, kernel if square else self.pick(KERNELS))
+            dilation = self.pick((1, 1, 1, 2, 3))
+            top, left = (self.pick((0, *range(k))) for k in kernels)
+            same = self.chance(0.5)
+            window = Window(
+                kernel=kernels,
+                stride=(self.pick((1, 1, 2, 3)), self.pick((1, 1, 2, 3))),
+                dilation=(dilation, dilation),
+                padding=(
+                    top,
+                    left,
+                    top if same else self.pick((0, *range(kernels[0]))),
+                    left if same else self.pick((0, *range(kernels[1]))),
+                ),
+            )
+            if min(window.output_size(height, width)) < 1:
+                continue
+            if not pooling or windows_touch(window, height, width):
+                return window
+
+    def conv(self, source: Tensor) -> None:
+        channels, height, width = source.shape
+        window = self.window(height, width)
+        if self.chance(0.2):
+            window = Window(kernel=(1, 1))
+        groups, outputs = 1, self.pick(CHANNELS)
+        divisors = tuple(d for d in range(1, channels + 1) if channels % d == 0)
+        if self.chance(0.35):
+            groups = channels if self.chance(0.6) else self.pick(divisors)
+            outputs = groups * self.pick((1, 1, 2, 3))
+        pixels = math.prod(window.output_size(height, width))
+        if groups == 1 and pixels * channels * math.prod(window.kernel) * outputs > 40_000:
+            outputs = max(1, outputs // 4)
+        self.emit(source, window, groups, outputs)
+
+    def linear(self, source: Tensor) -> None:
+        self.emit(source, Window(kernel=source.shape[1:]), 1, self.pick(CHANNELS))
+
+    def block(self, source: Tensor) -> None:
+        """Add a residual block of one convolution, perhaps depthwise."""
+        kernel = self.pick((1, 3, 5))
+        window = Window(kernel=(kernel, kernel), padding=(kernel // 2,) * 4)
+        channels = source.shape[0]
+        groups = channels if self.chance(0.5) else 1
+        self.emit(source, window, groups, channels, residual=source.name)
+
+    def emit(
+        self,
+        source: Tensor,
+        window: Window,
+        groups: int,
+        outputs: int,
+        like: Tensor | None = None,
+        residual: str | None = None,
+    ) -> Tensor:
+        size = window.output_size(*source.shape[1:])
+        shape = (outputs, *size)
+        fits = [name for name, tensor in self.tensors.items() if tensor.shape == shape]
+        if residual is None and fits and self.chance(0.5):
+            residual = self.pick_name(fits)
+        formats = tuple(
+            self.formats[int(self.random.integers(len(self.formats)))] for _ in range(outputs)
+        )
+        per_group = source.shape[0] // groups
+        weights = np.stack(
+            [self.random.choice(fmt.values, size=(per_group, *window.kernel)) for fmt in formats]
+        )
+        fmt = Fixed(bits=self.activation_bits, signed=self.chance(0.4))
+        target = self.add("conv", shape, fmt, like)
+        self.ops.append(
+            Conv(
+                name=f"op{len(self.ops)}",
+                input=source.name,
+                output=target.name,
+                window=window,
+                groups=groups,
+                weights=weights,
+                formats=formats,
+                requant=self.requant(source, weights, target, residual),
+                residual=residual,
+            )
+        )
+        return target
+
+    def requant(
+        self, source: Tensor, weights: np.ndarray, target: Tensor, residual: str | None
+    ) -> Requant:
+        rows = len(weights)
+        norm = np.sqrt((weights.reshape(rows, -1).astype(float) ** 2).sum(axis=1)) + 1
+        deviation = norm * self.spread[source.name]
+        bias = np.rint(self.random.normal(0, 0.5, rows) * deviation).astype(np.int64)
+        gain = (target.format.high - target.format.low) / 3 / deviation
+        limit = (1 << (MULTIPLIER_BITS - 1)) - 1
+        most = np.floor(np.log2(limit / np.maximum(gain, 1e-9)))
+        shift = np.clip(most - self.random.integers(0, 14, rows), 0, 47).astype(np.int64)
+        positive = np.rint(gain * 2.0**shift).astype(np.int64)
+        slope = self.random.choice([0.0, 0.25, 1.0, -0.5])
+        negative = np.rint(positive * slope).astype(np.int64)
+        if self.chance(0.1):
+            row = int(self.random.integers(rows))
+            positive[row] = int(self.random.choice([0, -positive[row]]))
+            shift[row] = int(self.random.choice([0, shift[row]]))
+        other = np.zeros(rows, dtype=np.int64)
+        if residual is not None:
+            scaled = self.random.uniform(-1.2, 1.2, rows) * 2.0**shift
+            other = np.clip(np.rint(scaled), -limit, limit).astype(np.int64)
+        low, high = target.format.low, target.format.high
+        if self.chance(0.3):
+            low = max(low, 0)
+        if self.chance(0.1):
+            high = max(low, high // 2)
+        return Requant(
+            bias=bias,
+            positive=np.clip(positive, -limit, limit),
+            negative=np.clip(negative, -limit, limit),
+            residual=other,
+            shift=shift,
+            low=low,
+            high=high,
+            rounding=Rounding.HALF_UP if self.chance(0.2) else Rounding.HALF_EVEN,
+        )
+
+    def pool(self, source: Tensor) -> None:
+        window = self.window(*source.shape[1:], pooling=True)
+        shape = (source.shape[0], *window.output_size(*source.shape[1:]))
+        target = self.add("pool", shape, source.format, source)
+        self.ops.append(
+            MaxPool(name=f"op{len(self.ops)}", input=source.name, output=target.name, window=window)
+        )
+
+    def concat(self, source: Tensor) -> None:
+        """Two or three fresh branches of ``source``, joined."""
+        first = self.emit(source, Window(kernel=(1, 1)), 1, self.pick(CHANNELS))
+        members = [first]
+        for _ in range(int(self.random.integers(1, 3))):
+            kernel = self.pick((1, 3, 5))
+            margin = kernel // 2
+            window = Window(kernel=(kernel, kernel), padding=(margin,) * 4)
+            members.append(self.emit(source, window, 1, self.pick(CHANNELS), like=first))
+        shape = (sum(member.shape[0] for member in members), *first.shape[1:])
+        target = self.add("concat", shape, first.format, first)
+        self.ops.append(
+            Concat(
+                name=f"op{len(self.ops)}",
+                inputs=tuple(member.name for member in members),
+                output=target.name,
+            )
+        )
+
+
+def random_inputs(network: Network, samples: int, seed: int) -> dict[str, np.ndarray]:
+    """Return ``samples`` random codes for every input of ``network``, int64 (N, C, H, W).
+
+    The whole range of each input's format occurs; the extremes more often than the rest.
+    """
+    random = np.random.default_rng(seed)
+    inputs = {}
+    for name in network.inputs:
+        tensor = network.tensor(name)
+        low, high = tensor.format.low, tensor.format.high
+        codes = random.integers(low, high + 1, size=(samples, *tensor.shape))
+        extreme = random.random(codes.shape) < 0.05
+        ends = random.choice([low, high], size=codes.shape)
+        inputs[name] = np.where(extreme, ends, codes).astype(np.int64)
+    return inputs

@@ -1,0 +1,271 @@
+"""The file form of a :class:`Network`: a zip of one JSON document and ``.npy`` arrays.
+
+Nothing in a file is ever executed: arrays are read without pickle, and everything read goes
+through the constructors of the values. A SHA-256 over the whole content refuses files
+that were damaged. The same network gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from celosia.models.errors import CelosiaError
+from celosia.models.files import atomic_file
+from celosia.models.formats import Fixed, parse_format
+from celosia.models.network import (
+    Concat,
+    Conv,
+    MaxPool,
+    Network,
+    Op,
+    Requant,
+    Rounding,
+    Tensor,
+    Window,
+)
+
+FORMAT = "celosia-network"
+VERSION = 1
+MAX_MEMBER_BYTES = 1 << 31
+"""Largest array or document that is read: a damaged size does not fill the memory."""
+
+_DOCUMENT = "network.json"
+_CONSTANTS = ("bias", "positive", "negative", "residual", "shift")
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def fingerprint(network: Network) -> str:
+    """Return the SHA-256 (hex) of everything that ``network`` holds.
+
+    Equal networks have equal fingerprints, on every machine.
+    """
+    return _digest(*_encode(network))
+
+
+def save(network: Network, path: str | Path) -> None:
+    """Write ``network`` to ``path``, replacing what is there in one step.
+
+    Nothing is left behind when writing fails or is interrupted.
+
+    Raises
+    ------
+    CelosiaError
+        If the file cannot be written.
+    """
+    document, arrays = _encode(network)
+    text = json.dumps({**document, "sha256": _digest(document, arrays)}, indent=1, sort_keys=True)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        _add(archive, _DOCUMENT, text.encode())
+        for name, array in arrays.items():
+            data = io.BytesIO()
+            np.lib.format.write_array(data, array, version=(1, 0), allow_pickle=False)
+            _add(archive, f"{name}.npy", data.getvalue())
+    try:
+        with atomic_file(path) as draft:
+            draft.write_bytes(buffer.getvalue())
+    except OSError as error:
+        raise CelosiaError(
+            f"cannot write {path}: {error.strerror or error}; "
+            "check that its folder is writable and has room"
+        ) from error
+
+
+def load(path: str | Path) -> Network:
+    """Read a network that :func:`save` wrote.
+
+    Raises
+    ------
+    CelosiaError
+        If the file is missing, is no network file, is of a newer version, or is
+        truncated or damaged anywhere.
+    """
+    where = Path(path)
+    try:
+        with zipfile.ZipFile(where) as archive:
+            document = _read_document(archive, where)
+            arrays = {
+                info.filename.removesuffix(".npy"): _read_array(archive, info)
+                for info in archive.infolist()
+                if info.filename != _DOCUMENT
+            }
+    except CelosiaError:
+        raise
+    except OSError as error:
+        raise CelosiaError(f"cannot read {where}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise _damaged(where, str(error)) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(where, str(error)) from error
+    expected = document.pop("sha256", None)
+    if _digest(document, arrays) != expected:
+        raise _damaged(where, "its checksum does not match its content")
+    try:
+        return _decode(document, arrays)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise _damaged(where, f"its content is no network: {error}") from error
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    info = zipfile.ZipInfo(name, _DATE)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.external_attr = 0o644 << 16
+    archive.writestr(info, data, compresslevel=6)
+
+
+def _damaged(path: Path, reason: str) -> CelosiaError:
+    return CelosiaError(
+        f"{path} is not a usable network file: {reason or 'it is truncated'}; "
+        "write it again with `celosia quantize`"
+    )
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    if info.file_size > MAX_MEMBER_BYTES:
+        raise ValueError(f"member {info.filename} claims {info.file_size} bytes")
+    return archive.read(info)
+
+
+def _read_document(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+    if _DOCUMENT not in archive.namelist():
+        raise _damaged(path, f"it has no {_DOCUMENT}")
+    document = json.loads(_read_member(archive, archive.getinfo(_DOCUMENT)))
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise _damaged(path, "it is no celosia network")
+    if document.get("version") != VERSION:
+        raise CelosiaError(
+            f"{path} has version {document.get('version')!r}, this program reads {VERSION}; "
+            "use the program that wrote it, or quantise again"
+        )
+    return document
+
+
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    data = io.BytesIO(_read_member(archive, info))
+    array: np.ndarray = np.lib.format.read_array(data, allow_pickle=False)
+    return array
+
+
+def _digest(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _encode(network: Network) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    arrays: dict[str, np.ndarray] = {}
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": network.name,
+        "inputs": list(network.inputs),
+        "outputs": list(network.outputs),
+        "tensors": [
+            {
+                "name": tensor.name,
+                "shape": list(tensor.shape),
+                "format": tensor.format.name,
+                "scale": float(tensor.scale).hex(),
+            }
+            for tensor in network.tensors
+        ],
+        "ops": [_encode_op(index, op, arrays) for index, op in enumerate(network.ops)],
+    }
+    return document, arrays
+
+
+def _encode_op(index: int, op: Op, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "kind": type(op).__name__.lower(),
+        "name": op.name,
+        "output": op.output,
+    }
+    if isinstance(op, Concat):
+        return {**entry, "inputs": list(op.inputs)}
+    window = {
+        field: list(getattr(op.window, field))
+        for field in ("kernel", "stride", "dilation", "padding")
+    }
+    entry |= {"input": op.input, "window": window}
+    if isinstance(op, MaxPool):
+        return entry
+    codes = np.stack([fmt.encode(row) for fmt, row in zip(op.formats, op.weights, strict=True)])
+    arrays[f"{index}.weights"] = codes.astype("<u2")
+    for field in _CONSTANTS:
+        arrays[f"{index}.{field}"] = getattr(op.requant, field).astype("<i8")
+    return entry | {
+        "groups": op.groups,
+        "formats": [fmt.name for fmt in op.formats],
+        "residual": op.residual,
+        "useful": op.useful,
+        "low": op.requant.low,
+        "high": op.requant.high,
+        "rounding": op.requant.rounding.name,
+    }
+
+
+def _decode(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
+    tensors = []
+    for entry in document["tensors"]:
+        fmt = parse_format(entry["format"])
+        if not isinstance(fmt, Fixed):
+            raise ValueError(f"tensor {entry['name']!r} has format {fmt.name}")
+        channels, height, width = entry["shape"]
+        tensors.append(
+            Tensor(
+                name=entry["name"],
+                shape=(channels, height, width),
+                format=fmt,
+                scale=float.fromhex(entry["scale"]),
+            )
+        )
+    return Network(
+        name=document["name"],
+        tensors=tuple(tensors),
+        inputs=tuple(document["inputs"]),
+        outputs=tuple(document["outputs"]),
+        ops=tuple(_decode_op(index, entry, arrays) for index, entry in enumerate(document["ops"])),
+    )
+
+
+def _decode_op(index: int, entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Op:
+    name, output = entry["name"], entry["output"]
+    if entry["kind"] == "concat":
+        return Concat(name=name, inputs=tuple(entry["inputs"]), output=output)
+    window = Window(**{field: tuple(value) for field, value in entry["window"].items()})
+    if entry["kind"] == "maxpool":
+        return MaxPool(name=name, input=entry["input"], output=output, window=window)
+    if entry["kind"] != "conv":
+        raise ValueError(f"operation {name!r} is of the unknown kind {entry['kind']!r}")
+    formats = tuple(parse_format(text) for text in entry["formats"])
+    codes = arrays[f"{index}.weights"].astype(np.int64)
+    weights = np.stack([fmt.decode(row) for fmt, row in zip(formats, codes, strict=True)])
+    constants = {field: arrays[f"{index}.{field}"].astype(np.int64) for field in _CONSTANTS}
+    return Conv(
+        name=name,
+        input=entry["input"],
+        output=output,
+        window=window,
+        groups=entry["groups"],
+        weights=weights,
+        formats=formats,
+        requant=Requant(
+            **constants,
+            low=entry["low"],
+            high=entry["high"],
+            rounding=Rounding[entry["rounding"]],
+        ),
+        residual=entry["residual"],
+        useful=entry["useful"],
+    )

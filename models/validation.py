@@ -1,0 +1,179 @@
+"""The checks of :class:`celosia.models.network.Network`. Imports numpy only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from celosia.models.bounds import accumulator_bits
+from celosia.models.network import (
+    MAX_ACCUMULATOR_BITS,
+    Concat,
+    Conv,
+    MaxPool,
+    Network,
+    Op,
+    Tensor,
+    Window,
+)
+
+
+def check_network(network: Network) -> None:
+    """Raise ``ValueError`` naming the first thing that is wrong with ``network``."""
+    tensors = {tensor.name: tensor for tensor in network.tensors}
+    if not network.name:
+        raise ValueError(f"network name must be a non-empty string, not {network.name!r}")
+    _check_unique("tensor", (tensor.name for tensor in network.tensors))
+    _check_unique("operation", (op.name for op in network.ops))
+    _check_unique("input", network.inputs)
+    _check_unique("output", network.outputs)
+    if not network.inputs or not network.outputs:
+        raise ValueError(f"network {network.name!r} must have an input and an output")
+    for name in (*network.inputs, *network.outputs):
+        if name not in tensors:
+            raise ValueError(f"network {network.name!r}: no tensor is called {name!r}")
+    writers = _check_order(network, tensors)
+    members = Counter(name for op in network.ops if isinstance(op, Concat) for name in op.inputs)
+    for op in network.ops:
+        if isinstance(op, Conv):
+            _check_conv(op, tensors)
+        elif isinstance(op, MaxPool):
+            _check_pool(op, tensors)
+        else:
+            _check_concat(op, tensors, writers, members)
+
+
+def reads(op: Op) -> tuple[str, ...]:
+    """Return the names of the tensors that ``op`` reads."""
+    if isinstance(op, Concat):
+        return op.inputs
+    if isinstance(op, Conv) and op.residual is not None:
+        return (op.input, op.residual)
+    return (op.input,)
+
+
+def _check_unique(kind: str, names: Iterable[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"{kind} {name!r} appears {count} times, must be once")
+
+
+def _check_order(network: Network, tensors: dict[str, Tensor]) -> dict[str, Op]:
+    writers: dict[str, Op] = {}
+    known = set(network.inputs)
+    for op in network.ops:
+        for name in (*reads(op), op.output):
+            if name not in tensors:
+                raise ValueError(f"operation {op.name!r}: no tensor is called {name!r}")
+        for name in reads(op):
+            if name not in known:
+                raise ValueError(f"operation {op.name!r} reads {name!r} before it is written")
+        if op.output in known:
+            raise ValueError(f"operation {op.name!r} writes {op.output!r}, which has a value")
+        known.add(op.output)
+        writers[op.output] = op
+    for name in tensors:
+        if name not in known:
+            raise ValueError(f"tensor {name!r} is no input and no operation writes it")
+    for name in network.outputs:
+        if name not in writers:
+            raise ValueError(f"output {name!r} must be written by an operation")
+    return writers
+
+
+def _check_size(op: Conv | MaxPool, source: Tensor, target: Tensor, channels: int) -> None:
+    size = op.window.output_size(*source.shape[1:])
+    if min(size) < 1:
+        raise ValueError(
+            f"operation {op.name!r}: its window covers {op.window.extent}, more than its padded "
+            f"input {source.name!r} of {source.shape[1:]}"
+        )
+    if target.shape != (channels, *size):
+        raise ValueError(
+            f"operation {op.name!r}: output {target.name!r} must have shape "
+            f"{(channels, *size)}, not {target.shape}"
+        )
+
+
+def _check_conv(op: Conv, tensors: dict[str, Tensor]) -> None:
+    source, target = tensors[op.input], tensors[op.output]
+    channels_in, channels_out = op.channels
+    if source.shape[0] != channels_in:
+        raise ValueError(
+            f"conv {op.name!r}: weights are for {channels_in} input channels, "
+            f"{source.name!r} has {source.shape[0]}"
+        )
+    _check_size(op, source, target, channels_out)
+    if op.residual is not None and tensors[op.residual].shape != target.shape:
+        raise ValueError(
+            f"conv {op.name!r}: residual {op.residual!r} must have the output's shape "
+            f"{target.shape}, not {tensors[op.residual].shape}"
+        )
+    low, high = op.requant.low, op.requant.high
+    if low < target.format.low or high > target.format.high:
+        raise ValueError(
+            f"conv {op.name!r}: clamp {low}..{high} must lie in {target.format.name} of "
+            f"{target.name!r}"
+        )
+    bits = accumulator_bits(op, source.format)
+    if bits > MAX_ACCUMULATOR_BITS:
+        raise ValueError(
+            f"conv {op.name!r} needs an accumulator of {bits} bits, more than "
+            f"{MAX_ACCUMULATOR_BITS}"
+        )
+
+
+def _check_pool(op: MaxPool, tensors: dict[str, Tensor]) -> None:
+    source, target = tensors[op.input], tensors[op.output]
+    _check_size(op, source, target, source.shape[0])
+    _check_same(op, source, target)
+    if not windows_touch(op.window, source.shape[1], source.shape[2]):
+        raise ValueError(f"max pool {op.name!r}: a window holds nothing but padding")
+
+
+def windows_touch(window: Window, height: int, width: int) -> bool:
+    """Whether every window over an input of ``height x width`` holds an input element."""
+    outputs = window.output_size(height, width)
+    for axis, size in enumerate((height, width)):
+        first = np.arange(outputs[axis])[:, None] * window.stride[axis] - window.padding[axis]
+        taps = first + np.arange(window.kernel[axis]) * window.dilation[axis]
+        if not ((taps >= 0) & (taps < size)).any(axis=1).all():
+            return False
+    return True
+
+
+def _check_concat(
+    op: Concat, tensors: dict[str, Tensor], writers: dict[str, Op], members: Counter[str]
+) -> None:
+    target = tensors[op.output]
+    for name in op.inputs:
+        source = tensors[name]
+        if name not in writers or isinstance(writers[name], Concat):
+            raise ValueError(
+                f"concat {op.name!r}: member {name!r} must be written by a convolution or pooling"
+            )
+        if members[name] > 1:
+            raise ValueError(f"concat {op.name!r}: {name!r} is a member of another concat too")
+        if source.shape[1:] != target.shape[1:]:
+            raise ValueError(
+                f"concat {op.name!r}: {name!r} must have the output's size {target.shape[1:]}, "
+                f"not {source.shape[1:]}"
+            )
+        _check_same(op, source, target)
+    channels = sum(tensors[name].shape[0] for name in op.inputs)
+    if channels != target.shape[0]:
+        raise ValueError(
+            f"concat {op.name!r}: output {target.name!r} must have {channels} channels, "
+            f"not {target.shape[0]}"
+        )
+
+
+def _check_same(op: Op, source: Tensor, target: Tensor) -> None:
+    if source.format != target.format or source.scale != target.scale:
+        raise ValueError(
+            f"operation {op.name!r}: {source.name!r} and {target.name!r} must have the same "
+            f"format and scale, not {source.format.name} x {source.scale!r} and "
+            f"{target.format.name} x {target.scale!r}"
+        )
