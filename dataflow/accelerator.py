@@ -1,7 +1,9 @@
 """The description of a dense accelerator: a frozen value, written by people as TOML.
 
 It holds what the hardware *is*; what it does to a layer is in
-:mod:`celosia.dataflow.mapping` and :mod:`celosia.dataflow.program`.
+:mod:`celosia.dataflow.mapping` and :mod:`celosia.dataflow.program`. Its file form
+is in :mod:`celosia.dataflow.accelerator_file`, ready-made ones in
+:mod:`celosia.dataflow.presets`.
 """
 
 from __future__ import annotations
@@ -9,15 +11,41 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from celosia.models.formats import Fixed, Format
+from celosia.models.formats import Fixed, Format, Sp2
+
+MAX_COLUMNS = 1024
+MAX_LANES = 256
+MAX_PIXELS = 64
+MAX_DEPTH = 65536
+"""Deepest buffer, in words: buffer addresses have 16 bits."""
+
+
+def _check_range(field: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{field} must be an integer, not {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{field} must be in {low}..{high}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnGroup:
-    """``count`` columns of the array that multiply weights of ``format``."""
+    """``count`` columns of the array that multiply weights of ``format``.
+
+    ``format`` is a signed :class:`Fixed` of 2 to 8 bits or an :class:`Sp2`.
+    """
 
     format: Format
     count: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.format, Fixed):
+            if not self.format.signed or not 2 <= self.format.bits <= 8:
+                raise ValueError(
+                    f"format must be fixed2 to fixed8 or sp2_3 to sp2_8, not {self.format.name}"
+                )
+        elif not isinstance(self.format, Sp2):
+            raise TypeError(f"format must be a Fixed or an Sp2, not {self.format!r}")
+        _check_range("count", self.count, 1, MAX_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +53,7 @@ class ArrayShape:
     """The array: ``K`` columns x ``lanes`` (reduction) x ``pixels`` that share weights.
 
     ``accumulator_bits`` 16..40, ``activation_bits`` 1..8 (storage width of one activation).
+    Each format has one column group.
     """
 
     columns: tuple[ColumnGroup, ...]
@@ -32,6 +61,21 @@ class ArrayShape:
     pixels: int
     accumulator_bits: int = 32
     activation_bits: int = 8
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.columns, tuple) or not self.columns:
+            raise ValueError(f"columns must be a tuple of column groups, not {self.columns!r}")
+        for group in self.columns:
+            if not isinstance(group, ColumnGroup):
+                raise TypeError(f"columns must hold ColumnGroup values, not {group!r}")
+        names = [group.format.name for group in self.columns]
+        if len(set(names)) != len(names):
+            raise ValueError(f"columns must name each format once, not {names!r}")
+        _check_range("columns (their total count)", self.column_count, 1, MAX_COLUMNS)
+        _check_range("lanes", self.lanes, 1, MAX_LANES)
+        _check_range("pixels", self.pixels, 1, MAX_PIXELS)
+        _check_range("accumulator_bits", self.accumulator_bits, 16, 40)
+        _check_range("activation_bits", self.activation_bits, 1, 8)
 
     @property
     def column_formats(self) -> tuple[Format, ...]:
@@ -45,8 +89,10 @@ class ArrayShape:
         placed = [0] * len(self.columns)
         order: list[Format] = []
         for position in range(1, total + 1):
-            lag = [group.count * position / total - done if done < group.count else -math.inf
-                   for group, done in zip(self.columns, placed, strict=True)]
+            lag = [
+                group.count * position / total - done if done < group.count else -math.inf
+                for group, done in zip(self.columns, placed, strict=True)
+            ]
             chosen = lag.index(max(lag))
             placed[chosen] += 1
             order.append(self.columns[chosen].format)
@@ -65,7 +111,7 @@ class ArrayShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buffers:
-    """Depth of each on-chip buffer in words (see :class:`Accelerator` for the words)."""
+    """Depth of each on-chip buffer in words, 1..65536 (see :class:`Accelerator` for the words)."""
 
     activations: int
     weights: int
@@ -74,16 +120,39 @@ class Buffers:
     residuals: int
     outputs: int
 
+    def __post_init__(self) -> None:
+        for field in (
+            "activations", "weights", "accumulators", "constants", "residuals", "outputs",
+        ):  # fmt: skip
+            _check_range(field, getattr(self, field), 1, MAX_DEPTH)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bus:
-    """The AXI master port. ``data_bits`` 64..512, a power of two; ``burst_beats`` 1..256
-    (and at most 4 KiB); ``outstanding`` bursts in flight, 1..64, for reads and for writes."""
+    """The AXI master port.
+
+    ``data_bits`` 64..512, a power of two; ``address_bits`` 32..64; ``burst_beats``
+    1..256 and at most 4 KiB; ``outstanding`` bursts in flight, 1..64, for reads and
+    for writes.
+    """
 
     data_bits: int = 128
     address_bits: int = 40
     burst_beats: int = 64
     outstanding: int = 8
+
+    def __post_init__(self) -> None:
+        _check_range("data_bits", self.data_bits, 64, 512)
+        if self.data_bits & (self.data_bits - 1):
+            raise ValueError(f"data_bits must be 64, 128, 256 or 512, not {self.data_bits!r}")
+        _check_range("address_bits", self.address_bits, 32, 64)
+        _check_range("burst_beats", self.burst_beats, 1, 256)
+        if self.burst_beats * self.data_bytes > 4096:
+            raise ValueError(
+                f"burst_beats must be at most {4096 // self.data_bytes} at {self.data_bits} data "
+                f"bits (a burst is at most 4 KiB), not {self.burst_beats!r}"
+            )
+        _check_range("outstanding", self.outstanding, 1, 64)
 
     @property
     def data_bytes(self) -> int:
@@ -104,7 +173,8 @@ class Accelerator:
     - weights: for column k in order, ``lanes`` codes of the column's format.
     - constants: for each of ``post_lanes`` channels, see ``constant_bits``.
 
-    ``post_lanes`` must divide both the number of columns and the lanes.
+    ``post_lanes`` must divide both the number of columns and the lanes. ``name`` is
+    letters, digits, ``-`` and ``_``, and starts with a letter.
     """
 
     name: str
@@ -112,6 +182,26 @@ class Accelerator:
     buffers: Buffers
     bus: Bus
     post_lanes: int
+
+    def __post_init__(self) -> None:
+        plain = isinstance(self.name, str) and self.name.isascii()
+        if not plain or not self.name[:1].isalpha() or not self.name.translate(_MARKS).isalnum():
+            raise ValueError(
+                "name must be letters, digits, '-' and '_' and start with a letter, "
+                f"not {self.name!r}"
+            )
+        for field, kind in (("array", ArrayShape), ("buffers", Buffers), ("bus", Bus)):
+            if not isinstance(getattr(self, field), kind):
+                raise TypeError(
+                    f"{field} must be of type {kind.__name__}, not {getattr(self, field)!r}"
+                )
+        both = math.gcd(self.array.column_count, self.array.lanes)
+        _check_range("post_lanes", self.post_lanes, 1, both)
+        if both % self.post_lanes:
+            raise ValueError(
+                f"post_lanes must divide both the {self.array.column_count} columns and the "
+                f"{self.array.lanes} lanes, so be a divisor of {both}, not {self.post_lanes!r}"
+            )
 
     @property
     def activation_word_bits(self) -> int:
@@ -121,11 +211,13 @@ class Accelerator:
     @property
     def weight_word_bits(self) -> int:
         """Bits of one weight word."""
-        return self.array.lanes * sum(group.format.bits * group.count for group in self.array.columns)
+        return self.array.lanes * sum(
+            group.format.bits * group.count for group in self.array.columns
+        )
 
     @property
     def constant_bits(self) -> int:
-        """Bits of one channel's constants, from bit 0: bias, positive, negative, residual, shift."""
+        """Bits of one channel's bias, positive, negative, residual and shift, from bit 0."""
         return self.array.accumulator_bits + 3 * 18 + 6
 
     @property
@@ -137,7 +229,14 @@ class Accelerator:
         """Beats that a word of ``bits`` bits fills in memory."""
         return -(-bits // self.bus.data_bits)
 
+    def word_bytes(self, bits: int) -> int:
+        """Bytes that a word of ``bits`` bits fills in memory."""
+        return self.beats(bits) * self.bus.data_bytes
+
     @property
     def activation_format(self) -> Fixed:
         """Storage format of activations (signedness is chosen by each descriptor)."""
         return Fixed(bits=self.array.activation_bits, signed=False)
+
+
+_MARKS = str.maketrans("-_", "00")

@@ -197,8 +197,11 @@ class Store:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """Runs on the store unit: writes one beat at ``address``, its low 64 bits the cycle
-    counter's value when the stamp began. It begins after all earlier stores were acknowledged."""
+    """Runs on the store unit: writes one beat at ``address``.
+
+    Its low 64 bits are the cycle counter's value when the stamp began, which is after
+    all earlier stores were acknowledged.
+    """
 
     address: int
     wait: frozenset[Token] = NO_TOKENS

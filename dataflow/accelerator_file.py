@@ -1,0 +1,172 @@
+"""The file form of accelerators: TOML that a person writes and reads back losslessly.
+
+.. code-block:: toml
+
+    name = "small"
+
+    [array]
+    columns = [
+        { format = "sp2_4", count = 4 },
+        { format = "fixed8", count = 4 },
+    ]
+    lanes = 8
+    pixels = 1
+    accumulator_bits = 32
+    activation_bits = 8
+
+    [buffers]
+    activations = 2048
+    weights = 1024
+    accumulators = 512
+    constants = 128
+    residuals = 1024
+    outputs = 1024
+
+    [bus]
+    data_bits = 128
+    address_bits = 40
+    burst_beats = 64
+    outstanding = 8
+
+    [post]
+    lanes = 8
+
+Keys whose field has a default may be left out; no other key is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
+from celosia.models.errors import CelosiaError
+from celosia.models.formats import parse_format
+
+_ARRAY = ("lanes", "pixels", "accumulator_bits", "activation_bits")
+_BUFFERS = ("activations", "weights", "accumulators", "constants", "residuals", "outputs")
+_BUS = ("data_bits", "address_bits", "burst_beats", "outstanding")
+_ARRAY_DEFAULTS = ("accumulator_bits", "activation_bits")
+
+Value = TypeVar("Value")
+
+
+def dump_accelerator(accelerator: Accelerator) -> str:
+    """Return the TOML text of ``accelerator``: every field, always in the same order."""
+    array = accelerator.array
+    lines = [f'name = "{accelerator.name}"', "", "[array]", "columns = ["]
+    lines += [
+        f'    {{ format = "{group.format.name}", count = {group.count} }},'
+        for group in array.columns
+    ]
+    lines += ["]", *(f"{key} = {getattr(array, key)}" for key in _ARRAY)]
+    lines += ["", "[buffers]", *(f"{k} = {getattr(accelerator.buffers, k)}" for k in _BUFFERS)]
+    lines += ["", "[bus]", *(f"{key} = {getattr(accelerator.bus, key)}" for key in _BUS)]
+    lines += ["", "[post]", f"lanes = {accelerator.post_lanes}", ""]
+    return "\n".join(lines)
+
+
+def fingerprint(accelerator: Accelerator) -> str:
+    """Return the SHA-256 of the accelerator's file form, 64 hexadecimal digits."""
+    return hashlib.sha256(dump_accelerator(accelerator).encode()).hexdigest()
+
+
+def load_accelerator(path: str | Path) -> Accelerator:
+    """Read an accelerator from a TOML file.
+
+    Raises
+    ------
+    CelosiaError
+        If the file cannot be read or a key is unknown, missing, of the wrong type
+        or out of range: the message names the file, the key and what is allowed.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CelosiaError(f"cannot read accelerator file {path}: {error}") from error
+    return parse_accelerator(text, str(path))
+
+
+def parse_accelerator(text: str, where: str) -> Accelerator:
+    """Return the accelerator that the TOML ``text`` describes; ``where`` names it in errors.
+
+    Raises :class:`CelosiaError` as :func:`load_accelerator` does.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CelosiaError(f"{where}: not a TOML file: {error}") from error
+    _check_keys(where, "", table, ("name", "array", "buffers", "bus", "post"), ("bus",))
+    name = table["name"]
+    if not isinstance(name, str):
+        raise CelosiaError(f"{where}: name must be a string, not {name!r}")
+    parts = {key: _table(where, key, table.get(key, {})) for key in ("array", "bus", "post")}
+    array = parts["array"]
+    _check_keys(where, "array.", array, ("columns", *_ARRAY), _ARRAY_DEFAULTS)
+    buffers = _table(where, "buffers", table["buffers"])
+    _check_keys(where, "buffers.", buffers, _BUFFERS, ())
+    _check_keys(where, "bus.", parts["bus"], _BUS, _BUS)
+    _check_keys(where, "post.", parts["post"], ("lanes",), ())
+    sizes = {key: value for key, value in array.items() if key != "columns"}
+    columns = _columns(where, array["columns"])
+    shape = _build(where, "array", lambda: ArrayShape(columns=columns, **sizes))
+    depths = _build(where, "buffers", lambda: Buffers(**buffers))
+    bus = _build(where, "bus", lambda: Bus(**parts["bus"]))
+    lanes = parts["post"]["lanes"]
+    return _build(
+        where,
+        "name or post.lanes",
+        lambda: Accelerator(name=name, array=shape, buffers=depths, bus=bus, post_lanes=lanes),
+    )
+
+
+def _columns(where: str, value: object) -> tuple[ColumnGroup, ...]:
+    if not isinstance(value, list) or not value:
+        raise CelosiaError(
+            f"{where}: array.columns must be a list of tables such as "
+            f'{{ format = "fixed8", count = 8 }}, not {value!r}'
+        )
+    groups = []
+    for index, entry in enumerate(value):
+        key = f"array.columns[{index}]"
+        group = _table(where, key, entry)
+        _check_keys(where, f"{key}.", group, ("format", "count"), ())
+        name, count = group["format"], group["count"]
+        if not isinstance(name, str):
+            raise CelosiaError(f"{where}: {key}.format must be a string, not {name!r}")
+        groups.append(
+            _build(where, key, lambda n=name, c=count: ColumnGroup(format=parse_format(n), count=c))
+        )
+    return tuple(groups)
+
+
+def _build(where: str, key: str, make: Callable[[], Value]) -> Value:
+    try:
+        return make()
+    except (TypeError, ValueError) as error:
+        raise CelosiaError(f"{where}: {key}: {error}") from error
+
+
+def _table(where: str, key: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise CelosiaError(f"{where}: {key} must be a table, not {value!r}")
+    return value
+
+
+def _check_keys(
+    where: str,
+    prefix: str,
+    table: dict[str, Any],
+    known: tuple[str, ...],
+    optional: tuple[str, ...],
+) -> None:
+    allowed = ", ".join(known)
+    for key in table:
+        if key not in known:
+            raise CelosiaError(f"{where}: unknown key {prefix}{key}: allowed are {allowed}")
+    for key in known:
+        if key not in table and key not in optional:
+            raise CelosiaError(f"{where}: key {prefix}{key} is missing: needed are {allowed}")

@@ -1,0 +1,181 @@
+"""Where a tensor lies in memory, and how to write and read it there.
+
+A tensor is ``[word][row][x]`` of activation words with a border round each plane
+(``docs/architecture.md``, "Tensors in memory"). A channel lies in one lane of one
+word; which, its producer's columns decide.
+
+A network input that is read by one convolution with few channels may be
+*unfolded*: the word at (y, x) then also holds the pixels at (y + jy*dy, x + jx*dx),
+so that the kernel's positions fill lanes that would stay empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from celosia.models.formats import Fixed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfold:
+    """``copies`` (vertical, horizontal) of the pixels in each word, ``step`` pixels apart.
+
+    Copy (jy, jx) of channel c is the layout's channel ``(jy * copies[1] + jx) * C + c``.
+    """
+
+    copies: tuple[int, int] = (1, 1)
+    step: tuple[int, int] = (1, 1)
+
+    @property
+    def count(self) -> int:
+        """Copies of each pixel."""
+        return self.copies[0] * self.copies[1]
+
+
+PLAIN = Unfold()
+"""Every pixel once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Placement:
+    """One tensor in memory.
+
+    Parameters
+    ----------
+    name, shape, format
+        As in the network's tensor; ``shape`` is (channels, height, width).
+    address : int
+        Bytes; word 0, row 0, x 0, inside the border.
+    base : int
+        Address of the memory image's first byte.
+    word_bytes, pitch, plane : int
+        Bytes from one x, row and word to the next.
+    border : (top, left, bottom, right)
+        Rows and columns round each plane.
+    words, lanes : numpy.ndarray
+        int64 of shape (C * unfold.count,): where each channel lies.
+    lane_bits : int
+        Bits of a lane.
+    unfold : Unfold
+        Copies of neighbouring pixels in each word.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    format: Fixed
+    address: int
+    base: int
+    word_bytes: int
+    pitch: int
+    plane: int
+    border: tuple[int, int, int, int]
+    words: np.ndarray
+    lanes: np.ndarray
+    lane_bits: int
+    unfold: Unfold = field(default=PLAIN)
+
+    @property
+    def word_count(self) -> int:
+        """Words from the first to the last used one."""
+        return int(self.words.max()) + 1
+
+    def _region(self, image: np.ndarray, with_border: bool) -> np.ndarray:
+        """View of the tensor's bytes in ``image``: (word, row, x, byte)."""
+        top, left, bottom, right = self.border if with_border else (0, 0, 0, 0)
+        _, height, width = self.shape
+        start = self.address - self.base - top * self.pitch - left * self.word_bytes
+        shape = (self.word_count, height + top + bottom, width + left + right, self.word_bytes)
+        strides = (self.plane, self.pitch, self.word_bytes, 1)
+        size = 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+        if image.dtype != np.uint8 or image.ndim != 1 or start < 0 or start + size > image.size:
+            raise ValueError(
+                f"tensor {self.name!r} does not lie in an image of shape {image.shape}"
+            )
+        return np.lib.stride_tricks.as_strided(image[start:], shape, strides)
+
+    def write(self, image: np.ndarray, codes: np.ndarray) -> None:
+        """Write ``codes`` into ``image``, in place.
+
+        Parameters
+        ----------
+        image : numpy.ndarray
+            uint8, the memory from ``base`` on.
+        codes : numpy.ndarray
+            Integers of shape ``shape``, each in the format's range.
+
+        Raises
+        ------
+        ValueError
+            If the shape is another, a code is out of range or the image too small.
+        """
+        codes = np.asarray(codes)
+        if codes.shape != self.shape or not np.issubdtype(codes.dtype, np.integer):
+            raise ValueError(
+                f"tensor {self.name!r}: codes must be integers of shape {self.shape}, "
+                f"not {codes.dtype} of {codes.shape}"
+            )
+        if codes.min() < self.format.low or codes.max() > self.format.high:
+            raise ValueError(
+                f"tensor {self.name!r}: codes must be in {self.format.low}..{self.format.high}, "
+                f"not {codes.min()}..{codes.max()}"
+            )
+        unfolded = self.unfold.count > 1
+        region = self._region(image, unfolded)
+        if unfolded:
+            codes = self._unfolded(codes)
+        self._put(region, codes.astype(np.int64) & ((1 << self.lane_bits) - 1))
+
+    def _unfolded(self, codes: np.ndarray) -> np.ndarray:
+        """Return the channels of each word, border included, with every copy of the pixels."""
+        top, left, bottom, right = self.border
+        channels, height, width = self.shape
+        (ny, nx), (dy, dx) = self.unfold.copies, self.unfold.step
+        reach_y, reach_x = (ny - 1) * dy, (nx - 1) * dx
+        pads = ((0, 0), (top, bottom + reach_y), (left, right + reach_x))
+        padded = np.pad(codes, pads)
+        rows, cols = height + top + bottom, width + left + right
+        copies = [
+            padded[:, jy * dy : jy * dy + rows, jx * dx : jx * dx + cols]
+            for jy in range(ny)
+            for jx in range(nx)
+        ]
+        return np.concatenate(copies).reshape(channels * ny * nx, rows, cols)
+
+    def _put(self, region: np.ndarray, codes: np.ndarray) -> None:
+        if self.lane_bits == 8:
+            region[self.words, :, :, self.lanes] = codes
+            return
+        bits = np.unpackbits(region, axis=-1, bitorder="little")
+        for bit in range(self.lane_bits):
+            bits[self.words, :, :, self.lanes * self.lane_bits + bit] = (codes >> bit) & 1
+        region[...] = np.packbits(bits, axis=-1, bitorder="little")
+
+    def read(self, image: np.ndarray) -> np.ndarray:
+        """Return the tensor's codes in ``image``, int64 of shape ``shape``.
+
+        Raises ``ValueError`` if the tensor does not lie in the image.
+        """
+        region = self._region(image, False)
+        channels = self.shape[0]
+        words, lanes = self.words[:channels], self.lanes[:channels]
+        if self.lane_bits == 8:
+            codes = region[words, :, :, lanes].astype(np.int64)
+        else:
+            bits = np.unpackbits(region, axis=-1, bitorder="little")
+            codes = np.zeros(self.shape, np.int64)
+            for bit in range(self.lane_bits):
+                codes |= bits[words, :, :, lanes * self.lane_bits + bit].astype(np.int64) << bit
+        if self.format.signed:
+            codes = np.where(codes >> (self.lane_bits - 1), codes - (1 << self.lane_bits), codes)
+        return codes
+
+    def fill(self, image: np.ndarray, code: int) -> None:
+        """Fill the tensor and its border, every lane, with ``code`` (used for borders)."""
+        region = self._region(image, True)
+        bits = np.zeros(self.word_bytes * 8, np.uint8)
+        lanes = np.arange(self.word_bytes * 8 // self.lane_bits) * self.lane_bits
+        for bit in range(self.lane_bits):
+            bits[lanes + bit] = (code >> bit) & 1
+        region[...] = np.packbits(bits, bitorder="little")

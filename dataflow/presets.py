@@ -1,0 +1,84 @@
+"""Ready-made accelerators, by name.
+
+``python -c "from celosia.dataflow.presets import preset; print(preset('zcu102'))"``
+"""
+
+from __future__ import annotations
+
+from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
+from celosia.models.errors import CelosiaError
+from celosia.models.formats import parse_format
+
+
+def _make(
+    name: str,
+    columns: dict[str, int],
+    size: tuple[int, int],
+    buffers: Buffers,
+    bus: Bus,
+    post_lanes: int,
+) -> Accelerator:
+    groups = tuple(ColumnGroup(format=parse_format(key), count=n) for key, n in columns.items())
+    lanes, pixels = size
+    array = ArrayShape(columns=groups, lanes=lanes, pixels=pixels)
+    return Accelerator(name=name, array=array, buffers=buffers, bus=bus, post_lanes=post_lanes)
+
+
+def _buffers(*depths: int) -> Buffers:
+    activations, weights, accumulators, constants, residuals, outputs = depths
+    return Buffers(
+        activations=activations,
+        weights=weights,
+        accumulators=accumulators,
+        constants=constants,
+        residuals=residuals,
+        outputs=outputs,
+    )
+
+
+_WIDE = Bus(data_bits=128, burst_beats=64, outstanding=8)
+_NARROW = Bus(data_bits=64, burst_beats=32, outstanding=4)
+
+_PRESETS = (
+    _make(
+        "tiny", {"sp2_4": 1, "fixed8": 1}, (4, 1),
+        _buffers(1024, 1024, 256, 64, 512, 512), _NARROW, 2,
+    ),
+    _make(
+        "small", {"sp2_4": 4, "fixed8": 4}, (8, 1),
+        _buffers(2048, 1024, 512, 128, 1024, 1024), _NARROW, 4,
+    ),
+    _make(
+        "medium", {"sp2_4": 8, "fixed8": 8}, (16, 2),
+        _buffers(2048, 1024, 512, 128, 2048, 2048), _WIDE, 8,
+    ),
+    # 28 fixed8 columns: the 28 8-bit rows of R-Net's first layer fit one tile; with 36 sp2_4
+    # columns so do 64 rows of which 60 % are sp2_4 (fixed8 covers sp2_4 and fixed4).
+    _make(
+        "zcu102", {"sp2_4": 36, "fixed8": 28}, (16, 2),
+        _buffers(4096, 1024, 512, 64, 4096, 4096), _WIDE, 16,
+    ),
+    _make(
+        "large", {"sp2_4": 36, "fixed8": 28}, (16, 4),
+        _buffers(4096, 1024, 512, 64, 8192, 8192), Bus(data_bits=256, burst_beats=64), 16,
+    ),
+    # LFE5U-85F: 156 multipliers of 18x18 and 208 block memories of 18 kbit. The four fixed8
+    # columns take 32 multipliers, post 2 or 3 for each of its lanes; the buffers about 70 memories.
+    _make(
+        "ecp5", {"sp2_4": 4, "fixed8": 4}, (8, 1),
+        _buffers(2048, 1024, 512, 64, 1024, 1024), _NARROW, 2,
+    ),
+)  # fmt: skip
+
+PRESETS = {accelerator.name: accelerator for accelerator in _PRESETS}
+"""All presets by name."""
+
+
+def preset(name: str) -> Accelerator:
+    """Return the ready-made accelerator called ``name``.
+
+    Raises :class:`CelosiaError` listing the known names.
+    """
+    if name not in PRESETS:
+        raise CelosiaError(f"unknown accelerator {name!r}: known are {', '.join(PRESETS)}")
+    return PRESETS[name]
