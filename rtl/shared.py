@@ -1,0 +1,120 @@
+"""Components that the Verilog writer emits once, however often they are instantiated."""
+
+from __future__ import annotations
+
+import abc
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from amaranth.hdl import Module, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Member
+
+
+@runtime_checkable
+class Sharer(Protocol):
+    """A platform that turns a shared component into an instance of its one module."""
+
+    def instantiate(self, component: Shared) -> Any:
+        """Return an instance of ``component``'s module, connected to its ports."""
+        ...
+
+
+class Shared(wiring.Component):
+    """A component with a module of its own in the generated Verilog, written once.
+
+    Amaranth's back end writes a module for each *instance*; components derived from this class
+    are written once for all instances of one ``module_name``. A subclass overrides
+    :meth:`build` and not ``elaborate``. On any platform but the Verilog writer (the Amaranth
+    simulator, for one) it elaborates like any component. One clock domain, ``sync``.
+
+    Parameters
+    ----------
+    ports : Mapping[str, Member]
+        The ports, as for ``wiring.Component``.
+    name : str
+        Module name; a lower-case Verilog identifier that holds the parameters in short,
+        such as ``column_sp2_4_c16_x4``.
+    parameters : tuple
+        All that the module depends on. Two components of one name must have the same class
+        and equal parameters; the writer refuses them otherwise.
+
+    Members
+    -------
+    The ports given.
+
+    Raises
+    ------
+    ValueError
+        When ``name`` is no lower-case identifier.
+    """
+
+    def __init__(
+        self, ports: Mapping[str, Member], *, name: str, parameters: tuple[object, ...]
+    ) -> None:
+        if not name.isidentifier() or name != name.lower() or not name.isascii():
+            raise ValueError(f"name must be a lower-case identifier, not {name!r}")
+        self._name = name
+        self._parameters = parameters
+        super().__init__(dict(ports))
+
+    @property
+    def module_name(self) -> str:
+        """Name of the Verilog module."""
+        return self._name
+
+    @property
+    def parameters(self) -> tuple[object, ...]:
+        """What the module depends on."""
+        return self._parameters
+
+    @property
+    def summary(self) -> str:
+        """First paragraph of the class's docstring, on one line."""
+        return " ".join((inspect.getdoc(type(self)) or "").split("\n\n")[0].split())
+
+    def port_values(self) -> Iterator[tuple[str, Value, bool]]:
+        """Yield (Verilog name, value, whether it is an input) of each port."""
+        members: Any = self.signature.flatten(self)
+        for path, member, value in members:
+            yield "_".join(map(str, path)), Value.cast(value), member.flow == In
+
+    @abc.abstractmethod
+    def build(self) -> Module:
+        """Return the module's contents."""
+
+    def elaborate(self, platform: object) -> Any:
+        return platform.instantiate(self) if isinstance(platform, Sharer) else self.build()
+
+
+class Wrapped(Shared):
+    """A component from a library, given a module of its own.
+
+    Parameters
+    ----------
+    component : wiring.Component
+        What is wrapped; its ports become this component's.
+    name, parameters
+        As in :class:`Shared`.
+    """
+
+    def __init__(
+        self, component: wiring.Component, *, name: str, parameters: tuple[object, ...]
+    ) -> None:
+        self._component = component
+        super().__init__(dict(component.signature.members), name=name, parameters=parameters)
+
+    @property
+    def summary(self) -> str:
+        return f"{type(self._component).__name__} of the Amaranth library."
+
+    def build(self) -> Module:
+        m = Module()
+        m.submodules.inner = self._component
+        for (_, mine, is_input), (_, _, inner) in zip(
+            self.port_values(), self._component.signature.flatten(self._component), strict=True
+        ):
+            theirs = Value.cast(inner)
+            m.d.comb += theirs.eq(mine) if is_input else mine.eq(theirs)
+        return m

@@ -1,0 +1,208 @@
+"""The Verilog writer: a module for each distinct component, the same bytes for the same input."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth._toolchain.yosys import find_yosys
+from amaranth.hdl import ClockSignal, Instance, ResetSignal
+from amaranth.hdl import _ir as ir
+
+from celosia.rtl.shared import Shared
+
+rtlil: Any = importlib.import_module("amaranth.back.rtlil")  # which the type stubs leave out
+
+OLDEST_YOSYS = (0, 40, 0)
+"""What Amaranth 0.5 asks of Yosys."""
+
+SCRIPT = """\
+read_rtlil <<rtlil
+{rtlil}
+rtlil
+proc -norom
+memory_collect
+opt_dff
+opt_clean -purge
+attrmap -remove generator -remove top -remove src -remove amaranth.hierarchy \
+-remove amaranth.decoding
+attrmap -modattr -remove generator -remove top -remove src -remove amaranth.hierarchy
+write_verilog
+"""
+"""As Amaranth's own, and without wires that only rename others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Emitted:
+    """One module: its RTLIL, which of clock and reset it takes, and whose it is."""
+
+    rtlil: str
+    clock: bool
+    reset: bool
+    kind: type[Shared]
+    parameters: tuple[object, ...]
+    summary: str
+
+
+class VerilogWriter:
+    """Collects the modules of a design; the platform that :class:`Shared` components know.
+
+    Raises ``ValueError`` when two different components have one module name.
+    """
+
+    def __init__(self) -> None:
+        self._modules: dict[str, _Emitted] = {}
+        self._converting: list[Shared] = []
+
+    def instantiate(self, component: Shared) -> Any:
+        """Return an instance of ``component``'s module, which is emitted if it is new."""
+        if self._converting and component is self._converting[-1]:
+            return component.build()
+        emitted = self.emit(component)
+        connections = {
+            f"{'i' if is_input else 'o'}_{name}": value
+            for name, value, is_input in component.port_values()
+        }
+        if emitted.clock:
+            connections["i_clk"] = ClockSignal()
+        if emitted.reset:
+            connections["i_rst"] = ResetSignal()
+        return Instance(component.module_name, **connections)
+
+    def emit(self, component: Shared) -> _Emitted:
+        """Emit the module of ``component`` and of all it holds, unless known."""
+        name = component.module_name
+        known = self._modules.get(name)
+        if known is None:
+            known = self._convert(component)
+            self._modules[name] = known
+        elif known.kind is not type(component) or known.parameters != component.parameters:
+            raise ValueError(
+                f"module name {name!r} stands for {known.kind.__name__}{known.parameters!r} "
+                f"and for {type(component).__name__}{component.parameters!r}"
+            )
+        return known
+
+    def _convert(self, component: Shared) -> _Emitted:
+        name = component.module_name
+        ports = {
+            port: (value, ir.PortDirection.Input if is_input else ir.PortDirection.Output)
+            for port, value, is_input in component.port_values()
+        }
+        self._converting.append(component)
+        text = rtlil.convert(component, name, self, ports=ports, emit_src=False)
+        self._converting.pop()
+        text, clocks = _tidy(text, name)
+        return _Emitted(
+            rtlil=text,
+            clock="clk" in clocks,
+            reset="rst" in clocks,
+            kind=type(component),
+            parameters=component.parameters,
+            summary=component.summary,
+        )
+
+    def text(self) -> str:
+        """Return the Verilog of all modules emitted, parts before what holds them."""
+        source = "\n".join(module.rtlil for module in self._modules.values())
+        verilog = find_yosys(lambda version: version >= OLDEST_YOSYS).run(
+            ["-q", "-"], SCRIPT.format(rtlil=source), ignore_warnings=True
+        )
+        found = {
+            match[1]: match[0]
+            for match in re.finditer(r"^module (\S+)\(.*?^endmodule$", verilog, flags=re.M | re.S)
+        }
+        order = [
+            *(name for name in found if name not in self._modules),
+            *(name for name in self._modules if name in found),
+        ]
+        return "\n\n".join(self._headed(name, found[name]) for name in order) + "\n"
+
+    def _headed(self, name: str, text: str) -> str:
+        module = self._modules.get(name)
+        if module is None:
+            return text
+        lines = textwrap.wrap(module.summary, width=96)
+        return "".join(f"// {line}\n" for line in lines) + _readable(text)
+
+
+def _tidy(text: str, name: str) -> tuple[str, set[str]]:
+    """Return the RTLIL of module ``name`` made ready to join others, and its clock and reset.
+
+    Clock and reset become the first ports, or none where nothing uses them. Memories lose their
+    initial zeros: a line for each row would bury the logic, and nothing reads a row that was
+    not written.
+    """
+    # Parts without a module of their own are called name.part: no Verilog identifier.
+    for part in re.findall(rf"^module \\({name}\.\S+)$", text, flags=re.M):
+        text = re.sub(rf"\\{re.escape(part)}(?=\s)", "\\\\" + part.replace(".", "_"), text)
+    text = re.sub(
+        r"^  cell \$meminit_v2 (?:(?!^  end$).)*?connect \\DATA \d+'0*\n.*?^  end\n",
+        "",
+        text,
+        flags=re.M | re.S,
+    )
+    start = text.index(f"module \\{name}\n")
+    end = text.index("\nend\n", start)
+    top, clocks = text[start:end], set()
+    top = re.sub(
+        r"(?<= (?:input|inout) )\d+|(?<= output )\d+", lambda index: str(int(index[0]) + 3), top
+    )
+    for index, clock in enumerate(("clk", "rst"), 1):
+        top, found = re.subn(rf"(?<= input )\d+(?=  \\{clock}$)", str(index), top, flags=re.M)
+        if found and len(re.findall(rf"\\{clock}(?=\s)", top)) == 1:
+            top = re.sub(rf"^  wire .* \\{clock}\n", "", top, flags=re.M)
+        elif found:
+            clocks.add(clock)
+    return text[:start] + top + text[end:], clocks
+
+
+def _readable(verilog: str) -> str:
+    """Return ``verilog`` with sign extensions as replications and without Yosys's crutches.
+
+    Yosys triggers every ``always @*`` with a register of its own, for blocks that read nothing;
+    Amaranth makes no such blocks.
+    """
+    verilog = re.sub(r"^ *reg \\\$auto\$verilog_backend\S+ +(?:= 0)?;\n", "", verilog, flags=re.M)
+    verilog = re.sub(
+        r"^ *if \(\\\$auto\$verilog_backend\S+ \) begin end\n", "", verilog, flags=re.M
+    )
+    return re.sub(
+        r"((?:\\\S+ |\w+)\[\d+\])((?:, \1)+)",
+        lambda match: f"{{ {match[2].count(match[1]) + 1}{{{match[1]}}} }}",
+        verilog,
+    )
+
+
+def write_verilog(component: Shared, name: str | None = None) -> str:
+    """Return the Verilog-2001 text of ``component`` and everything it holds.
+
+    Each distinct :class:`Shared` component is one module. The same component gives the same
+    bytes, on any machine; no file paths are in them.
+
+    Parameters
+    ----------
+    component : Shared
+        The top.
+    name : str, optional
+        Name of the top module; ``component.module_name`` by default.
+
+    Raises
+    ------
+    ValueError
+        When two different components have one module name.
+    """
+    writer = VerilogWriter()
+    writer.emit(component)
+    text = writer.text()
+    if name is not None and name != component.module_name:
+        text = re.sub(rf"^module {component.module_name}\(", f"module {name}(", text, flags=re.M)
+    return text
+
+
+def count_modules(verilog: str) -> int:
+    """Return how many modules ``verilog`` defines."""
+    return len(re.findall(r"^module ", verilog, flags=re.M))
