@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.lib import data
-from amaranth.lib.wiring import Out, Signature
+from amaranth.lib.wiring import In, Out, Signature
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.program import Buffer, Token
@@ -123,9 +123,7 @@ class OutputRead(Signature):
     def __init__(self, *, data_bits: int, beats: int) -> None:
         self._data_bits = data_bits
         self._beats = beats
-        super().__init__(
-            {"enable": Out(1), "address": Out(16), "data": Out(beats * data_bits).flip()}
-        )
+        super().__init__({"enable": Out(1), "address": Out(16), "data": In(beats * data_bits)})
 
     @classmethod
     def of(cls, accelerator: Accelerator) -> OutputRead:
@@ -165,3 +163,65 @@ the cycle after the accept to the cycle of the signal.
 def slice_bits(slices: int) -> int:
     """Bits of a beat index within a word of up to ``slices`` beats, at least 1."""
     return max(1, (slices - 1).bit_length())
+
+
+class ErrorReport(Signature):
+    """A part of the engine reports an error to the shell, which keeps the first.
+
+    Parameters
+    ----------
+    address_bits : int
+        Width of addresses.
+
+    Members
+    -------
+    raised : Out(1)
+        There is an error in this cycle.
+    address : Out(address_bits)
+        Of the burst or descriptor it concerns.
+    """
+
+    def __init__(self, *, address_bits: int) -> None:
+        self._address_bits = address_bits
+        super().__init__({"raised": Out(1), "address": Out(address_bits)})
+
+    @property
+    def address_bits(self) -> int:
+        return self._address_bits
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ErrorReport) and other._address_bits == self._address_bits
+
+    def __repr__(self) -> str:
+        return f"ErrorReport(address_bits={self._address_bits})"
+
+
+class Window(Signature):
+    """The bytes that the engine may read and write.
+
+    Parameters
+    ----------
+    address_bits : int
+        Width of addresses.
+
+    Members
+    -------
+    base : Out(address_bits)
+        First byte inside.
+    limit : Out(address_bits + 1)
+        First byte after.
+    """
+
+    def __init__(self, *, address_bits: int) -> None:
+        self._address_bits = address_bits
+        super().__init__({"base": Out(address_bits), "limit": Out(address_bits + 1)})
+
+    @property
+    def address_bits(self) -> int:
+        return self._address_bits
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Window) and other._address_bits == self._address_bits
+
+    def __repr__(self) -> str:
+        return f"Window(address_bits={self._address_bits})"

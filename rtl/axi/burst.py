@@ -1,0 +1,171 @@
+"""Cutting runs of beats into legal AXI4 bursts, and the check of a burst against a window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from celosia.rtl.axi.bus import PAGE_BYTES
+from celosia.rtl.ports import BEATS_BITS, Window, burst_layout
+from celosia.rtl.shared import Shared
+
+
+def run_layout(address_bits: int, beats_bits: int) -> data.StructLayout:
+    """One run: ``beats`` consecutive beats from byte ``address``; ``last`` is passed on."""
+    return data.StructLayout({"address": address_bits, "beats": beats_bits, "last": 1})
+
+
+def tagged_burst_layout(address_bits: int) -> data.StructLayout:
+    """One burst; ``last`` marks the last burst of a run whose ``last`` was set."""
+    return data.StructLayout({"address": address_bits, "beats": BEATS_BITS, "last": 1})
+
+
+class BurstSplitter(Shared):
+    """Cuts each run into bursts of at most ``burst_beats`` beats that never cross 4 KiB.
+
+    A run taken in cycle t has its first burst offered in t+1. A burst taken in cycle u has the
+    next one of its run offered in u+2; where it was the last of its run, a run that waits is
+    taken in u+1 and its first burst offered in u+2.
+
+    Parameters
+    ----------
+    address_bits : int
+        Width of addresses, at least 13.
+    data_bits : int
+        Width of a beat.
+    burst_beats : int
+        Longest burst, 1 to 256 beats and at most 4 KiB.
+    run_bits : int
+        Width of a run's number of beats.
+
+    Members
+    -------
+    i : In(stream.Signature(run_layout(address_bits, run_bits)))
+        Runs: at least one beat, the address a multiple of the beat's bytes.
+    o : Out(stream.Signature(tagged_burst_layout(address_bits)))
+        Bursts, registered.
+
+    Raises
+    ------
+    ValueError
+        ``burst_beats`` is 0, above 256, or more than 4 KiB.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(
+        self, *, address_bits: int, data_bits: int, burst_beats: int, run_bits: int
+    ) -> None:
+        if not 1 <= burst_beats <= min(256, PAGE_BYTES * 8 // data_bits):
+            raise ValueError(
+                f"burst_beats must be 1 to 256 and at most {PAGE_BYTES} bytes, not {burst_beats!r}"
+                f" beats of {data_bits} bits"
+            )
+        self._beat_shift = (data_bits // 8).bit_length() - 1
+        self._burst_beats = burst_beats
+        self._address_bits = address_bits
+        self._run_bits = run_bits
+        super().__init__(
+            {
+                "i": In(stream.Signature(run_layout(address_bits, run_bits))),
+                "o": Out(stream.Signature(tagged_burst_layout(address_bits))),
+            },
+            name=f"burst_splitter_a{address_bits}_d{data_bits}_b{burst_beats}_r{run_bits}",
+            parameters=(address_bits, data_bits, burst_beats, run_bits),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        rest: Any = Signal(run_layout(self._address_bits, self._run_bits))
+        more = Signal()  # rest holds beats that are in no burst yet
+        run: Any = Signal.like(rest)
+        m.d.comb += [
+            run.eq(Mux(more, rest, self.i.p)),
+            self.i.ready.eq(~self.o.valid & ~more),
+        ]
+
+        page_beats = PAGE_BYTES >> self._beat_shift
+        to_page = Signal(range(page_beats + 1))
+        cap = Signal(BEATS_BITS)
+        fits = Signal()
+        m.d.comb += [
+            to_page.eq(page_beats - run.address[self._beat_shift : 12]),
+            cap.eq(Mux(to_page < self._burst_beats, to_page, self._burst_beats)),
+            fits.eq(run.beats <= cap),
+        ]
+        left = Signal(self._run_bits)
+        m.d.comb += left.eq(rest.beats - self.o.p.beats)
+        with m.If(~self.o.valid & (more | self.i.valid)):
+            m.d.sync += [
+                self.o.valid.eq(1),
+                self.o.p.address.eq(run.address),
+                self.o.p.beats.eq(Mux(fits, run.beats, cap)),
+                self.o.p.last.eq(run.last & fits),
+                rest.eq(run),
+                more.eq(~fits),
+            ]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += [
+                self.o.valid.eq(0),
+                rest.address.eq(self.o.p.address + (self.o.p.beats << self._beat_shift)),
+                rest.beats.eq(left),
+            ]
+        return m
+
+
+class WindowCheck(Shared):
+    """Whether a burst that does not cross 4 KiB lies inside the window. No latency.
+
+    Pages are compared beside the sum of offset and length, so no long carry chain comes
+    before a comparison.
+
+    Parameters
+    ----------
+    address_bits : int
+        Width of addresses, at least 13.
+    data_bits : int
+        Width of a beat.
+
+    Members
+    -------
+    burst : In(burst_layout(address_bits))
+        The burst.
+    window : In(Window(address_bits=address_bits))
+        The window.
+    inside : Out(1)
+        All of the burst's bytes are inside.
+    """
+
+    burst: Any
+    window: Any
+    inside: Signal
+
+    def __init__(self, *, address_bits: int, data_bits: int) -> None:
+        self._beat_shift = (data_bits // 8).bit_length() - 1
+        super().__init__(
+            {
+                "burst": In(burst_layout(address_bits)),
+                "window": In(Window(address_bits=address_bits)),
+                "inside": Out(1),
+            },
+            name=f"window_check_a{address_bits}_d{data_bits}",
+            parameters=(address_bits, data_bits),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        page = self.burst.address[12:]
+        limit_page = self.window.limit[12:]
+        after = Signal(13)  # offset of the first byte after the burst, in the burst's page
+        m.d.comb += [
+            after.eq(self.burst.address[:12] + (self.burst.beats << self._beat_shift)),
+            self.inside.eq(
+                (self.burst.address >= self.window.base)
+                & ((page < limit_page) | ((page == limit_page) & (after <= self.window.limit[:12])))
+            ),
+        ]
+        return m

@@ -1,0 +1,88 @@
+"""A first-in first-out queue between two streams."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Shape, ShapeLike, Signal, Value
+from amaranth.lib import memory, stream
+from amaranth.lib.wiring import In, Out
+
+from celosia.rtl.shared import Shared
+
+
+class Queue(Shared):
+    """A queue of ``depth`` entries, one transfer a cycle on each side.
+
+    An entry taken in cycle t is offered from t+1. A place freed in cycle t can be filled
+    from t+1. Neither handshake depends on the other in the same cycle.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        Shape of an entry.
+    depth : int
+        Entries, at least 1.
+
+    Members
+    -------
+    i : In(stream.Signature(shape))
+        Entries in.
+    o : Out(stream.Signature(shape))
+        Entries out, read from the memory without a register.
+
+    Raises
+    ------
+    ValueError
+        ``depth`` is below 1.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, shape: ShapeLike, *, depth: int) -> None:
+        if depth < 1:
+            raise ValueError(f"depth must be at least 1, not {depth!r}")
+        width = Shape.cast(shape).width
+        self._width = width
+        self._depth = depth
+        super().__init__(
+            {"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))},
+            name=f"queue_w{width}_d{depth}",
+            parameters=(width, depth),
+        )
+
+    @property
+    def depth(self) -> int:
+        return self._depth
+
+    def build(self) -> Module:
+        m = Module()
+        rows = max(2, self._depth)
+        store: memory.Memory
+        m.submodules.rows = store = memory.Memory(shape=self._width, depth=rows, init=[])
+        write = store.write_port()
+        read = store.read_port(domain="comb")
+        level = Signal(range(self._depth + 1))
+        push = Signal()
+        pop = Signal()
+        m.d.comb += [
+            self.i.ready.eq(level != self._depth),
+            self.o.valid.eq(level != 0),
+            Value.cast(self.o.payload).eq(read.data),
+            push.eq(self.i.valid & self.i.ready),
+            pop.eq(self.o.valid & self.o.ready),
+            write.data.eq(Value.cast(self.i.payload)),
+            write.en.eq(push),
+        ]
+
+        def following(pointer: Value) -> Value:
+            return Mux(pointer == rows - 1, 0, pointer + 1)
+
+        with m.If(push):
+            m.d.sync += write.addr.eq(following(write.addr))
+        with m.If(pop):
+            m.d.sync += read.addr.eq(following(read.addr))
+        with m.If(push & ~pop):
+            m.d.sync += level.eq(level + 1)
+        with m.If(pop & ~push):
+            m.d.sync += level.eq(level - 1)
+        return m

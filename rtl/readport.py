@@ -1,0 +1,147 @@
+"""The read half of the AXI master: two requesters, one channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.accelerator import Bus
+from celosia.rtl.axi.burst import WindowCheck
+from celosia.rtl.axi.bus import CACHE, PROTECTION, Axi4Read, BurstType, Response, size_code
+from celosia.rtl.ports import ErrorReport, Window, burst_layout
+from celosia.rtl.queue import Queue
+from celosia.rtl.shared import Shared
+
+
+class ReadPort(Shared):
+    """Puts the bursts of the sequencer and of the load unit on AR, and hands them their beats.
+
+    The sequencer goes first. A burst is taken when AR is free (``arvalid`` low, or its handshake
+    in that cycle) and fewer than ``bus.outstanding`` bursts are in flight; taken in cycle t it is on
+    AR from t+1. In flight is: taken, and the last beat not yet transferred; a place freed in
+    cycle t can be used from t+1. Beats go to their requester in the cycle in which they transfer.
+
+    A burst outside the window is never taken; ``window_error`` is raised while one is offered.
+
+    Parameters
+    ----------
+    bus : Bus
+        Width of the port and bursts in flight.
+
+    Members
+    -------
+    program, load : In(stream.Signature(burst_layout(address_bits)))
+        Bursts of the sequencer and of the load unit.
+    program_beats, load_beats : Out(stream.Signature(data_bits, always_ready=True))
+        Their beats, in the order of their bursts.
+    axi : Out(Axi4Read(...))
+        AR and R; ``rready`` is always 1.
+    window : In(Window(...))
+        Must not change while bursts are offered.
+    stop : In(1)
+        No burst is taken in this cycle.
+    idle : Out(1)
+        No burst is in flight.
+    beat : Out(1)
+        A beat transfers in this cycle.
+    response_error, window_error : Out(ErrorReport(...))
+        A beat with a response other than OKAY; a burst outside the window.
+    """
+
+    program: stream.Interface
+    load: stream.Interface
+    program_beats: stream.Interface
+    load_beats: stream.Interface
+    axi: Any
+    window: Any
+    stop: Signal
+    idle: Signal
+    beat: Signal
+    response_error: Any
+    window_error: Any
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        bursts = stream.Signature(burst_layout(bus.address_bits))
+        beats = stream.Signature(bus.data_bits, always_ready=True)
+        super().__init__(
+            {
+                "program": In(bursts),
+                "load": In(bursts),
+                "program_beats": Out(beats),
+                "load_beats": Out(beats),
+                "axi": Out(Axi4Read(address_bits=bus.address_bits, data_bits=bus.data_bits)),
+                "window": In(Window(address_bits=bus.address_bits)),
+                "stop": In(1),
+                "idle": Out(1),
+                "beat": Out(1),
+                "response_error": Out(ErrorReport(address_bits=bus.address_bits)),
+                "window_error": Out(ErrorReport(address_bits=bus.address_bits)),
+            },
+            name="read_port",
+            parameters=(bus,),
+        )
+
+    @property
+    def bus(self) -> Bus:
+        return self._bus
+
+    def build(self) -> Module:
+        m = Module()
+        bus = self._bus
+        owner = data.StructLayout({"load": 1, "address": bus.address_bits})
+        m.submodules.in_flight = in_flight = Queue(owner, depth=bus.outstanding)
+        m.submodules.check = check = WindowCheck(
+            address_bits=bus.address_bits, data_bits=bus.data_bits
+        )
+        wiring.connect(m, wiring.flipped(self.window), check.window)
+
+        free = Signal()
+        take = Signal()
+        chosen: Any = Signal(burst_layout(bus.address_bits))
+        m.d.comb += [
+            chosen.eq(Mux(self.program.valid, self.program.p, self.load.p)),
+            check.burst.eq(chosen),
+            free.eq((~self.axi.arvalid | self.axi.arready) & check.inside & ~self.stop),
+            self.program.ready.eq(free & in_flight.i.ready),
+            self.load.ready.eq(free & in_flight.i.ready & ~self.program.valid),
+            in_flight.i.valid.eq(free & (self.program.valid | self.load.valid)),
+            in_flight.i.p.load.eq(~self.program.valid),
+            in_flight.i.p.address.eq(chosen.address),
+            take.eq(in_flight.i.valid & in_flight.i.ready),
+            self.window_error.raised.eq(
+                (self.program.valid | self.load.valid) & ~check.inside & ~self.stop
+            ),
+            self.window_error.address.eq(chosen.address),
+        ]
+        with m.If(self.axi.arready):
+            m.d.sync += self.axi.arvalid.eq(0)
+        with m.If(take):
+            m.d.sync += [
+                self.axi.arvalid.eq(1),
+                self.axi.araddr.eq(chosen.address),
+                self.axi.arlen.eq(chosen.beats - 1),
+            ]
+        m.d.comb += [
+            self.axi.arsize.eq(size_code(bus.data_bits)),
+            self.axi.arburst.eq(BurstType.INCR),
+            self.axi.arcache.eq(CACHE),
+            self.axi.arprot.eq(PROTECTION),
+        ]
+
+        m.d.comb += [
+            self.axi.rready.eq(1),
+            self.beat.eq(self.axi.rvalid),
+            self.program_beats.payload.eq(self.axi.rdata),
+            self.program_beats.valid.eq(self.axi.rvalid & ~in_flight.o.p.load),
+            self.load_beats.payload.eq(self.axi.rdata),
+            self.load_beats.valid.eq(self.axi.rvalid & in_flight.o.p.load),
+            in_flight.o.ready.eq(self.axi.rvalid & self.axi.rlast),
+            self.idle.eq(~in_flight.o.valid),
+            self.response_error.raised.eq(self.axi.rvalid & (self.axi.rresp != Response.OKAY)),
+            self.response_error.address.eq(in_flight.o.p.address),
+        ]
+        return m
