@@ -12,6 +12,12 @@ def names(path: Path) -> set[str]:
     return {str(f.relative_to(path)) for f in path.rglob("*") if f.is_file()}
 
 
+def write_half(writer, name, error):
+    with writer as draft:
+        (draft / name).write_text("half")
+        raise error
+
+
 def test_file_is_written_and_folder_made(tmp_path):
     with atomic_file(tmp_path / "new" / "a.txt") as draft:
         assert draft.suffix == ".txt"
@@ -23,9 +29,8 @@ def test_file_is_written_and_folder_made(tmp_path):
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
 def test_failed_file_leaves_the_old_one(tmp_path, error):
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(type(error)), atomic_file(tmp_path / "a.txt") as draft:
-        draft.write_text("half")
-        raise error
+    with pytest.raises(type(error)):
+        write_half(atomic_file(tmp_path / "a.txt"), "", error)
     assert (tmp_path / "a.txt").read_text() == "old"
     assert names(tmp_path) == {"a.txt"}
 
@@ -52,9 +57,8 @@ def test_failed_directory_leaves_nothing(tmp_path, error, existing):
     if existing:
         target.mkdir()
         (target / "a.v").write_text("old")
-    with pytest.raises(type(error)), atomic_directory(target) as draft:
-        (draft / "a.v").write_text("half")
-        raise error
+    with pytest.raises(type(error)):
+        write_half(atomic_directory(target), "a.v", error)
     assert names(tmp_path) == ({"out/a.v"} if existing else set())
 
 
