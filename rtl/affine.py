@@ -1,0 +1,148 @@
+"""Programmable loop nest: addresses that are affine in the loop counters, one step a cycle."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from celosia.rtl.shared import Shared
+
+WORD_BITS = 16
+"""Width of loop counts and addresses."""
+
+
+def nest_layout(loops: int, operands: int) -> data.StructLayout:
+    """A nest, innermost loop first: iterations of each loop (at least 1), first addresses,
+    what each loop adds to each address when it advances (its inner loops return to 0), and which
+    loops ``marked`` watches.
+    """
+    return data.StructLayout(
+        {
+            "counts": data.ArrayLayout(WORD_BITS, loops),
+            "deltas": data.ArrayLayout(data.ArrayLayout(WORD_BITS, operands), loops),
+            "addresses": data.ArrayLayout(WORD_BITS, operands),
+            "watched": loops,
+        }
+    )
+
+
+class AffineNest(Shared):
+    """A loop nest of up to ``loops`` loops that gives an address to each of ``operands``.
+
+    A nest accepted in cycle t has its steps in cycles t+1 to t+N, for N the product of its
+    counts, and the next one can be accepted at t+N.
+
+    Parameters
+    ----------
+    loops : int
+        Loops, at least 1.
+    operands : int
+        Addresses, at least 1.
+
+    Members
+    -------
+    i : In(stream.Signature(nest_layout(loops, operands)))
+        Nests.
+    step : Out(1)
+        There is a step in this cycle; what follows describes it.
+    addresses : Out(16).array(operands)
+    changed : Out(operands)
+        Whose address differs from that of the step before. All, in the first step of a nest.
+    start : Out(1)
+        The step is the nest's first.
+    last : Out(1)
+        The step is the nest's last.
+    zero : Out(1)
+        All watched loops are in their first iteration.
+    """
+
+    def __init__(self, *, loops: int, operands: int) -> None:
+        self._loops, self._operands = loops, operands
+        super().__init__(
+            {
+                "i": In(stream.Signature(nest_layout(loops, operands))),
+                "step": Out(1),
+                "addresses": Out(WORD_BITS).array(operands),
+                "changed": Out(operands),
+                "start": Out(1),
+                "last": Out(1),
+                "zero": Out(1),
+            },
+            name=f"affine_nest_{loops}x{operands}",
+            parameters=(loops, operands),
+        )
+
+    @property
+    def loops(self) -> int:
+        return self._loops
+
+    @property
+    def operands(self) -> int:
+        return self._operands
+
+    def build(self) -> Module:
+        m = Module()
+        nest = self.i.payload
+        left = [Signal(WORD_BITS, name=f"left_{i}") for i in range(self._loops)]
+        first = [Signal(name=f"first_{i}") for i in range(self._loops)]
+        reload = [Signal(WORD_BITS, name=f"reload_{i}") for i in range(self._loops)]
+        watched = Signal(self._loops)
+        deltas = Signal(nest.deltas.shape())
+        ended = Signal(self._loops)
+        m.d.comb += [
+            ended.eq(sum(((count == 0) << i for i, count in enumerate(left)), 0)),
+            self.last.eq(self.step & ended.all()),
+            self.i.ready.eq(~self.step | self.last),
+            self.zero.eq(
+                ~sum(((watched[i] & ~first[i]) << i for i in range(self._loops)), 0).any()
+            ),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += self.step.eq(self.i.valid)
+            with m.If(self.i.valid):
+                m.d.sync += [
+                    self.start.eq(1),
+                    self.changed.eq(-1),
+                    watched.eq(nest.watched),
+                    deltas.eq(nest.deltas),
+                ]
+                for i in range(self._loops):
+                    m.d.sync += [
+                        reload[i].eq(nest.counts[i] - 1),
+                        left[i].eq(nest.counts[i] - 1),
+                        first[i].eq(1),
+                    ]
+                for operand in range(self._operands):
+                    m.d.sync += self.addresses[operand].eq(nest.addresses[operand])
+        with m.Else():
+            m.d.sync += self.start.eq(0)
+            self._advance(m, ended, left, first, reload, deltas)
+        return m
+
+    def _advance(
+        self,
+        m: Module,
+        ended: Signal,
+        left: list[Signal],
+        first: list[Signal],
+        reload: list[Signal],
+        deltas: data.View,
+    ) -> None:
+        """Advance the innermost loop that has not ended and start those inside it again."""
+        for i in range(self._loops):
+            inner_ended = ended[:i].all()
+            with m.If(inner_ended):
+                m.d.sync += [
+                    left[i].eq(Mux(ended[i], reload[i], left[i] - 1)),
+                    first[i].eq(ended[i]),
+                ]
+        for operand in range(self._operands):
+            delta = Signal(WORD_BITS, name=f"delta_{operand}")
+            for i in reversed(range(self._loops)):
+                with m.If(ended[:i].all() & ~ended[i]):
+                    m.d.comb += delta.eq(deltas[i][operand])
+            m.d.sync += [
+                self.addresses[operand].eq(self.addresses[operand] + delta),
+                self.changed[operand].eq(delta != 0),
+            ]

@@ -1,0 +1,259 @@
+"""The on-chip buffers: small memories, written beat by beat and read by whole words."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import data, memory
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.program import Buffer
+from celosia.rtl.ports import BufferWrite, OutputRead
+from celosia.rtl.shared import Shared
+
+ADDRESS_BITS = 16
+"""Bits of a word address."""
+
+
+def read_layout() -> data.StructLayout:
+    """A read of a buffer: the word at ``address`` is there in the cycle after ``enable`` and
+    stays until the next read.
+    """
+    return data.StructLayout({"enable": 1, "address": ADDRESS_BITS})
+
+
+class Ram(Shared):
+    """A memory with one write port and one read port.
+
+    What is read in the cycle of a write to the same row is undefined.
+
+    Parameters
+    ----------
+    depth : int
+        Rows, 1 to 65536.
+    width : int
+        Bits of a row, at least 1.
+
+    Members
+    -------
+    write_enable : In(1)
+    write_address : In(range(depth))
+    write_data : In(width)
+    read_enable : In(1)
+    read_address : In(range(depth))
+    read_data : Out(width)
+        The row read last, from the cycle after ``read_enable``.
+    """
+
+    def __init__(self, *, depth: int, width: int) -> None:
+        if not 1 <= depth <= 1 << ADDRESS_BITS:
+            raise ValueError(f"depth must be 1 to 65536 rows, not {depth!r}")
+        if width < 1:
+            raise ValueError(f"width must be at least 1 bit, not {width!r}")
+        self._depth, self._width = depth, width
+        address_bits = max(1, (depth - 1).bit_length())
+        super().__init__(
+            {
+                "write_enable": In(1),
+                "write_address": In(address_bits),
+                "write_data": In(width),
+                "read_enable": In(1),
+                "read_address": In(address_bits),
+                "read_data": Out(width),
+            },
+            name=f"ram_{depth}x{width}",
+            parameters=(depth, width),
+        )
+
+    @property
+    def depth(self) -> int:
+        return self._depth
+
+    @property
+    def width(self) -> int:
+        return self._width
+
+    def build(self) -> Module:
+        m = Module()
+        m.submodules.rows = rows = memory.Memory(shape=self._width, depth=self._depth, init=[])
+        write, read = rows.write_port(), rows.read_port()
+        m.d.comb += [
+            write.en.eq(self.write_enable),
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+            read.en.eq(self.read_enable),
+            read.addr.eq(self.read_address),
+            self.read_data.eq(read.data),
+        ]
+        return m
+
+
+class InputBuffer(Shared):
+    """A buffer that loads fill: for each lane one memory for each beat of its word.
+
+    Parameters
+    ----------
+    target : Buffer
+        Which of the loads' targets it is.
+    depth : int
+        Words.
+    word_bits : int
+        Bits of a word.
+    lanes : int
+        Words at each address, read together; 1 for all but the activations.
+    signature : BufferWrite
+        Of the loads.
+
+    Members
+    -------
+    write : In(signature)
+    read : In(read_layout())
+    words : Out(word_bits).array(lanes)
+    """
+
+    def __init__(
+        self, *, target: Buffer, depth: int, word_bits: int, lanes: int, signature: BufferWrite
+    ) -> None:
+        self._target, self._depth, self._word_bits = target, depth, word_bits
+        self._lanes, self._write = lanes, signature
+        super().__init__(
+            {
+                "write": In(signature),
+                "read": In(read_layout()),
+                "words": Out(word_bits).array(lanes),
+            },
+            name=f"{target.name.lower()}_buffer",
+            parameters=(target, depth, word_bits, lanes, signature.data_bits, signature.slices),
+        )
+
+    @classmethod
+    def of(cls, accelerator: Accelerator, target: Buffer) -> InputBuffer:
+        """Return the buffer of ``accelerator`` that is ``target``."""
+        buffers = accelerator.buffers
+        depth, word_bits = {
+            Buffer.ACTIVATIONS: (buffers.activations, accelerator.activation_word_bits),
+            Buffer.WEIGHTS: (buffers.weights, accelerator.weight_word_bits),
+            Buffer.CONSTANTS: (buffers.constants, accelerator.constant_word_bits),
+            Buffer.RESIDUALS: (buffers.residuals, accelerator.activation_word_bits),
+        }[target]
+        return cls(
+            target=target,
+            depth=depth,
+            word_bits=word_bits,
+            lanes=accelerator.array.pixels if target is Buffer.ACTIVATIONS else 1,
+            signature=BufferWrite.of(accelerator),
+        )
+
+    @property
+    def target(self) -> Buffer:
+        return self._target
+
+    @property
+    def depth(self) -> int:
+        return self._depth
+
+    @property
+    def word_bits(self) -> int:
+        return self._word_bits
+
+    @property
+    def lanes(self) -> int:
+        return self._lanes
+
+    def build(self) -> Module:
+        m = Module()
+        beat_bits = self._write.data_bits
+        write, read = self.write, self.read
+        mine = Signal()
+        m.d.comb += mine.eq(write.enable & (write.target == self._target.value))
+        for lane in range(self._lanes):
+            beats = []
+            for index, start in enumerate(range(0, self._word_bits, beat_bits)):
+                width = min(beat_bits, self._word_bits - start)
+                ram = Ram(depth=self._depth, width=width)
+                m.submodules[f"lane_{lane}_beat_{index}"] = ram
+                chosen = write.slice == index
+                if self._lanes > 1:
+                    chosen &= write.lane == lane
+                m.d.comb += [
+                    ram.write_enable.eq(mine & chosen),
+                    ram.write_address.eq(write.address),
+                    ram.write_data.eq(write.data[:width]),
+                    ram.read_enable.eq(read.enable),
+                    ram.read_address.eq(read.address),
+                ]
+                beats.append(ram.read_data)
+            m.d.comb += self.words[lane].eq(Cat(*beats))
+        return m
+
+
+class OutputBuffer(Shared):
+    """The buffer between post and store: written by lane groups, read by whole words.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+
+    Members
+    -------
+    write : In(write_layout(accelerator))
+        ``codes`` go to the lanes of ``group`` of the word at ``address``.
+    read : In(OutputRead.of(accelerator))
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        super().__init__(
+            {
+                "write": In(output_write_layout(accelerator)),
+                "read": In(OutputRead.of(accelerator)),
+            },
+            name="outputs_buffer",
+            parameters=(
+                accelerator.buffers.outputs,
+                accelerator.array.lanes,
+                accelerator.array.activation_bits,
+                accelerator.post_lanes,
+                accelerator.bus.data_bits,
+            ),
+        )
+
+    @property
+    def accelerator(self) -> Accelerator:
+        return self._accelerator
+
+    def build(self) -> Module:
+        m = Module()
+        accelerator = self._accelerator
+        groups = []
+        for group in range(accelerator.array.lanes // accelerator.post_lanes):
+            ram = Ram(
+                depth=accelerator.buffers.outputs,
+                width=accelerator.post_lanes * accelerator.array.activation_bits,
+            )
+            m.submodules[f"group_{group}"] = ram
+            m.d.comb += [
+                ram.write_enable.eq(self.write.enable & (self.write.group == group)),
+                ram.write_address.eq(self.write.address),
+                ram.write_data.eq(self.write.codes),
+                ram.read_enable.eq(self.read.enable),
+                ram.read_address.eq(self.read.address),
+            ]
+            groups.append(ram.read_data)
+        word = Cat(*groups)
+        padding = len(self.read.data) - len(word)
+        m.d.comb += self.read.data.eq(Cat(word, Const(0, padding)) if padding else word)
+        return m
+
+
+def output_write_layout(accelerator: Accelerator) -> data.StructLayout:
+    """A write of the codes of one lane group of one output word."""
+    groups = accelerator.array.lanes // accelerator.post_lanes
+    return data.StructLayout(
+        {
+            "enable": 1,
+            "address": ADDRESS_BITS,
+            "group": range(max(groups, 2)),
+            "codes": accelerator.post_lanes * accelerator.array.activation_bits,
+        }
+    )

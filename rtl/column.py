@@ -1,0 +1,210 @@
+"""A column of the array: dot products that share their weights, and their accumulators."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.lib import data, enum, memory
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.microarchitecture import tree_levels
+from celosia.models.formats import Format
+from celosia.rtl.pe import product
+from celosia.rtl.shared import Shared
+
+
+class Base(enum.Enum, shape=2):
+    """What a step's dot product is added to."""
+
+    ZERO = 0
+    """Nothing: the accumulator starts afresh."""
+    SUM = 1
+    """The result of the step before, of the same accumulator."""
+    MEMORY = 2
+    """The accumulator as read from the memory."""
+    WRITTEN = 3
+    """What was written to the memory while it should have been read."""
+
+
+def control_layout(address_bits: int) -> data.StructLayout:
+    """Accumulator control, the same for all columns.
+
+    ``read`` and ``read_address`` come in the cycle before the step they are for, ``step`` and
+    ``base`` with its dot product, ``write`` and ``write_address`` in the cycle after.
+    """
+    return data.StructLayout(
+        {
+            "read": 1,
+            "read_address": address_bits,
+            "step": 1,
+            "base": Base,
+            "write": 1,
+            "write_address": address_bits,
+        }
+    )
+
+
+def drain_layout(address_bits: int, pixels: int) -> data.StructLayout:
+    """One accumulator of one pixel to be read for post-processing."""
+    return data.StructLayout({"address": address_bits, "pixel": range(max(pixels, 2))})
+
+
+class Column(Shared):
+    """One column of the array: a dot product for each pixel lane, all with the same weights.
+
+    Weights and activations given in one cycle are registered, multiplied, and added up in a tree
+    with registers as :func:`~celosia.dataflow.microarchitecture.tree_levels` says; the sum meets
+    its accumulator control ``len(tree_levels(lanes)) + 1`` cycles after the weights were given.
+    Activations come one cycle after their weights, from a register that all columns share. A
+    drained accumulator is at ``drained`` two cycles after ``drain_enable`` and stays.
+
+    Parameters
+    ----------
+    weight_format : Format
+        Format of the weights.
+    lanes : int
+        Terms of a dot product, at least 1.
+    pixels : int
+        Dot products, at least 1.
+    activation_bits : int
+        Bits of an activation, its sign bit included.
+    accumulator_bits : int
+        Bits of an accumulator, two's complement; sums wrap.
+    depth : int
+        Accumulators of each pixel lane, at least 1.
+
+    Members
+    -------
+    weights : In(lanes * weight_format.bits)
+        Codes, lane 0 lowest.
+    activations : In(lanes * activation_bits).array(pixels)
+        Signed activations, lane 0 lowest.
+    control : In(control_layout(...))
+    drain_enable : In(1)
+        ``drain`` is meant for this column.
+    drain : In(drain_layout(...))
+    drained : Out(signed(accumulator_bits))
+    """
+
+    def __init__(
+        self,
+        *,
+        weight_format: Format,
+        lanes: int,
+        pixels: int,
+        activation_bits: int,
+        accumulator_bits: int,
+        depth: int,
+    ) -> None:
+        self._format = weight_format
+        self._lanes, self._pixels, self._depth = lanes, pixels, depth
+        self._activation_bits, self._accumulator_bits = activation_bits, accumulator_bits
+        address_bits = max(1, (depth - 1).bit_length())
+        super().__init__(
+            {
+                "weights": In(lanes * weight_format.bits),
+                "activations": In(lanes * activation_bits).array(pixels),
+                "control": In(control_layout(address_bits)),
+                "drain_enable": In(1),
+                "drain": In(drain_layout(address_bits, pixels)),
+                "drained": Out(signed(accumulator_bits)),
+            },
+            name=f"column_{weight_format.name}_c{lanes}_x{pixels}",
+            parameters=(weight_format, lanes, pixels, activation_bits, accumulator_bits, depth),
+        )
+
+    @classmethod
+    def of(cls, accelerator: Accelerator, weight_format: Format) -> Column:
+        """Return a column of ``accelerator`` for weights of ``weight_format``."""
+        return cls(
+            weight_format=weight_format,
+            lanes=accelerator.array.lanes,
+            pixels=accelerator.array.pixels,
+            activation_bits=accelerator.array.activation_bits + 1,
+            accumulator_bits=accelerator.array.accumulator_bits,
+            depth=accelerator.buffers.accumulators,
+        )
+
+    @property
+    def weight_format(self) -> Format:
+        return self._format
+
+    def build(self) -> Module:
+        m = Module()
+        weights = Signal(len(self.weights), reset_less=True)
+        m.d.sync += weights.eq(self.weights)
+        drained = []
+        for pixel in range(self._pixels):
+            total = self._dot(m, weights, self.activations[pixel], pixel)
+            drained.append(self._accumulator(m, total, pixel))
+        self._drain(m, drained)
+        return m
+
+    def _dot(self, m: Module, weights: Value, activations: Value, pixel: int) -> Value:
+        """Products and adder tree of one pixel lane."""
+        terms = [
+            product(
+                m,
+                self._format,
+                weights.word_select(lane, self._format.bits),
+                activations.word_select(lane, self._activation_bits).as_signed(),
+            )
+            for lane in range(self._lanes)
+        ]
+        for stage, levels in enumerate(tree_levels(self._lanes)):
+            for _ in range(levels):
+                terms = [sum(terms[i + 1 : i + 2], terms[i]) for i in range(0, len(terms), 2)]
+            registers = []
+            for index, term in enumerate(terms):
+                register = Signal(
+                    term.shape(), name=f"sum_{stage}_{pixel}_{index}", reset_less=True
+                )
+                m.d.sync += register.eq(term)
+                registers.append(register)
+            terms = list(registers)
+        return terms[0]
+
+    def _accumulator(self, m: Module, total: Value, pixel: int) -> Value:
+        """Accumulators of one pixel lane; returns the data of the drain's read port."""
+        shape = signed(self._accumulator_bits)
+        m.submodules[f"accumulators_{pixel}"] = rows = memory.Memory(
+            shape=shape, depth=self._depth, init=[]
+        )
+        write, read, drain = rows.write_port(), rows.read_port(), rows.read_port()
+        result = Signal(shape, name=f"result_{pixel}", reset_less=True)
+        written = Signal(shape, name=f"written_{pixel}", reset_less=True)
+        base = Signal(shape, name=f"base_{pixel}")
+        control = self.control
+        with m.Switch(control.base):
+            with m.Case(Base.SUM):
+                m.d.comb += base.eq(result)
+            with m.Case(Base.MEMORY):
+                m.d.comb += base.eq(read.data)
+            with m.Case(Base.WRITTEN):
+                m.d.comb += base.eq(written)
+        with m.If(control.step):
+            m.d.sync += result.eq(base + total)
+        with m.If(control.write):
+            m.d.sync += written.eq(result)
+        m.d.comb += [
+            read.en.eq(control.read),
+            read.addr.eq(control.read_address),
+            write.en.eq(control.write),
+            write.addr.eq(control.write_address),
+            write.data.eq(result),
+            drain.en.eq(self.drain_enable & (self.drain.pixel == pixel)),
+            drain.addr.eq(self.drain.address),
+        ]
+        return drain.data
+
+    def _drain(self, m: Module, drained: list[Value]) -> None:
+        enable = Signal()
+        pixel = Signal(self.drain.pixel.shape(), reset_less=True)
+        m.d.sync += enable.eq(self.drain_enable)
+        with m.If(self.drain_enable):
+            m.d.sync += pixel.eq(self.drain.pixel)
+        with m.If(enable):
+            chosen: Value = drained[0]
+            for index, value in enumerate(drained[1:], 1):
+                chosen = Mux(pixel == index, value, chosen)
+            m.d.sync += self.drained.eq(chosen)

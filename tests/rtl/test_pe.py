@@ -1,0 +1,63 @@
+"""Every code times every activation, against the format's own decoding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from amaranth.hdl import Fragment, Module, Signal, signed
+from amaranth.sim import Simulator
+
+from celosia.models.formats import Fixed, Format, Sp2
+from celosia.rtl.pe import fixed_product, product, sp2_product
+
+
+@pytest.mark.parametrize(
+    ("weights", "bits"),
+    [
+        *((Fixed(bits=bits), 3) for bits in range(1, 9)),
+        (Fixed(bits=4), 9),
+        (Fixed(bits=3, signed=False), 5),
+        *((Sp2(bits=bits), 3) for bits in range(3, 9)),
+        (Sp2(bits=4), 9),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_every_product(weights: Format, bits: int) -> None:
+    m = Module()
+    code, activation = Signal(weights.bits), Signal(signed(bits))
+    result = product(m, weights, code, activation)
+    out = Signal(signed(len(result) + 2))
+    m.d.comb += out.eq(result)
+    codes = np.arange(1 << weights.bits)
+    values = np.arange(-(1 << bits - 1), 1 << bits - 1)
+    got = np.zeros((len(codes), len(values)), dtype=np.int64)
+
+    async def bench(ctx):
+        for i, c in enumerate(codes):
+            ctx.set(code, int(c))
+            for j, v in enumerate(values):
+                ctx.set(activation, int(v))
+                got[i, j] = ctx.get(out)
+
+    sim = Simulator(m)
+    sim.add_testbench(bench)
+    sim.run()
+    np.testing.assert_array_equal(got, weights.decode(codes)[:, None] * values)
+
+
+def test_wrong_format() -> None:
+    m, code, activation = Module(), Signal(4), Signal(signed(4))
+    with pytest.raises(TypeError, match="must be a Fixed"):
+        fixed_product(m, Sp2(bits=4), code, activation)
+    with pytest.raises(TypeError, match="must be an Sp2"):
+        sp2_product(m, Fixed(bits=4), code, activation)
+    with pytest.raises(ValueError, match="no multiplier for weights of format"):
+        product(m, _Other(bits=4), code, activation)
+    Fragment.get(m, None)  # an unused module would warn
+
+
+class _Other(Format):
+    name = "other4"
+
+    def decode_table(self) -> np.ndarray:
+        return np.arange(16)
