@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
@@ -36,7 +37,12 @@ class Opcode(enum.Enum, shape=4):
     END = 6
 
 
-HEADER = {"opcode": Opcode, "wait": unsigned(TOKENS), "signal": unsigned(TOKENS), "reserved": unsigned(10)}
+HEADER = {
+    "opcode": Opcode,
+    "wait": unsigned(TOKENS),
+    "signal": unsigned(TOKENS),
+    "reserved": unsigned(10),
+}
 
 TRANSFER = {
     "address": unsigned(64),
@@ -107,8 +113,10 @@ def _mask(tokens: Iterable[Token]) -> int:
     return sum(1 << token for token in tokens)
 
 
-def _pack(layout: data.StructLayout, values: dict[str, object]) -> int:
-    return layout.const(values).as_value().value & ((1 << DESCRIPTOR_BITS) - 1)
+def _pack(layout: data.StructLayout, values: dict[str, Any]) -> int:
+    constant: Any = layout.const(values)
+    packed: int = constant.as_value().value
+    return packed & ((1 << DESCRIPTOR_BITS) - 1)
 
 
 def _header(opcode: Opcode, descriptor: Descriptor) -> dict[str, object]:
@@ -139,7 +147,9 @@ def _compute(descriptor: Compute) -> dict[str, object]:
         {"count": count, **{name: deltas[name][index] for name in deltas}}
         for index, count in enumerate(counts)
     ]
-    loops += [{"count": 1, "activations": 0, "weights": 0, "accumulators": 0}] * (COMPUTE_LOOPS - len(loops))
+    loops += [{"count": 1, "activations": 0, "weights": 0, "accumulators": 0}] * (
+        COMPUTE_LOOPS - len(loops)
+    )
     return {
         "loops": loops,
         "reduction": sum(loop.reduction << index for index, loop in enumerate(descriptor.loops)),
@@ -154,7 +164,11 @@ def _compute(descriptor: Compute) -> dict[str, object]:
 def _post(descriptor: Post) -> dict[str, object]:
     words = {name: getattr(descriptor, name) & 0xFFFF for name in POST_WORDS}
     names = (*POST_COUNTS, "lane_group", "low", "high", "residual", "residual_signed")
-    return words | {name: getattr(descriptor, name) for name in names} | {"rounding": descriptor.rounding.value}
+    return (
+        words
+        | {name: getattr(descriptor, name) for name in names}
+        | {"rounding": descriptor.rounding.value}
+    )
 
 
 def encode(descriptor: Descriptor) -> int:
@@ -169,7 +183,9 @@ def encode(descriptor: Descriptor) -> int:
         case Post():
             return _pack(PostLayout, _header(Opcode.POST, descriptor) | _post(descriptor))
         case Store():
-            return _pack(StoreLayout, _header(Opcode.STORE, descriptor) | _transfer(descriptor.transfer))
+            return _pack(
+                StoreLayout, _header(Opcode.STORE, descriptor) | _transfer(descriptor.transfer)
+            )
         case Stamp():
             transfer = Transfer(address=descriptor.address, buffer_address=0, words=1)
             return _pack(StoreLayout, _header(Opcode.STAMP, descriptor) | _transfer(transfer))
