@@ -20,7 +20,7 @@ class ReadPort(Shared):
     """Puts the bursts of the sequencer and of the load unit on AR, and hands them their beats.
 
     The sequencer goes first. A burst is taken when AR is free (``arvalid`` low, or its handshake
-    in that cycle) and fewer than ``bus.outstanding`` bursts are in flight; taken in cycle t it is on
+    in that cycle) and fewer than ``bus.outstanding`` bursts are in flight; taken in t it is on
     AR from t+1. In flight is: taken, and the last beat not yet transferred; a place freed in
     cycle t can be used from t+1. Beats go to their requester in the cycle in which they transfer.
 

@@ -127,7 +127,7 @@ class RunWalker(Shared):
 
 
 def word_nest_layout(lane_bits: int) -> data.StructLayout:
-    """A nest of runs of ``words`` consecutive words of a buffer."""
+    """Return the layout of a nest of runs of ``words`` consecutive words of a buffer."""
     return data.StructLayout({"nest": nest_layout(16, 16, lane_bits), "words": unsigned(16)})
 
 

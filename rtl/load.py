@@ -1,0 +1,228 @@
+"""The load unit: strided blocks of memory into the buffers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Array, Const, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.program import Buffer
+from celosia.rtl.descriptors import LoadLayout
+from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, BufferWrite, burst_layout, word_beats
+from celosia.rtl.queue import Queue
+from celosia.rtl.shared import Shared
+from celosia.rtl.transfer import TransferBursts, run_bits
+from celosia.rtl.walk import WordWalker, word_nest_layout
+
+LOAD_QUEUE_DEPTH = 8
+"""Descriptors between the request half and the data half."""
+
+LANE_BITS = 8
+
+DATA_HALF = data.StructLayout(
+    {
+        "walk": word_nest_layout(LANE_BITS),
+        "target": unsigned(2),
+        "signal": unsigned(TOKEN_BITS),
+    }
+)
+"""What the data half needs of a descriptor."""
+
+
+def beats_of_words(accelerator: Accelerator) -> tuple[int, ...]:
+    """Return the beats of one word of each target, in the order of their values."""
+    targets = sorted(Buffer, key=lambda target: target.value)
+    return tuple(word_beats(accelerator, target) for target in targets)
+
+
+class LoadData(Shared):
+    """The data half: writes beats to the buffers as they come.
+
+    A descriptor taken in cycle t can write beats from t+1. It is taken when no other is at work or
+    in the cycle of the other's last beat. A beat of cycle c is on ``write`` in c+1; ``signal``
+    holds the mask in the cycle after the last beat, when that beat is written.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        Words and bus.
+
+    Members
+    -------
+    i : In(stream.Signature(DATA_HALF))
+        Descriptors.
+    beats : In(stream.Signature(data_bits, always_ready=True))
+        Beats; none comes before its descriptor was taken.
+    write : Out(BufferWrite.of(accelerator))
+        Registered.
+    signal : Out(9)
+        Tokens.
+    done : Out(1)
+        A descriptor signals in this cycle, perhaps no token.
+    """
+
+    i: stream.Interface
+    beats: stream.Interface
+    write: Any
+    signal: Signal
+    done: Signal
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._word_beats = beats_of_words(accelerator)
+        self._write = BufferWrite.of(accelerator)
+        super().__init__(
+            {
+                "i": In(stream.Signature(DATA_HALF)),
+                "beats": In(stream.Signature(self._write.data_bits, always_ready=True)),
+                "write": Out(self._write),
+                "signal": Out(TOKEN_BITS),
+                "done": Out(1),
+            },
+            name="load_data",
+            parameters=(self._word_beats, self._write.data_bits),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        m.submodules.words = words = WordWalker(lane_bits=LANE_BITS)
+        target = Signal(2)
+        mask = Signal(TOKEN_BITS)
+        piece = Signal.like(self.write.slice)
+        last_piece = Signal.like(self.write.slice)
+        word_done = Signal()
+        last_pieces = Array([Const(n - 1) for n in self._word_beats])
+        m.d.comb += [
+            words.i.payload.eq(self.i.p.walk),
+            words.i.valid.eq(self.i.valid),
+            self.i.ready.eq(words.i.ready),
+            word_done.eq(self.beats.valid & (piece == last_piece)),
+            words.o.ready.eq(word_done),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                target.eq(self.i.p.target),
+                mask.eq(self.i.p.signal),
+                last_piece.eq(last_pieces[self.i.p.target]),
+            ]
+        m.d.sync += [
+            self.write.enable.eq(self.beats.valid),
+            self.done.eq(word_done & words.o.p.last),
+            self.signal.eq(Mux(word_done & words.o.p.last, mask, 0)),
+        ]
+        with m.If(self.beats.valid):
+            m.d.sync += [
+                piece.eq(Mux(word_done, 0, piece + 1)),
+                self.write.target.eq(target),
+                self.write.lane.eq(words.o.p.lane),
+                self.write.address.eq(words.o.p.address),
+                self.write.slice.eq(piece),
+                self.write.data.eq(self.beats.payload),
+            ]
+        return m
+
+
+class Load(Shared):
+    """The load unit: a request half that asks for bursts and a data half that writes buffers.
+
+    A descriptor accepted in cycle t has its first burst offered in t+2, and each further one
+    2 cycles after the one before was taken; the next descriptor can be accepted in the cycle after
+    the last burst was taken, unless 8 descriptors wait for the data half. See :class:`LoadData`
+    for the data.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        Words and bus.
+
+    Members
+    -------
+    i : In(stream.Signature(LoadLayout))
+        Descriptors whose tokens are there; a transfer is the accept.
+    o : Out(stream.Signature(burst_layout(address_bits)))
+        Bursts, to the read port.
+    beats : In(stream.Signature(data_bits, always_ready=True))
+        Their beats.
+    write : Out(BufferWrite.of(accelerator))
+        To the buffers.
+    signal, busy
+        As in :data:`~celosia.rtl.ports.UNIT_PORTS`.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+    beats: stream.Interface
+    write: Any
+    signal: Signal
+    busy: Signal
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        bus = accelerator.bus
+        super().__init__(
+            {
+                "i": In(stream.Signature(LoadLayout)),
+                "o": Out(stream.Signature(burst_layout(bus.address_bits))),
+                "beats": In(stream.Signature(bus.data_bits, always_ready=True)),
+                "write": Out(BufferWrite.of(accelerator)),
+            }
+            | UNIT_PORTS,
+            name="load",
+            parameters=(accelerator,),
+        )
+
+    @property
+    def accelerator(self) -> Accelerator:
+        return self._accelerator
+
+    def build(self) -> Module:
+        m = Module()
+        beats_bits = run_bits(self._accelerator)
+        m.submodules.request = request = TransferBursts(
+            bus=self._accelerator.bus, beats_bits=beats_bits
+        )
+        m.submodules.queue = queue = Queue(DATA_HALF, depth=LOAD_QUEUE_DEPTH)
+        m.submodules.data = half = LoadData(self._accelerator)
+        wiring.connect(m, queue.o, half.i)
+        wiring.connect(m, wiring.flipped(self.beats), half.beats)
+        wiring.connect(m, half.write, wiring.flipped(self.write))
+
+        p = self.i.p
+        word_beats_of = Array([Const(n) for n in beats_of_words(self._accelerator)])
+        nest = request.i.p.nest
+        walk = queue.i.p.walk
+        m.d.comb += [
+            self.i.ready.eq(request.i.ready & queue.i.ready),
+            request.i.valid.eq(self.i.valid & queue.i.ready),
+            request.i.p.beats.eq(p.words * word_beats_of[p.target]),
+            nest.address.eq(p.address),
+            *(nest[name].eq(p[name]) for name in ("n1", "n2", "n3", "s1", "s2", "s3")),
+            queue.i.valid.eq(self.i.valid & request.i.ready),
+            queue.i.p.target.eq(p.target),
+            queue.i.p.signal.eq(p.signal),
+            walk.words.eq(p.words),
+            walk.nest.address.eq(p.buffer_address),
+            walk.nest.lane.eq(p.lane),
+            *(walk.nest[f"n{loop}"].eq(p[f"n{loop}"]) for loop in (1, 2, 3)),
+            *(walk.nest[f"s{loop}"].eq(p[f"d{loop}"]) for loop in (1, 2, 3)),
+            self.o.p.address.eq(request.o.p.address),
+            self.o.p.beats.eq(request.o.p.beats),
+            self.o.valid.eq(request.o.valid),
+            request.o.ready.eq(self.o.ready),
+            self.signal.eq(half.signal),
+        ]
+
+        # At most 8 queued, one at work, one signalling.
+        unfinished = Signal(range(LOAD_QUEUE_DEPTH + 3))
+        accept = Signal()
+        m.d.comb += [
+            accept.eq(self.i.valid & self.i.ready),
+            self.busy.eq(unfinished != 0),
+        ]
+        with m.If(accept & ~half.done):
+            m.d.sync += unfinished.eq(unfinished + 1)
+        with m.If(half.done & ~accept):
+            m.d.sync += unfinished.eq(unfinished - 1)
+        return m

@@ -1,0 +1,373 @@
+"""The sequencer: reads the program from memory and hands each descriptor to its unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.program import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Unit
+from celosia.rtl.axi.burst import BurstSplitter
+from celosia.rtl.descriptors import DESCRIPTOR_BITS, Opcode
+from celosia.rtl.legality import LAYOUT_OF, UNIT_OF, LegalityCheck
+from celosia.rtl.ports import ErrorReport, burst_layout
+from celosia.rtl.queue import Queue
+from celosia.rtl.shared import Shared
+
+PROGRAM_QUEUE_DEPTH = 8
+"""Descriptors that the sequencer holds or has asked for."""
+
+CHUNK_BYTES = CHUNK_DESCRIPTORS * DESCRIPTOR_BYTES
+
+CheckedLayout = data.StructLayout({"descriptor": DESCRIPTOR_BITS, "legal": 1})
+"""A descriptor and whether it is legal."""
+
+
+class ProgramFetch(Shared):
+    """Asks for the chunks of a program, each when 4 places of the queue are free for it.
+
+    Started in cycle t, it offers the first burst in t+2. A chunk is asked for in the first cycle
+    in which chunks are left, 4 places are free and the last burst of the chunk before has been
+    taken in an earlier cycle; its first burst is offered in the next cycle. A place is taken when
+    its chunk is asked for and free in the cycle after ``freed``.
+
+    Parameters
+    ----------
+    bus : Bus
+        Widths and the longest burst.
+
+    Members
+    -------
+    start : In(1)
+        Begin with ``address`` and ``chunks``.
+    address : In(address_bits)
+        Of the program, a multiple of 256.
+    chunks : In(32)
+        Of the program.
+    arrived : In(1)
+        A descriptor is complete.
+    freed : In(1)
+        A descriptor leaves the queue.
+    o : Out(stream.Signature(burst_layout(address_bits)))
+        Bursts.
+    missing : Out(1)
+        Some descriptor that was asked for is not complete.
+    exhausted : Out(1)
+        No chunk is left to ask for.
+    """
+
+    start: Signal
+    address: Signal
+    chunks: Signal
+    arrived: Signal
+    freed: Signal
+    o: stream.Interface
+    missing: Signal
+    exhausted: Signal
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        super().__init__(
+            {
+                "start": In(1),
+                "address": In(bus.address_bits),
+                "chunks": In(32),
+                "arrived": In(1),
+                "freed": In(1),
+                "o": Out(stream.Signature(burst_layout(bus.address_bits))),
+                "missing": Out(1),
+                "exhausted": Out(1),
+            },
+            name="program_fetch",
+            parameters=(bus,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        bus = self._bus
+        beats = CHUNK_BYTES // bus.data_bytes
+        m.submodules.splitter = splitter = BurstSplitter(
+            address_bits=bus.address_bits,
+            data_bits=bus.data_bits,
+            burst_beats=bus.burst_beats,
+            run_bits=beats.bit_length(),
+        )
+        address = Signal(bus.address_bits)
+        left = Signal(32)
+        free = Signal(range(PROGRAM_QUEUE_DEPTH + 1), init=PROGRAM_QUEUE_DEPTH)
+        awaited = Signal(range(PROGRAM_QUEUE_DEPTH + 1))
+        ask = Signal()
+        m.d.comb += [
+            splitter.i.valid.eq((left != 0) & (free >= CHUNK_DESCRIPTORS)),
+            splitter.i.p.address.eq(address),
+            splitter.i.p.beats.eq(beats),
+            ask.eq(splitter.i.valid & splitter.i.ready),
+            self.o.valid.eq(splitter.o.valid),
+            self.o.p.address.eq(splitter.o.p.address),
+            self.o.p.beats.eq(splitter.o.p.beats),
+            splitter.o.ready.eq(self.o.ready),
+            self.missing.eq(awaited != 0),
+            self.exhausted.eq(left == 0),
+        ]
+        asked = CHUNK_DESCRIPTORS * ask
+        m.d.sync += [
+            free.eq(free + self.freed - asked),
+            awaited.eq(awaited + asked - self.arrived),
+        ]
+        with m.If(ask):
+            m.d.sync += [address.eq(address + CHUNK_BYTES), left.eq(left - 1)]
+        with m.If(self.start):
+            m.d.sync += [address.eq(self.address), left.eq(self.chunks)]
+        return m
+
+
+class DescriptorAssembly(Shared):
+    """Puts beats together to descriptors and checks them. A descriptor comes with its last beat.
+
+    Parameters
+    ----------
+    bus : Bus
+        Widths.
+
+    Members
+    -------
+    i : In(stream.Signature(data_bits, always_ready=True))
+        Beats.
+    o : Out(stream.Signature(CheckedLayout, always_ready=True))
+        Descriptors, in the cycle of their last beats.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        super().__init__(
+            {
+                "i": In(stream.Signature(bus.data_bits, always_ready=True)),
+                "o": Out(stream.Signature(CheckedLayout, always_ready=True)),
+            },
+            name="descriptor_assembly",
+            parameters=(bus,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        width = self._bus.data_bits
+        beats = DESCRIPTOR_BITS // width
+        m.submodules.check = check = LegalityCheck(self._bus)
+        m.d.comb += [
+            check.descriptor.eq(self.o.p.descriptor),
+            self.o.p.legal.eq(check.legal),
+        ]
+        if beats == 1:
+            m.d.comb += [
+                self.o.p.descriptor.eq(self.i.payload),
+                self.o.valid.eq(self.i.valid),
+            ]
+            return m
+        held = Signal(DESCRIPTOR_BITS - width)
+        index = Signal(range(beats))
+        m.d.comb += [
+            self.o.p.descriptor.eq(Cat(held, self.i.payload)),
+            self.o.valid.eq(self.i.valid & (index == beats - 1)),
+        ]
+        with m.If(self.i.valid):
+            m.d.sync += [index.eq(index + 1), held.eq(Cat(held, self.i.payload)[width:])]
+        return m
+
+
+class Dispatch(Shared):
+    """Hands descriptors to the queues of their units, one a cycle, in order. No latency.
+
+    It stops at an end, an illegal descriptor, and where the program is exhausted before its end.
+    The end itself is handed over only when no descriptor that was asked for is missing, so that
+    a program that is done has nothing of it in flight.
+
+    Parameters
+    ----------
+    bus : Bus
+        Widths.
+
+    Members
+    -------
+    start : In(1)
+        Begin in the next cycle.
+    address : In(address_bits)
+        Of the program, at ``start``.
+    stop : In(1)
+        Hand over nothing in this cycle.
+    i : In(stream.Signature(CheckedLayout))
+        Descriptors.
+    missing, exhausted : In(1)
+        From :class:`ProgramFetch`.
+    load, compute, post, store : Out(stream.Signature(...))
+        To the queues, each with its unit's layout.
+    error : Out(ErrorReport(...))
+        An illegal descriptor is next, or none is and the program has not ended.
+    """
+
+    start: Signal
+    address: Signal
+    stop: Signal
+    i: stream.Interface
+    missing: Signal
+    exhausted: Signal
+    error: Any
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        super().__init__(
+            {
+                "start": In(1),
+                "address": In(bus.address_bits),
+                "stop": In(1),
+                "i": In(stream.Signature(CheckedLayout)),
+                "missing": In(1),
+                "exhausted": In(1),
+                "error": Out(ErrorReport(address_bits=bus.address_bits)),
+            }
+            | unit_streams(),
+            name="dispatch",
+            parameters=(bus.address_bits,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        running = Signal()
+        address = Signal(self._bus.address_bits)
+        go = Signal()
+        end = Signal()
+        opcode = self.i.p.descriptor[:4]
+        m.d.comb += [
+            end.eq(opcode == Opcode.END.value),
+            go.eq(running & ~self.stop & self.i.valid & self.i.p.legal & ~(end & self.missing)),
+            self.error.raised.eq(
+                running
+                & ~self.stop
+                & (
+                    (self.i.valid & ~self.i.p.legal)
+                    | (~self.i.valid & self.exhausted & ~self.missing)
+                )
+            ),
+            self.error.address.eq(address),
+        ]
+        for unit in Unit:
+            target = getattr(self, unit.name.lower())
+            layout = LAYOUT_OF[unit]
+            mine = [opcode == code.value for code, owner in UNIT_OF.items() if owner is unit]
+            m.d.comb += [
+                target.payload.eq(self.i.p.descriptor[: layout.size]),
+                target.valid.eq(go & Cat(mine).any()),
+            ]
+            with m.If(target.valid & target.ready):
+                m.d.comb += self.i.ready.eq(1)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [address.eq(address + DESCRIPTOR_BYTES), running.eq(~end)]
+        with m.If(self.start):
+            m.d.sync += [address.eq(self.address), running.eq(1)]
+        return m
+
+
+def unit_streams() -> dict[str, wiring.Member]:
+    """Return the ports to the queues of the four units."""
+    return {unit.name.lower(): Out(stream.Signature(LAYOUT_OF[unit])) for unit in Unit}
+
+
+class Sequencer(Shared):
+    """Reads a program of 4-descriptor chunks and hands its descriptors to the units' queues.
+
+    Started in cycle t, it offers the first burst in t+2. A descriptor whose last beat transferred
+    in cycle c is handed over in c+1 at the earliest. See :class:`ProgramFetch` for the bursts and
+    :class:`Dispatch` for the order.
+
+    Parameters
+    ----------
+    bus : Bus
+        Widths and the longest burst.
+
+    Members
+    -------
+    start : In(1)
+        Run the program; only after a reset or an end.
+    address : In(address_bits)
+        Of the program, a multiple of 256.
+    chunks : In(32)
+        Of the program.
+    stop : In(1)
+        Hand over nothing in this cycle.
+    o : Out(stream.Signature(burst_layout(address_bits)))
+        Bursts, to the read port.
+    beats : In(stream.Signature(data_bits, always_ready=True))
+        Their beats.
+    load, compute, post, store : Out(stream.Signature(...))
+        To the units' queues.
+    error : Out(ErrorReport(...))
+        An illegal descriptor, or a program without an end (the address is then the first after).
+    """
+
+    start: Signal
+    address: Signal
+    chunks: Signal
+    stop: Signal
+    o: stream.Interface
+    beats: stream.Interface
+    load: stream.Interface
+    compute: stream.Interface
+    post: stream.Interface
+    store: stream.Interface
+    error: Any
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        super().__init__(
+            {
+                "start": In(1),
+                "address": In(bus.address_bits),
+                "chunks": In(32),
+                "stop": In(1),
+                "o": Out(stream.Signature(burst_layout(bus.address_bits))),
+                "beats": In(stream.Signature(bus.data_bits, always_ready=True)),
+                "error": Out(ErrorReport(address_bits=bus.address_bits)),
+            }
+            | unit_streams(),
+            name="sequencer",
+            parameters=(bus,),
+        )
+
+    @property
+    def bus(self) -> Bus:
+        return self._bus
+
+    def build(self) -> Module:
+        m = Module()
+        m.submodules.fetch = fetch = ProgramFetch(self._bus)
+        m.submodules.assembly = assembly = DescriptorAssembly(self._bus)
+        m.submodules.queue = queue = Queue(CheckedLayout, depth=PROGRAM_QUEUE_DEPTH)
+        m.submodules.dispatch = dispatch = Dispatch(self._bus)
+        wiring.connect(m, fetch.o, wiring.flipped(self.o))
+        wiring.connect(m, wiring.flipped(self.beats), assembly.i)
+        wiring.connect(m, queue.o, dispatch.i)
+        wiring.connect(m, dispatch.error, wiring.flipped(self.error))
+        for unit in Unit:
+            name = unit.name.lower()
+            wiring.connect(m, getattr(dispatch, name), wiring.flipped(getattr(self, name)))
+        m.d.comb += [
+            # The fetch promised the queue's places, so it never refuses.
+            queue.i.payload.eq(assembly.o.payload),
+            queue.i.valid.eq(assembly.o.valid),
+            fetch.start.eq(self.start),
+            fetch.address.eq(self.address),
+            fetch.chunks.eq(self.chunks),
+            fetch.arrived.eq(assembly.o.valid),
+            fetch.freed.eq(queue.o.valid & queue.o.ready),
+            dispatch.start.eq(self.start),
+            dispatch.address.eq(self.address),
+            dispatch.stop.eq(self.stop),
+            dispatch.missing.eq(fetch.missing),
+            dispatch.exhausted.eq(fetch.exhausted),
+        ]
+        return m
