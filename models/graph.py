@@ -1,0 +1,225 @@
+"""The float graph: what the importer makes and the quantiser reads.
+
+It has the three operations of :class:`celosia.models.network.Network`, with real
+numbers in the convolution: a stand-alone activation, addition, average pooling or
+batch normalisation is a depthwise convolution, and fusion
+(:mod:`celosia.models.fuse`) merges such operations into what comes before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from celosia.models.network import Concat, MaxPool, Window
+from celosia.models.validation import windows_touch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FloatConv:
+    """A convolution with what follows it.
+
+    ``v = conv(input) + bias``; ``v = v * slope`` where ``v < 0`` (not without a slope);
+    ``v = v + residual``; ``output = clip(v, low, high)``.
+
+    ``weight`` is float64 ``O I FY FX``, ``bias`` and ``slope`` float64 (O,). ``useful`` is
+    false where the products are not the network's own (see
+    :class:`celosia.models.network.Conv`).
+    """
+
+    name: str
+    input: str
+    output: str
+    window: Window
+    groups: int
+    weight: np.ndarray
+    bias: np.ndarray
+    slope: np.ndarray | None = None
+    residual: str | None = None
+    low: float = -math.inf
+    high: float = math.inf
+    useful: bool = True
+
+    def __post_init__(self) -> None:
+        if self.weight.ndim != 4 or self.weight.shape[2:] != self.window.kernel:
+            raise ValueError(
+                f"conv {self.name!r}: weight {self.weight.shape} must be O I FY FX with the "
+                f"kernel {self.window.kernel}"
+            )
+        rows = len(self.weight)
+        if self.groups < 1 or rows % self.groups:
+            raise ValueError(f"conv {self.name!r}: groups {self.groups} must divide {rows}")
+        for field in ("bias", "slope"):
+            value = getattr(self, field)
+            if value is not None and value.shape != (rows,):
+                raise ValueError(
+                    f"conv {self.name!r}: {field} must have shape {(rows,)}, not {value.shape}"
+                )
+        for field in ("weight", "bias", "slope"):
+            value = getattr(self, field)
+            if value is not None and not np.isfinite(value).all():
+                raise ValueError(f"conv {self.name!r}: {field} must be finite")
+        if not self.low <= self.high:
+            raise ValueError(f"conv {self.name!r}: low {self.low} must be at most {self.high}")
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether every output element depends on the one input element in its place."""
+        window = self.window
+        return (
+            window.kernel == (1, 1)
+            and window.stride == (1, 1)
+            and not any(window.padding)
+            and self.weight.shape[:2] == (self.groups, 1)
+        )
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing follows the convolution."""
+        return self.slope is None and self.residual is None and not self.clips
+
+    @property
+    def clips(self) -> bool:
+        """Whether the output is limited on any side."""
+        return self.low > -math.inf or self.high < math.inf
+
+
+FloatOp = FloatConv | MaxPool | Concat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FloatGraph:
+    """A float network: ``inputs`` gives (C, H, W) by name, ``ops`` are in execution order.
+
+    ``notes`` says in words what the importer left out or changed. The constructor
+    checks names and shapes and raises ``ValueError`` naming the operation.
+    """
+
+    name: str
+    inputs: dict[str, tuple[int, int, int]]
+    outputs: tuple[str, ...]
+    ops: tuple[FloatOp, ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        shapes = self.shapes()
+        for name in self.outputs:
+            if name not in shapes:
+                raise ValueError(f"graph {self.name!r}: nothing writes output {name!r}")
+
+    def shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Return the shape (C, H, W) of every tensor."""
+        shapes = dict(self.inputs)
+        for op in self.ops:
+            for name in reads(op):
+                if name not in shapes:
+                    raise ValueError(f"operation {op.name!r} reads {name!r} before it is written")
+            if op.output in shapes:
+                raise ValueError(f"operation {op.name!r} writes {op.output!r} a second time")
+            shapes[op.output] = _output_shape(op, shapes)
+        return shapes
+
+    def readers(self) -> dict[str, list[FloatOp]]:
+        """Return the operations that read each tensor, one entry for each time."""
+        result: dict[str, list[FloatOp]] = {name: [] for name in self.shapes()}
+        for op in self.ops:
+            for name in reads(op):
+                result[name].append(op)
+        return result
+
+    def writers(self) -> dict[str, FloatOp]:
+        """Return the operation that writes each tensor."""
+        return {op.output: op for op in self.ops}
+
+
+def reads(op: FloatOp) -> tuple[str, ...]:
+    """Return the names of the tensors that ``op`` reads."""
+    if isinstance(op, Concat):
+        return op.inputs
+    if isinstance(op, FloatConv) and op.residual is not None:
+        return (op.input, op.residual)
+    return (op.input,)
+
+
+def _output_shape(op: FloatOp, shapes: dict[str, tuple[int, int, int]]) -> tuple[int, int, int]:
+    if isinstance(op, Concat):
+        sizes = {shapes[name][1:] for name in op.inputs}
+        if len(sizes) != 1:
+            raise ValueError(f"concat {op.name!r}: members differ in size: {sorted(sizes)}")
+        return (sum(shapes[name][0] for name in op.inputs), *sizes.pop())
+    channels, height, width = shapes[op.input]
+    size = op.window.output_size(height, width)
+    if min(size) < 1:
+        raise ValueError(f"operation {op.name!r}: window larger than its input {height}x{width}")
+    if isinstance(op, MaxPool):
+        if not windows_touch(op.window, height, width):
+            raise ValueError(f"max pool {op.name!r}: a window holds nothing but padding")
+        return (channels, *size)
+    if op.weight.shape[1] * op.groups != channels:
+        raise ValueError(
+            f"conv {op.name!r}: weights for {op.weight.shape[1] * op.groups} channels, "
+            f"input has {channels}"
+        )
+    shape = (len(op.weight), *size)
+    if op.residual is not None and shapes[op.residual] != shape:
+        raise ValueError(
+            f"conv {op.name!r}: residual has shape {shapes[op.residual]}, output {shape}"
+        )
+    return shape
+
+
+def evaluate_float(
+    graph: FloatGraph, inputs: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return every tensor of ``graph``, (N, C, H, W), in the type of the inputs."""
+    values = {name: inputs[name] for name in graph.inputs}
+    for op in graph.ops:
+        if isinstance(op, Concat):
+            values[op.output] = torch.cat([values[name] for name in op.inputs], dim=1)
+        elif isinstance(op, MaxPool):
+            values[op.output] = pool_float(op, values[op.input])
+        else:
+            acc = convolve_float(op, values[op.input])
+            residual = None if op.residual is None else values[op.residual]
+            values[op.output] = finish_float(op, acc, residual)
+    return values
+
+
+def convolve_float(op: FloatConv, x: torch.Tensor) -> torch.Tensor:
+    """Return ``conv(x) + bias``."""
+    weight = torch.from_numpy(op.weight).to(x.dtype)
+    bias = torch.from_numpy(op.bias).to(x.dtype)
+    window = op.window
+    return torch.nn.functional.conv2d(
+        pad_float(x, window, 0.0), weight, bias, window.stride, 0, window.dilation, op.groups
+    )
+
+
+def finish_float(op: FloatConv, v: torch.Tensor, residual: torch.Tensor | None) -> torch.Tensor:
+    """Return what ``op`` makes of ``conv + bias``: slope, residual, clip."""
+    if op.slope is not None:
+        slope = torch.from_numpy(op.slope).to(v.dtype)[:, None, None]
+        v = torch.where(v < 0, v * slope, v)
+    if residual is not None:
+        v = v + residual
+    return v.clamp(op.low, op.high) if op.clips else v
+
+
+def pool_float(op: MaxPool, x: torch.Tensor) -> torch.Tensor:
+    """Return the maxima of ``x`` over the window of ``op``."""
+    window = op.window
+    return torch.nn.functional.max_pool2d(
+        pad_float(x, window, -math.inf), window.kernel, window.stride, 0, window.dilation
+    )
+
+
+def pad_float(x: torch.Tensor, window: Window, value: float) -> torch.Tensor:
+    """Return ``x`` with the padding of ``window`` round it."""
+    top, left, bottom, right = window.padding
+    if not any(window.padding):
+        return x
+    return torch.nn.functional.pad(x, (left, right, top, bottom), value=value)
