@@ -33,12 +33,15 @@ ADDRESS_SPACE = 1 << 16
 
 
 def advances(counts: Sequence[int]) -> list[int]:
-    """How often each loop (innermost first) is the one that advances between two steps."""
+    """Return how often each loop (innermost first) is the one that advances between two steps."""
     return [(count - 1) * math.prod(counts[index + 1 :]) for index, count in enumerate(counts)]
 
 
 def deltas(counts: Sequence[int], strides: Sequence[int]) -> list[int]:
-    """What an address moves by, modulo 2**16, when each loop advances and its inner ones return to 0."""
+    """Return what an address moves by, modulo 2**16, when each loop advances.
+
+    Its inner loops return to 0 then.
+    """
     moved, result = 0, []
     for count, stride in zip(counts, strides, strict=True):
         result.append((stride - moved) % ADDRESS_SPACE)
@@ -47,13 +50,13 @@ def deltas(counts: Sequence[int], strides: Sequence[int]) -> list[int]:
 
 
 def address_runs(counts: Sequence[int], strides: Sequence[int]) -> int:
-    """Runs of consecutive steps with one address: the fetches that the nest costs."""
+    """Count the runs of consecutive steps with one address: the fetches that the nest costs."""
     moves = zip(advances(counts), deltas(counts, strides), strict=True)
     return 1 + sum(times for times, delta in moves if delta)
 
 
 def _fresh_runs(compute: Compute) -> int:
-    """Runs of equal accumulator address that begin with all reduction loops at 0."""
+    """Count the runs of equal accumulator address that begin with all reduction loops at 0."""
     counts = [loop.count for loop in compute.loops]
     moves = deltas(counts, [loop.accumulators for loop in compute.loops])
     fresh = 1
@@ -65,13 +68,15 @@ def _fresh_runs(compute: Compute) -> int:
 
 
 def compute_accesses(compute: Compute) -> Tally[Counter]:
-    """Counts of one compute descriptor."""
+    """Return the counts of one compute descriptor."""
     counts = [loop.count for loop in compute.loops]
     writes = address_runs(counts, [loop.accumulators for loop in compute.loops])
     return Tally(
         {
             Counter.COMPUTE_STEPS: compute.steps,
-            Counter.ACTIVATION_READS: address_runs(counts, [loop.activations for loop in compute.loops]),
+            Counter.ACTIVATION_READS: address_runs(
+                counts, [loop.activations for loop in compute.loops]
+            ),
             Counter.WEIGHT_READS: address_runs(counts, [loop.weights for loop in compute.loops]),
             Counter.ACCUMULATOR_READS: writes - (0 if compute.accumulate else _fresh_runs(compute)),
             Counter.ACCUMULATOR_WRITES: writes,
@@ -80,7 +85,7 @@ def compute_accesses(compute: Compute) -> Tally[Counter]:
 
 
 def post_accesses(post: Post, accelerator: Accelerator) -> Tally[Counter]:
-    """Counts of one post descriptor."""
+    """Return the counts of one post descriptor."""
     counts = [post.window_x, post.window_y, post.out_x, post.out_y, post.pixels, post.groups]
     times = advances(counts)
     acc = deltas(counts[:4], [post.acc_window_x, post.acc_window_y, post.acc_out_x, post.acc_out_y])
@@ -100,7 +105,10 @@ def post_accesses(post: Post, accelerator: Accelerator) -> Tally[Counter]:
 
 
 def _residual_reads(post: Post, accelerator: Accelerator) -> int:
-    """Changes of the residual word's address; the column group moves it only past a word's last lanes."""
+    """Count the changes of the residual word's address.
+
+    The column group moves it only past a word's last lanes.
+    """
     counts = [post.out_x, post.out_y, post.pixels]
     strides = [post.out_out_x, post.out_out_y, post.out_pixel]
     within = address_runs(counts, strides)
@@ -113,12 +121,12 @@ def _residual_reads(post: Post, accelerator: Accelerator) -> int:
 
 
 def transfer_words(transfer: Transfer) -> int:
-    """Buffer words that a transfer moves."""
+    """Return the buffer words that a transfer moves."""
     return transfer.words * transfer.n1 * transfer.n2 * transfer.n3
 
 
 def word_beats(target: Buffer, accelerator: Accelerator) -> int:
-    """Beats of one word of a load's target."""
+    """Return the beats of one word of a load's target."""
     bits = {
         Buffer.ACTIVATIONS: accelerator.activation_word_bits,
         Buffer.RESIDUALS: accelerator.activation_word_bits,
@@ -129,7 +137,7 @@ def word_beats(target: Buffer, accelerator: Accelerator) -> int:
 
 
 def descriptor_accesses(descriptor: Descriptor, accelerator: Accelerator) -> Tally[Counter]:
-    """Counts that one descriptor adds (its own fetch from memory excluded)."""
+    """Return the counts that one descriptor adds (its own fetch from memory excluded)."""
     match descriptor:
         case Load():
             words = transfer_words(descriptor.transfer)
@@ -148,18 +156,18 @@ def descriptor_accesses(descriptor: Descriptor, accelerator: Accelerator) -> Tal
 
 
 def program_chunks(descriptors: Sequence[Descriptor]) -> int:
-    """Chunks that the sequencer fetches for a program."""
+    """Return the chunks that the sequencer fetches for a program."""
     return -(-len(descriptors) // CHUNK_DESCRIPTORS)
 
 
 def fetch_beats(descriptors: Sequence[Descriptor], accelerator: Accelerator) -> int:
-    """Beats that the sequencer reads for a program."""
+    """Return the beats that the sequencer reads for a program."""
     chunk = CHUNK_DESCRIPTORS * DESCRIPTOR_BYTES // accelerator.bus.data_bytes
     return program_chunks(descriptors) * chunk
 
 
 def accesses(descriptors: Iterable[Descriptor], accelerator: Accelerator) -> dict[Counter, int]:
-    """Every counter that does not depend on time, for a whole program."""
+    """Return every counter that does not depend on time, for a whole program."""
     program = list(descriptors)
     total: Tally[Counter] = Tally({Counter.READ_BEATS: fetch_beats(program, accelerator)})
     for descriptor in program:

@@ -1,0 +1,524 @@
+"""The event walk: when each descriptor, burst and token happens, to the cycle.
+
+Each class here is one component of the hardware, named as in :mod:`celosia.rtl`, with
+the registers that decide *when* it acts and none of its data. In every visited cycle each
+component acts on what registers show, and books the change for a later cycle. Bursts are
+one event: the beats inside one follow from the memory model in closed form.
+``docs/architecture.md`` states the rules; the co-simulation tests hold both to them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.accesses import word_beats
+from celosia.dataflow.agenda import Agenda
+from celosia.dataflow.memory import MemoryModel
+from celosia.dataflow.microarchitecture import compute_latency, post_latency
+from celosia.dataflow.program import (
+    CHUNK_DESCRIPTORS,
+    DESCRIPTOR_BYTES,
+    Compute,
+    Descriptor,
+    End,
+    Load,
+    Post,
+    Stamp,
+    Store,
+    Token,
+    Transfer,
+    Unit,
+)
+
+PAGE = 4096
+QUEUE_DEPTH = 4
+FETCH_DEPTH = 8
+LOAD_DEPTH = 8
+
+
+def burst_lengths(
+    transfer: Transfer, beats_per_word: int, bus_bytes: int, burst_beats: int
+) -> Iterator[int]:
+    """Yield the beats of each burst in order: runs cut at ``burst_beats`` and at 4 KiB."""
+    for i3 in range(transfer.n3):
+        for i2 in range(transfer.n2):
+            for i1 in range(transfer.n1):
+                address = transfer.address + i1 * transfer.s1 + i2 * transfer.s2 + i3 * transfer.s3
+                left = transfer.words * beats_per_word
+                while left:
+                    beats = min(left, burst_beats, (PAGE - address % PAGE) // bus_bytes)
+                    yield beats
+                    left -= beats
+                    address += beats * bus_bytes
+
+
+@dataclass
+class Interval:
+    """Counts the cycles in which at least one of several overlapping jobs runs."""
+
+    running: int = 0
+    since: int = 0
+    total: int = 0
+
+    def begin(self, cycle: int) -> None:
+        """Begin a job that runs from ``cycle`` on."""
+        if not self.running:
+            self.since = cycle
+        self.running += 1
+
+    def end(self, cycle: int) -> None:
+        """End a job whose last cycle was the one before ``cycle``."""
+        self.running -= 1
+        if not self.running:
+            self.total += cycle - self.since
+
+
+class Tokens:
+    """The nine counters."""
+
+    def __init__(self, agenda: Agenda) -> None:
+        self._agenda = agenda
+        self._counts = dict.fromkeys(Token, 0)
+
+    def take(self, wait: frozenset[Token]) -> bool:
+        """Take one of each, or none if one is missing."""
+        if not all(self._counts[token] for token in wait):
+            return False
+        for token in wait:
+            self._counts[token] -= 1
+        return True
+
+    def signal(self, cycle: int, signal: frozenset[Token]) -> None:
+        """Signal in ``cycle``: visible in the next."""
+
+        def give() -> None:
+            for token in signal:
+                self._counts[token] += 1
+
+        self._agenda.at(cycle + 1, give)
+
+
+class Queue:
+    """A unit's descriptor queue; an entry pushed in t can be taken from t + 1."""
+
+    def __init__(self, agenda: Agenda) -> None:
+        self._agenda = agenda
+        self._level = 0
+        self._entries: deque[Descriptor] = deque()
+
+    @property
+    def full(self) -> bool:
+        return self._level == QUEUE_DEPTH
+
+    def push(self, descriptor: Descriptor) -> None:
+        self._level += 1
+        self._agenda.at(self._agenda.now + 1, lambda: self._entries.append(descriptor))
+
+    def head(self) -> Descriptor | None:
+        return self._entries[0] if self._entries else None
+
+    def pop(self) -> None:
+        self._entries.popleft()
+
+        def leave() -> None:
+            self._level -= 1
+
+        self._agenda.at(self._agenda.now + 1, leave)
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """A read burst and what to do when it is accepted by the memory (given its beats' cycles)."""
+
+    beats: int
+    accepted: Callable[[BeatCycles], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BeatCycles:
+    """When the beats of a burst transfer: ``ceil((start + k * beat_bytes) / bytes_per_cycle)``."""
+
+    start: int
+    beat_bytes: int
+    bytes_per_cycle: int
+
+    def __getitem__(self, beat: int) -> int:
+        return -(-(self.start + beat * self.beat_bytes) // self.bytes_per_cycle)
+
+
+class ReadPort:
+    """The arbiter, its AR register, and the memory's read channel behind it."""
+
+    def __init__(self, agenda: Agenda, accelerator: Accelerator, memory: MemoryModel) -> None:
+        self._agenda = agenda
+        self._bus = accelerator.bus
+        self._memory = memory
+        self._register: Burst | None = None
+        self._register_from = 0
+        self._in_flight = 0  # as the port counts: taken, last beat not transferred
+        self._in_memory = 0  # as the memory counts: accepted, last beat not transferred
+        self._free = 0
+        self._taken_in = -1
+
+    def step(self) -> None:
+        """Hand the AR register to the memory if it accepts."""
+        now = self._agenda.now
+        if (
+            self._register is None
+            or now < self._register_from
+            or self._in_memory >= self._memory.outstanding
+        ):
+            return
+        burst, self._register = self._register, None
+        rate = self._memory.bytes_per_cycle
+        cycles = BeatCycles(
+            max(self._free, (now + self._memory.latency) * rate), self._bus.data_bytes, rate
+        )
+        self._free = cycles.start + burst.beats * self._bus.data_bytes
+        self._in_memory += 1
+
+        def finish() -> None:
+            self._in_memory -= 1
+            self._in_flight -= 1
+
+        self._agenda.at(cycles[burst.beats - 1] + 1, finish)
+        self._agenda.at(now + 1)
+        burst.accepted(cycles)
+
+    def take(self, burst: Burst) -> bool:
+        """Take a burst into the AR register if it is free, or freed in this cycle."""
+        now = self._agenda.now
+        if (
+            self._register is not None
+            or self._in_flight >= self._bus.outstanding
+            or self._taken_in == now
+        ):
+            return False
+        self._register, self._register_from, self._taken_in = burst, now + 1, now
+        self._in_flight += 1
+        self._agenda.at(now + 1)
+        return True
+
+
+class Sequencer:
+    """Fetches chunks of descriptors and hands them to the queues."""
+
+    def __init__(
+        self, agenda: Agenda, accelerator: Accelerator, port: ReadPort, queues: dict[Unit, Queue],
+        descriptors: tuple[Descriptor, ...], address: int,
+    ) -> None:  # fmt: skip
+        self._agenda = agenda
+        self._port = port
+        self._queues = queues
+        self._descriptors = descriptors
+        self._beats_each = max(1, DESCRIPTOR_BYTES // accelerator.bus.data_bytes)
+        chunk = Transfer(address=address, buffer_address=0, words=CHUNK_DESCRIPTORS)
+        lengths = burst_lengths(
+            chunk, self._beats_each, accelerator.bus.data_bytes, accelerator.bus.burst_beats
+        )
+        self._chunk = list(lengths)
+        self._chunks_left = -(-len(descriptors) // CHUNK_DESCRIPTORS)
+        self._pending: list[int] = []
+        self._offered_from = 0
+        self._promised = 0
+        self._arrived = 0
+        self._beats = 0
+        self._dispatched = 0
+
+    def step(self) -> None:
+        """Dispatch the head, then ask for the next burst."""
+        self._dispatch()
+        self._request()
+
+    def _dispatch(self) -> None:
+        if self._dispatched >= min(self._arrived, len(self._descriptors)):
+            return
+        descriptor = self._descriptors[self._dispatched]
+        queue = self._queues[unit_of(descriptor)]
+        if queue.full:
+            return
+        queue.push(descriptor)
+        self._dispatched += 1
+
+        def free() -> None:
+            self._promised -= 1
+
+        self._agenda.at(self._agenda.now + 1, free)
+
+    def _request(self) -> None:
+        now = self._agenda.now
+        if not self._pending:
+            if not self._chunks_left or self._promised > FETCH_DEPTH - CHUNK_DESCRIPTORS:
+                return
+            self._promised += CHUNK_DESCRIPTORS
+            self._chunks_left -= 1
+            self._pending = list(self._chunk)
+            self._offered_from = now + 1
+            self._agenda.at(now + 1)
+            return
+        if now >= self._offered_from and self._port.take(
+            Burst(self._pending[0], self._accepted(self._pending[0]))
+        ):
+            self._pending.pop(0)
+            self._offered_from = now + 2
+            self._agenda.at(now + 2)
+
+    def _accepted(self, beats: int) -> Callable[[BeatCycles], None]:
+        def accepted(cycles: BeatCycles) -> None:
+            for beat in range(beats):
+                self._beats += 1
+                if self._beats % self._beats_each == 0:
+                    self._agenda.at(cycles[beat] + 1, arrive)
+
+        def arrive() -> None:
+            self._arrived += 1
+
+        return accepted
+
+
+def unit_of(descriptor: Descriptor) -> Unit:
+    """Return the unit that runs a descriptor."""
+    match descriptor:
+        case Load():
+            return Unit.LOAD
+        case Compute():
+            return Unit.COMPUTE
+        case Post():
+            return Unit.POST
+        case Store() | Stamp() | End():
+            return Unit.STORE
+
+
+class NestUnit:
+    """Compute or post: one step a cycle, back to back, a fixed latency to the signal."""
+
+    def __init__(self, agenda: Agenda, queue: Queue, tokens: Tokens, latency: int) -> None:
+        self._agenda = agenda
+        self._queue = queue
+        self._tokens = tokens
+        self._latency = latency
+        self._ready_from = 0
+
+    def step(self) -> None:
+        """Accept the next descriptor if the unit is free and its tokens are there."""
+        now, head = self._agenda.now, self._queue.head()
+        if head is None or now < self._ready_from or not self._tokens.take(head.wait):
+            return
+        if not isinstance(head, Compute | Post):
+            raise TypeError(f"a {type(head).__name__} descriptor is not for this unit")
+        self._queue.pop()
+        self._ready_from = now + head.steps
+        self._agenda.at(self._ready_from)
+        self._tokens.signal(now + head.steps + self._latency, head.signal)
+
+
+class LoadUnit:
+    """The request half; the data half is the beats' arrival."""
+
+    def __init__(
+        self, agenda: Agenda, queue: Queue, tokens: Tokens, port: ReadPort, accelerator: Accelerator
+    ) -> None:
+        self._agenda = agenda
+        self._queue = queue
+        self._tokens = tokens
+        self._port = port
+        self._accelerator = accelerator
+        self._bursts: deque[int] = deque()
+        self._descriptor: Load | None = None
+        self._offered_from = 0
+        self._ready_from = 0
+        self._in_data_half = 0
+        self.busy = Interval()
+
+    def step(self) -> None:
+        """Offer the next burst, or accept the next descriptor."""
+        if self._descriptor is None:
+            self._accept()
+        else:
+            self._request(self._descriptor)
+
+    def _accept(self) -> None:
+        now, head = self._agenda.now, self._queue.head()
+        if head is None or now < self._ready_from or self._in_data_half >= LOAD_DEPTH:
+            return
+        if not self._tokens.take(head.wait):
+            return
+        if not isinstance(head, Load):
+            raise TypeError(f"a {type(head).__name__} descriptor is not for this unit")
+        self._queue.pop()
+        self._in_data_half += 1
+        self._descriptor = head
+        bus = self._accelerator.bus
+        beats = word_beats(head.target, self._accelerator)
+        self._bursts.extend(burst_lengths(head.transfer, beats, bus.data_bytes, bus.burst_beats))
+        self._offered_from = now + 2
+        self._agenda.at(now + 2)
+        self.busy.begin(now + 1)
+
+    def _request(self, descriptor: Load) -> None:
+        now = self._agenda.now
+        last = len(self._bursts) == 1
+        if now < self._offered_from or not self._port.take(
+            Burst(self._bursts[0], self._accepted(self._bursts[0], descriptor if last else None))
+        ):
+            return
+        self._bursts.popleft()
+        self._offered_from = now + 2
+        if last:
+            self._descriptor = None
+            self._ready_from = now + 1
+            self._agenda.at(now + 1)
+        else:
+            self._agenda.at(now + 2)
+
+    def _accepted(self, beats: int, done: Load | None) -> Callable[[BeatCycles], None]:
+        def accepted(cycles: BeatCycles) -> None:
+            if done is None:
+                return
+            signalled = cycles[beats - 1] + 1
+            self._tokens.signal(signalled, done.signal)
+            self._agenda.at(signalled + 1, finish)
+
+        def finish() -> None:
+            self._in_data_half -= 1
+            self.busy.end(self._agenda.now)
+
+        return accepted
+
+
+class StoreUnit:
+    """Stores, stamps and the end, with the memory's write channel behind them."""
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        queue: Queue,
+        tokens: Tokens,
+        accelerator: Accelerator,
+        memory: MemoryModel,
+    ) -> None:
+        self._agenda = agenda
+        self._queue = queue
+        self._tokens = tokens
+        self._accelerator = accelerator
+        self._memory = memory
+        self._bursts: deque[int] = deque()
+        self._descriptor: Store | Stamp | None = None
+        self._offered_from = 0
+        self._ready_from = 0
+        self._data_from = 0
+        self._free = 0
+        self._unacknowledged = 0
+        self._left = 0
+        self.busy = Interval()
+        self.stamps: list[int] = []
+        self.done: int | None = None
+
+    def step(self) -> None:
+        """Offer the next AW, or accept the next descriptor."""
+        if self._descriptor is None:
+            self._accept()
+        elif self._bursts:
+            self._request(self._descriptor)
+
+    def _accept(self) -> None:
+        now, head = self._agenda.now, self._queue.head()
+        if head is None or now < self._ready_from or not self._tokens.take(head.wait):
+            return
+        self._queue.pop()
+        match head:
+            case End():
+                self.done = now + 1
+                return
+            case Stamp():
+                self.stamps.append(now)
+                self._bursts.append(1)
+            case Store():
+                bus = self._accelerator.bus
+                beats = self._accelerator.beats(self._accelerator.activation_word_bits)
+                self._bursts.extend(
+                    burst_lengths(head.transfer, beats, bus.data_bytes, bus.burst_beats)
+                )
+            case _:
+                raise TypeError(f"a {type(head).__name__} descriptor is not for this unit")
+        self._descriptor = head
+        self._left = len(self._bursts)
+        self._offered_from = now + 2
+        self._data_from = now + 3
+        self._agenda.at(now + 2)
+        self.busy.begin(now + 1)
+
+    def _request(self, descriptor: Store | Stamp) -> None:
+        now = self._agenda.now
+        limit = min(self._accelerator.bus.outstanding, self._memory.outstanding)
+        if now < self._offered_from or self._unacknowledged >= limit:
+            return
+        beats = self._bursts.popleft()
+        self._unacknowledged += 1
+        self._offered_from = now + 2
+        self._agenda.at(now + 2)
+        last = self._write(max(now + 1, self._data_from), beats)
+        self._data_from = last + 1
+        self._agenda.at(last + self._memory.latency + 1, lambda: self._acknowledge(descriptor))
+
+    def _write(self, cycle: int, beats: int) -> int:
+        """Transfer ``beats`` beats from ``cycle`` on at the earliest; return the last cycle."""
+        rate, size = self._memory.bytes_per_cycle, self._accelerator.bus.data_bytes
+        if (cycle - 1) * rate >= self._free:
+            self._free = cycle * rate
+        last = -(-(self._free + (beats - 1) * size) // rate)
+        self._free += beats * size
+        return max(last, cycle)
+
+    def _acknowledge(self, descriptor: Store | Stamp) -> None:
+        self._unacknowledged -= 1
+        self._left -= 1
+        if self._left:
+            return
+        now = self._agenda.now
+        self._tokens.signal(now, descriptor.signal)
+        self._descriptor = None
+        self._ready_from = now + 1
+        self.busy.end(now + 1)
+        self._agenda.at(now + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """What a walk found: all in cycles from start."""
+
+    cycles: int
+    stamps: tuple[int, ...]
+    load_busy: int
+    store_busy: int
+
+
+def walk(
+    accelerator: Accelerator, descriptors: tuple[Descriptor, ...], address: int, memory: MemoryModel
+) -> Walked:
+    """Walk a program from start to interrupt.
+
+    ``address`` is where its descriptors lie. Raises ``ValueError`` if the program
+    comes to a halt before its end (its tokens do not add up).
+    """
+    memory = memory.on_bus(accelerator.bus.data_bytes)
+    agenda = Agenda()
+    tokens = Tokens(agenda)
+    queues = {unit: Queue(agenda) for unit in Unit}
+    port = ReadPort(agenda, accelerator, memory)
+    sequencer = Sequencer(agenda, accelerator, port, queues, descriptors, address)
+    load = LoadUnit(agenda, queues[Unit.LOAD], tokens, port, accelerator)
+    compute = NestUnit(agenda, queues[Unit.COMPUTE], tokens, compute_latency(accelerator))
+    post = NestUnit(agenda, queues[Unit.POST], tokens, post_latency(accelerator))
+    store = StoreUnit(agenda, queues[Unit.STORE], tokens, accelerator, memory)
+    steps = (port.step, sequencer.step, load.step, compute.step, post.step, store.step)
+    agenda.at(1)
+    while store.done is None:
+        if not agenda.advance():
+            raise ValueError("the program halts: a descriptor waits for a token that nobody gives")
+        for step in steps:
+            step()
+    return Walked(store.done, tuple(store.stamps), load.busy.total, store.busy.total)
