@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -13,9 +15,10 @@ WORD_BITS = 16
 
 
 def nest_layout(loops: int, operands: int) -> data.StructLayout:
-    """A nest, innermost loop first: iterations of each loop (at least 1), first addresses,
-    what each loop adds to each address when it advances (its inner loops return to 0), and which
-    loops ``marked`` watches.
+    """Return the layout of a nest, innermost loop first.
+
+    Iterations of each loop (at least 1), what each loop adds to each address when it advances
+    (its inner loops return to 0), the first addresses, and which loops ``zero`` watches.
     """
     return data.StructLayout(
         {
@@ -88,15 +91,13 @@ class AffineNest(Shared):
         first = [Signal(name=f"first_{i}") for i in range(self._loops)]
         reload = [Signal(WORD_BITS, name=f"reload_{i}") for i in range(self._loops)]
         watched = Signal(self._loops)
-        deltas = Signal(nest.deltas.shape())
+        deltas: Any = Signal(nest.deltas.shape())
         ended = Signal(self._loops)
         m.d.comb += [
-            ended.eq(sum(((count == 0) << i for i, count in enumerate(left)), 0)),
+            ended.eq(Cat(*(count == 0 for count in left))),
             self.last.eq(self.step & ended.all()),
             self.i.ready.eq(~self.step | self.last),
-            self.zero.eq(
-                ~sum(((watched[i] & ~first[i]) << i for i in range(self._loops)), 0).any()
-            ),
+            self.zero.eq(~Cat(*(watched[i] & ~first[i] for i in range(self._loops))).any()),
         ]
         with m.If(self.i.ready):
             m.d.sync += self.step.eq(self.i.valid)
@@ -127,7 +128,7 @@ class AffineNest(Shared):
         left: list[Signal],
         first: list[Signal],
         reload: list[Signal],
-        deltas: data.View,
+        deltas: Any,
     ) -> None:
         """Advance the innermost loop that has not ended and start those inside it again."""
         for i in range(self._loops):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
@@ -16,8 +18,9 @@ ADDRESS_BITS = 16
 
 
 def read_layout() -> data.StructLayout:
-    """A read of a buffer: the word at ``address`` is there in the cycle after ``enable`` and
-    stays until the next read.
+    """Return the layout of a buffer's read.
+
+    The word at ``address`` is there in the cycle after ``enable`` and stays until the next read.
     """
     return data.StructLayout({"enable": 1, "address": ADDRESS_BITS})
 
@@ -75,7 +78,8 @@ class Ram(Shared):
 
     def build(self) -> Module:
         m = Module()
-        m.submodules.rows = rows = memory.Memory(shape=self._width, depth=self._depth, init=[])
+        rows: Any = memory.Memory(shape=self._width, depth=self._depth, init=[])
+        m.submodules.rows = rows
         write, read = rows.write_port(), rows.read_port()
         m.d.comb += [
             write.en.eq(self.write_enable),
@@ -196,7 +200,7 @@ class OutputBuffer(Shared):
 
     Members
     -------
-    write : In(write_layout(accelerator))
+    write : In(output_write_layout(accelerator))
         ``codes`` go to the lanes of ``group`` of the word at ``address``.
     read : In(OutputRead.of(accelerator))
     """
@@ -247,7 +251,7 @@ class OutputBuffer(Shared):
 
 
 def output_write_layout(accelerator: Accelerator) -> data.StructLayout:
-    """A write of the codes of one lane group of one output word."""
+    """Return the layout of a write of one lane group of one output word."""
     groups = accelerator.array.lanes // accelerator.post_lanes
     return data.StructLayout(
         {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, enum, memory
 from amaranth.lib.wiring import In, Out
@@ -27,7 +29,7 @@ class Base(enum.Enum, shape=2):
 
 
 def control_layout(address_bits: int) -> data.StructLayout:
-    """Accumulator control, the same for all columns.
+    """Return the layout of the accumulator control, the same for all columns.
 
     ``read`` and ``read_address`` come in the cycle before the step they are for, ``step`` and
     ``base`` with its dot product, ``write`` and ``write_address`` in the cycle after.
@@ -45,7 +47,7 @@ def control_layout(address_bits: int) -> data.StructLayout:
 
 
 def drain_layout(address_bits: int, pixels: int) -> data.StructLayout:
-    """One accumulator of one pixel to be read for post-processing."""
+    """Return the layout of an accumulator's choice for post-processing."""
     return data.StructLayout({"address": address_bits, "pixel": range(max(pixels, 2))})
 
 
@@ -164,12 +166,11 @@ class Column(Shared):
             terms = list(registers)
         return terms[0]
 
-    def _accumulator(self, m: Module, total: Value, pixel: int) -> Value:
+    def _accumulator(self, m: Module, total: Value, pixel: int) -> Any:
         """Accumulators of one pixel lane; returns the data of the drain's read port."""
         shape = signed(self._accumulator_bits)
-        m.submodules[f"accumulators_{pixel}"] = rows = memory.Memory(
-            shape=shape, depth=self._depth, init=[]
-        )
+        rows: Any = memory.Memory(shape=shape, depth=self._depth, init=[])
+        m.submodules[f"accumulators_{pixel}"] = rows
         write, read, drain = rows.write_port(), rows.read_port(), rows.read_port()
         result = Signal(shape, name=f"result_{pixel}", reset_less=True)
         written = Signal(shape, name=f"written_{pixel}", reset_less=True)

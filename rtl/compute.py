@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
@@ -90,7 +93,7 @@ class AccumulatorControl(Shared):
             {"step": 1, "address": address_bits, "changed": 1, "fresh": 1, "last": 1}
         )
         # stages[n] shows a step n cycles after its addresses.
-        stages = [Signal(layout, name=f"stage_{n}") for n in range(self._delay + 2)]
+        stages: list[Any] = [Signal(layout, name=f"stage_{n}") for n in range(self._delay + 2)]
         now = stages[0]
         m.d.comb += [
             now.step.eq(self.step),
@@ -98,7 +101,7 @@ class AccumulatorControl(Shared):
             now.changed.eq(self.changed),
             now.fresh.eq(self.fresh),
         ]
-        for before, after in zip(stages[:-1], stages[1:], strict=True):
+        for before, after in itertools.pairwise(stages):
             m.d.sync += after.eq(before)
         # The run of the step in stage 1 goes on if the step behind it has the same address.
         m.d.sync += stages[2].last.eq(~(now.step & ~now.changed))
@@ -284,7 +287,7 @@ class Finish(Shared):
             Mux(self.last, self.mask, 0),
             *(Signal(TOKEN_BITS, name=f"mask_{n}") for n in range(1, self._latency + 1)),
         ]
-        for before, after in zip(masks[:-1], masks[1:], strict=True):
+        for before, after in itertools.pairwise(masks):
             m.d.sync += after.eq(before)
         flight = Signal(self._latency)
         m.d.sync += flight.eq(Cat(self.last, flight))

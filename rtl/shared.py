@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from amaranth.hdl import Module, Value
 from amaranth.lib import wiring
@@ -58,6 +58,11 @@ class Shared(wiring.Component):
         self._name = name
         self._parameters = parameters
         super().__init__(dict(ports))
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Ports are attributes that the signature makes, unknown to type checkers."""
 
     @property
     def module_name(self) -> str:

@@ -21,7 +21,7 @@ from celosia.rtl.descriptors import encode
 
 def small(
     columns: dict[str, int], lanes: int, pixels: int, *, post_lanes: int = 1, bits: int = 8,
-    accumulator_bits: int = 32, data_bits: int = 64, accumulators: int = 8,
+    accumulator_bits: int = 32, data_bits: int = 64, accumulators: int = 32,
 ) -> Accelerator:  # fmt: skip
     """An accelerator of the given array with small buffers."""
     return Accelerator(

@@ -48,8 +48,10 @@ def random_nest(rng: np.random.Generator, accelerator, *, accumulate: bool) -> C
 
 
 ACCELERATORS = [
-    small({"sp2_4": 2, "fixed4": 1, "fixed8": 1}, lanes=5, pixels=2),
-    small({"fixed2": 1, "fixed3": 1}, lanes=1, pixels=1, bits=3, accumulator_bits=16),
+    small({"sp2_4": 2, "fixed4": 1, "fixed8": 1}, lanes=5, pixels=2, accumulators=8),
+    small(
+        {"fixed2": 1, "fixed3": 1}, lanes=1, pixels=1, bits=3, accumulator_bits=16, accumulators=5
+    ),
     small({"sp2_8": 1, "fixed5": 2}, lanes=17, pixels=1, accumulator_bits=40, data_bits=128),
     small({"sp2_3": 1}, lanes=2, pixels=3, bits=1, accumulators=1),
 ]
