@@ -224,6 +224,7 @@ class Sequencer:
         self._pending: list[int] = []
         self._offered_from = 0
         self._promised = 0
+        self._asked = 0
         self._arrived = 0
         self._beats = 0
         self._dispatched = 0
@@ -237,6 +238,8 @@ class Sequencer:
         if self._dispatched >= min(self._arrived, len(self._descriptors)):
             return
         descriptor = self._descriptors[self._dispatched]
+        if isinstance(descriptor, End) and self._arrived < self._asked:
+            return  # what was fetched beyond the end is awaited before it is handed over
         queue = self._queues[unit_of(descriptor)]
         if queue.full:
             return
@@ -254,6 +257,7 @@ class Sequencer:
             if not self._chunks_left or self._promised > FETCH_DEPTH - CHUNK_DESCRIPTORS:
                 return
             self._promised += CHUNK_DESCRIPTORS
+            self._asked += CHUNK_DESCRIPTORS
             self._chunks_left -= 1
             self._pending = list(self._chunk)
             self._offered_from = now + 1
@@ -330,7 +334,9 @@ class LoadUnit:
         self._descriptor: Load | None = None
         self._offered_from = 0
         self._ready_from = 0
-        self._in_data_half = 0
+        self._level = 0  # of the queue between the halves, as its register shows it
+        self._waiting = 0  # entries that the data half could take
+        self._working = False
         self.busy = Interval()
 
     def step(self) -> None:
@@ -342,14 +348,15 @@ class LoadUnit:
 
     def _accept(self) -> None:
         now, head = self._agenda.now, self._queue.head()
-        if head is None or now < self._ready_from or self._in_data_half >= LOAD_DEPTH:
+        if head is None or now < self._ready_from or self._level == LOAD_DEPTH:
             return
         if not self._tokens.take(head.wait):
             return
         if not isinstance(head, Load):
             raise TypeError(f"a {type(head).__name__} descriptor is not for this unit")
         self._queue.pop()
-        self._in_data_half += 1
+        self._level += 1
+        self._agenda.at(now + 1, self._enter_data_half)
         self._descriptor = head
         bus = self._accelerator.bus
         beats = word_beats(head.target, self._accelerator)
@@ -374,17 +381,39 @@ class LoadUnit:
         else:
             self._agenda.at(now + 2)
 
+    def _enter_data_half(self) -> None:
+        if self._working:
+            self._waiting += 1
+        else:
+            self._take_into_data_half()
+
+    def _take_into_data_half(self) -> None:
+        self._working = True
+
+        def leave() -> None:
+            self._level -= 1
+
+        self._agenda.at(self._agenda.now + 1, leave)
+
     def _accepted(self, beats: int, done: Load | None) -> Callable[[BeatCycles], None]:
         def accepted(cycles: BeatCycles) -> None:
             if done is None:
                 return
-            signalled = cycles[beats - 1] + 1
-            self._tokens.signal(signalled, done.signal)
-            self._agenda.at(signalled + 1, finish)
+            last_beat = cycles[beats - 1]
+            self._agenda.at(last_beat, end_work)
+            self._tokens.signal(last_beat + 1, done.signal)
+            self._agenda.at(last_beat + 2, lambda: self.busy.end(self._agenda.now))
 
-        def finish() -> None:
-            self._in_data_half -= 1
-            self.busy.end(self._agenda.now)
+        def end_work() -> None:
+            # The next entry is taken in the cycle of the last beat, or none is there.
+            if self._waiting:
+                self._waiting -= 1
+                self._take_into_data_half()
+            else:
+                self._agenda.at(self._agenda.now + 1, idle)
+
+        def idle() -> None:
+            self._working = False
 
         return accepted
 

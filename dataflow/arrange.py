@@ -1,0 +1,268 @@
+"""Where every channel lies: columns for output channels, words for tensors.
+
+``python -c "from celosia.dataflow.arrange import arrange; help(arrange)"``
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.columns import ColumnPool, Needs, suitable
+from celosia.dataflow.layout import PLAIN
+from celosia.dataflow.lower import Lowered, Lowering, Step, lower
+from celosia.models.errors import CelosiaError
+from celosia.models.network import Network
+
+TIE_COST = 2
+"""A residual operand is copied when sharing the output's channels costs more than so many times
+the tiles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Arrangement:
+    """A lowered network with the place of every channel.
+
+    ``positions`` maps a tensor to the int64 position (``word * lanes + lane`` in its own
+    words) of each channel, every copy of an unfolded one included; ``first_word`` to its
+    first word in its root's memory; ``word_count`` a root to its words; ``borders`` and
+    ``fills`` a root to the border round its planes and the code that fills it.
+    """
+
+    lowered: Lowered
+    positions: dict[str, np.ndarray]
+    first_word: dict[str, int]
+    word_count: dict[str, int]
+    borders: dict[str, tuple[int, int, int, int]]
+    fills: dict[str, int]
+
+
+def arrange(network: Network, accelerator: Accelerator) -> Arrangement:
+    """Lower ``network`` and place its channels on ``accelerator``'s columns and words.
+
+    Raises
+    ------
+    CelosiaError
+        If an activation is wider than the accelerator's, an accumulator or bias does
+        not fit, or a row's format is covered by no column: names layer and channel.
+    """
+    _check_tensors(network, accelerator)
+    lowering = Lowering(network)
+    lowering.split_borders()
+    pool = ColumnPool(accelerator.array)
+    classes = _Ties(lowering, pool, accelerator).settle()
+    lowered = lower(lowering, accelerator.array.lanes)
+    for step in lowered.steps:
+        _check_step(step, lowered, accelerator)
+    placer = _Placer(lowered, classes, pool, accelerator)
+    placer.place()
+    borders, fills = _borders(lowered)
+    return Arrangement(
+        lowered=lowered,
+        positions=placer.positions,
+        first_word=placer.first_word,
+        word_count=placer.word_count,
+        borders=borders,
+        fills=fills,
+    )
+
+
+def _check_tensors(network: Network, accelerator: Accelerator) -> None:
+    bits = accelerator.array.activation_bits
+    for tensor in network.tensors:
+        if tensor.format.bits > bits:
+            raise CelosiaError(
+                f"tensor {tensor.name!r} has {tensor.format.bits}-bit activations, accelerator "
+                f"{accelerator.name!r} stores {bits}: raise array.activation_bits or quantise "
+                f"to {bits} bits"
+            )
+
+
+def _check_step(step: Step, lowered: Lowered, accelerator: Accelerator) -> None:
+    """Check that every sum of ``step``, with and without bias, fits the accumulators."""
+    source = lowered.tensors[step.input].format
+    rows = step.weights.reshape(len(step.weights), -1)
+    positive = np.where(rows > 0, rows, 0).sum(axis=1)
+    negative = np.where(rows < 0, rows, 0).sum(axis=1)
+    low = positive * source.low + negative * source.high
+    high = positive * source.high + negative * source.low
+    bias, bits = step.requant.bias, accelerator.array.accumulator_bits
+    limit = 1 << (bits - 1)
+    lowest = np.minimum(low, np.minimum(low + bias, bias))
+    highest = np.maximum(high, np.maximum(high + bias, bias))
+    wrong = (lowest < -limit) | (highest >= limit)
+    if wrong.any():
+        channel = int(np.flatnonzero(wrong)[0])
+        raise CelosiaError(
+            f"layer {step.layer!r}, output channel {channel}: accumulators reach "
+            f"{int(lowest[channel])}..{int(highest[channel])}, more than accelerator "
+            f"{accelerator.name!r} holds in {bits} bits: raise array.accumulator_bits"
+        )
+
+
+class _Ties:
+    """Classes of tensors whose channels must lie alike: outputs and their residual operands."""
+
+    def __init__(self, lowering: Lowering, pool: ColumnPool, accelerator: Accelerator) -> None:
+        self._lowering = lowering
+        self._pool = pool
+        self._accelerator = accelerator
+        self._parent: dict[str, str] = {}
+        self._needs: dict[str, list[Needs]] = {}
+
+    def find(self, name: str) -> str:
+        while name in self._parent:
+            name = self._parent[name]
+        return name
+
+    def _output_needs(self, step: Step) -> list[Needs]:
+        if step.formats is None:
+            return [frozenset()] * len(step.weights)
+        needs: list[Needs] = [frozenset((fmt,)) for fmt in step.formats]
+        for channel, need in enumerate(needs):
+            if not self._pool.mask(need):
+                columns = ", ".join(fmt.name for fmt in self._pool.formats)
+                raise CelosiaError(
+                    f"layer {step.layer!r}, output channel {channel}: no column of accelerator "
+                    f"{self._accelerator.name!r} multiplies {step.formats[channel].name} weights "
+                    f"(its columns: {columns}): add such columns or quantise to another format"
+                )
+        return needs
+
+    def settle(self) -> dict[str, tuple[str, list[Needs]]]:
+        """Tie operands to outputs or copy them; return each tensor's class and its needs."""
+        steps = self._lowering.steps
+        for name in self._lowering.network.inputs:
+            self._needs[name] = [frozenset()] * self._lowering.tensors[name].shape[0]
+        for step in steps:
+            self._needs[step.output] = self._output_needs(step)
+        index = 0
+        while index < len(steps):
+            step = steps[index]
+            if step.residual is not None and not self._tie(step.residual, step.output):
+                self._lowering.copy_before(index, residual=True)
+                index += 1
+                copy = steps[index].residual or ""
+                self._needs[copy] = [frozenset()] * len(step.weights)
+                self._tie(copy, step.output)
+            index += 1
+        return {
+            name: (self.find(name), self._needs[self.find(name)])
+            for name in self._lowering.tensors
+            if name not in self._lowering.concats
+        }
+
+    def _tie(self, operand: str, output: str) -> bool:
+        """Join the classes of both if one assignment of channels serves both well."""
+        if operand in self._lowering.concats:
+            return False
+        a, b = self.find(operand), self.find(output)
+        if a == b:
+            return True
+        joint = [x | y for x, y in zip(self._needs[a], self._needs[b], strict=True)]
+        tiles = self._pool.tiles(joint)
+        apart = max(self._pool.tiles(self._needs[name]) or 1 for name in (a, b))
+        if tiles is None or tiles > TIE_COST * apart:
+            return False
+        self._parent[a] = b
+        self._needs[b] = joint
+        return True
+
+
+class _Placer:
+    """Gives every tensor its positions and words."""
+
+    def __init__(
+        self,
+        lowered: Lowered,
+        classes: dict[str, tuple[str, list[Needs]]],
+        pool: ColumnPool,
+        accelerator: Accelerator,
+    ) -> None:
+        self._lowered = lowered
+        self._classes = classes
+        self._pool = pool
+        self._lanes = accelerator.array.lanes
+        self._of_class: dict[str, np.ndarray] = {}
+        self.positions: dict[str, np.ndarray] = {}
+        self.first_word: dict[str, int] = {}
+        self.word_count: dict[str, int] = {}
+
+    def place(self) -> None:
+        for name in self._lowered.network.inputs:
+            channels = self._lowered.tensors[name].shape[0]
+            copies = self._lowered.unfolds.get(name, PLAIN).count
+            if copies > 1:
+                self.positions[name] = np.arange(channels * copies)
+                self._own_memory(name)
+            else:
+                self._place(name, np.arange(channels), None)
+        for step in self._lowered.steps:
+            self._place_concats(step.input, step.residual)
+            self._place(step.output, *self._wish(step))
+        self._place_concats(*self._lowered.concats)
+
+    def _wish(self, step: Step) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the best order of the output channels and, if any, the best positions.
+
+        Where each output needs few input channels, outputs that lie like their inputs
+        use few words.
+        """
+        channels = len(step.weights)
+        if step.groups == 1:
+            return np.arange(channels), None
+        source = self.positions[step.input]
+        inputs = step.weights.shape[1]
+        first = source[np.arange(channels) // (channels // step.groups) * inputs]
+        alike = source if step.groups == channels and inputs == 1 else None
+        return np.argsort(first, kind="stable"), alike
+
+    def _place(self, name: str, order: np.ndarray, wish: np.ndarray | None) -> None:
+        key, needs = self._classes[name]
+        if key not in self._of_class:
+            if wish is not None and self._pool.fits(needs, wish):
+                self._of_class[key] = wish
+            else:
+                self._of_class[key] = self._pool.assign(needs, order)
+        self.positions[name] = self._of_class[key]
+        if self._lowered.root(name) == name:
+            self._own_memory(name)
+
+    def _own_memory(self, name: str) -> None:
+        self.first_word[name] = 0
+        self.word_count[name] = int(self.positions[name].max()) // self._lanes + 1
+
+    def _place_concats(self, *names: str | None) -> None:
+        """Lay the members of concats among ``names`` one after another."""
+        for name in names:
+            if name is None or name not in self._lowered.concats or name in self.positions:
+                continue
+            words, parts = 0, []
+            for member in self._lowered.concats[name]:
+                self.first_word[member] = words
+                parts.append(self.positions[member] + words * self._lanes)
+                words += int(self.positions[member].max()) // self._lanes + 1
+            self.positions[name] = np.concatenate(parts)
+            self._own_memory(name)
+
+
+def _borders(
+    lowered: Lowered,
+) -> tuple[dict[str, tuple[int, int, int, int]], dict[str, int]]:
+    """Return each root's border, as wide as its widest reader's, and what fills it."""
+    roots = {lowered.root(name) for name in lowered.tensors}
+    borders = dict.fromkeys(roots, (0, 0, 0, 0))
+    fills = dict.fromkeys(roots, 0)
+    for step in lowered.steps:
+        source, root = lowered.tensors[step.input], lowered.root(step.input)
+        border = step.border(source, lowered.tensors[step.output])
+        top, left, bottom, right = (max(a, b) for a, b in zip(borders[root], border, strict=True))
+        borders[root] = (top, left, bottom, right)
+        if step.is_pool and any(border):
+            fills[root] = source.format.low
+    return borders, fills
+
+
+__all__ = ["Arrangement", "arrange", "suitable"]

@@ -1,0 +1,114 @@
+"""Which output channel is computed by which column.
+
+Channel positions count columns: position ``tile * K + column``. A channel fits a
+column whose format covers every format asked of it. Positions are filled from the
+lowest, so that the channels lie in few words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from celosia.dataflow.accelerator import ArrayShape
+from celosia.models.formats import Format
+
+Needs = frozenset[Format]
+"""The formats that a channel's column must cover; none: any column (all hold 0 and 1)."""
+
+
+def suitable(needs: Needs, column: Format) -> bool:
+    """Whether a channel with ``needs`` may lie in a column of format ``column``."""
+    return all(column.covers(fmt) for fmt in needs)
+
+
+class ColumnPool:
+    """The columns of an array as classes of equal format, for placing channels in them."""
+
+    def __init__(self, array: ArrayShape) -> None:
+        self.formats = tuple(group.format for group in array.columns)
+        index = {fmt: i for i, fmt in enumerate(self.formats)}
+        self.classes = [index[fmt] for fmt in array.column_formats]
+        self.supply = [group.count for group in array.columns]
+        self._subsets = range(1, 1 << len(self.formats))
+        self._masks: dict[Needs, int] = {}
+
+    def mask(self, needs: Needs) -> int:
+        """Return the set of classes, as a bit mask, that channels with ``needs`` may use."""
+        if needs not in self._masks:
+            self._masks[needs] = sum(
+                1 << i for i, fmt in enumerate(self.formats) if suitable(needs, fmt)
+            )
+        return self._masks[needs]
+
+    def _of(self, subset: int, supply: Sequence[int]) -> int:
+        return sum(count for i, count in enumerate(supply) if subset >> i & 1)
+
+    def _feasible(self, demand: dict[int, int], supply: Sequence[int]) -> bool:
+        """Hall's condition: any set of classes has room for the channels that need it."""
+        return all(
+            sum(count for mask, count in demand.items() if mask & ~subset == 0)
+            <= self._of(subset, supply)
+            for subset in self._subsets
+        )
+
+    def tiles(self, channels: Sequence[Needs]) -> int | None:
+        """Return how many tiles of K columns hold ``channels``; ``None`` if one fits no column."""
+        demand = self._demand(channels)
+        if 0 in demand:
+            return None
+        need = 1
+        for subset in self._subsets:
+            inside = sum(count for mask, count in demand.items() if mask & ~subset == 0)
+            room = self._of(subset, self.supply)
+            need = max(need, -(-inside // room) if inside else 0)
+        return need
+
+    def _demand(self, channels: Sequence[Needs]) -> dict[int, int]:
+        demand: dict[int, int] = {}
+        for needs in channels:
+            mask = self.mask(needs)
+            demand[mask] = demand.get(mask, 0) + 1
+        return demand
+
+    def fits(self, channels: Sequence[Needs], positions: np.ndarray) -> bool:
+        """Whether every channel may lie at its position."""
+        count = len(self.classes)
+        return all(
+            self.mask(needs) >> self.classes[int(position) % count] & 1
+            for needs, position in zip(channels, positions, strict=True)
+        )
+
+    def assign(self, channels: Sequence[Needs], order: np.ndarray) -> np.ndarray:
+        """Return a position for each channel, lowest first; channels are taken in ``order``.
+
+        Raises ``ValueError`` if a channel fits no column (see :meth:`tiles`).
+        """
+        tiles = self.tiles(channels)
+        if tiles is None:
+            raise ValueError("a channel fits no column")
+        demand = self._demand(channels)
+        waiting: dict[int, list[int]] = {mask: [] for mask in demand}
+        for channel in reversed([int(i) for i in order]):
+            waiting[self.mask(channels[channel])].append(channel)
+        # The most demanding channels first.
+        masks = sorted(demand, key=lambda mask: (mask.bit_count(), mask))
+        supply = [count * tiles for count in self.supply]
+        positions = np.zeros(len(channels), np.int64)
+        placed = 0
+        for position in range(tiles * len(self.classes)):
+            if placed == len(channels):
+                break
+            column = self.classes[position % len(self.classes)]
+            supply[column] -= 1
+            for mask in masks:
+                if not demand[mask] or not mask >> column & 1:
+                    continue
+                demand[mask] -= 1
+                if self._feasible(demand, supply):
+                    positions[waiting[mask].pop()] = position
+                    placed += 1
+                    break
+                demand[mask] += 1
+        return positions

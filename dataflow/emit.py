@@ -1,0 +1,384 @@
+"""Descriptors of one step after another, with what each must wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.layout import Placement
+from celosia.dataflow.mapping import LayerMapping, MemoryOrder, Stationary
+from celosia.dataflow.plan import Block, ChannelTile, Chunk, PixelTile, StepPlan
+from celosia.dataflow.program import (
+    Buffer,
+    Compute,
+    Descriptor,
+    End,
+    Load,
+    Loop,
+    Post,
+    Stamp,
+    Store,
+    Transfer,
+)
+from celosia.dataflow.tracking import BufferTracker, Slots, TensorTracker
+from celosia.dataflow.transfers import Axis, transfer
+
+_BUFFER_FIELDS = (
+    "activations", "weights", "accumulators", "constants", "residuals", "outputs",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A tensor's placement, and its first ``word`` in the memory of ``root``."""
+
+    placement: Placement
+    root: str
+    word: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepData:
+    """Where one step's tensors, weights and constants lie in memory.
+
+    ``weights`` and ``constants`` are the addresses of each channel tile's words, by the
+    tile's index.
+    """
+
+    source: Place
+    target: Place
+    residual: Place | None
+    weights: dict[int, int]
+    constants: dict[int, int]
+
+
+@dataclass(slots=True)
+class Emitter:
+    """Collects the descriptors of a program and the indices that each needs."""
+
+    accelerator: Accelerator
+    descriptors: list[Descriptor] = field(default_factory=list)
+    needs: list[frozenset[int]] = field(default_factory=list)
+    trackers: dict[str, BufferTracker] = field(default_factory=dict)
+    tensors: dict[str, TensorTracker] = field(default_factory=dict)
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        for name in _BUFFER_FIELDS:
+            self.trackers[name] = BufferTracker(getattr(self.accelerator.buffers, name))
+
+    @property
+    def next(self) -> int:
+        """Index of the next descriptor."""
+        return len(self.descriptors)
+
+    def add(self, descriptor: Descriptor, *needs: frozenset[int]) -> None:
+        """Append ``descriptor``, which needs the descriptors in any of ``needs``."""
+        self.descriptors.append(descriptor)
+        self.needs.append(frozenset().union(*needs))
+
+    def tensor(self, root: str) -> TensorTracker:
+        """Return the tracker of the memory of ``root``."""
+        return self.tensors.setdefault(root, TensorTracker())
+
+    def stores(self, place: Place, words: tuple[int, int], rows: tuple[int, int]) -> frozenset[int]:
+        """Return the store that a load of the tensor's ``words`` and ``rows`` waits for."""
+        absolute = place.word + words[0], place.word + words[1]
+        return self.tensor(place.root).load(absolute, rows)
+
+    def run(self, plan: StepPlan, mapping: LayerMapping, data: StepData) -> None:
+        """Append the descriptors of one step."""
+        _StepEmitter(self, plan, mapping, data).run()
+        self.tensor(data.target.root).finish()
+        self.steps += 1
+
+    def stamp(self, address: int) -> None:
+        """Append the time stamp of a layer: the store unit runs it after the layer's stores."""
+        self.add(Stamp(address=address))
+
+    def end(self) -> None:
+        """Append the end of the program."""
+        self.add(End())
+
+
+class _StepEmitter:
+    """Emits one step: loops over pixel tiles, blocks, channel tiles, chunks."""
+
+    def __init__(
+        self, emitter: Emitter, plan: StepPlan, mapping: LayerMapping, data: StepData
+    ) -> None:
+        self.emitter = emitter
+        self.plan = plan
+        self.mapping = mapping
+        self.data = data
+        sizes = plan.needs(mapping)
+        groups = sum(tile.groups for tile in plan.tiles)
+        # All constants in one load where they fit beside another step's.
+        self.all_constants = groups <= emitter.trackers["constants"].depth // 2
+        if self.all_constants:
+            sizes["constants"] = groups
+        high = emitter.steps % 2 == 1
+        self.slots = {
+            name: Slots(emitter.trackers[name], size, high=high) for name, size in sizes.items()
+        }
+        accelerator = plan.accelerator
+        self.word_bytes = accelerator.word_bytes(accelerator.activation_word_bits)
+
+    def run(self) -> None:
+        for pixel, block in self._order():
+            self._tile(pixel, block)
+
+    def _order(self) -> Iterator[tuple[PixelTile, Block]]:
+        pixels = self.plan.pixel_tiles(self.mapping)
+        if self.mapping.order is MemoryOrder.PIXELS_OUTER:
+            return ((pixel, block) for pixel in pixels for block in self.plan.blocks)
+        return ((pixel, block) for block in self.plan.blocks for pixel in pixels)
+
+    def _tile(self, pixel: PixelTile, block: Block) -> None:
+        words = block.words * pixel.area
+        outputs = self.slots["outputs"].take((pixel, block.word), words)
+        residuals = None
+        for tile in block.tiles:
+            accumulators = self._accumulate(tile, pixel)
+            constants = self._constants(tile)
+            if residuals is None and self.plan.step.residual is not None:
+                residuals = self._residual(pixel, block)
+            self._post(tile, pixel, accumulators, constants, outputs, residuals)
+        self._store(pixel, block, outputs)
+
+    def _load(self, name: str, load: Load, start: int, words: int, *needs: frozenset[int]) -> None:
+        index = self.emitter.next
+        users = self.emitter.trackers[name].write(start, start + words, index)
+        self.emitter.add(load, users, *needs)
+
+    # Reduction
+
+    def _accumulate(self, tile: ChannelTile, pixel: PixelTile) -> int:
+        rows, cols = self.plan.step.conv_size((pixel.rows, pixel.cols))
+        accumulators = self.slots["accumulators"].take((pixel, tile.index), rows * cols)
+        for number, chunk in enumerate(self.plan.chunks(tile, self.mapping)):
+            weights = self._weights(tile, chunk)
+            activations = self._activations(pixel, chunk)
+            self._compute(pixel, chunk, (activations, weights, accumulators), number > 0)
+        return accumulators
+
+    def _weights(self, tile: ChannelTile, chunk: Chunk) -> int:
+        key = (tile.index, chunk.weights)
+        found = self.slots["weights"].find(key)
+        if found is not None:
+            return found
+        accelerator = self.plan.accelerator
+        size = accelerator.word_bytes(accelerator.weight_word_bits)
+        words = chunk.words * chunk.kernel_rows * self.plan.kernel[1]
+        start = self.slots["weights"].take(key, words)
+        address = self.data.weights[tile.index] + chunk.weights * size
+        load = Load(target=Buffer.WEIGHTS, transfer=transfer(address, start, words, (), size))
+        self._load("weights", load, start, words)
+        return start
+
+    def _activations(self, pixel: PixelTile, chunk: Chunk) -> int:
+        key = (pixel, chunk.word, chunk.words, chunk.kernel_row, chunk.kernel_rows)
+        slots = self.slots["activations"]
+        found = slots.find(key)
+        if found is not None:
+            return found
+        plan, place = self.plan, self.data.source
+        source = place.placement
+        window, pool = plan.step.window, plan.step.pool
+        step = plan.row_step(pixel.rows, chunk.kernel_rows)
+        cols = plan.input_cols(pixel.cols)
+        rows = plan.input_rows(pixel.rows, chunk.kernel_rows, step)
+        start = slots.take(key, chunk.words * rows * cols)
+        down = pool.stride[0] * window.stride[0]
+        y = pixel.y * down - window.padding[0] + chunk.kernel_row * window.dilation[0]
+        x = pixel.x * pool.stride[1] * window.stride[1] - window.padding[1]
+        address = (
+            source.address + chunk.word * source.plane + y * source.pitch + x * source.word_bytes
+        )
+        whole = pixel.lanes if pixel.last_rows == pixel.rows else pixel.lanes - 1
+        parts = [(0, whole, rows)] if whole else []
+        if whole < pixel.lanes:
+            last = plan.input_rows(pixel.last_rows, chunk.kernel_rows, step)
+            parts.append((whole, 1, last))
+        apart = pixel.rows * down * source.pitch
+        for lane, lanes, count in parts:
+            moved = transfer(
+                address + lane * apart,
+                start,
+                cols,
+                (
+                    Axis(count=count, memory=step * source.pitch, buffer=cols),
+                    Axis(count=chunk.words, memory=source.plane, buffer=rows * cols),
+                ),
+                self.word_bytes,
+                Axis(count=lanes, memory=apart, buffer=0),
+            )
+            top = y + lane * pixel.rows * down
+            bottom = top + (lanes - 1) * pixel.rows * down + (count - 1) * step + 1
+            stores = self.emitter.stores(
+                place, (chunk.word, chunk.word + chunk.words), (top, bottom)
+            )
+            load = Load(target=Buffer.ACTIVATIONS, transfer=moved, lane=lane)
+            self._load("activations", load, start, chunk.words * rows * cols, stores)
+        return start
+
+    def _compute(
+        self, pixel: PixelTile, chunk: Chunk, bases: tuple[int, int, int], accumulate: bool
+    ) -> None:
+        plan, trackers = self.plan, self.emitter.trackers
+        window = plan.step.window
+        (sy, sx), (dy, dx) = window.stride, window.dilation
+        rows, cols = plan.step.conv_size((pixel.rows, pixel.cols))
+        step = plan.row_step(pixel.rows, chunk.kernel_rows)
+        pitch = plan.input_cols(pixel.cols)
+        plane = plan.input_rows(pixel.rows, chunk.kernel_rows, step) * pitch
+        kx = plan.kernel[1]
+        reduction = [
+            (kx, dx, 1, 0, True),
+            (chunk.kernel_rows, dy // step * pitch, kx, 0, True),
+            (chunk.words, plane, chunk.kernel_rows * kx, 0, True),
+        ]
+        pixels = [(cols, sx, 0, 1, False), (rows, sy // step * pitch, 0, cols, False)]
+        inner = self.mapping.stationary is Stationary.OUTPUT
+        order = reduction + pixels if inner else pixels + reduction
+        loops = tuple(
+            Loop(count=n, activations=a, weights=w, accumulators=c, reduction=r)
+            for n, a, w, c, r in order
+            if n > 1
+        ) or (Loop(count=1, activations=0, weights=0, accumulators=0, reduction=True),)
+        activations, weights, accumulators = bases
+        index = self.emitter.next
+        ready = trackers["activations"].read(activations, activations + chunk.words * plane, index)
+        words = chunk.words * chunk.kernel_rows * kx
+        loaded = trackers["weights"].read(weights, weights + words, index)
+        free = trackers["accumulators"].write(accumulators, accumulators + rows * cols, index)
+        compute = Compute(
+            loops=loops,
+            activations=activations,
+            weights=weights,
+            accumulators=accumulators,
+            activations_signed=self.data.source.placement.format.signed,
+            accumulate=accumulate,
+        )
+        self.emitter.add(compute, ready, loaded, free)
+
+    # Post-processing
+
+    def _constants(self, tile: ChannelTile) -> int:
+        """Return where the tile's constants are in their buffer; load them if need be."""
+        tiles = self.plan.tiles if self.all_constants else (tile,)
+        key = None if self.all_constants else tile.index
+        before = 0
+        for other in tiles:
+            if other is tile:
+                break
+            before += other.groups
+        found = self.slots["constants"].find(key)
+        if found is not None:
+            return found + before
+        accelerator = self.plan.accelerator
+        size = accelerator.word_bytes(accelerator.constant_word_bits)
+        words = sum(other.groups for other in tiles)
+        start = self.slots["constants"].take(key, words)
+        address = self.data.constants[tiles[0].index]
+        load = Load(target=Buffer.CONSTANTS, transfer=transfer(address, start, words, (), size))
+        self._load("constants", load, start, words)
+        return start + before
+
+    def _moved(
+        self, placement: Placement, pixel: PixelTile, block: Block, run: tuple[int, int], start: int
+    ) -> Transfer:
+        """Return the transfer of the words ``run`` of ``block``, of valid rows only."""
+        first, stop = run
+        address = placement.address + (block.word + first) * placement.plane
+        address += pixel.y * placement.pitch + pixel.x * placement.word_bytes
+        return transfer(
+            address,
+            start + first * pixel.area,
+            pixel.cols,
+            (
+                Axis(count=pixel.valid, memory=placement.pitch, buffer=pixel.cols),
+                Axis(count=stop - first, memory=placement.plane, buffer=pixel.area),
+            ),
+            self.word_bytes,
+        )
+
+    def _residual(self, pixel: PixelTile, block: Block) -> int:
+        place = self.data.residual
+        assert place is not None
+        size = block.words * pixel.area
+        start = self.slots["residuals"].take((pixel, block.word), size)
+        for run in block.runs:
+            words = block.word + run[0], block.word + run[1]
+            stores = self.emitter.stores(place, words, (pixel.y, pixel.y + pixel.valid))
+            moved = self._moved(place.placement, pixel, block, run, start)
+            load = Load(target=Buffer.RESIDUALS, transfer=moved)
+            self._load("residuals", load, start, size, stores)
+        return start
+
+    def _post(
+        self,
+        tile: ChannelTile,
+        pixel: PixelTile,
+        accumulators: int,
+        constants: int,
+        outputs: int,
+        residuals: int | None,
+    ) -> None:
+        step, trackers = self.plan.step, self.emitter.trackers
+        pool = step.pool
+        rows, cols = step.conv_size((pixel.rows, pixel.cols))
+        index = self.emitter.next
+        lanes = self.plan.accelerator.array.lanes // self.plan.accelerator.post_lanes
+        words = -(-(tile.lane_group + tile.groups) // lanes)
+        first, size = outputs + tile.word * pixel.area, words * pixel.area
+        needs = [
+            trackers["accumulators"].read(accumulators, accumulators + rows * cols, index),
+            trackers["constants"].read(constants, constants + tile.groups, index),
+            trackers["outputs"].write(first, first + size, index),
+        ]
+        residual = 0
+        if residuals is not None:
+            residual = residuals + tile.word * pixel.area
+            needs.append(trackers["residuals"].read(residual, residual + size, index))
+        operand = self.data.residual
+        post = Post(
+            window_x=pool.kernel[1],
+            window_y=pool.kernel[0],
+            out_x=pixel.cols,
+            out_y=pixel.rows,
+            pixels=pixel.lanes,
+            groups=tile.groups,
+            acc_window_x=pool.dilation[1],
+            acc_window_y=pool.dilation[0] * cols,
+            acc_out_x=pool.stride[1],
+            acc_out_y=pool.stride[0] * cols,
+            out_out_x=1,
+            out_out_y=pixel.cols,
+            out_pixel=pixel.rows * pixel.cols,
+            out_word=pixel.area,
+            accumulators=accumulators,
+            constants=constants,
+            outputs=first,
+            residuals=residual,
+            lane_group=tile.lane_group,
+            low=step.requant.low,
+            high=step.requant.high,
+            rounding=step.requant.rounding,
+            residual=operand is not None,
+            residual_signed=operand is not None and operand.placement.format.signed,
+        )
+        self.emitter.add(post, *needs)
+
+    def _store(self, pixel: PixelTile, block: Block, outputs: int) -> None:
+        place = self.data.target
+        tracker = self.emitter.trackers["outputs"]
+        for run in block.runs:
+            moved = self._moved(place.placement, pixel, block, run, outputs)
+            index = self.emitter.next
+            written = (outputs + word * pixel.area for word in run)
+            self.emitter.add(Store(transfer=moved), tracker.read(*written, index))
+            words = place.word + block.word + run[0], place.word + block.word + run[1]
+            rows = pixel.y, pixel.y + pixel.valid
+            self.emitter.tensor(place.root).store(words, rows, index)

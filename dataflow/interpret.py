@@ -1,0 +1,362 @@
+"""A functional referee: runs a program on a memory image, slowly and plainly.
+
+It knows buffers, tokens and queue order, and no cycles. With a seed it runs the four
+units in a random order among those that tokens allow, so that a dependency that the
+compiler forgot shows as a wrong result.
+
+.. code-block:: sh
+
+    python -c "
+    from celosia.dataflow.interpret import interpret
+    help(interpret)"
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import numpy as np
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.compiled import Program
+from celosia.dataflow.program import (
+    Buffer,
+    Compute,
+    Descriptor,
+    End,
+    Load,
+    Post,
+    Stamp,
+    Store,
+    Token,
+    Transfer,
+    Unit,
+)
+from celosia.dataflow.tokens import MAX_TOKENS, unit_of
+from celosia.models.network import MULTIPLIER_BITS
+from celosia.models.requantise import shift_round
+
+_WRAP = 1 << 16
+_SPREAD = 1 << 22
+"""Most products that are spread out at once, to bound memory."""
+
+
+class InterpretError(ValueError):
+    """The program is not legal: names the descriptor and what is wrong with it."""
+
+
+def interpret(program: Program, image: np.ndarray, seed: int | None = None) -> np.ndarray:
+    """Run ``program`` once and return the memory afterwards.
+
+    Parameters
+    ----------
+    program
+        What to run.
+    image
+        uint8, the memory from ``base_address`` on, inputs written; it is not changed.
+    seed
+        ``None`` runs the descriptors in program order; a number lets the units run
+        ahead of each other at random, as far as the tokens allow.
+
+    Raises
+    ------
+    InterpretError
+        If a token is taken that was not given, a counter overflows, the units block each
+        other, an address is outside a buffer or the memory.
+    """
+    machine = _Machine(program, image.copy(), np.random.default_rng(seed or 0))
+    machine.run(seed is not None)
+    return machine.image
+
+
+def field(words: np.ndarray, start: int, bits: int) -> np.ndarray:
+    """Return ``bits`` bits (at most 62) of each word (uint8 rows) from bit ``start``, unsigned."""
+    first, last = start // 8, (start + bits - 1) // 8 + 1
+    value = np.zeros(words.shape[:-1], np.int64)
+    for index in range(first, last):
+        byte = words[..., index].astype(np.int64)
+        shift = 8 * index - start
+        value |= byte << shift if shift >= 0 else byte >> -shift
+    return value & ((1 << bits) - 1)
+
+
+def signed(values: np.ndarray, bits: int) -> np.ndarray:
+    """Return ``values`` (their low ``bits`` bits) read as two's complement."""
+    values = values & ((1 << bits) - 1)
+    return np.asarray(values - ((values >> (bits - 1)) << bits))
+
+
+def unpack(words: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Return the fields of ``words`` (uint8 rows), of ``widths`` bits from bit 0 on, unsigned."""
+    bits = np.unpackbits(words, axis=-1, bitorder="little")
+    starts = np.cumsum(widths) - widths
+    most = int(widths.max())
+    index = starts[:, None] + np.arange(most)
+    inside = np.arange(most) < widths[:, None]
+    spread = np.where(inside, bits[..., np.where(inside, index, 0)], 0)
+    return np.asarray(spread @ (np.int64(1) << np.arange(most)))
+
+
+class _Buffers:
+    """The on-chip memories, full of garbage at first."""
+
+    def __init__(self, accelerator: Accelerator, random: np.random.Generator) -> None:
+        array, depth = accelerator.array, accelerator.buffers
+        self.columns, self.lanes = array.column_count, array.lanes
+        self._formats = array.column_formats
+        code = 1 << array.activation_bits
+        lanes = array.lanes
+        self.activations = random.integers(0, code, (array.pixels, depth.activations, lanes))
+        self.weights = random.integers(-8, 8, (depth.weights, self.columns, lanes)).astype(float)
+        shape = (depth.accumulators, array.pixels, self.columns)
+        self.accumulators = random.integers(-999, 999, shape)
+        self.constants = random.integers(0, 30, (depth.constants, accelerator.post_lanes, 5))
+        self.residuals = random.integers(0, code, (depth.residuals, lanes))
+        self.outputs = random.integers(0, code, (depth.outputs, lanes))
+        self.activation_widths = np.full(lanes, array.activation_bits)
+        self._weight_widths = np.repeat([fmt.bits for fmt in self._formats], lanes)
+        multiplier = [MULTIPLIER_BITS] * 3
+        self._constant_widths = np.array([array.accumulator_bits, *multiplier, 6])
+        self._post_lanes = accelerator.post_lanes
+
+    def write(self, load: Load, lane: int, addresses: np.ndarray, data: np.ndarray) -> None:
+        """Write memory words ``data`` (uint8 rows) at buffer ``addresses``."""
+        match load.target:
+            case Buffer.ACTIVATIONS:
+                self.activations[lane, addresses] = unpack(data, self.activation_widths)
+            case Buffer.RESIDUALS:
+                self.residuals[addresses] = unpack(data, self.activation_widths)
+            case Buffer.WEIGHTS:
+                codes = unpack(data, self._weight_widths)
+                codes = codes.reshape(-1, self.columns, self.lanes)
+                for column, fmt in enumerate(self._formats):
+                    self.weights[addresses, column] = fmt.decode(codes[:, column])
+            case Buffer.CONSTANTS:
+                widths = self._constant_widths
+                starts = np.cumsum(widths) - widths
+                size = int(widths.sum())
+                for post in range(self._post_lanes):
+                    for index, (start, bits) in enumerate(zip(starts, widths, strict=True)):
+                        value = field(data, post * size + int(start), int(bits))
+                        value = value if index == 4 else signed(value, int(bits))
+                        self.constants[addresses, post, index] = value
+
+
+class _Machine:
+    """Memory, buffers, queues and counters."""
+
+    def __init__(self, program: Program, image: np.ndarray, random: np.random.Generator) -> None:
+        self.program = program
+        self.accelerator = program.accelerator
+        self.image = image
+        self.random = random
+        self.buffers = _Buffers(program.accelerator, random)
+        self.tokens = dict.fromkeys(Token, 0)
+        self.queues: dict[Unit, deque[tuple[int, Descriptor]]] = {unit: deque() for unit in Unit}
+        self.where = ""
+
+    # Order
+
+    def run(self, shuffle: bool) -> None:
+        if not shuffle:
+            for index, descriptor in enumerate(self.program.descriptors):
+                self._begin(index, descriptor)
+            return
+        for index, descriptor in enumerate(self.program.descriptors):
+            self.queues[unit_of(descriptor)].append((index, descriptor))
+        while any(self.queues.values()):
+            ready = [unit for unit in Unit if self._ready(unit)]
+            if not ready:
+                raise InterpretError(f"units wait for each other: {self.tokens}")
+            unit = ready[int(self.random.integers(len(ready)))]
+            # Often as far ahead as it can go: that is where a missing token shows.
+            for _ in range(int(self.random.choice([1, 2, 1000]))):
+                self._begin(*self.queues[unit].popleft())
+                if not self._ready(unit):
+                    break
+
+    def _ready(self, unit: Unit) -> bool:
+        queue = self.queues[unit]
+        return bool(queue) and all(self.tokens[token] for token in queue[0][1].wait)
+
+    def _begin(self, index: int, descriptor: Descriptor) -> None:
+        self.where = f"descriptor {index} ({type(descriptor).__name__})"
+        for token in descriptor.wait:
+            if token.taker is not unit_of(descriptor) or not self.tokens[token]:
+                raise InterpretError(f"{self.where} takes a token {token.name} that was not given")
+            self.tokens[token] -= 1
+        match descriptor:
+            case Load():
+                self._load(descriptor)
+            case Compute():
+                self._compute(descriptor)
+            case Post():
+                self._post(descriptor)
+            case Store():
+                self._store(descriptor)
+            case Stamp():
+                beat = self.accelerator.bus.data_bytes
+                self.image[self._bytes(np.array([descriptor.address]), beat)] = 0
+            case End():
+                return
+        self._signal(descriptor.signal, descriptor)
+
+    def _signal(self, tokens: Iterable[Token], descriptor: Descriptor) -> None:
+        for token in tokens:
+            if token.giver is not unit_of(descriptor):
+                raise InterpretError(f"{self.where} signals {token.name}, which is not its own")
+            self.tokens[token] += 1
+            if self.tokens[token] > MAX_TOKENS:
+                raise InterpretError(f"{self.where}: counter {token.name} overflows")
+
+    # Addresses
+
+    def _wrapped(self, addresses: np.ndarray, depth: int, buffer: str) -> np.ndarray:
+        addresses = addresses % _WRAP
+        if addresses.size and addresses.max() >= depth:
+            raise InterpretError(
+                f"{self.where}: address {int(addresses.max())} of the {buffer} buffer, "
+                f"which has {depth} words"
+            )
+        return addresses
+
+    def _bytes(self, addresses: np.ndarray, size: int) -> np.ndarray:
+        """Return the image index of each byte of ``size``-byte words at ``addresses``."""
+        base, limit = self.program.window
+        if addresses.min() < base or addresses.max() + size > limit:
+            raise InterpretError(f"{self.where}: address outside {base:#x}..{limit:#x}")
+        if (addresses % self.accelerator.bus.data_bytes).any():
+            raise InterpretError(f"{self.where}: an address does not lie on a beat")
+        return (addresses - base)[:, None] + np.arange(size)
+
+    @staticmethod
+    def _walk(moved: Transfer, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return memory and buffer addresses of iteration ``index`` of the outermost loop."""
+        i2, i1, word = np.meshgrid(
+            np.arange(moved.n2), np.arange(moved.n1), np.arange(moved.words), indexing="ij"
+        )
+        memory = moved.address + i2 * moved.s2 + i1 * moved.s1 + index * moved.s3 + word * size
+        buffer = moved.buffer_address + i2 * moved.d2 + i1 * moved.d1 + index * moved.d3 + word
+        return memory.reshape(-1), buffer.reshape(-1)
+
+    # Units
+
+    def _load(self, load: Load) -> None:
+        accelerator, depths = self.accelerator, self.accelerator.buffers
+        bits, depth = {
+            Buffer.ACTIVATIONS: (accelerator.activation_word_bits, depths.activations),
+            Buffer.RESIDUALS: (accelerator.activation_word_bits, depths.residuals),
+            Buffer.WEIGHTS: (accelerator.weight_word_bits, depths.weights),
+            Buffer.CONSTANTS: (accelerator.constant_word_bits, depths.constants),
+        }[load.target]
+        size = accelerator.word_bytes(bits)
+        for index in range(load.transfer.n3):
+            memory, buffer = self._walk(load.transfer, index, size)
+            buffer = self._wrapped(buffer, depth, load.target.name.lower())
+            lane = load.lane + index if load.target is Buffer.ACTIVATIONS else 0
+            if lane >= accelerator.array.pixels:
+                raise InterpretError(f"{self.where}: there is no pixel lane {lane}")
+            self.buffers.write(load, lane, buffer, self.image[self._bytes(memory, size)])
+
+    def _store(self, store: Store) -> None:
+        accelerator = self.accelerator
+        bits = accelerator.activation_word_bits
+        size = accelerator.word_bytes(bits)
+        width = accelerator.array.activation_bits
+        for index in range(store.transfer.n3):
+            memory, buffer = self._walk(store.transfer, index, size)
+            buffer = self._wrapped(buffer, accelerator.buffers.outputs, "outputs")
+            codes = self.buffers.outputs[buffer]
+            spread = (codes[:, :, None] >> np.arange(width)) & 1
+            packed = np.packbits(
+                spread.reshape(len(codes), -1).astype(np.uint8), axis=1, bitorder="little"
+            )
+            data = np.zeros((len(codes), size), np.uint8)
+            data[:, : packed.shape[1]] = packed
+            self.image[self._bytes(memory, size)] = data
+
+    def _compute(self, compute: Compute) -> None:
+        buffers, depths = self.buffers, self.accelerator.buffers
+        counts = [loop.count for loop in reversed(compute.loops)]
+        steps = np.indices(counts).reshape(len(counts), -1)[::-1]
+
+        def walk(base: int, name: str, depth: int) -> np.ndarray:
+            strides = np.array([getattr(loop, name) for loop in compute.loops])
+            return self._wrapped(base + strides @ steps, depth, name)
+
+        activations = walk(compute.activations, "activations", depths.activations)
+        weights = walk(compute.weights, "weights", depths.weights)
+        sums = walk(compute.accumulators, "accumulators", depths.accumulators)
+        reduction = np.array([loop.reduction for loop in compute.loops])
+        fresh = (steps[reduction] == 0).all(axis=0) & (not compute.accumulate)
+        # A step that starts afresh makes all earlier ones at its accumulator void.
+        begin = np.full(depths.accumulators, -1)
+        np.maximum.at(begin, sums[fresh], np.flatnonzero(fresh))
+        counted = np.arange(len(sums)) >= begin[sums]
+        buffers.accumulators[sums[fresh]] = 0
+        values = buffers.activations
+        if compute.activations_signed:
+            values = signed(values, self.accelerator.array.activation_bits)
+        self._add(values, activations[counted], weights[counted], sums[counted])
+        bits = self.accelerator.array.accumulator_bits
+        touched = np.unique(sums)
+        buffers.accumulators[touched] = signed(buffers.accumulators[touched], bits)
+
+    def _add(
+        self, values: np.ndarray, activations: np.ndarray, weights: np.ndarray, sums: np.ndarray
+    ) -> None:
+        """Add products to the accumulators, one weight word after the other."""
+        buffers = self.buffers
+        order = np.argsort(weights, kind="stable")
+        unique, starts = np.unique(weights[order], return_index=True)
+        for word, part in zip(unique, np.split(order, starts[1:]), strict=True):
+            matrix = buffers.weights[word].T
+            step = max(1, _SPREAD // matrix.size)
+            for start in range(0, len(part), step):
+                some = part[start : start + step]
+                # Exact: every product sum lies far below 2**53.
+                products = values[:, activations[some]].astype(float) @ matrix
+                added = products.transpose(1, 0, 2).astype(np.int64)
+                np.add.at(buffers.accumulators, sums[some], added)
+
+    def _post(self, post: Post) -> None:
+        buffers, depths = self.buffers, self.accelerator.buffers
+        lanes = self.accelerator.post_lanes
+        per_word = self.accelerator.array.lanes // lanes
+        group, pixel, oy, ox, wy, wx = np.ix_(
+            *(
+                np.arange(n)
+                for n in (
+                    post.groups, post.pixels, post.out_y, post.out_x, post.window_y, post.window_x,
+                )
+            )
+        )  # fmt: skip
+        address = post.accumulators + wx * post.acc_window_x + wy * post.acc_window_y
+        address = address + ox * post.acc_out_x + oy * post.acc_out_y
+        address = self._wrapped(address, depths.accumulators, "accumulators")
+        lane = np.arange(lanes)
+        column = group[..., None] * lanes + lane
+        if post.groups * lanes > buffers.columns or post.pixels > buffers.accumulators.shape[1]:
+            raise InterpretError(f"{self.where}: more columns or pixels than there are")
+        sums = buffers.accumulators[address[..., None], pixel[..., None], column]
+        where = self._wrapped(post.constants + group, depths.constants, "constants")
+        bias, positive, negative, residual, shift = (
+            buffers.constants[where[..., None], lane, index] for index in range(5)
+        )
+        part = post.lane_group + group
+        out = ox * post.out_out_x + oy * post.out_out_y + pixel * post.out_pixel
+        out = (out + part // per_word * post.out_word)[..., 0, 0]
+        out_lane = (part % per_word)[..., 0, 0, None] * lanes + lane
+        value = sums + bias
+        product = value * np.where(value < 0, negative, positive)
+        if post.residual:
+            read = self._wrapped(post.residuals + out, depths.residuals, "residuals")
+            codes = buffers.residuals[read[..., None], out_lane]
+            if post.residual_signed:
+                codes = signed(codes, self.accelerator.array.activation_bits)
+            product = product + codes[..., None, None, :] * residual
+        codes = np.clip(shift_round(product, shift, post.rounding), post.low, post.high)
+        codes = codes.max(axis=(4, 5)) & ((1 << self.accelerator.array.activation_bits) - 1)
+        written = self._wrapped(post.outputs + out, depths.outputs, "outputs")
+        buffers.outputs[written[..., None], out_lane] = codes

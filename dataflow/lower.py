@@ -1,0 +1,233 @@
+"""From a network to the steps that the array runs.
+
+Every operation becomes one :class:`Step`: a convolution with a maximum window behind
+it. Max-pooling is a convolution with weights of 1; a concat is a word range. Where
+the layout cannot serve a reader, a copy step is put before it:
+
+- a residual operand whose channels cannot lie where the output's do;
+- a signed tensor that both a padded convolution (border 0) and a padded max-pooling
+  (border of the lowest code) read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from celosia.dataflow.layout import Unfold
+from celosia.models.formats import Format
+from celosia.models.network import Concat, Conv, MaxPool, Network, Requant, Tensor, Window
+
+_POINT = Window(kernel=(1, 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Step:
+    """One convolution and the maximum window behind it, as the array runs it.
+
+    ``layer`` is the network's operation that it belongs to. ``formats`` is ``None``
+    for weights of 0 and 1 that every column holds. ``window`` is the convolution's,
+    ``pool`` the maximum's (never padded).
+    """
+
+    name: str
+    layer: str
+    input: str
+    output: str
+    window: Window
+    pool: Window
+    groups: int
+    weights: np.ndarray
+    formats: tuple[Format, ...] | None
+    requant: Requant
+    residual: str | None = None
+
+    @property
+    def is_pool(self) -> bool:
+        """Whether its border must never win a maximum."""
+        return self.pool.kernel != (1, 1)
+
+    def conv_size(self, out: tuple[int, int]) -> tuple[int, int]:
+        """Return the rows and columns of accumulators for ``out`` rows and columns."""
+        (sy, sx), (ey, ex) = self.pool.stride, self.pool.extent
+        return (out[0] - 1) * sy + ey, (out[1] - 1) * sx + ex
+
+    def border(self, source: Tensor, target: Tensor) -> tuple[int, int, int, int]:
+        """Return the rows and columns (top, left, bottom, right) read outside ``source``."""
+        rows, cols = self.conv_size(target.shape[1:])
+        (sy, sx), (ey, ex) = self.window.stride, self.window.extent
+        top, left = self.window.padding[:2]
+        bottom = (rows - 1) * sy + ey - top - source.shape[1]
+        right = (cols - 1) * sx + ex - left - source.shape[2]
+        return top, left, max(0, bottom), max(0, right)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lowered:
+    """Steps in execution order and the tensors that they read and write.
+
+    ``concats`` maps a concat's output to its members in order; ``unfolds`` the network
+    inputs whose words hold several pixels.
+    """
+
+    network: Network
+    steps: tuple[Step, ...]
+    tensors: dict[str, Tensor]
+    concats: dict[str, tuple[str, ...]]
+    unfolds: dict[str, Unfold]
+
+    def root(self, name: str) -> str:
+        """Return the tensor whose memory holds ``name``: its concat's output or itself."""
+        for output, members in self.concats.items():
+            if name in members:
+                return output
+        return name
+
+
+def identity(channels: int, low: int, high: int) -> Requant:
+    """Return the requantisation that changes nothing in ``low..high``."""
+    zero, one = np.zeros(channels, np.int64), np.ones(channels, np.int64)
+    return Requant(
+        bias=zero, positive=one, negative=one, residual=zero, shift=zero, low=low, high=high
+    )
+
+
+def _diagonal(name: str, layer: str, source: Tensor, output: str, window: Window) -> Step:
+    """Return the step that takes maxima over ``window``: weights of 1, each channel alone."""
+    channels = source.shape[0]
+    return Step(
+        name=name,
+        layer=layer,
+        input=source.name,
+        output=output,
+        window=Window(kernel=(1, 1), padding=window.padding),
+        pool=Window(kernel=window.kernel, stride=window.stride, dilation=window.dilation),
+        groups=channels,
+        weights=np.ones((channels, 1, 1, 1), np.int64),
+        formats=None,
+        requant=identity(channels, source.format.low, source.format.high),
+    )
+
+
+class Lowering:
+    """A network's steps while copies are still put between them; :func:`lower` finishes it."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.steps: list[Step] = []
+        self.tensors = {tensor.name: tensor for tensor in network.tensors}
+        self.concats = {op.output: op.inputs for op in network.ops if isinstance(op, Concat)}
+        self._members = {m: out for out, members in self.concats.items() for m in members}
+        for op in network.ops:
+            if isinstance(op, Conv):
+                self.steps.append(_conv_step(op))
+            elif isinstance(op, MaxPool):
+                source = self.tensors[op.input]
+                self.steps.append(_diagonal(op.name, op.name, source, op.output, op.window))
+
+    def root(self, name: str) -> str:
+        """Return the tensor whose memory holds ``name``."""
+        return self._members.get(name, name)
+
+    def _border(self, step: Step) -> bool:
+        return any(step.border(self.tensors[step.input], self.tensors[step.output]))
+
+    def copy_before(self, index: int, residual: bool) -> None:
+        """Put a copy of step ``index``'s input or residual operand before it."""
+        step = self.steps[index]
+        kind = "residual" if residual else "input"
+        source = self.tensors[(step.residual or "") if residual else step.input]
+        name = f"{step.layer}/{kind}"
+        while name in self.tensors or any(step.name == name for step in self.steps):
+            name += "'"
+        self.tensors[name] = replace(source, name=name)
+        copy = _diagonal(name, step.layer, source, name, _POINT)
+        changed = replace(step, residual=name) if residual else replace(step, input=name)
+        self.steps[index : index + 1] = [copy, changed]
+
+    def split_borders(self) -> None:
+        """Copy what a padded max-pooling reads beside a padded convolution."""
+        padded = {
+            self.root(step.input) for step in self.steps if not step.is_pool and self._border(step)
+        }
+        index = 0
+        while index < len(self.steps):
+            step = self.steps[index]
+            signed = self.tensors[step.input].format.low < 0
+            both = step.is_pool and self._border(step) and self.root(step.input) in padded
+            if both and signed:
+                self.copy_before(index, residual=False)
+                index += 1
+            index += 1
+
+    def unfold_inputs(self, lanes: int) -> dict[str, Unfold]:
+        """Unfold inputs of few channels that one convolution reads; return how."""
+        unfolds: dict[str, Unfold] = {}
+        for name in self.network.inputs:
+            readers = [
+                i for i, step in enumerate(self.steps) if name in (step.input, step.residual)
+            ]
+            if len(readers) != 1:
+                continue
+            step = self.steps[readers[0]]
+            if step.residual == name or step.groups != 1 or step.formats is None:
+                continue
+            unfold = _best_unfold(self.tensors[name].shape[0], step.window, lanes)
+            if unfold.count > 1:
+                unfolds[name] = unfold
+                self.steps[readers[0]] = _unfolded(step, unfold)
+        return unfolds
+
+
+def _conv_step(op: Conv) -> Step:
+    return Step(
+        name=op.name,
+        layer=op.name,
+        input=op.input,
+        output=op.output,
+        window=op.window,
+        pool=_POINT,
+        groups=op.groups,
+        weights=op.weights,
+        formats=op.formats,
+        requant=op.requant,
+        residual=op.residual,
+    )
+
+
+def _best_unfold(channels: int, window: Window, lanes: int) -> Unfold:
+    """Return the unfolding of an input with the fewest steps for each pixel."""
+    (ky, kx), step = window.kernel, window.dilation
+    across = max(1, min(kx, lanes // channels))
+    down = max(1, min(ky, lanes // (channels * across))) if across == kx else 1
+    # The same number of steps with fewer copies where the division leaves a rest.
+    across = -(-kx // -(-kx // across))
+    down = -(-ky // -(-ky // down))
+    return Unfold(copies=(down, across), step=step)
+
+
+def _unfolded(step: Step, unfold: Unfold) -> Step:
+    """Return ``step`` reading an unfolded input: kernel positions become channels."""
+    ny, nx = unfold.copies
+    rows, channels, ky, kx = step.weights.shape
+    oy, ox = -(-ky // ny), -(-kx // nx)
+    padded = np.zeros((rows, channels, oy * ny, ox * nx), np.int64)
+    padded[:, :, :ky, :kx] = step.weights
+    split = padded.reshape(rows, channels, oy, ny, ox, nx).transpose(0, 3, 5, 1, 2, 4)
+    dy, dx = step.window.dilation
+    window = replace(step.window, kernel=(oy, ox), dilation=(dy * ny, dx * nx))
+    weights = np.ascontiguousarray(split.reshape(rows, ny * nx * channels, oy, ox))
+    return replace(step, window=window, weights=weights)
+
+
+def lower(lowering: Lowering, lanes: int) -> Lowered:
+    """Return the finished value of ``lowering`` for words of ``lanes`` lanes."""
+    unfolds = lowering.unfold_inputs(lanes)
+    return Lowered(
+        network=lowering.network,
+        steps=tuple(lowering.steps),
+        tensors=dict(lowering.tensors),
+        concats=dict(lowering.concats),
+        unfolds=unfolds,
+    )

@@ -1,0 +1,215 @@
+"""The straightforward mapper: tries a modest set of tilings of each layer, takes the quickest.
+
+Its cycles are a sum of what each unit is busy for, not the exact timing of
+:mod:`celosia.dataflow.timing`; equal cycles are decided by bytes moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.arrange import arrange
+from celosia.dataflow.mapping import LayerMapping, Mapping, MemoryOrder
+from celosia.dataflow.plan import PixelTile, StepPlan
+from celosia.dataflow.tracking import MOST_SLOTS
+from celosia.models.errors import CelosiaError
+from celosia.models.network import Network
+
+_OVERHEAD = 6
+"""Cycles that a transfer or a nest costs beside its beats or steps, about."""
+
+_START = 40
+"""Cycles from a load's request to its first beat and through the pipelines, about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Cost:
+    """What a tiling costs: ``cycles`` (an estimate) first, ``beats`` of memory traffic second."""
+
+    cycles: int
+    beats: int
+
+
+def default_mapping(network: Network, accelerator: Accelerator) -> Mapping:
+    """Return a legal mapping of ``network`` on ``accelerator`` that keeps the array busy.
+
+    Tiles are double-buffered wherever two fit.
+
+    Raises
+    ------
+    CelosiaError
+        If not even one minimal tile of a layer fits: names the layer, the buffer and
+        how many words are missing. Also as :func:`celosia.dataflow.arrange.arrange`.
+    """
+    arrangement = arrange(network, accelerator)
+    return map_steps(
+        [StepPlan(step, arrangement, accelerator) for step in arrangement.lowered.steps]
+    )
+
+
+def map_steps(plans: list[StepPlan]) -> Mapping:
+    """Return a mapping of the planned steps; raises as :func:`default_mapping` does."""
+    return Mapping(layers=tuple((plan.step.name, map_step(plan)) for plan in plans))
+
+
+def map_step(plan: StepPlan) -> LayerMapping:
+    """Return the cheapest tiling of one step; raises as :func:`default_mapping` does."""
+    best: tuple[Cost, LayerMapping] | None = None
+    for mapping in _candidates(plan):
+        cost = estimate(plan, mapping)
+        if best is None or cost < best[0]:
+            best = cost, mapping
+    if best is None:
+        smallest = LayerMapping(rows=1, columns=1, words=1, kernel_rows=1)
+        try:
+            plan.check(smallest)
+        except CelosiaError as error:
+            raise CelosiaError(f"{error} (this is the smallest tile there is)") from error
+        return smallest
+    return best[1]
+
+
+def _halves(value: int) -> list[int]:
+    """Return ``value`` and its halves, rounded up, down to 1."""
+    values = [value]
+    while values[-1] > 1:
+        values.append(-(-values[-1] // 2))
+    return values
+
+
+def _fits(plan: StepPlan, mapping: LayerMapping) -> bool:
+    buffers = plan.accelerator.buffers
+    return all(words <= getattr(buffers, name) for name, words in plan.needs(mapping).items())
+
+
+def _candidates(plan: StepPlan) -> Iterator[LayerMapping]:
+    """Yield tilings that fit: all widths down to the widest that does, for each height."""
+    pixels = plan.accelerator.array.pixels
+    height, width = plan.size
+    run = max(stop - start for tile in plan.tiles for start, stop in tile.runs)
+    ky = plan.kernel[0]
+    chunks = [(words, ky) for words in _halves(run)] + [(1, rows) for rows in _halves(ky)[1:]]
+    for rows in _halves(-(-height // pixels)):
+        for columns in _halves(width):
+            found = 0
+            for words, kernel_rows in chunks:
+                sizes = LayerMapping(
+                    rows=rows, columns=columns, words=words, kernel_rows=kernel_rows
+                )
+                if not _fits(plan, sizes):
+                    continue
+                found += 1
+                for order in MemoryOrder:
+                    yield LayerMapping(
+                        rows=rows,
+                        columns=columns,
+                        words=words,
+                        kernel_rows=kernel_rows,
+                        order=order,
+                    )
+                if found == 2:
+                    break
+            if found and columns < width:
+                break
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Cycles of each unit and beats of memory traffic."""
+
+    load: int = 0
+    compute: int = 0
+    post: int = 0
+    store: int = 0
+    beats: int = 0
+
+    def add_load(self, words: int, transfers: int, word_beats: int, times: int) -> None:
+        beats = words * word_beats * times
+        self.load += beats + _OVERHEAD * transfers * times
+        self.beats += beats
+
+
+def estimate(plan: StepPlan, mapping: LayerMapping) -> Cost:
+    """Return about what ``mapping`` costs; it must be legal."""
+    needs, buffers = plan.needs(mapping), plan.accelerator.buffers
+    slots = {name: min(MOST_SLOTS, getattr(buffers, name) // size) for name, size in needs.items()}
+    tally = _Tally()
+    pixels = plan.pixel_tiles(mapping)
+    shapes: dict[tuple[int, int, int], int] = {}
+    for pixel in pixels:
+        key = (pixel.rows, pixel.cols, pixel.valid)
+        shapes[key] = shapes.get(key, 0) + 1
+    chunk_counts = [sum(1 for _ in plan.chunks(tile, mapping)) for tile in plan.tiles]
+    weight_times, activation_times = _repeats(plan, mapping, slots, len(pixels), chunk_counts)
+    accelerator = plan.accelerator
+    word_beats = accelerator.beats(accelerator.weight_word_bits)
+    words = sum(tile.input_words for tile in plan.tiles) * plan.kernel[0] * plan.kernel[1]
+    tally.add_load(words, sum(chunk_counts), word_beats, weight_times)
+    for (rows, cols, valid), count in shapes.items():
+        pixel = PixelTile(y=0, x=0, rows=rows, cols=cols, valid=valid)
+        _add_pixels(plan, mapping, pixel, (count, sum(chunk_counts), activation_times), tally)
+    busiest = max(tally.load, tally.compute, tally.post, tally.store)
+    tiles = len(pixels) * len(plan.blocks)
+    total = tally.load + tally.compute + tally.post + tally.store
+    # One tile passes through all units alone; the others overlap where two tiles fit.
+    cycles = busiest + (total - busiest) // tiles + _START
+    if tiles > 1:
+        if slots["outputs"] < 2 or slots.get("residuals", 2) < 2:
+            cycles += min(tally.store, busiest)
+        if slots["accumulators"] < 2:
+            cycles += min(tally.post, tally.compute)
+        if slots["activations"] < 2 or slots["weights"] < 2:
+            cycles += min(tally.load, tally.compute)
+    return Cost(cycles=cycles, beats=tally.beats)
+
+
+def _repeats(
+    plan: StepPlan, mapping: LayerMapping, slots: dict[str, int], pixels: int, chunks: list[int]
+) -> tuple[int, int]:
+    """Return how often all weights are loaded, and all of a pixel tile's activations."""
+    distinct = {
+        (chunk.word, chunk.kernel_row) for tile in plan.tiles
+        for chunk in plan.chunks(tile, mapping)
+    }  # fmt: skip
+    share = -(-sum(chunks) // len(distinct))
+    most = max(sum(chunks[plan.tiles.index(tile)] for tile in block.tiles) for block in plan.blocks)
+    if mapping.order is MemoryOrder.PIXELS_OUTER:
+        weights = 1 if sum(chunks) <= slots["weights"] else pixels
+        return weights, 1 if len(distinct) <= slots["activations"] else share
+    weights = 1 if most <= slots["weights"] else pixels
+    resident = len(distinct) * pixels <= slots["activations"]
+    return weights, 1 if resident else share
+
+
+def _add_pixels(
+    plan: StepPlan,
+    mapping: LayerMapping,
+    pixel: PixelTile,
+    times: tuple[int, int, int],
+    tally: _Tally,
+) -> None:
+    """Add ``count`` pixel tiles like ``pixel`` with all channel tiles to ``tally``."""
+    count, chunk_count, activation_times = times
+    accelerator = plan.accelerator
+    beats = accelerator.beats(accelerator.activation_word_bits)
+    conv_rows, conv_cols = plan.step.conv_size((pixel.rows, pixel.cols))
+    steps = sum(tile.input_words for tile in plan.tiles) * plan.kernel[0] * plan.kernel[1]
+    tally.compute += count * (conv_rows * conv_cols * steps + chunk_count)
+    window = plan.step.pool.kernel[0] * plan.step.pool.kernel[1]
+    groups = sum(tile.groups for tile in plan.tiles)
+    tally.post += count * (window * pixel.area * groups + len(plan.tiles))
+    kernel_rows = min(mapping.kernel_rows, plan.kernel[0])
+    step = plan.row_step(pixel.rows, kernel_rows)
+    rows = plan.input_rows(pixel.rows, kernel_rows, step) * -(-plan.kernel[0] // kernel_rows)
+    distinct = len({word for t in plan.tiles for run in t.runs for word in range(*run)})
+    words = pixel.lanes * rows * plan.input_cols(pixel.cols) * distinct
+    runs = pixel.lanes * rows * -(-distinct // mapping.words)
+    tally.add_load(words + runs, 1, beats, count * activation_times)
+    out = sum(stop - start for block in plan.blocks for start, stop in block.runs)
+    stored = out * pixel.valid * pixel.cols * beats
+    tally.store += count * (stored + _OVERHEAD * pixel.valid * out)
+    tally.beats += count * stored
+    if plan.step.residual is not None:
+        tally.add_load(stored // beats, len(plan.blocks), beats, count)

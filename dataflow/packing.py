@@ -1,0 +1,78 @@
+"""Weights and constants as memory words (see :class:`celosia.dataflow.accelerator.Accelerator`)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from celosia.dataflow.plan import ChannelTile, StepPlan
+from celosia.models.network import MULTIPLIER_BITS, Requant
+
+_CHUNK_BITS = 1 << 25
+"""Bits that are spread out to one byte each at a time, to bound memory."""
+
+
+def pack_fields(values: np.ndarray, widths: np.ndarray, word_bytes: int) -> np.ndarray:
+    """Return words whose fields, from bit 0, are the low ``widths`` bits of ``values``.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Integers of shape (words, fields).
+    widths : numpy.ndarray
+        Bits of each field, shape (fields,).
+    word_bytes : int
+        Bytes of a word, at least the sum of the widths.
+
+    Returns
+    -------
+    uint8 of shape (words, word_bytes).
+    """
+    field = np.repeat(np.arange(len(widths)), widths)
+    starts = np.repeat(np.cumsum(widths) - widths, widths)
+    bit = np.arange(len(field)) - starts
+    packed = np.zeros((len(values), word_bytes), np.uint8)
+    step = max(1, _CHUNK_BITS // max(1, len(field)))
+    for start in range(0, len(values), step):
+        part = values[start : start + step]
+        bits = ((part[:, field] >> bit) & 1).astype(np.uint8)
+        data = np.packbits(bits, axis=1, bitorder="little")
+        packed[start : start + step, : data.shape[1]] = data
+    return packed
+
+
+def weight_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
+    """Return the weight words of ``tile``: uint8 (words, bytes), by input word, ky, kx."""
+    array = plan.accelerator.array
+    ky, kx = plan.kernel
+    lanes, columns = array.lanes, array.column_count
+    words = [word for start, stop in tile.runs for word in range(start, stop)]
+    place = np.zeros(max(words) + 1, np.int64)
+    place[words] = np.arange(len(words))
+    channels = plan.input_channels(tile.channels)
+    positions = plan.inputs[channels]
+    values = np.zeros((len(words), ky, kx, columns, lanes), np.int64)
+    word = place[positions // lanes]
+    weights = plan.step.weights[tile.channels]
+    values[word, :, :, tile.columns[:, None], positions % lanes] = weights
+    for column, fmt in enumerate(array.column_formats):
+        values[:, :, :, column] = fmt.encode(values[:, :, :, column])
+    widths = np.repeat([fmt.bits for fmt in array.column_formats], lanes)
+    word_bytes = plan.accelerator.word_bytes(plan.accelerator.weight_word_bits)
+    return pack_fields(values.reshape(-1, columns * lanes), widths, word_bytes)
+
+
+def constant_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
+    """Return the constant words of ``tile``: uint8 (groups, bytes)."""
+    accelerator = plan.accelerator
+    post = accelerator.post_lanes
+    requant: Requant = plan.step.requant
+    fields = (
+        requant.bias, requant.positive, requant.negative, requant.residual, requant.shift,
+    )  # fmt: skip
+    values = np.zeros((tile.groups * post, len(fields)), np.int64)
+    for index, data in enumerate(fields):
+        values[tile.columns, index] = data[tile.channels]
+    multiplier = [MULTIPLIER_BITS] * 3
+    widths = np.tile([accelerator.array.accumulator_bits, *multiplier, 6], post)
+    word_bytes = accelerator.word_bytes(accelerator.constant_word_bits)
+    return pack_fields(values.reshape(tile.groups, -1), widths, word_bytes)

@@ -1,0 +1,71 @@
+"""Transfers between memory and buffers with contiguous runs merged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from celosia.dataflow.program import Transfer
+
+MAX_COUNT = 65535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """``count`` repetitions, ``memory`` bytes and ``buffer`` words apart."""
+
+    count: int
+    memory: int
+    buffer: int
+
+
+def transfer(
+    address: int,
+    buffer_address: int,
+    words: int,
+    axes: Sequence[Axis],
+    word_bytes: int,
+    lanes: Axis | None = None,
+) -> Transfer:
+    """Return the transfer of runs of ``words`` words repeated along ``axes``, innermost first.
+
+    An axis along which runs follow each other without a gap lengthens the run; at most
+    two others may remain. ``lanes`` is the outermost loop of a load of activations.
+    """
+    loops: list[Axis] = []
+    for axis in axes:
+        if axis.count == 1:
+            continue
+        joined = words * axis.count <= MAX_COUNT and not loops
+        if joined and axis.memory == words * word_bytes and axis.buffer == words:
+            words *= axis.count
+            continue
+        if loops:
+            inner = loops[-1]
+            follows = axis.memory == inner.memory * inner.count
+            follows &= axis.buffer == inner.buffer * inner.count
+            if follows and inner.count * axis.count <= MAX_COUNT:
+                loops[-1] = Axis(
+                    count=inner.count * axis.count, memory=inner.memory, buffer=inner.buffer
+                )
+                continue
+        loops.append(axis)
+    if len(loops) > 2:
+        raise ValueError(f"a transfer has at most two loops round its runs, not {loops!r}")
+    none = Axis(count=1, memory=0, buffer=0)
+    first, second = (*loops, none, none)[:2]
+    third = lanes if lanes is not None and lanes.count > 1 else none
+    return Transfer(
+        address=address,
+        buffer_address=buffer_address,
+        words=words,
+        n1=first.count,
+        n2=second.count,
+        n3=third.count,
+        s1=first.memory,
+        s2=second.memory,
+        s3=third.memory,
+        d1=first.buffer,
+        d2=second.buffer,
+        d3=third.buffer,
+    )
