@@ -113,7 +113,7 @@ def _mask(tokens: Iterable[Token]) -> int:
     return sum(1 << token for token in tokens)
 
 
-def _pack(layout: data.StructLayout, values: dict[str, Any]) -> int:
+def _pack(layout: data.StructLayout, values: Any) -> int:
     constant: Any = layout.const(values)
     packed: int = constant.as_value().value
     return packed & ((1 << DESCRIPTOR_BITS) - 1)

@@ -1,0 +1,141 @@
+"""The write half of the AXI master: bursts and a stream of beats onto AW, W and B."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.accelerator import Bus
+from celosia.rtl.axi.burst import WindowCheck, tagged_burst_layout
+from celosia.rtl.axi.bus import CACHE, PROTECTION, Axi4Write, BurstType, Response, size_code
+from celosia.rtl.ports import BEATS_BITS, ErrorReport, Window
+from celosia.rtl.queue import Queue
+from celosia.rtl.shared import Shared
+
+
+class WritePort(Shared):
+    """Writes bursts: AW as they are offered, W behind them, B counted.
+
+    A burst offered in cycle t is on AW in t, provided it lies in the window and fewer than
+    ``bus.outstanding`` bursts are unacknowledged (AW handshaken, B not yet; a B in cycle t counts
+    from t+1). The beats of a burst whose AW is handshaken in cycle h are on W from h+1, and after
+    those of the bursts before, back to back, as long as ``beats`` has any.
+
+    A burst outside the window is never taken; ``window_error`` is raised while it is offered.
+
+    Parameters
+    ----------
+    bus : Bus
+        Width of the port and unacknowledged bursts.
+
+    Members
+    -------
+    bursts : In(stream.Signature(tagged_burst_layout(address_bits)))
+        Bursts.
+    beats : In(stream.Signature(data_bits))
+        Their data, all bytes of it written.
+    axi : Out(Axi4Write(...))
+        AW, W and B; ``bready`` is always 1.
+    window : In(Window(...))
+        Must not change while bursts are offered.
+    stop : In(1)
+        No new burst is put on AW in this cycle; what is on it stays.
+    idle : Out(1)
+        Nothing is on AW and no burst is unacknowledged.
+    done : Out(1)
+        The B of a burst with ``last`` transfers in this cycle.
+    response_error, window_error : Out(ErrorReport(...))
+        A response other than OKAY; a burst outside the window.
+    """
+
+    bursts: stream.Interface
+    beats: stream.Interface
+    axi: Any
+    window: Any
+    stop: Signal
+    idle: Signal
+    done: Signal
+    response_error: Any
+    window_error: Any
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        super().__init__(
+            {
+                "bursts": In(stream.Signature(tagged_burst_layout(bus.address_bits))),
+                "beats": In(stream.Signature(bus.data_bits)),
+                "axi": Out(Axi4Write(address_bits=bus.address_bits, data_bits=bus.data_bits)),
+                "window": In(Window(address_bits=bus.address_bits)),
+                "stop": In(1),
+                "idle": Out(1),
+                "done": Out(1),
+                "response_error": Out(ErrorReport(address_bits=bus.address_bits)),
+                "window_error": Out(ErrorReport(address_bits=bus.address_bits)),
+            },
+            name="write_port",
+            parameters=(bus,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        bus = self._bus
+        tag = data.StructLayout({"last": 1, "address": bus.address_bits})
+        m.submodules.unacknowledged = unacknowledged = Queue(tag, depth=bus.outstanding)
+        m.submodules.lengths = lengths = Queue(BEATS_BITS, depth=bus.outstanding)
+        m.submodules.check = check = WindowCheck(
+            address_bits=bus.address_bits, data_bits=bus.data_bits
+        )
+        wiring.connect(m, wiring.flipped(self.window), check.window)
+
+        waiting = Signal()  # AW was valid and not ready in the cycle before
+        taken = Signal()
+        burst = self.bursts.p
+        m.d.comb += [
+            check.burst.address.eq(burst.address),
+            check.burst.beats.eq(burst.beats),
+            self.axi.awvalid.eq(
+                self.bursts.valid & check.inside & unacknowledged.i.ready & (~self.stop | waiting)
+            ),
+            self.axi.awaddr.eq(burst.address),
+            self.axi.awlen.eq(burst.beats - 1),
+            self.axi.awsize.eq(size_code(bus.data_bits)),
+            self.axi.awburst.eq(BurstType.INCR),
+            self.axi.awcache.eq(CACHE),
+            self.axi.awprot.eq(PROTECTION),
+            taken.eq(self.axi.awvalid & self.axi.awready),
+            self.bursts.ready.eq(taken),
+            self.window_error.raised.eq(self.bursts.valid & ~check.inside & ~self.stop),
+            self.window_error.address.eq(burst.address),
+            unacknowledged.i.valid.eq(taken),
+            unacknowledged.i.p.last.eq(burst.last),
+            unacknowledged.i.p.address.eq(burst.address),
+            # A burst with beats left is unacknowledged, so there is always a place.
+            lengths.i.valid.eq(taken),
+            lengths.i.payload.eq(burst.beats),
+        ]
+        m.d.sync += waiting.eq(self.axi.awvalid & ~self.axi.awready)
+
+        index = Signal(BEATS_BITS)
+        m.d.comb += [
+            self.axi.wvalid.eq(lengths.o.valid & self.beats.valid),
+            self.axi.wdata.eq(self.beats.payload),
+            self.axi.wstrb.eq(-1),
+            self.axi.wlast.eq(index + 1 == lengths.o.payload),
+            self.beats.ready.eq(lengths.o.valid & self.axi.wready),
+            lengths.o.ready.eq(self.axi.wvalid & self.axi.wready & self.axi.wlast),
+        ]
+        with m.If(self.axi.wvalid & self.axi.wready):
+            m.d.sync += index.eq(Mux(self.axi.wlast, 0, index + 1))
+
+        m.d.comb += [
+            self.axi.bready.eq(1),
+            unacknowledged.o.ready.eq(self.axi.bvalid),
+            self.done.eq(self.axi.bvalid & unacknowledged.o.valid & unacknowledged.o.p.last),
+            self.idle.eq(~unacknowledged.o.valid & ~waiting),
+            self.response_error.raised.eq(self.axi.bvalid & (self.axi.bresp != Response.OKAY)),
+            self.response_error.address.eq(unacknowledged.o.p.address),
+        ]
+        return m

@@ -1,0 +1,331 @@
+"""The register map: one table, from which the decoder and its documents are made."""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.program import Counter
+
+ADDRESS_BITS = 12
+"""Width of the byte addresses of the control port."""
+
+MAGIC = int.from_bytes(b"CELO", "little")
+VERSION = 1
+"""Version of the register map."""
+
+FINGERPRINT_BITS = 128
+COUNTERS_OFFSET = 0x80
+
+
+class Access(enum.Enum):
+    """Who gives a register its value."""
+
+    CONSTANT = "constant"
+    """Fixed in this accelerator."""
+    READ = "read"
+    """The hardware; writes are ignored."""
+    READ_WRITE = "read/write"
+    """Software; kept until the next write. Unless ``always``, writes are ignored while busy."""
+    COMMAND = "write"
+    """Each 1 written acts once; reads as 0."""
+
+
+class Cause(enum.IntEnum):
+    """Why the engine stopped. Of errors in the same cycle the lowest is kept."""
+
+    NONE = 0
+    ILLEGAL_DESCRIPTOR = 1
+    READ_RESPONSE = 2
+    WRITE_RESPONSE = 3
+    READ_OUTSIDE_WINDOW = 4
+    WRITE_OUTSIDE_WINDOW = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """Bits ``low`` to ``low + width - 1`` of a register."""
+
+    name: str
+    low: int
+    width: int
+    doc: str
+
+    def __post_init__(self) -> None:
+        if self.low < 0 or self.width < 1 or self.low + self.width > 32:
+            raise ValueError(
+                f"field {self.name} must lie in bits 0 to 31, not {self.low} + {self.width}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Register:
+    """One 32-bit register.
+
+    ``mask`` has a 1 for each bit that exists; others read as 0. ``reset`` is the value after
+    reset, of a constant the value. ``always`` lets software write it while the engine is busy.
+    """
+
+    name: str
+    offset: int
+    access: Access
+    doc: str
+    reset: int = 0
+    mask: int = 0xFFFFFFFF
+    always: bool = False
+    fields: tuple[Field, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or self.name != self.name.lower():
+            raise ValueError(f"name must be a lower-case identifier, not {self.name!r}")
+        if self.offset % 4 or not 0 <= self.offset < 1 << ADDRESS_BITS:
+            raise ValueError(
+                f"offset of {self.name} must be a multiple of 4 below {1 << ADDRESS_BITS:#x},"
+                f" not {self.offset:#x}"
+            )
+        if not 0 <= self.mask < 1 << 32:
+            raise ValueError(f"mask of {self.name} must have 32 bits, not {self.mask:#x}")
+        if self.reset & ~self.mask:
+            raise ValueError(
+                f"reset of {self.name} must lie within its mask {self.mask:#x}, not {self.reset:#x}"
+            )
+
+    @property
+    def width(self) -> int:
+        """Bits up to the highest that exists."""
+        return self.mask.bit_length()
+
+
+STATUS_FIELDS = (
+    Field(name="idle", low=0, width=1, doc="Ready for a start."),
+    Field(name="done", low=1, width=1, doc="The program has ended; start or clear ends this."),
+    Field(name="error", low=2, width=1, doc="Stopped by an error; clear ends this."),
+    Field(name="busy", low=3, width=1, doc="A program runs, or is being stopped."),
+)
+CONTROL_FIELDS = (
+    Field(name="start", low=0, width=1, doc="Run the program; ignored unless idle or done."),
+    Field(name="clear", low=1, width=1, doc="Back to idle; stops a program. Wins over start."),
+)
+
+
+def _identity(accelerator: Accelerator, fingerprint: int) -> list[Register]:
+    array = accelerator.array
+    shape0 = array.column_count << 16 | array.lanes
+    shape1 = array.pixels << 16 | array.activation_bits << 8 | array.accumulator_bits
+    constant = Access.CONSTANT
+    words = [
+        Register(
+            name=f"fingerprint{index}",
+            offset=0x10 + 4 * index,
+            access=constant,
+            doc=f"Bits {32 * index} to {32 * index + 31} of the hash of the accelerator.",
+            reset=fingerprint >> 32 * index & 0xFFFFFFFF,
+        )
+        for index in range(FINGERPRINT_BITS // 32)
+    ]
+    return [
+        Register(name="magic", offset=0x00, access=constant, doc='"CELO".', reset=MAGIC),
+        Register(
+            name="version",
+            offset=0x04,
+            access=constant,
+            doc="Version of this register map.",
+            reset=VERSION,
+        ),
+        Register(
+            name="shape0",
+            offset=0x08,
+            access=constant,
+            doc="Shape of the array.",
+            reset=shape0,
+            fields=(
+                Field(name="lanes", low=0, width=16, doc="Lanes of a column."),
+                Field(name="columns", low=16, width=16, doc="Columns."),
+            ),
+        ),
+        Register(
+            name="shape1",
+            offset=0x0C,
+            access=constant,
+            doc="Shape of the array, continued.",
+            reset=shape1,
+            fields=(
+                Field(name="accumulator_bits", low=0, width=8, doc="Bits of an accumulator."),
+                Field(name="activation_bits", low=8, width=8, doc="Bits of an activation."),
+                Field(name="pixels", low=16, width=16, doc="Pixel lanes."),
+            ),
+        ),
+        *words,
+    ]
+
+
+def _pair(name: str, offset: int, bits: int, access: Access, doc: str) -> list[Register]:
+    """Return the low and the high half of a value of ``bits`` bits."""
+    mask = (1 << bits) - 1
+    halves = (("low", offset, mask & 0xFFFFFFFF), ("high", offset + 4, mask >> 32))
+    return [
+        Register(
+            name=f"{name}_{half}",
+            offset=place,
+            access=access,
+            doc=f"{doc}, {'bits 31 to 0' if half == 'low' else 'bits 63 to 32'}.",
+            mask=bits_there,
+        )
+        for half, place, bits_there in halves
+    ]
+
+
+def _run(address_bits: int) -> list[Register]:
+    software, hardware = Access.READ_WRITE, Access.READ
+    causes = " ".join(f"{cause.value}: {cause.name.lower()}." for cause in Cause)
+    program = _pair(
+        "program", 0x30, address_bits, software, "Address of the program, a multiple of 256"
+    )
+    return [
+        Register(
+            name="control",
+            offset=0x20,
+            access=Access.COMMAND,
+            doc="Start and stop.",
+            mask=3,
+            fields=CONTROL_FIELDS,
+        ),
+        Register(
+            name="status",
+            offset=0x24,
+            access=hardware,
+            doc="Exactly one bit is 1.",
+            mask=15,
+            reset=1,
+            fields=STATUS_FIELDS,
+        ),
+        Register(
+            name="interrupt_enable",
+            offset=0x28,
+            access=software,
+            doc="1: `interrupt` is high while done or error.",
+            mask=1,
+            always=True,
+        ),
+        Register(
+            name="cause",
+            offset=0x2C,
+            access=hardware,
+            doc=f"Why the engine stopped, kept until the next start. {causes}",
+            mask=7,
+        ),
+        *program,
+        Register(
+            name="program_chunks",
+            offset=0x38,
+            access=software,
+            doc="Length of the program in chunks of 256 bytes.",
+        ),
+        *_pair("window_base", 0x40, address_bits, software, "First address that may be accessed"),
+        *_pair(
+            "window_limit",
+            0x48,
+            address_bits + 1,
+            software,
+            "First address after those that may be accessed",
+        ),
+        *_pair(
+            "error_address",
+            0x50,
+            address_bits,
+            hardware,
+            "Address of the burst or descriptor that the cause concerns",
+        ),
+    ]
+
+
+def register_map(accelerator: Accelerator, fingerprint: int) -> tuple[Register, ...]:
+    """Return the registers of ``accelerator``, by rising offset.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        Gives the identity and the width of addresses.
+    fingerprint : int
+        Hash of the accelerator, 128 bits.
+
+    Raises
+    ------
+    ValueError
+        ``fingerprint`` has more than 128 bits or is negative.
+    """
+    if not 0 <= fingerprint < 1 << FINGERPRINT_BITS:
+        raise ValueError(f"fingerprint must have {FINGERPRINT_BITS} bits, not {fingerprint:#x}")
+    counters = [
+        half
+        for counter in Counter
+        for half in _pair(
+            counter.name.lower(),
+            COUNTERS_OFFSET + 8 * counter,
+            64,
+            Access.READ,
+            f"Counter {counter.name.lower().replace('_', ' ')}, 0 at start",
+        )
+    ]
+    return (
+        *_identity(accelerator, fingerprint),
+        *_run(accelerator.bus.address_bits),
+        *counters,
+    )
+
+
+def render_markdown(registers: tuple[Register, ...]) -> str:
+    """Return the register map as a Markdown table, fields below their registers."""
+    lines = [
+        "| offset | register | access | reset | what it is |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for register in registers:
+        lines.append(
+            f"| {register.offset:#05x} | `{register.name}` | {register.access.value} |"
+            f" {register.reset:#010x} | {register.doc} |"
+        )
+        for field in register.fields:
+            high = field.low + field.width - 1
+            bits = f"{field.low}" if field.width == 1 else f"{high}:{field.low}"
+            lines.append(f"| | `{field.name}` | bits {bits} | | {field.doc} |")
+    return "\n".join(lines) + "\n"
+
+
+def render_json(registers: tuple[Register, ...]) -> str:
+    """Return the register map as JSON: ``{"registers": [{"name": ..., "offset": ...}, ...]}``."""
+    entries = [
+        {
+            "name": register.name,
+            "offset": register.offset,
+            "access": register.access.value,
+            "reset": register.reset,
+            "mask": register.mask,
+            "doc": register.doc,
+            "fields": [
+                {"name": field.name, "low": field.low, "width": field.width, "doc": field.doc}
+                for field in register.fields
+            ],
+        }
+        for register in registers
+    ]
+    return json.dumps({"registers": entries}, indent=2) + "\n"
+
+
+def render_c_header(registers: tuple[Register, ...]) -> str:
+    """Return the register map as a C header: offsets, field masks and shifts, causes."""
+    lines = ["#ifndef CELOSIA_REGISTERS_H", "#define CELOSIA_REGISTERS_H", ""]
+    for register in registers:
+        name = f"CELOSIA_{register.name.upper()}"
+        lines.append(f"#define {name}_OFFSET {register.offset:#05x}u /* {register.doc} */")
+        if register.access is Access.CONSTANT:
+            lines.append(f"#define {name}_VALUE {register.reset:#010x}u")
+        for field in register.fields:
+            mask = ((1 << field.width) - 1) << field.low
+            lines.append(f"#define {name}_{field.name.upper()}_MASK {mask:#010x}u")
+            lines.append(f"#define {name}_{field.name.upper()}_SHIFT {field.low}u")
+    lines.append("")
+    lines += [f"#define CELOSIA_CAUSE_{cause.name} {cause.value}u" for cause in Cause]
+    return "\n".join([*lines, "", "#endif", ""])

@@ -1,0 +1,167 @@
+"""The shell: registers, counters, and the start, end and clean stop of a program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.program import Counter
+from celosia.rtl.axi.bus import Axi4Lite
+from celosia.rtl.axi.lite import LiteFrontEnd
+from celosia.rtl.control import ERRORS, Control
+from celosia.rtl.counters import COUNTER_BITS, Counters, CounterSteps
+from celosia.rtl.ports import ErrorReport, Window
+from celosia.rtl.registerfile import RegisterFile
+from celosia.rtl.registers import ADDRESS_BITS, Register, register_map
+from celosia.rtl.shared import Shared
+
+
+class Shell(Shared):
+    """The control port, the counters and the state of the engine.
+
+    A start command written in cycle w (see :class:`~celosia.rtl.axi.lite.LiteFrontEnd`) resets the
+    units in w+1, or as soon as nothing is in flight, and raises ``start`` in the cycle s after.
+    When the end is accepted in cycle e, done is set and ``interrupt`` high in e+1, and the cycle
+    counter stays at e - s + 1; in cycle t of the run it shows t - s.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        Gives the identity and the width of addresses.
+    fingerprint : int
+        Hash of the accelerator, 128 bits.
+
+    Members
+    -------
+    control : In(Axi4Lite(address_bits=12))
+        The registers.
+    interrupt : Out(1)
+        Enabled, and done or error. A level.
+    start : Out(1)
+        The first cycle of a run.
+    program : Out(address_bits)
+        Address of the program.
+    chunks : Out(32)
+        Its length.
+    window : Out(Window(...))
+        Where the engine may read and write. Changes only while no program runs.
+    stop : Out(1)
+        Begin nothing new; high whenever no program runs.
+    reset_units : Out(1)
+        Reset everything but the shell and memories, in this cycle; nothing is in flight.
+    cycle : Out(64)
+        The cycle counter.
+    steps : In(CounterSteps())
+        The other counters' steps.
+    finished : In(1)
+        The end of the program is accepted.
+    quiet : In(1)
+        No burst is in flight, in either direction.
+    illegal_descriptor, read_response, write_response, read_outside_window, \
+write_outside_window : In(ErrorReport(...))
+        Errors.
+
+    Raises
+    ------
+    ValueError
+        ``fingerprint`` has more than 128 bits or is negative.
+    """
+
+    control: Any
+    interrupt: Signal
+    start: Signal
+    program: Signal
+    chunks: Signal
+    window: Any
+    stop: Signal
+    reset_units: Signal
+    cycle: Signal
+    steps: Any
+    finished: Signal
+    quiet: Signal
+
+    def __init__(self, accelerator: Accelerator, *, fingerprint: int) -> None:
+        self._address_bits = accelerator.bus.address_bits
+        self._registers = register_map(accelerator, fingerprint)
+        super().__init__(
+            {
+                "control": In(Axi4Lite(address_bits=ADDRESS_BITS)),
+                "interrupt": Out(1),
+                "start": Out(1),
+                "program": Out(self._address_bits),
+                "chunks": Out(32),
+                "window": Out(Window(address_bits=self._address_bits)),
+                "stop": Out(1),
+                "reset_units": Out(1),
+                "cycle": Out(COUNTER_BITS),
+                "steps": In(CounterSteps()),
+                "finished": In(1),
+                "quiet": In(1),
+            }
+            | {name: In(ErrorReport(address_bits=self._address_bits)) for name in ERRORS},
+            name="shell",
+            parameters=(self._registers,),
+        )
+
+    @property
+    def registers(self) -> tuple[Register, ...]:
+        """The register map."""
+        return self._registers
+
+    def build(self) -> Module:
+        m = Module()
+        m.submodules.front = front = LiteFrontEnd(address_bits=ADDRESS_BITS)
+        m.submodules.file = file = RegisterFile(self._registers)
+        m.submodules.state = state = Control(address_bits=self._address_bits)
+        m.submodules.counters = counters = Counters()
+        counts: Any = counters
+        wiring.connect(m, wiring.flipped(self.control), front.axi)
+        wiring.connect(m, front.registers, file.bus)
+        for name in ERRORS:
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(state, name))
+
+        def whole(pair: str, width: int) -> Value:
+            high = getattr(file, f"{pair}_high", Const(0, 0))
+            return Cat(getattr(file, f"{pair}_low"), high)[:width]
+
+        status = state.status
+        commands: Any = file
+        m.d.comb += [
+            file.lock.eq(status[3]),
+            state.start_command.eq(commands.control[0]),
+            state.clear_command.eq(commands.control[1]),
+            state.finished.eq(self.finished),
+            state.quiet.eq(self.quiet),
+            self.start.eq(state.start),
+            self.stop.eq(state.stop),
+            self.reset_units.eq(state.reset_units),
+            self.program.eq(whole("program", self._address_bits)),
+            self.chunks.eq(commands.program_chunks),
+            self.window.base.eq(whole("window_base", self._address_bits)),
+            self.window.limit.eq(whole("window_limit", self._address_bits + 1)),
+            self.interrupt.eq(commands.interrupt_enable & (status[1] | status[2])),
+            commands.status.eq(status),
+            commands.cause.eq(state.cause),
+        ]
+        self._halves(m, file, "error_address", state.error_address)
+
+        m.d.comb += [
+            counters.clear.eq(state.clear_counters),
+            self.cycle.eq(counts.cycles),
+        ]
+        for counter in Counter:
+            name = counter.name.lower()
+            step = state.running if counter is Counter.CYCLES else getattr(self.steps, name)
+            m.d.comb += getattr(counters, f"{name}_step").eq(step)
+            self._halves(m, file, name, getattr(counters, name))
+        return m
+
+    @staticmethod
+    def _halves(m: Module, file: RegisterFile, name: str, value: Value) -> None:
+        m.d.comb += getattr(file, f"{name}_low").eq(value[:32])
+        if len(value) > 32:
+            m.d.comb += getattr(file, f"{name}_high").eq(value[32:])
