@@ -1,0 +1,153 @@
+"""FPGA parts as data: what they hold, and what each primitive of theirs costs."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+
+from celosia.models.errors import CelosiaError
+
+
+class Family(enum.Enum):
+    """A technology that Yosys maps to."""
+
+    ULTRASCALE_PLUS = "xcup"
+    ECP5 = "ecp5"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Amounts of each kind of resource.
+
+    ``lut`` counts look-up tables used as logic and as distributed memory (LUT6 on UltraScale+,
+    LUT4 on ECP5); ``carry`` carry primitives (CARRY4 or CCU2C; on ECP5 their two LUT4 are in
+    ``lut`` too); ``dsp`` multiplier blocks (DSP48E2 or MULT18X18D); ``bram`` block RAMs, halves
+    possible (BRAM36 of 36 Kbit or EBR of 18 Kbit).
+    """
+
+    lut: float = 0
+    ff: float = 0
+    carry: float = 0
+    dsp: float = 0
+    bram: float = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in FIELDS})
+
+    def __mul__(self, count: float) -> Resources:
+        return Resources(**{f.name: getattr(self, f.name) * count for f in FIELDS})
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the amounts by name, whole numbers as integers."""
+        values = {field.name: getattr(self, field.name) for field in FIELDS}
+        return {name: int(v) if v == int(v) else v for name, v in values.items()}
+
+
+FIELDS = fields(Resources)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One FPGA part.
+
+    ``budget`` is what it holds (``carry`` 0: not a limit of its own). ``package`` and
+    ``clock_mhz`` are for place and route: the package's name in the tool and the frequency
+    asked for, the board's oscillator.
+    """
+
+    name: str
+    part: str
+    family: Family
+    budget: Resources
+    package: str | None = None
+    clock_mhz: float | None = None
+
+
+ZCU102 = Device(
+    name="zcu102",
+    part="xczu9eg-2-ffvb1156",
+    family=Family.ULTRASCALE_PLUS,
+    budget=Resources(lut=274_080, ff=548_160, dsp=2_520, bram=912),
+)
+"""The Zynq UltraScale+ of AMD's ZCU102 board."""
+
+ECP5_85K = Device(
+    name="ecp5-85k",
+    part="LFE5U-85F-6BG381C",
+    family=Family.ECP5,
+    budget=Resources(lut=83_640, ff=83_640, dsp=156, bram=208),
+    package="CABGA381",
+    clock_mhz=25.0,
+)
+"""Lattice's largest ECP5, as on the ULX3S board, whose oscillator has 25 MHz."""
+
+DEVICES: Mapping[str, Device] = MappingProxyType({d.name: d for d in (ZCU102, ECP5_85K)})
+"""Every part that is known, by name."""
+
+
+def find_device(name: str) -> Device:
+    """Return the device called ``name``; :class:`CelosiaError` lists the known names."""
+    if name not in DEVICES:
+        raise CelosiaError(f"unknown device {name!r}: known are {', '.join(sorted(DEVICES))}")
+    return DEVICES[name]
+
+
+def _lut(count: int) -> Resources:
+    return Resources(lut=count)
+
+
+_FREE = Resources()
+_FF = Resources(ff=1)
+
+# A LUT6 holds 64 bits of memory with one port; deeper or dual-port ones take several (UG574).
+_ULTRASCALE_PLUS: dict[str, Resources] = {
+    **{f"LUT{size}": _lut(1) for size in range(1, 7)},
+    "INV": _lut(1),
+    "LUT6_2": _lut(1),
+    **dict.fromkeys(("MUXF7", "MUXF8", "MUXF9", "GND", "VCC", "BUFG"), _FREE),
+    **dict.fromkeys(("FDRE", "FDSE", "FDCE", "FDPE"), _FF),
+    "CARRY4": Resources(carry=1),
+    "CARRY8": Resources(carry=2),
+    "DSP48E2": Resources(dsp=1),
+    "RAMB18E2": Resources(bram=0.5),
+    "RAMB36E2": Resources(bram=1),
+    "SRL16E": _lut(1),
+    "SRLC32E": _lut(1),
+    "RAM32X1S": _lut(1),
+    "RAM64X1S": _lut(1),
+    "RAM128X1S": _lut(2),
+    "RAM256X1S": _lut(4),
+    "RAM512X1S": _lut(8),
+    "RAM32X1D": _lut(2),
+    "RAM64X1D": _lut(2),
+    "RAM128X1D": _lut(4),
+    "RAM256X1D": _lut(8),
+    "RAM32M": _lut(4),
+    "RAM64M": _lut(4),
+    "RAM32M16": _lut(8),
+    "RAM64M8": _lut(8),
+}
+
+# Distributed memory takes two slices for 16 x 4 bits and half a slice more to write them.
+_ECP5: dict[str, Resources] = {
+    "LUT4": _lut(1),
+    "CCU2C": Resources(lut=2, carry=1),
+    "PFUMX": _FREE,
+    "L6MUX21": _FREE,
+    "TRELLIS_FF": _FF,
+    "TRELLIS_DPR16X4": _lut(6),
+    "MULT18X18D": Resources(dsp=1),
+    "ALU54B": _FREE,
+    "DP16KD": Resources(bram=1),
+    "PDPW16KD": Resources(bram=1),
+}
+
+CELLS: Mapping[Family, Mapping[str, Resources]] = MappingProxyType(
+    {
+        Family.ULTRASCALE_PLUS: MappingProxyType(_ULTRASCALE_PLUS),
+        Family.ECP5: MappingProxyType(_ECP5),
+    }
+)
+"""What one cell of each primitive that Yosys maps to takes."""

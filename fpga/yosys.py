@@ -1,0 +1,189 @@
+"""Synthesis with Yosys: what each block of a design takes of a part.
+
+The design is synthesised by block: each module of the Verilog is mapped once and counted as
+often as it is instantiated. Nothing is optimised across module borders, so the amounts are an
+upper bound of what a flow that flattens would need.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.fpga.devices import CELLS, FIELDS, Device, Family, Resources
+from celosia.fpga.tools import ToolFailedError, kept, run_tool, tool_version
+
+FLOWS = {
+    Family.ULTRASCALE_PLUS: "synth_xilinx -family xcup -noiopad -noclkbuf",
+    Family.ECP5: "synth_ecp5 -noflatten",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One module of the design.
+
+    ``count`` instances in the whole design; ``own`` is what one instance takes without the
+    modules inside it, ``inclusive`` with them.
+    """
+
+    name: str
+    count: int
+    own: Resources
+    inclusive: Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SynthReport:
+    """What a design takes of a device. ``blocks`` begins with the top, then by total amount."""
+
+    design: str
+    device: Device
+    tool: str
+    blocks: tuple[Block, ...]
+
+    @property
+    def total(self) -> Resources:
+        """What the whole design takes."""
+        return self.blocks[0].inclusive
+
+    @property
+    def fractions(self) -> dict[str, float]:
+        """Share of the device's budget for each resource that it limits."""
+        used, budget = self.total.as_dict(), self.device.budget.as_dict()
+        return {name: used[name] / limit for name, limit in budget.items() if limit}
+
+    @property
+    def fits(self) -> bool:
+        """Whether no resource is used beyond the budget."""
+        return max(self.fractions.values()) <= 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "design": self.design,
+            "device": self.device.name,
+            "part": self.device.part,
+            "tool": self.tool,
+            "total": self.total.as_dict(),
+            "budget": {k: v for k, v in self.device.budget.as_dict().items() if v},
+            "fractions": {name: round(share, 6) for name, share in self.fractions.items()},
+            "fits": self.fits,
+            "blocks": [
+                {
+                    "name": block.name,
+                    "count": block.count,
+                    "own": block.own.as_dict(),
+                    "inclusive": block.inclusive.as_dict(),
+                }
+                for block in self.blocks
+            ],
+        }
+
+
+def synth(accelerator: Accelerator, device: Device) -> SynthReport:
+    """Synthesise the engine of ``accelerator`` for ``device``.
+
+    Raises
+    ------
+    MissingToolError
+        When Yosys is not installed.
+    ToolFailedError
+        When Yosys fails.
+    """
+    from celosia.rtl.engine import build
+    from celosia.rtl.verilog import write_verilog
+
+    engine = build(accelerator)
+    return synth_verilog(write_verilog(engine), engine.module_name, device)
+
+
+def synth_verilog(verilog: str, top: str, device: Device) -> SynthReport:
+    """Synthesise the module ``top`` of a Verilog text for ``device``; see :func:`synth`."""
+    flow = FLOWS[device.family]
+    tool = tool_version("yosys")
+
+    def make(folder: Path) -> None:
+        (folder / "design.v").write_text(verilog)
+        script = f"read_verilog design.v; {flow} -top {top}; tee -q -o stat.json stat -json"
+        run_tool("yosys", ["-Q", "-T", "-q", "-p", script], folder)
+        (folder / "design.v").unlink()
+
+    folder = kept(["synth", flow, top, tool, verilog], make)
+    modules = _parse((folder / "stat.json").read_text())
+    blocks = _blocks(modules, top, CELLS[device.family])
+    return SynthReport(design=top, device=device, tool=tool, blocks=blocks)
+
+
+def _parse(text: str) -> dict[str, dict[str, int]]:
+    """Return the cells of each module by type from what ``stat -json`` wrote."""
+    modules = json.loads(text)["modules"]
+    return {
+        name.removeprefix("\\"): {
+            cell.removeprefix("\\"): int(count)
+            for cell, count in found.get("num_cells_by_type", {}).items()
+        }
+        for name, found in modules.items()
+    }
+
+
+def _blocks(
+    modules: Mapping[str, Mapping[str, int]], top: str, cells: Mapping[str, Resources]
+) -> tuple[Block, ...]:
+    """Return the modules below ``top`` with their counts and amounts."""
+    own = {name: _own(name, found, modules, cells) for name, found in modules.items()}
+    counts = dict.fromkeys(modules, 0)
+    inclusive: dict[str, Resources] = {}
+
+    def include(name: str) -> Resources:
+        if name not in inclusive:
+            total = own[name]
+            for cell, count in modules[name].items():
+                if cell in modules:
+                    total += include(cell) * count
+            inclusive[name] = total
+        return inclusive[name]
+
+    def count(name: str, times: int) -> None:
+        counts[name] += times
+        for cell, number in modules[name].items():
+            if cell in modules:
+                count(cell, times * number)
+
+    include(top)
+    count(top, 1)
+    blocks = [
+        Block(name=name, count=counts[name], own=own[name], inclusive=inclusive[name])
+        for name in modules
+        if counts[name]
+    ]
+
+    def weight(block: Block) -> tuple[bool, float, str]:
+        amount = (block.own * block.count).as_dict()
+        return (block.name != top, -sum(amount[field.name] for field in FIELDS[:2]), block.name)
+
+    return tuple(sorted(blocks, key=weight))
+
+
+def _own(
+    module: str,
+    found: Mapping[str, int],
+    modules: Mapping[str, object],
+    cells: Mapping[str, Resources],
+) -> Resources:
+    total = Resources()
+    for cell, count in found.items():
+        if cell in modules or re.fullmatch(r"\$(scopeinfo|print|check|assert)", cell):
+            continue
+        if cell not in cells:
+            raise ToolFailedError(
+                f"yosys left {count} cells of type {cell} in module {module}: their size is not "
+                "known (celosia.fpga.devices.CELLS)"
+            )
+        total += cells[cell] * count
+    return total

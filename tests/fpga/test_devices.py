@@ -1,0 +1,32 @@
+"""Parts as data."""
+
+import pytest
+
+from celosia.fpga.devices import CELLS, DEVICES, ECP5_85K, ZCU102, Family, Resources, find_device
+from celosia.models.errors import CelosiaError
+
+
+def test_find_device():
+    assert find_device("zcu102") is ZCU102
+    assert find_device("ecp5-85k") is ECP5_85K
+    assert all(device.name == name for name, device in DEVICES.items())
+
+
+def test_unknown_device_lists_the_known():
+    with pytest.raises(CelosiaError, match=r"'zcu999': known are ecp5-85k, zcu102"):
+        find_device("zcu999")
+
+
+def test_resources_add_up():
+    total = Resources(lut=1, bram=0.5) + Resources(lut=2, ff=3) * 2
+    assert total == Resources(lut=5, ff=6, bram=0.5)
+    assert total.as_dict() == {"lut": 5, "ff": 6, "carry": 0, "dsp": 0, "bram": 0.5}
+    assert isinstance(Resources(lut=2.0).as_dict()["lut"], int)
+
+
+def test_every_family_has_cells():
+    assert set(CELLS) == set(Family)
+
+
+def test_zcu102_is_the_published_part():
+    assert ZCU102.budget == Resources(lut=274_080, ff=548_160, dsp=2_520, bram=912)
