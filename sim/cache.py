@@ -1,0 +1,105 @@
+"""A cache of builds by content: each entry is a folder that is complete or not there.
+
+``CELOSIA_CACHE`` names the folder; by default it is the user's cache folder of the platform.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import filelock
+import platformdirs
+
+from celosia.models.errors import CelosiaError
+
+LIMIT_BYTES: Final = 2 << 30
+"""When the cache holds more, the entries not used for longest go."""
+
+_STALE_SECONDS: Final = 24 * 3600
+_DRAFT: Final = ".building-"
+
+
+def cache_folder() -> Path:
+    """Return the cache's folder: ``$CELOSIA_CACHE`` or the user's, with ``builds`` below."""
+    chosen = os.environ.get("CELOSIA_CACHE")
+    return (Path(chosen) if chosen else platformdirs.user_cache_path("celosia")) / "builds"
+
+
+def cached(key: str, build: Callable[[Path], None]) -> Path:
+    """Return the folder of ``key``, which ``build`` fills the first time.
+
+    Parameters
+    ----------
+    key : str
+        A hash of all that the build depends on; a file name.
+    build : Callable
+        Called with an empty folder when there is no entry. When it raises, nothing is kept.
+        Two processes that want the same key build it once.
+
+    Returns
+    -------
+    Path
+        A folder, never changed again.
+
+    Raises
+    ------
+    CelosiaError
+        When the cache folder cannot be written (permissions, a full disk).
+    """
+    root = cache_folder()
+    entry = root / key
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(root / f"{key}.lock"):
+            if not entry.is_dir():
+                _fill(root, key, build)
+                _prune(root, keep=entry)
+            os.utime(entry)
+    except OSError as error:
+        raise CelosiaError(
+            f"the build cache in {root} cannot be written: {error.strerror or error}. Free some "
+            "space, or name another folder in CELOSIA_CACHE"
+        ) from error
+    return entry
+
+
+def _fill(root: Path, key: str, build: Callable[[Path], None]) -> None:
+    draft = root / f"{_DRAFT}{key}"
+    # Left only by a process that was killed: the lock says that nobody is at it now.
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        build(draft)
+        draft.rename(root / key)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _prune(root: Path, keep: Path) -> None:
+    """Remove what killed processes left, and the oldest entries past the limit."""
+    now = time.time()
+    entries: list[tuple[float, int, Path]] = []
+    for folder in root.iterdir():
+        if not folder.is_dir():
+            continue
+        used = folder.stat().st_mtime
+        if folder.name.startswith(_DRAFT):
+            if now - used > _STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+        elif folder != keep:
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            entries.append((used, size, folder))
+    total = sum(size for _, size, _ in entries)
+    for _, size, folder in sorted(entries):
+        if total <= LIMIT_BYTES:
+            return
+        # Out of sight first: a half-removed entry must never look whole.
+        doomed = root / f"{_DRAFT}removed-{folder.name}"
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+        total -= size

@@ -1,0 +1,290 @@
+// One verilated engine with its memory: a clock, AXI4-Lite accesses, a run loop, a recorder.
+//
+// A cycle: the inputs are set, the model settles with aclk low, the handshakes are sampled and
+// the memory moves on, then aclk rises. Compiled once for each engine; `Vdut` is its name.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "Vdut.h"
+#include "memory.h"
+#include "protocol.h"
+#include "verilated.h"
+#ifdef CELOSIA_TRACE
+#include "verilated_fst_c.h"
+#endif
+
+namespace celosia {
+
+enum class Outcome : int { INTERRUPT = 0, CYCLES = 1, VIOLATION = 2 };
+
+class Harness {
+public:
+    static constexpr unsigned BEAT_BYTES = sizeof(std::declval<Vdut>().m_axi_gmem0_rdata);
+    static constexpr unsigned LITE_PATIENCE = 4096;  // cycles to wait for the register file
+    static constexpr unsigned RESET_CYCLES = 8;
+
+    Harness() : context_(std::make_unique<VerilatedContext>()) {
+#ifdef CELOSIA_TRACE
+        context_->traceEverOn(true);
+#endif
+        top_ = std::make_unique<Vdut>(context_.get(), "engine");
+        reset();
+    }
+    ~Harness() {
+        trace_end();
+        top_->final();
+    }
+    Harness(const Harness&) = delete;
+    Harness& operator=(const Harness&) = delete;
+
+    Storage& storage() { return storage_; }
+    uint64_t cycle() const { return cycle_; }
+    const std::string& message() const { return message_; }
+    void limit_bursts(unsigned beats) {
+        read_rules_.limit(beats);
+        write_rules_.limit(beats);
+    }
+    // Sets the memory's timing and forgets every burst.
+    void start_memory(const MemoryTiming& timing) {
+        timing_ = timing;
+        reads_.start(timing_, BEAT_BYTES);
+        writes_.start(timing_, BEAT_BYTES);
+    }
+    void reset() {
+        message_.clear();
+        interrupt_ = false;
+        idle_inputs();
+        top_->aresetn = 0;
+        start_memory(timing_);
+        for (unsigned i = 0; i < RESET_CYCLES; ++i) tick();
+        top_->aresetn = 1;
+        read_rules_.reset();
+        write_rules_.reset();
+        data_rules_.reset();
+        tick();
+    }
+    Outcome run(uint64_t cycles) {
+        for (uint64_t end = cycle_ + cycles; cycle_ < end;) {
+            tick();
+            if (!message_.empty()) return Outcome::VIOLATION;
+            if (interrupt_) return Outcome::INTERRUPT;
+        }
+        return Outcome::CYCLES;
+    }
+    Outcome lite_write(uint32_t address, uint32_t data, unsigned& response) {
+        top_->s_axi_ctrl_awaddr = address;
+        top_->s_axi_ctrl_wdata = data;
+        top_->s_axi_ctrl_wstrb = 0xf;
+        top_->s_axi_ctrl_awvalid = top_->s_axi_ctrl_wvalid = top_->s_axi_ctrl_bready = 1;
+        bool done = false;
+        for (unsigned i = 0; i < LITE_PATIENCE && !done; ++i) {
+            tick();
+            if (lite_.aw) top_->s_axi_ctrl_awvalid = 0;
+            if (lite_.w) top_->s_axi_ctrl_wvalid = 0;
+            done = lite_.b;
+        }
+        response = lite_.bresp;
+        return lite_end(done, "write", address);
+    }
+    Outcome lite_read(uint32_t address, uint32_t& data, unsigned& response) {
+        top_->s_axi_ctrl_araddr = address;
+        top_->s_axi_ctrl_arvalid = top_->s_axi_ctrl_rready = 1;
+        bool done = false;
+        for (unsigned i = 0; i < LITE_PATIENCE && !done; ++i) {
+            tick();
+            if (lite_.ar) top_->s_axi_ctrl_arvalid = 0;
+            done = lite_.r;
+        }
+        data = lite_.rdata;
+        response = lite_.rresp;
+        return lite_end(done, "read", address);
+    }
+    // Keeps the inputs of every coming cycle, for replay().
+    void record(bool on) {
+        recording_ = on;
+        if (on) recorded_.clear();
+    }
+    // The model alone: applies the recorded inputs and evaluates, no memory and no checks.
+    uint64_t replay() {
+        for (const Inputs& inputs : recorded_) {
+            apply(inputs);
+            top_->aclk = 0;
+            top_->eval();
+            top_->aclk = 1;
+            top_->eval();
+        }
+        cycle_ += recorded_.size();
+        return recorded_.size();
+    }
+    bool trace_begin(const char* path) {
+#ifdef CELOSIA_TRACE
+        trace_end();
+        trace_ = std::make_unique<VerilatedFstC>();
+        top_->trace(trace_.get(), 99);
+        trace_->open(path);
+        return trace_->isOpen();
+#else
+        (void)path;
+        return false;
+#endif
+    }
+    void trace_end() {
+#ifdef CELOSIA_TRACE
+        if (trace_) trace_->close();
+        trace_.reset();
+#endif
+    }
+
+private:
+    struct Inputs {
+        uint8_t data[BEAT_BYTES];
+        uint8_t arready, rvalid, rlast, rresp, awready, wready, bvalid, bresp;
+        uint32_t rid, bid;
+    };
+    struct Lite {
+        bool aw, w, b, ar, r;
+        unsigned bresp, rresp;
+        uint32_t rdata;
+    };
+
+    void idle_inputs() {
+        top_->aclk = 0;
+        top_->s_axi_ctrl_awvalid = top_->s_axi_ctrl_wvalid = top_->s_axi_ctrl_bready = 0;
+        top_->s_axi_ctrl_arvalid = top_->s_axi_ctrl_rready = 0;
+    }
+    Outcome lite_end(bool done, const char* what, uint32_t address) {
+        top_->s_axi_ctrl_awvalid = top_->s_axi_ctrl_wvalid = top_->s_axi_ctrl_bready = 0;
+        top_->s_axi_ctrl_arvalid = top_->s_axi_ctrl_rready = 0;
+        if (!message_.empty()) return Outcome::VIOLATION;
+        if (done) return Outcome::INTERRUPT;
+        char line[100];
+        std::snprintf(line, sizeof line, "s_axi_ctrl: a %s at 0x%x got no answer in %u cycles", what, address, LITE_PATIENCE);
+        message_ = line;
+        return Outcome::VIOLATION;
+    }
+    void apply(const Inputs& in) {
+        top_->m_axi_gmem0_arready = in.arready;
+        top_->m_axi_gmem0_rvalid = in.rvalid;
+        top_->m_axi_gmem0_rlast = in.rlast;
+        top_->m_axi_gmem0_rresp = in.rresp;
+        top_->m_axi_gmem0_rid = in.rid;
+        std::memcpy(&top_->m_axi_gmem0_rdata, in.data, BEAT_BYTES);
+        top_->m_axi_gmem0_awready = in.awready;
+        top_->m_axi_gmem0_wready = in.wready;
+        top_->m_axi_gmem0_bvalid = in.bvalid;
+        top_->m_axi_gmem0_bresp = in.bresp;
+        top_->m_axi_gmem0_bid = in.bid;
+    }
+    void offer() {
+        Inputs& in = inputs_;
+        in.arready = reads_.address_ready();
+        const bool held = in.rvalid && !data_moved_;
+        in.rvalid = reads_.data_valid(cycle_);
+        if (in.rvalid && !held) {
+            in.rlast = reads_.data_last();
+            in.rid = reads_.id();
+            in.rresp = storage_.read(reads_.data_address(), BEAT_BYTES, in.data);
+        }
+        in.awready = writes_.address_ready();
+        in.wready = writes_.data_ready(cycle_);
+        in.bvalid = writes_.response_valid(cycle_);
+        if (in.bvalid) {
+            in.bid = writes_.response_id();
+            in.bresp = writes_.response();
+        }
+        apply(in);
+    }
+    void take_reads() {
+        const AddressBeat ar{bool(top_->m_axi_gmem0_arvalid), bool(inputs_.arready), top_->m_axi_gmem0_araddr,
+                             top_->m_axi_gmem0_arlen, top_->m_axi_gmem0_arsize, top_->m_axi_gmem0_arburst,
+                             top_->m_axi_gmem0_arid};
+        if (ar.valid || read_rules_.waiting()) fail(read_rules_.check(ar));
+        data_moved_ = inputs_.rvalid && top_->m_axi_gmem0_rready;
+        if (data_moved_) reads_.transfer_data();
+        if (ar.valid && ar.ready) reads_.accept_address({ar.address, ar.length + 1, ar.id}, cycle_);
+    }
+    void take_writes() {
+        const AddressBeat aw{bool(top_->m_axi_gmem0_awvalid), bool(inputs_.awready), top_->m_axi_gmem0_awaddr,
+                             top_->m_axi_gmem0_awlen, top_->m_axi_gmem0_awsize, top_->m_axi_gmem0_awburst,
+                             top_->m_axi_gmem0_awid};
+        if (aw.valid || write_rules_.waiting()) fail(write_rules_.check(aw));
+        const bool valid = top_->m_axi_gmem0_wvalid;
+        if (valid || data_rules_.waiting())
+            fail(data_rules_.check(valid, inputs_.wready, top_->m_axi_gmem0_wlast, top_->m_axi_gmem0_wstrb,
+                                   &top_->m_axi_gmem0_wdata, writes_.data_expected() && writes_.data_last()));
+        if (inputs_.bvalid && top_->m_axi_gmem0_bready) writes_.transfer_response();
+        if (valid && inputs_.wready) {
+            const uint8_t* const data = reinterpret_cast<const uint8_t*>(&top_->m_axi_gmem0_wdata);
+            writes_.transfer_data(cycle_, storage_.write(writes_.data_address(), BEAT_BYTES, top_->m_axi_gmem0_wstrb,
+                                                         data, cycle_));
+        }
+        if (aw.valid && aw.ready) writes_.accept_address({aw.address, aw.length + 1, aw.id});
+    }
+    void take_lite() {
+        lite_.aw = top_->s_axi_ctrl_awvalid && top_->s_axi_ctrl_awready;
+        lite_.w = top_->s_axi_ctrl_wvalid && top_->s_axi_ctrl_wready;
+        lite_.b = top_->s_axi_ctrl_bvalid && top_->s_axi_ctrl_bready;
+        lite_.ar = top_->s_axi_ctrl_arvalid && top_->s_axi_ctrl_arready;
+        lite_.r = top_->s_axi_ctrl_rvalid && top_->s_axi_ctrl_rready;
+        lite_.bresp = top_->s_axi_ctrl_bresp;
+        lite_.rresp = top_->s_axi_ctrl_rresp;
+        lite_.rdata = top_->s_axi_ctrl_rdata;
+    }
+    void tick() {
+        offer();
+        if (recording_) recorded_.push_back(inputs_);
+        top_->aclk = 0;
+        top_->eval();
+        if (top_->aresetn) {
+            take_reads();
+            take_writes();
+            take_lite();
+            interrupt_ = top_->interrupt;
+        }
+        dump(10 * cycle_ + 5);
+        top_->aclk = 1;
+        top_->eval();
+        ++cycle_;
+        dump(10 * cycle_);
+    }
+    void fail(const std::string& rule) {
+        if (rule.empty() || !message_.empty()) return;
+        message_ = "m_axi_gmem0, cycle " + std::to_string(cycle_) + ", " + rule;
+    }
+    void dump(uint64_t time) {
+#ifdef CELOSIA_TRACE
+        if (trace_) trace_->dump(time);
+#else
+        (void)time;
+#endif
+    }
+
+    std::unique_ptr<VerilatedContext> context_;
+    std::unique_ptr<Vdut> top_;
+#ifdef CELOSIA_TRACE
+    std::unique_ptr<VerilatedFstC> trace_;
+#endif
+    Storage storage_;
+    MemoryTiming timing_;
+    ReadChannel reads_;
+    WriteChannel writes_;
+    AddressRules read_rules_{"AR", BEAT_BYTES};
+    AddressRules write_rules_{"AW", BEAT_BYTES};
+    WriteDataRules<BEAT_BYTES> data_rules_;
+    Inputs inputs_{};
+    Lite lite_{};
+    std::vector<Inputs> recorded_;
+    std::string message_;
+    uint64_t cycle_ = 0;
+    bool recording_ = false;
+    bool data_moved_ = false;
+    bool interrupt_ = false;
+};
+
+}  // namespace celosia

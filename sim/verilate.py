@@ -1,0 +1,289 @@
+"""Builds of a verilated engine: Verilog in, a shared library with its native harness out.
+
+A build is kept in the cache by the hash of all that goes into it. Verilator writes C++, which is
+compiled here by the compiler itself, one process for each core: no ``make``, no Perl.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from celosia.models.errors import CelosiaError
+from celosia.sim.cache import cached
+from celosia.sim.toolchain import CXX_FLAGS, Toolchain, find_toolchain, require_zlib
+
+Progress = Callable[[str, int, int], None]
+"""Called as a build proceeds: what is being done, steps done, steps in all."""
+
+NATIVE: Final = Path(__file__).parent / "native"
+LIBRARY: Final = "engine.so"
+SECONDS: Final = "seconds.txt"
+
+_PREFIX: Final = "Vdut"
+_VERILATOR_FLAGS: Final = (
+    "--cc",
+    "-O3",
+    "--x-assign", "fast",
+    "--x-initial", "fast",
+    "--no-assert",
+    "--flatten",
+    "--output-split", "4000",
+    "--output-split-cfuncs", "1000",
+    # Names of parts say more than these warnings; `--lint-only -Wall` is run by rtl's tests.
+    "-Wno-fatal", "-Wno-lint", "-Wno-style",
+    "--prefix", _PREFIX,
+)  # fmt: skip
+_FAST: Final = ("-O2", "-march=native")
+_SLOW: Final = ("-O1",)
+"""For constructors and tracing set-up: run once."""
+_RUNTIME: Final = ("verilated.cpp", "verilated_threads.cpp")
+_TRACE_RUNTIME: Final = ("verilated_fst_c.cpp",)
+_DEFINES: Final = ("-DVL_TIME_CONTEXT",)
+_TRACE_DEFINES: Final = ("-DCELOSIA_TRACE", "-DVM_TRACE=1", "-DVM_TRACE_FST=1")
+_OUTPUT_LINES: Final = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """A built simulator.
+
+    Attributes
+    ----------
+    library : Path
+        The shared library, for :class:`celosia.sim.library.Model`.
+    seconds : float
+        What it took to build, at the time it was built.
+    cached : bool
+        Whether it was there already.
+    traced : bool
+        Whether it can write FST traces.
+    """
+
+    library: Path
+    seconds: float
+    cached: bool
+    traced: bool
+
+
+def verilate(
+    verilog: str,
+    top: str,
+    *,
+    traced: bool = False,
+    progress: Progress | None = None,
+    optimise: Sequence[str] = _FAST,
+    extra: Sequence[str] = (),
+) -> Build:
+    """Return a simulator of module ``top`` of ``verilog``, building it where it is not cached.
+
+    Parameters
+    ----------
+    verilog : str
+        The whole design, as :func:`celosia.rtl.verilog.write_verilog` returns it.
+    top : str
+        Name of the top module; its ports are those of an engine.
+    traced : bool
+        Build with signal traces: slower, and needs zlib's headers.
+    progress : Callable, optional
+        See :data:`Progress`; called from several threads.
+    optimise : sequence of str
+        The compiler's optimisation options for what runs every cycle.
+    extra : sequence of str
+        More options for Verilator.
+
+    Raises
+    ------
+    CelosiaError
+        When a tool is missing (:class:`celosia.sim.toolchain.MissingToolError`), when Verilator
+        refuses the design or the compiler fails, or when the disk is full. Nothing is left.
+    """
+    toolchain = find_toolchain()
+    if traced:
+        require_zlib(toolchain)
+    job = _Job(
+        toolchain=toolchain,
+        traced=traced,
+        optimise=tuple(optimise),
+        extra=tuple(extra),
+        progress=progress or _silent,
+    )
+    fresh = False
+
+    def build(folder: Path) -> None:
+        nonlocal fresh
+        fresh = True
+        begin = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="celosia-build-") as work:
+            job.build(Path(work), verilog, top, folder / LIBRARY)
+        (folder / SECONDS).write_text(f"{time.perf_counter() - begin:.3f}\n")
+
+    entry = cached(job.key(verilog, top), build)
+    seconds = float((entry / SECONDS).read_text())
+    return Build(library=entry / LIBRARY, seconds=seconds, cached=not fresh, traced=traced)
+
+
+def _silent(_what: str, _done: int, _steps: int) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One way to build: the tools and their options."""
+
+    toolchain: Toolchain
+    traced: bool
+    optimise: tuple[str, ...]
+    extra: tuple[str, ...]
+    progress: Progress
+
+    @property
+    def verilator_flags(self) -> tuple[str, ...]:
+        trace = ("--trace-fst",) if self.traced else ()
+        return (*_VERILATOR_FLAGS, *trace, *self.extra)
+
+    @property
+    def compile_flags(self) -> tuple[str, ...]:
+        include = self.toolchain.root / "include"
+        trace = _TRACE_DEFINES if self.traced else ()
+        paths = (f"-I{include}", f"-I{include / 'vltstd'}", f"-I{NATIVE}")
+        return (*CXX_FLAGS, *_DEFINES, *trace, *paths)
+
+    def key(self, verilog: str, top: str) -> str:
+        digest = hashlib.sha256()
+        flags = (*CXX_FLAGS, *_DEFINES, *self.optimise, *_SLOW, *self.verilator_flags)
+        for part in (self.toolchain.identity, top, str(self.traced), *flags, verilog):
+            digest.update(part.encode() + b"\0")
+        for source in sorted(NATIVE.iterdir()):
+            if source.is_file():
+                digest.update(source.name.encode() + b"\0" + source.read_bytes())
+        return f"engine-{digest.hexdigest()[:32]}"
+
+    def build(self, work: Path, verilog: str, top: str, library: Path) -> None:
+        """Fill ``library``; ``work`` is an empty folder for what lies between."""
+        processes = _Processes()
+        source = work / "engine.v"
+        source.write_text(verilog)
+        command = [*self.toolchain.verilator, *self.verilator_flags, "--top-module", top]
+        command += ["-Mdir", str(work / "cpp"), str(source)]
+        self.progress("verilate", 0, 1)
+        processes.run(command, work, self.toolchain.environment)
+        self._compile(processes, work / "cpp")
+        objects = sorted(str(path) for path in (work / "cpp").glob("*.o"))
+        libraries = ["-lz"] if self.traced else []
+        link = [self.toolchain.compiler, "-shared", "-o", str(library), *objects]
+        processes.run([*link, *self._runtime(processes, work), *libraries, "-pthread"], work)
+
+    def _compile(self, processes: _Processes, folder: Path) -> None:
+        """Compile what Verilator wrote and the harness, the longest first."""
+        header = folder / f"{_PREFIX}__pch.h"
+        sources = sorted(folder.glob("*.cpp"), key=lambda path: -path.stat().st_size)
+        hot = [path for path in sources if "__Slow" not in path.name and "__Syms" not in path.name]
+        jobs = [(path, self.optimise, header) for path in hot]
+        jobs += [(path, _SLOW, header) for path in sources if path not in hot]
+        jobs.insert(0, (NATIVE / "api.cpp", self.optimise, header))
+        commands = [
+            [self.toolchain.compiler, *self.compile_flags, f"-I{folder}", *options,
+             "-include", str(header), "-c", str(path), "-o", str(folder / f"{path.stem}.o")]
+            for path, options, header in jobs
+        ]  # fmt: skip
+        processes.run_all(commands, folder, lambda done: self.progress("compile", done, len(jobs)))
+
+    def _runtime(self, processes: _Processes, work: Path) -> list[str]:
+        """Return the objects of Verilator's own library: the same for every design."""
+        names = (*_RUNTIME, *(_TRACE_RUNTIME if self.traced else ()))
+        flags = (*CXX_FLAGS, *_DEFINES, *_FAST)
+        identity = "\0".join((self.toolchain.identity, *names, *flags))
+
+        def build(folder: Path) -> None:
+            include = self.toolchain.root / "include"
+            commands = [
+                [self.toolchain.compiler, *self.compile_flags, *_FAST, "-c", str(include / name),
+                 "-o", str(folder / f"{Path(name).stem}.o")]
+                for name in names
+            ]  # fmt: skip
+            self.progress("compile Verilator's library", 0, len(commands))
+            processes.run_all(commands, work, lambda _done: None)
+
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
+        entry = cached(f"runtime-{digest}", build)
+        return [str(entry / f"{Path(name).stem}.o") for name in names]
+
+
+class _Processes:
+    """Runs commands, several at a time; none outlives an error or Ctrl-C."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def run(self, command: list[str], cwd: Path, env: dict[str, str] | None = None) -> None:
+        try:
+            self._one(command, cwd, env)
+        except BaseException:
+            self._stop()
+            raise
+
+    def run_all(self, commands: list[list[str]], cwd: Path, done: Callable[[int], None]) -> None:
+        finished = 0
+        done(0)
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            try:
+                futures = [pool.submit(self._one, command, cwd, None) for command in commands]
+                for future in futures:
+                    future.result()
+                    finished += 1
+                    done(finished)
+            except BaseException:
+                self._stop()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def _one(self, command: list[str], cwd: Path, env: dict[str, str] | None) -> None:
+        with self._lock:
+            if self._stopped:
+                return
+            # A group of its own: the compiler's children end with it, and Ctrl-C reaches us.
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=env,
+                text=True,
+                errors="replace",
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self._running.add(process)
+        output, _ = process.communicate()
+        with self._lock:
+            self._running.discard(process)
+        if process.returncode and not self._stopped:
+            tail = "\n".join(output.strip().splitlines()[-_OUTPUT_LINES:])
+            tool = Path(command[0]).name
+            raise CelosiaError(
+                f"{tool} failed with status {process.returncode} while building a simulator "
+                f"(disk full? memory? see below):\n{tail}"
+            )
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                try:
+                    os.killpg(process.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+        for process in list(self._running):
+            process.wait()
