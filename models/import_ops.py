@@ -7,6 +7,7 @@ A function gets the builder and a :class:`Call`, adds operations, and returns th
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -249,7 +250,10 @@ def _pool_window(call: Call, source: View) -> Window:
         needed = (out - 1) * stride[axis] + extent - size - pad[axis]
         after[axis] = max(needed, 0)
     window = Window(
-        kernel=kernel, stride=stride, dilation=dilation, padding=(pad[0], pad[1], *after)
+        kernel=kernel,
+        stride=stride,
+        dilation=dilation,
+        padding=(pad[0], pad[1], after[0], after[1]),
     )
     if window.output_size(*source.shape[1:]) != call.shape[1:]:
         # Rows below the last window: give back what was cut off.
@@ -296,7 +300,7 @@ def adaptive_avg_pool(builder: Builder, call: Call) -> View:
     for size, out in zip(source.shape[1:], call.shape[1:], strict=True):
         starts = [i * size // out for i in range(out)]
         sizes = {-(-(i + 1) * size // out) - start for i, start in enumerate(starts)}
-        steps = {b - a for a, b in zip(starts, starts[1:], strict=False)} or {1}
+        steps = {b - a for a, b in itertools.pairwise(starts)} or {1}
         if len(sizes) > 1 or len(steps) > 1 or 0 in steps:
             raise Unsupported(
                 f"its windows over {source.shape[1:]} for an output of {call.shape[1:]} "

@@ -202,8 +202,12 @@ class _Importer:
 
     def call(self, node: torch.fx.Node) -> Any:
         if node.target is not None and getattr(node.target, "__name__", "") == "getitem":
-            source, position = self.values.get(node.args[0]), node.args[1]
-            return source[position] if isinstance(source, tuple) else source
+            source, position = self.values.get(node.all_input_nodes[0]), node.args[1]
+            if isinstance(source, tuple) and isinstance(position, int):
+                if position >= len(source):
+                    raise Unsupported("it uses the indices of a pooling", "use its maxima only")
+                return source[position]
+            return source
         if not isinstance(node.target, torch._ops.OpOverload):
             raise Unsupported("it is no tensor operator", "remove control flow and custom calls")
         operator = node.target._schema.name.split("::")[-1]
@@ -331,7 +335,8 @@ def _functional(exported: torch.export.ExportedProgram) -> torch.export.Exported
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return exported.run_decompositions({})
+            functional: torch.export.ExportedProgram = exported.run_decompositions({})
+            return functional
     except Exception as error:  # torch raises many kinds here
         raise CelosiaError(
             f"the model's in-place operators cannot be removed: {error}; avoid in-place operators"
