@@ -36,6 +36,7 @@ Keys whose field has a default may be left out; no other key is taken.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import tomllib
 from collections.abc import Callable
@@ -137,10 +138,13 @@ def _columns(where: str, value: object) -> tuple[ColumnGroup, ...]:
         name, count = group["format"], group["count"]
         if not isinstance(name, str):
             raise CelosiaError(f"{where}: {key}.format must be a string, not {name!r}")
-        groups.append(
-            _build(where, key, lambda n=name, c=count: ColumnGroup(format=parse_format(n), count=c))
-        )
+        make = functools.partial(_group, name, count)
+        groups.append(_build(where, key, make))
     return tuple(groups)
+
+
+def _group(name: str, count: int) -> ColumnGroup:
+    return ColumnGroup(format=parse_format(name), count=count)
 
 
 def _build(where: str, key: str, make: Callable[[], Value]) -> Value:

@@ -16,7 +16,6 @@ import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import Arrangement, arrange
-from celosia.dataflow.compiled import CompiledLayer, Program
 from celosia.dataflow.emit import Emitter, Place, StepData
 from celosia.dataflow.layout import PLAIN, Placement
 from celosia.dataflow.lower import Step
@@ -24,7 +23,12 @@ from celosia.dataflow.mapper import map_steps
 from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.packing import constant_words, weight_words
 from celosia.dataflow.plan import StepPlan
-from celosia.dataflow.program import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES
+from celosia.dataflow.program import (
+    CHUNK_DESCRIPTORS,
+    DESCRIPTOR_BYTES,
+    CompiledLayer,
+    Program,
+)
 from celosia.dataflow.tokens import assign_tokens
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network

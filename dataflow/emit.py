@@ -377,8 +377,8 @@ class _StepEmitter:
         for run in block.runs:
             moved = self._moved(place.placement, pixel, block, run, outputs)
             index = self.emitter.next
-            written = (outputs + word * pixel.area for word in run)
-            self.emitter.add(Store(transfer=moved), tracker.read(*written, index))
+            first, stop = (outputs + word * pixel.area for word in run)
+            self.emitter.add(Store(transfer=moved), tracker.read(first, stop, index))
             words = place.word + block.word + run[0], place.word + block.word + run[1]
             rows = pixel.y, pixel.y + pixel.valid
             self.emitter.tensor(place.root).store(words, rows, index)

@@ -19,7 +19,6 @@ from collections.abc import Iterable
 import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.compiled import Program
 from celosia.dataflow.program import (
     Buffer,
     Compute,
@@ -27,6 +26,7 @@ from celosia.dataflow.program import (
     End,
     Load,
     Post,
+    Program,
     Stamp,
     Store,
     Token,
