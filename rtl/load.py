@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.program import Buffer
 from celosia.rtl.descriptors import LoadLayout
-from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, BufferWrite, burst_layout, word_beats
+from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, BufferWrite, Flow, burst_layout, word_beats
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
 from celosia.rtl.transfer import TransferBursts, run_bits
@@ -54,7 +54,7 @@ class LoadData(Shared):
     -------
     i : In(stream.Signature(DATA_HALF))
         Descriptors.
-    beats : In(stream.Signature(data_bits, always_ready=True))
+    beats : In(Flow(data_bits))
         Beats; none comes before its descriptor was taken.
     write : Out(BufferWrite.of(accelerator))
         Registered.
@@ -65,7 +65,7 @@ class LoadData(Shared):
     """
 
     i: stream.Interface
-    beats: stream.Interface
+    beats: Any
     write: Any
     signal: Signal
     done: Signal
@@ -76,7 +76,7 @@ class LoadData(Shared):
         super().__init__(
             {
                 "i": In(stream.Signature(DATA_HALF)),
-                "beats": In(stream.Signature(self._write.data_bits, always_ready=True)),
+                "beats": In(Flow(self._write.data_bits)),
                 "write": Out(self._write),
                 "signal": Out(TOKEN_BITS),
                 "done": Out(1),
@@ -143,7 +143,7 @@ class Load(Shared):
         Descriptors whose tokens are there; a transfer is the accept.
     o : Out(stream.Signature(burst_layout(address_bits)))
         Bursts, to the read port.
-    beats : In(stream.Signature(data_bits, always_ready=True))
+    beats : In(Flow(data_bits))
         Their beats.
     write : Out(BufferWrite.of(accelerator))
         To the buffers.
@@ -153,7 +153,7 @@ class Load(Shared):
 
     i: stream.Interface
     o: stream.Interface
-    beats: stream.Interface
+    beats: Any
     write: Any
     signal: Signal
     busy: Signal
@@ -165,7 +165,7 @@ class Load(Shared):
             {
                 "i": In(stream.Signature(LoadLayout)),
                 "o": Out(stream.Signature(burst_layout(bus.address_bits))),
-                "beats": In(stream.Signature(bus.data_bits, always_ready=True)),
+                "beats": In(Flow(bus.data_bits)),
                 "write": Out(BufferWrite.of(accelerator)),
             }
             | UNIT_PORTS,

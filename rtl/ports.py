@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from amaranth.hdl import ShapeLike
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, Signature
 
@@ -29,6 +30,33 @@ def word_beats(accelerator: Accelerator, buffer: Buffer) -> int:
 def burst_layout(address_bits: int) -> data.StructLayout:
     """One burst: byte ``address`` of its first beat and number of ``beats``, 1 to 256."""
     return data.StructLayout({"address": address_bits, "beats": BEATS_BITS})
+
+
+class Flow(Signature):
+    """A stream whose consumer is always ready, so it has no ``ready``.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        Shape of the payload.
+
+    Members
+    -------
+    payload : Out(shape)
+        Payload.
+    valid : Out(1)
+        It is meant, and taken, in this cycle.
+    """
+
+    def __init__(self, shape: ShapeLike) -> None:
+        self._shape = shape
+        super().__init__({"payload": Out(shape), "valid": Out(1)})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Flow) and other._shape == self._shape
+
+    def __repr__(self) -> str:
+        return f"Flow({self._shape!r})"
 
 
 class BufferWrite(Signature):

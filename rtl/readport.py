@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.dataflow.accelerator import Bus
 from celosia.rtl.axi.burst import WindowCheck
 from celosia.rtl.axi.bus import CACHE, PROTECTION, Axi4Read, BurstType, Response, size_code
-from celosia.rtl.ports import ErrorReport, Window, burst_layout
+from celosia.rtl.ports import ErrorReport, Flow, Window, burst_layout
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
 
@@ -35,7 +35,7 @@ class ReadPort(Shared):
     -------
     program, load : In(stream.Signature(burst_layout(address_bits)))
         Bursts of the sequencer and of the load unit.
-    program_beats, load_beats : Out(stream.Signature(data_bits, always_ready=True))
+    program_beats, load_beats : Out(Flow(data_bits))
         Their beats, in the order of their bursts.
     axi : Out(Axi4Read(...))
         AR and R; ``rready`` is always 1.
@@ -53,8 +53,8 @@ class ReadPort(Shared):
 
     program: stream.Interface
     load: stream.Interface
-    program_beats: stream.Interface
-    load_beats: stream.Interface
+    program_beats: Any
+    load_beats: Any
     axi: Any
     window: Any
     stop: Signal
@@ -66,7 +66,7 @@ class ReadPort(Shared):
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         bursts = stream.Signature(burst_layout(bus.address_bits))
-        beats = stream.Signature(bus.data_bits, always_ready=True)
+        beats = Flow(bus.data_bits)
         super().__init__(
             {
                 "program": In(bursts),

@@ -13,7 +13,7 @@ from celosia.dataflow.program import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Unit
 from celosia.rtl.axi.burst import BurstSplitter
 from celosia.rtl.descriptors import DESCRIPTOR_BITS, Opcode
 from celosia.rtl.legality import LAYOUT_OF, UNIT_OF, LegalityCheck
-from celosia.rtl.ports import ErrorReport, burst_layout
+from celosia.rtl.ports import ErrorReport, Flow, burst_layout
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
 
@@ -134,21 +134,21 @@ class DescriptorAssembly(Shared):
 
     Members
     -------
-    i : In(stream.Signature(data_bits, always_ready=True))
+    i : In(Flow(data_bits))
         Beats.
-    o : Out(stream.Signature(CheckedLayout, always_ready=True))
+    o : Out(Flow(CheckedLayout))
         Descriptors, in the cycle of their last beats.
     """
 
-    i: stream.Interface
-    o: stream.Interface
+    i: Any
+    o: Any
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         super().__init__(
             {
-                "i": In(stream.Signature(bus.data_bits, always_ready=True)),
-                "o": Out(stream.Signature(CheckedLayout, always_ready=True)),
+                "i": In(Flow(bus.data_bits)),
+                "o": Out(Flow(CheckedLayout)),
             },
             name="descriptor_assembly",
             parameters=(bus,),
@@ -160,19 +160,19 @@ class DescriptorAssembly(Shared):
         beats = DESCRIPTOR_BITS // width
         m.submodules.check = check = LegalityCheck(self._bus)
         m.d.comb += [
-            check.descriptor.eq(self.o.p.descriptor),
-            self.o.p.legal.eq(check.legal),
+            check.descriptor.eq(self.o.payload.descriptor),
+            self.o.payload.legal.eq(check.legal),
         ]
         if beats == 1:
             m.d.comb += [
-                self.o.p.descriptor.eq(self.i.payload),
+                self.o.payload.descriptor.eq(self.i.payload),
                 self.o.valid.eq(self.i.valid),
             ]
             return m
         held = Signal(DESCRIPTOR_BITS - width)
         index = Signal(range(beats))
         m.d.comb += [
-            self.o.p.descriptor.eq(Cat(held, self.i.payload)),
+            self.o.payload.descriptor.eq(Cat(held, self.i.payload)),
             self.o.valid.eq(self.i.valid & (index == beats - 1)),
         ]
         with m.If(self.i.valid):
@@ -301,7 +301,7 @@ class Sequencer(Shared):
         Hand over nothing in this cycle.
     o : Out(stream.Signature(burst_layout(address_bits)))
         Bursts, to the read port.
-    beats : In(stream.Signature(data_bits, always_ready=True))
+    beats : In(Flow(data_bits))
         Their beats.
     load, compute, post, store : Out(stream.Signature(...))
         To the units' queues.
@@ -314,7 +314,7 @@ class Sequencer(Shared):
     chunks: Signal
     stop: Signal
     o: stream.Interface
-    beats: stream.Interface
+    beats: Any
     load: stream.Interface
     compute: stream.Interface
     post: stream.Interface
@@ -330,7 +330,7 @@ class Sequencer(Shared):
                 "chunks": In(32),
                 "stop": In(1),
                 "o": Out(stream.Signature(burst_layout(bus.address_bits))),
-                "beats": In(stream.Signature(bus.data_bits, always_ready=True)),
+                "beats": In(Flow(bus.data_bits)),
                 "error": Out(ErrorReport(address_bits=bus.address_bits)),
             }
             | unit_streams(),
