@@ -116,7 +116,7 @@ write_outside_window : In(ErrorReport(...))
         m = Module()
         m.submodules.front = front = LiteFrontEnd(address_bits=ADDRESS_BITS)
         m.submodules.file = file = RegisterFile(self._registers)
-        m.submodules.state = state = Control(address_bits=self._address_bits)
+        m.submodules.controller = state = Control(address_bits=self._address_bits)
         m.submodules.counters = counters = Counters()
         counts: Any = counters
         wiring.connect(m, wiring.flipped(self.control), front.axi)
