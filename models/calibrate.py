@@ -1,0 +1,143 @@
+"""Formats and scales of activations, from what a float graph does to calibration data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from celosia.models.formats import Fixed
+from celosia.models.graph import FloatConv, FloatGraph, reads
+from celosia.models.network import Concat, MaxPool
+from celosia.models.recipe import Recipe
+
+SAMPLES = 60_000
+"""Most values that the search for one scale looks at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """The values that a tensor's codes stand for: the format's integers times ``scale``."""
+
+    format: Fixed
+    scale: float
+
+    def codes(self, values: np.ndarray) -> np.ndarray:
+        """Return the nearest codes to ``values``, int64, saturated."""
+        rounded = np.rint(np.asarray(values, dtype=np.float64) / self.scale)
+        return np.clip(rounded, self.format.low, self.format.high).astype(np.int64)
+
+
+def calibrate(
+    graph: FloatGraph, values: Mapping[str, torch.Tensor], recipe: Recipe
+) -> dict[str, Grid]:
+    """Return the grid of every tensor of ``graph``.
+
+    Tensors that must agree (around a pooling, the members of a concat) share one.
+    A grid is unsigned where the graph proves that no value is negative, and for inputs where
+    the calibration data has none.
+
+    Parameters
+    ----------
+    graph
+        The fused graph.
+    values
+        Each tensor's values on the calibration data, as ``evaluate_float`` gives.
+    recipe
+        For the widths.
+    """
+    positive = _non_negative(graph, values)
+    grids: dict[str, Grid] = {}
+    for names in _groups(graph):
+        bits = max(_width(graph, name, recipe) for name in names)
+        fmt = Fixed(bits=bits, signed=not all(name in positive for name in names))
+        judged = _judged(graph, names)
+        data = np.concatenate([_sample(values[name]) for name in judged])
+        grid = Grid(format=fmt, scale=search_scale(data, fmt))
+        grids.update(dict.fromkeys(names, grid))
+    return grids
+
+
+def search_scale(values: np.ndarray, fmt: Fixed) -> float:
+    """Return the scale that gives ``values`` the least mean squared error in ``fmt``."""
+    most = max(
+        float(values.max(initial=0.0)) / max(fmt.high, 1),
+        float(values.min(initial=0.0)) / fmt.low if fmt.low else 0.0,
+    )
+    if most <= 0:
+        return 1.0
+    best, best_error = most, np.inf
+    for ratio in np.linspace(0.2, 1.0, 65)[::-1]:
+        scale = most * float(ratio)
+        back = np.clip(np.rint(values / scale), fmt.low, fmt.high) * scale
+        error = float(((back - values) ** 2).mean())
+        if error < best_error:
+            best, best_error = scale, error
+    return best
+
+
+def _width(graph: FloatGraph, name: str, recipe: Recipe) -> int:
+    if name in graph.outputs:
+        return recipe.output_width
+    return recipe.input_width if name in graph.inputs else recipe.activation_bits
+
+
+def _groups(graph: FloatGraph) -> list[list[str]]:
+    """Return the tensors, those that must have one grid together."""
+    leader = {name: name for name in graph.shapes()}
+
+    def find(name: str) -> str:
+        while leader[name] != name:
+            name = leader[name]
+        return name
+
+    for op in graph.ops:
+        if isinstance(op, MaxPool | Concat):
+            for name in reads(op):
+                leader[find(name)] = find(op.output)
+    groups: dict[str, list[str]] = {}
+    for name in leader:
+        groups.setdefault(find(name), []).append(name)
+    return list(groups.values())
+
+
+def _judged(graph: FloatGraph, names: list[str]) -> list[str]:
+    """Return those of ``names`` that a convolution reads or that are outputs.
+
+    What only a pooling reads need not be represented well where the pooling drops it.
+    """
+    readers = graph.readers()
+    judged = [
+        name
+        for name in names
+        if name in graph.outputs or any(isinstance(op, FloatConv) for op in readers[name])
+    ]
+    return judged or names
+
+
+def _non_negative(graph: FloatGraph, values: Mapping[str, torch.Tensor]) -> set[str]:
+    """Return the tensors that cannot be negative (inputs: that never were)."""
+    known = {name for name in graph.inputs if float(values[name].min()) >= 0}
+    for op in graph.ops:
+        if not isinstance(op, FloatConv):
+            if all(name in known for name in reads(op)):
+                known.add(op.output)
+            continue
+        carried = (
+            op.input in known and (op.weight >= 0).all() and (op.bias >= 0).all() and op.high >= 0
+        )
+        ramp = op.slope is not None and not op.slope.any()
+        added = op.residual is None or op.residual in known
+        if op.low >= 0 or (added and (carried or ramp)):
+            known.add(op.output)
+    return known
+
+
+def _sample(values: torch.Tensor) -> np.ndarray:
+    flat = values.detach().reshape(-1).to(torch.float64).numpy()
+    step = -(-len(flat) // SAMPLES)
+    sampled: np.ndarray = flat[::step]
+    extremes = np.array([flat.min(), flat.max()])
+    return np.concatenate([sampled, extremes])

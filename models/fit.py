@@ -1,0 +1,129 @@
+"""Fitting a layer's weights to quantised inputs before and while they are rounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from celosia.models.formats import Format
+from celosia.models.graph import FloatConv, pad_float
+from celosia.models.round_weights import Snap, round_rows
+
+PATCHES = 16_384
+"""Most input windows that a fit looks at."""
+MAX_REDUCTION = 2_304
+"""Above this many weights in a row the fit (cubic in it) is left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerData:
+    """Moments of a layer's quantised input and of the sums it should give.
+
+    For each group of G: ``mean`` (G, K), ``covariance`` (G, K, K) of the input windows,
+    ``cross`` (G, O/G, K) their covariance with the wanted sums, ``wanted`` (O,) the mean of
+    these; ``patches`` is how many windows were seen.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    cross: np.ndarray
+    wanted: np.ndarray
+    patches: int
+
+
+def layer_data(op: FloatConv, x: torch.Tensor, wanted: torch.Tensor) -> LayerData:
+    """Collect the moments.
+
+    Parameters
+    ----------
+    op
+        The layer.
+    x
+        Its quantised input as real values, float64 (N, C, H, W).
+    wanted
+        The sums (with bias) that it should give, (N, O, OH, OW).
+    """
+    rows, per_group = op.weight.shape[0], op.weight.shape[1]
+    columns = torch.nn.functional.unfold(
+        pad_float(x, op.window, 0.0),
+        op.window.kernel,
+        dilation=op.window.dilation,
+        stride=op.window.stride,
+    )
+    reduction = per_group * op.window.kernel[0] * op.window.kernel[1]
+    patches = columns.transpose(1, 2).reshape(-1, op.groups, reduction)
+    sums = wanted.flatten(2).transpose(1, 2).reshape(-1, op.groups, rows // op.groups)
+    step = -(-len(patches) // PATCHES)
+    # An odd step visits all places of an image, whatever its size.
+    step += 1 - step % 2
+    windows = patches[::step].numpy().transpose(1, 0, 2)
+    targets = sums[::step].to(torch.float64).numpy().transpose(1, 0, 2)
+    mean = windows.mean(axis=1, keepdims=True)
+    centre = targets.mean(axis=1, keepdims=True)
+    count = windows.shape[1]
+    centred = windows - mean
+    return LayerData(
+        mean=mean[:, 0],
+        covariance=centred.transpose(0, 2, 1) @ centred / count,
+        cross=(targets - centre).transpose(0, 2, 1) @ centred / count,
+        wanted=centre.reshape(-1),
+        patches=count,
+    )
+
+
+def fit_layer(
+    rows: np.ndarray,
+    groups: int,
+    formats: tuple[Format, ...],
+    data: LayerData,
+    snap: Snap,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return integer weights (O, K), their scales (O,) and the real bias (O,).
+
+    Parameters
+    ----------
+    rows
+        Real weights, (O, K).
+    groups
+        Groups of the convolution.
+    formats
+        Format of each row.
+    data
+        From :func:`layer_data`.
+    snap
+        As for :func:`celosia.models.round_weights.round_rows`, on all rows.
+    """
+    per_group = len(rows) // groups
+    integers = np.zeros(rows.shape, dtype=np.int64)
+    scales, bias = np.zeros(len(rows)), np.zeros(len(rows))
+    for group in range(groups):
+        part = slice(group * per_group, (group + 1) * per_group)
+        hessian = _regular(data.covariance[group], data.patches)
+        target = rows[part]
+        if hessian is not None:
+            # Ridge regression towards the given weights.
+            missing = data.cross[group] - target @ data.covariance[group]
+            target = target + np.linalg.solve(hessian, missing.T).T
+
+        def snap_part(scale: np.ndarray, part: slice = part) -> np.ndarray:
+            every = np.ones(len(rows))
+            every[part] = scale
+            return snap(every)[part]
+
+        integers[part], scales[part] = round_rows(target, formats[part], hessian, snap_part)
+        given = (integers[part] * scales[part][:, None]) @ data.mean[group]
+        bias[part] = data.wanted[part] - given
+    return integers, scales, bias
+
+
+def _regular(covariance: np.ndarray, patches: int) -> np.ndarray | None:
+    """Return ``covariance`` with a diagonal that grows where there is little data."""
+    size = len(covariance)
+    if size > MAX_REDUCTION:
+        return None
+    level = float(np.trace(covariance)) / size
+    if level <= 0:
+        return None
+    return np.asarray(covariance + np.eye(size) * level * (0.01 + 0.5 * size / patches))
