@@ -5,9 +5,9 @@ from __future__ import annotations
 import abc
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
-from amaranth.hdl import Module, Value
+from amaranth.hdl import Module, ResetInserter, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Member
 
@@ -57,6 +57,7 @@ class Shared(wiring.Component):
             raise ValueError(f"name must be a lower-case identifier, not {name!r}")
         self._name = name
         self._parameters = parameters
+        self._resets: tuple[Value, ...] = ()
         super().__init__(dict(ports))
 
     if TYPE_CHECKING:
@@ -85,12 +86,30 @@ class Shared(wiring.Component):
         for path, member, value in members:
             yield "_".join(map(str, path)), Value.cast(value), member.flow == In
 
+    @property
+    def resets(self) -> tuple[Value, ...]:
+        """What resets it besides the domain's reset."""
+        return self._resets
+
+    def reset_by(self, reset: Value) -> Self:
+        """Reset this component when ``reset`` is 1, besides the domain's reset; return it.
+
+        ``ResetInserter`` does not reach what is an instance in the Verilog.
+        """
+        self._resets += (reset,)
+        return self
+
     @abc.abstractmethod
     def build(self) -> Module:
         """Return the module's contents."""
 
     def elaborate(self, platform: object) -> Any:
-        return platform.instantiate(self) if isinstance(platform, Sharer) else self.build()
+        if isinstance(platform, Sharer):
+            return platform.instantiate(self)
+        contents: Any = self.build()
+        for reset in self._resets:
+            contents = ResetInserter(reset)(contents)
+        return contents
 
 
 class Wrapped(Shared):

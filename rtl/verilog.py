@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amaranth._toolchain.yosys import find_yosys
-from amaranth.hdl import ClockSignal, Instance, ResetSignal
+from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
 from amaranth.hdl import _ir as ir
 
 from celosia.rtl.shared import Shared
@@ -69,7 +69,10 @@ class VerilogWriter:
         if emitted.clock:
             connections["i_clk"] = ClockSignal()
         if emitted.reset:
-            connections["i_rst"] = ResetSignal()
+            reset: Value = ResetSignal()
+            for extra in component.resets:
+                reset = reset | extra
+            connections["i_rst"] = reset
         return Instance(component.module_name, **connections)
 
     def emit(self, component: Shared) -> _Emitted:
@@ -163,6 +166,8 @@ def _tidy(text: str, name: str) -> tuple[str, set[str]]:
 def _readable(verilog: str) -> str:
     """Return ``verilog`` with sign extensions as replications and without Yosys's crutches.
 
+    A comparison with 0 becomes a reduction, as lint asks for.
+
     Yosys triggers every ``always @*`` with a register of its own, for blocks that read nothing;
     Amaranth makes no such blocks.
     """
@@ -170,6 +175,7 @@ def _readable(verilog: str) -> str:
     verilog = re.sub(
         r"^ *if \(\\\$auto\$verilog_backend\S+ \) begin end\n", "", verilog, flags=re.M
     )
+    verilog = re.sub(r"(?<= )! (?=[(\\\w])", "~| ", verilog)
     return re.sub(
         r"((?:\\\S+ |\w+)\[\d+\])((?:, \1)+)",
         lambda match: f"{{ {match[2].count(match[1]) + 1}{{{match[1]}}} }}",

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Compute unit and array against numpy, over random loop orders at one step a cycle."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The post unit against numpy: every activation, residuals, both roundings, windows, groups."""
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ FIELDS = ("bias", "positive", "negative", "residual", "shift")
 
 @dataclass
 class Memories:
-    """Accumulators (row, column, pixel), constants (field: address, lane), residuals (row, lane)."""
+    """Accumulators (row, column, pixel), constants (address, lane), residuals (row, lane)."""
 
     accumulators: np.ndarray
     constants: dict[str, np.ndarray]

@@ -1,0 +1,257 @@
+"""The dense engine: shell, sequencer, units, buffers and array, and the IP core round it."""
+
+from __future__ import annotations
+
+import re
+
+from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.accelerator_file import fingerprint
+from celosia.dataflow.program import Buffer, Unit
+from celosia.rtl.array import Array
+from celosia.rtl.axi.bus import Axi4, Axi4Lite, connect_halves
+from celosia.rtl.buffers import InputBuffer, OutputBuffer
+from celosia.rtl.compute import Compute
+from celosia.rtl.legality import LAYOUT_OF
+from celosia.rtl.load import Load
+from celosia.rtl.post import Post
+from celosia.rtl.readport import ReadPort
+from celosia.rtl.registers import ADDRESS_BITS, FINGERPRINT_BITS, Register
+from celosia.rtl.sequencer import Sequencer
+from celosia.rtl.shared import Shared
+from celosia.rtl.shell import Shell
+from celosia.rtl.store import Store
+from celosia.rtl.tokens import Tokens, UnitQueue
+from celosia.rtl.verilog import write_verilog
+
+
+def engine_ports(accelerator: Accelerator) -> dict[str, wiring.Member]:
+    """Return the engine's ports, besides clock and reset."""
+    bus = accelerator.bus
+    return {
+        "s_axi_ctrl": In(Axi4Lite(address_bits=ADDRESS_BITS)),
+        "m_axi_gmem0": Out(Axi4(address_bits=bus.address_bits, data_bits=bus.data_bits)),
+        "interrupt": Out(1),
+    }
+
+
+class Engine(Shared):
+    """The dense engine: runs whole programs from memory, one start and one interrupt each.
+
+    The shell starts the sequencer, which hands descriptors to the queues of four units: load,
+    compute, post and store. They run at once and wait for each other by tokens.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+
+    Members
+    -------
+    s_axi_ctrl : In(Axi4Lite(address_bits=12))
+        The registers.
+    m_axi_gmem0 : Out(Axi4(...))
+        Memory.
+    interrupt : Out(1)
+        Enabled, and done or error. A level.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._shell = Shell(
+            accelerator, fingerprint=int(fingerprint(accelerator)[: FINGERPRINT_BITS // 4], 16)
+        )
+        super().__init__(engine_ports(accelerator), name="engine", parameters=(accelerator,))
+
+    @property
+    def accelerator(self) -> Accelerator:
+        return self._accelerator
+
+    @property
+    def registers(self) -> tuple[Register, ...]:
+        """The register map."""
+        return self._shell.registers
+
+    def build(self) -> Module:
+        m = Module()
+        accelerator, bus = self._accelerator, self._accelerator.bus
+        m.submodules.shell = shell = self._shell
+        reset = shell.reset_units
+        m.submodules.sequencer = sequencer = Sequencer(bus).reset_by(reset)
+        m.submodules.read_port = read_port = ReadPort(bus).reset_by(reset)
+        m.submodules.tokens = tokens = Tokens().reset_by(reset)
+        m.submodules.load = load = Load(accelerator).reset_by(reset)
+        m.submodules.compute = compute = Compute(accelerator).reset_by(reset)
+        m.submodules.post = post = Post(accelerator).reset_by(reset)
+        m.submodules.store = store = Store(accelerator).reset_by(reset)
+        units: dict[Unit, Shared] = {
+            Unit.LOAD: load,
+            Unit.COMPUTE: compute,
+            Unit.POST: post,
+            Unit.STORE: store,
+        }
+        for unit, component in units.items():
+            name = unit.name.lower()
+            queue = UnitQueue(LAYOUT_OF[unit]).reset_by(reset)
+            m.submodules[f"{name}_queue"] = queue
+            wiring.connect(m, getattr(sequencer, name), queue.i)
+            wiring.connect(m, queue.o, component.i)
+            wiring.connect(m, queue.tokens, getattr(tokens, name))
+            m.d.comb += getattr(tokens, f"{name}_signal").eq(component.signal)
+        self._memory(m, shell, sequencer, read_port, load, store)
+        self._buffers(m, load, compute, post, store)
+        self._count(m, shell, read_port, load, compute, post, store)
+        return m
+
+    def _memory(
+        self,
+        m: Module,
+        shell: Shell,
+        sequencer: Sequencer,
+        read_port: ReadPort,
+        load: Load,
+        store: Store,
+    ) -> None:
+        """Connect what reads and writes memory, and what stops it."""
+        wiring.connect(m, wiring.flipped(self.s_axi_ctrl), shell.control)
+        wiring.connect(m, sequencer.o, read_port.program)
+        wiring.connect(m, read_port.program_beats, sequencer.beats)
+        wiring.connect(m, load.o, read_port.load)
+        wiring.connect(m, read_port.load_beats, load.beats)
+        connect_halves(m, self.m_axi_gmem0, read_port.axi, store.axi)
+        wiring.connect(m, sequencer.error, shell.illegal_descriptor)
+        wiring.connect(m, read_port.response_error, shell.read_response)
+        wiring.connect(m, read_port.window_error, shell.read_outside_window)
+        wiring.connect(m, store.response_error, shell.write_response)
+        wiring.connect(m, store.window_error, shell.write_outside_window)
+        for part in (read_port, store):
+            m.d.comb += [
+                part.window.base.eq(shell.window.base),
+                part.window.limit.eq(shell.window.limit),
+            ]
+        m.d.comb += [
+            sequencer.start.eq(shell.start),
+            sequencer.address.eq(shell.program),
+            sequencer.chunks.eq(shell.chunks),
+            *(part.stop.eq(shell.stop) for part in (sequencer, read_port, store)),
+            store.cycle.eq(shell.cycle),
+            shell.finished.eq(store.finished),
+            shell.quiet.eq(read_port.idle & store.idle),
+            self.interrupt.eq(shell.interrupt),
+        ]
+
+    def _buffers(self, m: Module, load: Load, compute: Compute, post: Post, store: Store) -> None:
+        """Connect buffers and array to the units that fill and read them."""
+        accelerator = self._accelerator
+        m.submodules.array = array = Array(accelerator)
+        words = {}
+        readers = {
+            Buffer.ACTIVATIONS: compute.activations,
+            Buffer.WEIGHTS: compute.weights,
+            Buffer.CONSTANTS: post.constants,
+            Buffer.RESIDUALS: post.residuals,
+        }
+        for target, read in readers.items():
+            buffer = InputBuffer.of(accelerator, target)
+            m.submodules[f"{target.name.lower()}_buffer"] = buffer
+            wiring.connect(m, load.write, buffer.write)
+            m.d.comb += buffer.read.eq(read)
+            words[target] = buffer.words
+        m.submodules.output_buffer = output = OutputBuffer(accelerator)
+        wiring.connect(m, store.read, output.read)
+        m.d.comb += [
+            output.write.eq(post.write),
+            *(
+                mine.eq(theirs)
+                for mine, theirs in zip(array.activations, words[Buffer.ACTIVATIONS], strict=True)
+            ),
+            array.activations_signed.eq(compute.activations_signed),
+            array.weights.eq(words[Buffer.WEIGHTS][0]),
+            array.control.eq(compute.control),
+            array.drain_enable.eq(post.drain_enable),
+            array.drain_group.eq(post.drain_group),
+            array.drain.eq(post.drain),
+            post.drained.eq(array.drained),
+            post.constant_word.eq(words[Buffer.CONSTANTS][0]),
+            post.residual_word.eq(words[Buffer.RESIDUALS][0]),
+        ]
+
+    def _count(
+        self,
+        m: Module,
+        shell: Shell,
+        read_port: ReadPort,
+        load: Load,
+        compute: Compute,
+        post: Post,
+        store: Store,
+    ) -> None:
+        """Connect the counters to what they count."""
+        for events in (compute.events, post.events):
+            for name in events.shape().members:
+                m.d.comb += getattr(shell.steps, name).eq(events[name])
+        m.d.comb += [
+            shell.steps.output_reads.eq(store.read.enable),
+            shell.steps.read_beats.eq(read_port.beat),
+            shell.steps.write_beats.eq(store.beat),
+            shell.steps.load_busy.eq(load.busy),
+            shell.steps.store_busy.eq(store.busy),
+        ]
+
+
+class Core(Shared):
+    """The engine as an IP core: clock ``aclk``, reset ``aresetn`` (active low), AXI ports.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+
+    Members
+    -------
+    aclk, aresetn : In(1)
+        Clock, and reset synchronous to it.
+    s_axi_ctrl, m_axi_gmem0, interrupt
+        As in :class:`Engine`.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        super().__init__(
+            {"aclk": In(1), "aresetn": In(1)} | engine_ports(accelerator),
+            name=core_name(accelerator),
+            parameters=(accelerator,),
+        )
+
+    @property
+    def accelerator(self) -> Accelerator:
+        return self._accelerator
+
+    def build(self) -> Module:
+        m = Module()
+        m.domains.sync = ClockDomain(local=True)
+        m.submodules.engine = engine = Engine(self._accelerator)
+        wiring.connect(m, wiring.flipped(self.s_axi_ctrl), engine.s_axi_ctrl)
+        wiring.connect(m, engine.m_axi_gmem0, wiring.flipped(self.m_axi_gmem0))
+        m.d.comb += [
+            ClockSignal().eq(self.aclk),
+            ResetSignal().eq(~self.aresetn),
+            self.interrupt.eq(engine.interrupt),
+        ]
+        return m
+
+
+def core_name(accelerator: Accelerator) -> str:
+    """Return the name of the core's module: ``celosia_`` and the accelerator's name."""
+    return "celosia_" + re.sub(r"\W+", "_", accelerator.name.lower(), flags=re.ASCII).strip("_")
+
+
+def build(accelerator: Accelerator) -> Engine:
+    """Return the engine of ``accelerator``, in clock domain ``sync``."""
+    return Engine(accelerator)
+
+
+def core_verilog(accelerator: Accelerator) -> str:
+    """Return the Verilog of the IP core; its top module is ``core_name(accelerator)``."""
+    return write_verilog(Core(accelerator))
