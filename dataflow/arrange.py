@@ -10,15 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.columns import ColumnPool, Needs, suitable
+from celosia.dataflow.columns import ColumnPool, Needs
 from celosia.dataflow.layout import PLAIN
 from celosia.dataflow.lower import Lowered, Lowering, Step, lower
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network
 
-TIE_COST = 2
-"""A residual operand is copied when sharing the output's channels costs more than so many times
-the tiles."""
+TIE_COST = 1.25
+"""How many times the tiles a shared layout may cost before the residual operand is copied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -263,6 +262,3 @@ def _borders(
         if step.is_pool and any(border):
             fills[root] = source.format.low
     return borders, fills
-
-
-__all__ = ["Arrangement", "arrange", "suitable"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -170,7 +171,7 @@ class _StepEmitter:
             return found
         accelerator = self.plan.accelerator
         size = accelerator.word_bytes(accelerator.weight_word_bits)
-        words = chunk.words * chunk.kernel_rows * self.plan.kernel[1]
+        words = chunk.words * math.prod(self.plan.weight_kernel(chunk.kernel_rows))
         start = self.slots["weights"].take(key, words)
         address = self.data.weights[tile.index] + chunk.weights * size
         load = Load(target=Buffer.WEIGHTS, transfer=transfer(address, start, words, (), size))
@@ -234,10 +235,12 @@ class _StepEmitter:
         pitch = plan.input_cols(pixel.cols)
         plane = plan.input_rows(pixel.rows, chunk.kernel_rows, step) * pitch
         kx = plan.kernel[1]
+        height, width = plan.weight_kernel(chunk.kernel_rows)
+        one, row = (0, 0) if plan.uniform else (1, width)
         reduction = [
-            (kx, dx, 1, 0, True),
-            (chunk.kernel_rows, dy // step * pitch, kx, 0, True),
-            (chunk.words, plane, chunk.kernel_rows * kx, 0, True),
+            (kx, dx, one, 0, True),
+            (chunk.kernel_rows, dy // step * pitch, row, 0, True),
+            (chunk.words, plane, height * width, 0, True),
         ]
         pixels = [(cols, sx, 0, 1, False), (rows, sy // step * pitch, 0, cols, False)]
         inner = self.mapping.stationary is Stationary.OUTPUT
@@ -250,7 +253,7 @@ class _StepEmitter:
         activations, weights, accumulators = bases
         index = self.emitter.next
         ready = trackers["activations"].read(activations, activations + chunk.words * plane, index)
-        words = chunk.words * chunk.kernel_rows * kx
+        words = chunk.words * height * width
         loaded = trackers["weights"].read(weights, weights + words, index)
         free = trackers["accumulators"].write(accumulators, accumulators + rows * cols, index)
         compute = Compute(

@@ -6,6 +6,7 @@ Its cycles are a sum of what each unit is busy for, not the exact timing of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -145,7 +146,8 @@ def estimate(plan: StepPlan, mapping: LayerMapping) -> Cost:
     weight_times, activation_times = _repeats(plan, mapping, slots, len(pixels), chunk_counts)
     accelerator = plan.accelerator
     word_beats = accelerator.beats(accelerator.weight_word_bits)
-    words = sum(tile.input_words for tile in plan.tiles) * plan.kernel[0] * plan.kernel[1]
+    words = sum(tile.input_words for tile in plan.tiles)
+    words *= math.prod(plan.weight_kernel(plan.kernel[0]))
     tally.add_load(words, sum(chunk_counts), word_beats, weight_times)
     for (rows, cols, valid), count in shapes.items():
         pixel = PixelTile(y=0, x=0, rows=rows, cols=cols, valid=valid)

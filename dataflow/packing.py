@@ -43,7 +43,7 @@ def pack_fields(values: np.ndarray, widths: np.ndarray, word_bytes: int) -> np.n
 def weight_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
     """Return the weight words of ``tile``: uint8 (words, bytes), by input word, ky, kx."""
     array = plan.accelerator.array
-    ky, kx = plan.kernel
+    ky, kx = plan.weight_kernel(plan.kernel[0])
     lanes, columns = array.lanes, array.column_count
     words = [word for start, stop in tile.runs for word in range(start, stop)]
     place = np.zeros(max(words) + 1, np.int64)
@@ -52,7 +52,7 @@ def weight_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
     positions = plan.inputs[channels]
     values = np.zeros((len(words), ky, kx, columns, lanes), np.int64)
     word = place[positions // lanes]
-    weights = plan.step.weights[tile.channels]
+    weights = plan.step.weights[tile.channels][:, :, :ky, :kx]
     values[word, :, :, tile.columns[:, None], positions % lanes] = weights
     for column, fmt in enumerate(array.column_formats):
         values[:, :, :, column] = fmt.encode(values[:, :, :, column])

@@ -116,6 +116,8 @@ class StepPlan:
         Its output channels.
     size : (int, int)
         Output rows and columns.
+    uniform : bool
+        Whether all positions of the kernel have the same weights.
     """
 
     def __init__(self, step: Step, arrangement: Arrangement, accelerator: Accelerator) -> None:
@@ -125,6 +127,7 @@ class StepPlan:
         self._columns = accelerator.array.column_count
         lowered = arrangement.lowered
         self.size = lowered.tensors[step.output].shape[1:]
+        self.uniform = bool((step.weights == step.weights[:, :, :1, :1]).all())
         self.inputs = arrangement.positions[step.input]
         self.outputs = arrangement.positions[step.output]
         self.blocks = self._blocks()
@@ -178,20 +181,28 @@ class StepPlan:
         """Rows and columns of the convolution's kernel."""
         return self.step.window.kernel
 
+    def weight_kernel(self, kernel_rows: int) -> tuple[int, int]:
+        """Return the rows and columns of weight words for ``kernel_rows`` rows of the kernel.
+
+        Where all positions of the kernel have the same weights (average pooling), one
+        word serves all.
+        """
+        return (1, 1) if self.uniform else (kernel_rows, self.kernel[1])
+
     def chunks(self, tile: ChannelTile, mapping: LayerMapping) -> Iterator[Chunk]:
         """Yield the reduction chunks of ``tile``."""
-        ky, kx = self.kernel
+        ky, height, width = self.kernel[0], *self.weight_kernel(self.kernel[0])
         weights = 0
         for start, stop in tile.runs:
             for word in range(start, stop, mapping.words):
                 words = min(mapping.words, stop - word)
                 for row in range(0, ky, mapping.kernel_rows):
                     rows = min(mapping.kernel_rows, ky - row)
-                    first = weights + row * kx
+                    first = weights + (0 if self.uniform else row * width)
                     yield Chunk(
                         word=word, words=words, kernel_row=row, kernel_rows=rows, weights=first
                     )
-                weights += words * ky * kx
+                weights += words * height * width
 
     def pixel_tiles(self, mapping: LayerMapping) -> list[PixelTile]:
         """Return the pixel tiles, top to bottom, left to right."""
@@ -244,7 +255,7 @@ class StepPlan:
         area = min(pixels, self.size[0]) * rows * cols
         needs = {
             "activations": words * input_rows * self.input_cols(cols),
-            "weights": words * kernel_rows * self.kernel[1],
+            "weights": words * math.prod(self.weight_kernel(kernel_rows)),
             "accumulators": conv_rows * conv_cols,
             "constants": max(tile.groups for tile in self.tiles),
             "outputs": self.block_words * area,
