@@ -1,7 +1,7 @@
 """Quantisation-aware fine-tuning with a straight-through estimator.
 
-The float graph is trained with its weights and activations rounded to the very grids that
-the integer network has; the gradient passes the rounding as if it were not there (Bengio
+Training starts from the quantised network: its weights and activations stay on the very
+grids that they have in integers; the gradient passes the rounding as if it were not there (Bengio
 et al., 2013) and stops where an activation saturates. The teacher is the float graph
 itself, so no labels are needed; labels help where there are some.
 """
@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from celosia.models.calibrate import Grid, calibrate
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import Fixed, Format
 from celosia.models.golden import evaluate
 from celosia.models.graph import (
     FloatConv,
@@ -27,10 +25,16 @@ from celosia.models.graph import (
     pad_float,
     pool_float,
 )
-from celosia.models.network import Concat, MaxPool, Network
-from celosia.models.quantize import check_calibration, dequantise, quantise_inputs, quantize
+from celosia.models.network import Concat, Conv, MaxPool, Network
+from celosia.models.quantize import (
+    Plan,
+    check_calibration,
+    dequantise,
+    quantise_inputs,
+    quantize,
+)
 from celosia.models.recipe import Recipe
-from celosia.models.round_weights import assign_formats, nearest_rows, search_scales
+from celosia.models.round_weights import nearest_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,7 @@ class Schedule:
     """How long and how fast to train.
 
     ``epochs`` passes over the calibration data in batches of ``batch`` samples, learning
-    rate falling from ``learning_rate`` (a share of each layer's weight spread) to 0 along
+    rate falling from ``learning_rate`` (a share of each parameter's magnitude) to 0 along
     a cosine. The same ``seed`` gives the same network on the same machine.
     """
 
@@ -100,15 +104,11 @@ def finetune(
     tensors = {name: torch.from_numpy(data) for name, data in inputs.items()}
     with torch.no_grad():
         values = evaluate_float(graph, tensors)
-    grids = calibrate(graph, values, recipe)
+    start = quantize(graph, inputs, recipe)
     teacher = {name: values[name] for name in graph.outputs}
-    student = _Student(graph, grids, recipe)
+    student = _Student(graph, start)
     _train(student, tensors, teacher, schedule, labels, graph.outputs[head])
-    nearest = replace(recipe, error_feedback=False)
-    networks = [
-        quantize(student.graph(), inputs, nearest, grids),
-        quantize(graph, inputs, recipe),
-    ]
+    networks = [start, quantize(student.graph(), inputs, recipe, student.plan)]
     return min(networks, key=lambda network: _distance(network, inputs, teacher))
 
 
@@ -123,7 +123,7 @@ def _train(
     generator = torch.Generator().manual_seed(schedule.seed)
     count = len(next(iter(inputs.values())))
     groups = [
-        {"params": [parameter], "lr": schedule.learning_rate * float(parameter.std(correction=0))}
+        {"params": [parameter], "lr": schedule.learning_rate * _level(parameter)}
         for parameter in student.parameters
     ]
     optimiser = torch.optim.Adam(groups)
@@ -131,7 +131,6 @@ def _train(
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     spread = {name: float(value.var()) + 1e-12 for name, value in teacher.items()}
     for _ in range(schedule.epochs):
-        student.refresh()
         order = torch.randperm(count, generator=generator)
         for start in range(0, count, schedule.batch):
             chosen = order[start : start + schedule.batch]
@@ -166,51 +165,37 @@ def _distance(
 class _Student:
     """A float graph whose weights learn and whose values are rounded."""
 
-    def __init__(self, graph: FloatGraph, grids: Mapping[str, Grid], recipe: Recipe) -> None:
+    def __init__(self, graph: FloatGraph, start: Network) -> None:
         self.source = graph
-        self.grids = grids
-        self.recipe = recipe
+        self.plan = Plan.of(start)
         self.weights: dict[str, torch.Tensor] = {}
         self.biases: dict[str, torch.Tensor] = {}
-        self.formats: dict[str, tuple[Format, ...]] = {}
-        self.scales: dict[str, torch.Tensor] = {}
-        for op in graph.ops:
-            if isinstance(op, FloatConv) and op.useful:
-                self.weights[op.name] = _parameter(op.weight)
-                self.biases[op.name] = _parameter(op.bias)
+        for op in start.ops:
+            if isinstance(op, Conv) and op.useful:
+                scale = self.plan.rows[op.name].scale
+                unit = start.tensor(op.input).scale
+                self.weights[op.name] = _parameter(op.weights * scale[:, None, None, None])
+                self.biases[op.name] = _parameter(op.requant.bias * scale * unit)
 
     @property
     def parameters(self) -> list[torch.Tensor]:
         """Everything that learns."""
         return [*self.weights.values(), *self.biases.values()]
 
-    def refresh(self) -> None:
-        """Choose formats and scales anew for the present weights, as quantisation will."""
-        for op in self.source.ops:
-            if isinstance(op, FloatConv) and op.name in self.weights:
-                rows = _rows(self.weights[op.name])
-                edge = op.input in self.source.inputs or op.output in self.source.outputs
-                wide = edge and self.recipe.first_last_8bit
-                formats: tuple[Format, ...] = (Fixed(bits=8),) * len(rows)
-                if not wide:
-                    formats = assign_formats(rows, self.recipe)
-                scale = search_scales(rows, formats)
-                self.formats[op.name] = formats
-                self.scales[op.name] = torch.from_numpy(np.where(scale > 0, scale, 1.0))
-
     def rounded(self, op: FloatConv) -> torch.Tensor:
         """Return the weights of ``op`` rounded, with the gradient passed through."""
         if op.name not in self.weights:
             return torch.from_numpy(op.weight).to(torch.float32)
         weight = self.weights[op.name]
-        scale = self.scales[op.name].numpy()[:, None]
-        grid = nearest_rows(_rows(weight) / scale, self.formats[op.name]) * scale
+        rows = self.plan.rows[op.name]
+        scale = rows.scale[:, None]
+        grid = nearest_rows(_rows(weight) / scale, rows.formats) * scale
         target = torch.from_numpy(grid.reshape(op.weight.shape)).to(torch.float32)
         return weight + (target - weight).detach()
 
     def settle(self, name: str, value: torch.Tensor) -> torch.Tensor:
         """Return ``value`` rounded to the grid of the tensor ``name``."""
-        grid = self.grids[name]
+        grid = self.plan.grids[name]
         limited = value.clamp(grid.format.low * grid.scale, grid.format.high * grid.scale)
         rounded = torch.round(limited / grid.scale) * grid.scale
         return limited + (rounded - limited).detach()
@@ -257,6 +242,11 @@ class _Student:
 
 def _parameter(values: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(values).to(torch.float32).requires_grad_(True)
+
+
+def _level(parameter: torch.Tensor) -> float:
+    """Return the root mean square of ``parameter``, but not 0."""
+    return max(float(parameter.detach().square().mean().sqrt()), 1e-3)
 
 
 def _rows(weight: torch.Tensor) -> np.ndarray:

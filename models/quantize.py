@@ -35,20 +35,66 @@ from celosia.models.network import (
 )
 from celosia.models.recipe import Assignment, Recipe
 from celosia.models.requantise import requantise
-from celosia.models.round_weights import assign_formats, round_rows
+from celosia.models.round_weights import assign_formats, nearest_rows, round_rows
 
-__all__ = ["Assignment", "Recipe", "dequantise", "quantise_input", "quantise_inputs", "quantize"]
+__all__ = [
+    "Assignment",
+    "Plan",
+    "Recipe",
+    "Rows",
+    "dequantise",
+    "quantise_input",
+    "quantise_inputs",
+    "quantize",
+    "weight_scale",
+]
 
 MULTIPLIER_MAX = (1 << (MULTIPLIER_BITS - 1)) - 1
 BIAS_MAX = 1 << 20
 """Largest bias code that the choice of a weight scale aims at."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rows:
+    """Formats and real scales (float64 (O,)) of the weight rows of one layer."""
+
+    formats: tuple[Format, ...]
+    scale: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """All grids of a quantisation: of tensors, and of useful layers' weights, by name."""
+
+    grids: dict[str, Grid]
+    rows: dict[str, Rows]
+
+    @staticmethod
+    def of(network: Network) -> Plan:
+        """Return the grids that ``network`` has."""
+        grids = {
+            tensor.name: Grid(format=tensor.format, scale=tensor.scale)
+            for tensor in network.tensors
+        }
+        rows = {
+            op.name: Rows(formats=op.formats, scale=weight_scale(network, op))
+            for op in network.ops
+            if isinstance(op, Conv) and op.useful
+        }
+        return Plan(grids=grids, rows=rows)
+
+
+def weight_scale(network: Network, op: Conv) -> np.ndarray:
+    """Return the real value of weight 1 in each row of ``op``, float64 (O,)."""
+    ratio = network.tensor(op.output).scale / network.tensor(op.input).scale
+    return np.asarray(np.maximum(op.requant.positive, 1) / 2.0**op.requant.shift * ratio)
+
+
 def quantize(
     graph: FloatGraph,
     calibration: np.ndarray | Mapping[str, np.ndarray],
     recipe: Recipe,
-    grids: Mapping[str, Grid] | None = None,
+    plan: Plan | None = None,
 ) -> Network:
     """Quantise ``graph``.
 
@@ -60,9 +106,9 @@ def quantize(
         Typical inputs, float (N, C, H, W), without labels; for several inputs by name.
     recipe
         Formats and methods.
-    grids
-        Formats and scales of the activations where they are known already (after
-        fine-tuning); by default they are found from the calibration data.
+    plan
+        Formats and scales where they are known already (after fine-tuning): weights are
+        rounded to the nearest. By default they are found from the calibration data.
 
     Raises
     ------
@@ -73,7 +119,8 @@ def quantize(
     with torch.no_grad():
         tensors = {name: torch.from_numpy(data) for name, data in inputs.items()}
         values = evaluate_float(graph, tensors)
-    known = calibrate(graph, values, recipe) if grids is None else dict(grids)
+    known = calibrate(graph, values, recipe) if plan is None else plan.grids
+    rows = {} if plan is None else plan.rows
     codes = {name: known[name].codes(data) for name, data in inputs.items()}
     ops: list[Op] = []
     formats: dict[str, tuple[Format, ...]] = {}
@@ -86,7 +133,7 @@ def quantize(
             codes[op.output] = np.concatenate([codes[name] for name in op.inputs], axis=1)
             ops.append(op)
         else:
-            task = _Layer(graph=graph, op=op, grids=known, recipe=recipe)
+            task = _Layer(graph=graph, op=op, grids=known, recipe=recipe, planned=rows.get(op.name))
             conv = task.quantize(values, codes, formats.get(op.input, ()))
             formats[op.output] = conv.formats
             residual = None if op.residual is None else codes[op.residual]
@@ -192,6 +239,7 @@ class _Layer:
     op: FloatConv
     grids: Mapping[str, Grid]
     recipe: Recipe
+    planned: Rows | None
 
     def quantize(
         self,
@@ -201,11 +249,14 @@ class _Layer:
     ) -> Conv:
         op, rows = self.op, len(self.op.weight)
         flat = op.weight.reshape(rows, -1)
-        formats = self.formats(flat, before)
+        formats = self.planned.formats if self.planned else self.formats(flat, before)
         bias = op.bias
         levels = np.abs(flat).max(axis=1)
         steps = np.where(levels > 0, levels, 1.0)[:, None]
-        if np.isin(np.abs(flat) / steps, (0.0, 1.0)).all():
+        if self.planned is not None:
+            scale = self.planned.scale
+            integers = nearest_rows(flat / scale[:, None], formats).astype(np.int64)
+        elif np.isin(np.abs(flat) / steps, (0.0, 1.0)).all():
             # Rows of one magnitude (copies, average pooling) are exact with weights of 1.
             integers = np.rint(flat / steps).astype(np.int64)
             scale = np.where(levels > 0, levels, self.floor(bias))
