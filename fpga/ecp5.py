@@ -1,0 +1,159 @@
+"""Bitstreams for Lattice ECP5 with open tools: Yosys, nextpnr and ecppack."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.fpga.devices import Device, Family, Resources
+from celosia.fpga.ecp5_top import BAUD, Ecp5Top
+from celosia.fpga.tools import ToolFailedError, kept, run_tool, tool_version
+from celosia.models.errors import CelosiaError
+from celosia.models.files import atomic_directory
+from celosia.rtl.verilog import write_verilog
+
+MEMORY_BYTES = 128 << 10
+"""On-chip memory of the system: 64 block RAMs."""
+
+SEED = 1
+"""Of nextpnr's placement: the same design gives the same bitstream."""
+
+FILES = ("ecp5_top.v", "ecp5_top.lpf", "ecp5_top.bit", "timing.json")
+
+# Pins of the ULX3S board with an LFE5U-85F in CABGA381: 25 MHz oscillator, the USB serial
+# port (named from the FTDI chip's side on the board), button FIRE1, LEDs 0 to 3.
+PINS = {
+    "clk_25mhz": ("G2", ""),
+    "button": ("R1", " PULLMODE=DOWN"),
+    "uart_rx": ("M1", " PULLMODE=UP"),
+    "uart_tx": ("L4", ""),
+    "led[0]": ("B2", ""),
+    "led[1]": ("C2", ""),
+    "led[2]": ("C1", ""),
+    "led[3]": ("D2", ""),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bitstream:
+    """A bitstream and what place and route said about it.
+
+    ``path`` is the ``.bit`` file; ``fmax_mhz`` the achieved clock, ``clock_mhz`` the one that
+    the board has; ``used`` what the whole system (engine, memory, link) takes of ``device``.
+    """
+
+    path: Path
+    device: Device
+    tools: tuple[str, ...]
+    fmax_mhz: float
+    clock_mhz: float
+    used: Resources
+
+    @property
+    def meets_clock(self) -> bool:
+        """Whether the design is fast enough for the board's clock."""
+        return self.fmax_mhz >= self.clock_mhz
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values as JSON values; the path by its name alone."""
+        return {
+            "bitstream": self.path.name,
+            "bytes": self.path.stat().st_size,
+            "device": self.device.name,
+            "part": self.device.part,
+            "tools": list(self.tools),
+            "fmax_mhz": round(self.fmax_mhz, 2),
+            "clock_mhz": self.clock_mhz,
+            "meets_clock": self.meets_clock,
+            "used": self.used.as_dict(),
+            "budget": {k: v for k, v in self.device.budget.as_dict().items() if v},
+        }
+
+
+def bitstream(accelerator: Accelerator, device: Device, directory: str | Path) -> Bitstream:
+    """Write a bitstream of a system with the engine of ``accelerator`` into ``directory``.
+
+    The system is :class:`celosia.fpga.ecp5_top.Ecp5Top`. The directory receives the Verilog,
+    the pin constraints, the bitstream and the timing report of nextpnr. Results are kept by
+    content: the same accelerator is placed and routed once.
+
+    Raises
+    ------
+    CelosiaError
+        When ``device`` is no ECP5, or an address does not reach the on-chip memory.
+    MissingToolError
+        When Yosys, nextpnr-ecp5 or ecppack is not installed.
+    ToolFailedError
+        When one of them fails, for one because the design does not fit.
+    OSError
+        When the files cannot be written.
+    """
+    if device.family is not Family.ECP5 or device.package is None or device.clock_mhz is None:
+        raise CelosiaError(
+            f"no open tool makes bitstreams for {device.name}: choose --device ecp5-85k, or "
+            "bring the Verilog of 'celosia generate' into the vendor's tool"
+        )
+    divisor = round(device.clock_mhz * 1e6 / BAUD)
+    top = Ecp5Top(accelerator, memory_bytes=MEMORY_BYTES, divisor=divisor)
+    verilog = write_verilog(top)
+    tools = tuple(tool_version(name) for name in ("yosys", "nextpnr-ecp5", "ecppack"))
+    recipe = [constraints(device), device.part, device.package, *tools, str(SEED)]
+    folder = kept(["bitstream", *recipe, verilog], lambda draft: _implement(draft, verilog, device))
+    with atomic_directory(directory) as draft:
+        for name in FILES:
+            shutil.copyfile(folder / name, draft / name)
+    fmax, used = _read_report(folder / "timing.json")
+    return Bitstream(
+        path=Path(directory) / "ecp5_top.bit",
+        device=device,
+        tools=tools,
+        fmax_mhz=fmax,
+        clock_mhz=device.clock_mhz,
+        used=used,
+    )
+
+
+def constraints(device: Device) -> str:
+    """Return the pin and clock constraints of the top in Lattice's LPF form."""
+    lines = []
+    for name, (site, options) in PINS.items():
+        lines.append(f'LOCATE COMP "{name}" SITE "{site}";')
+        lines.append(f'IOBUF PORT "{name}" IO_TYPE=LVCMOS33{options};')
+    lines.append(f'FREQUENCY PORT "clk_25mhz" {device.clock_mhz:g} MHZ;')
+    return "\n".join(lines) + "\n"
+
+
+def _implement(folder: Path, verilog: str, device: Device) -> None:
+    (folder / "ecp5_top.v").write_text(verilog)
+    (folder / "ecp5_top.lpf").write_text(constraints(device))
+    script = "read_verilog ecp5_top.v; synth_ecp5 -top ecp5_top -json netlist.json"
+    run_tool("yosys", ["-Q", "-T", "-q", "-p", script], folder)
+    run_tool(
+        "nextpnr-ecp5",
+        ["--85k", "--package", str(device.package), "--speed", "6", "--seed", str(SEED),
+         "--json", "netlist.json", "--lpf", "ecp5_top.lpf", "--textcfg", "ecp5_top.config",
+         "--report", "timing.json", "--timing-allow-fail", "--quiet"],
+        folder,
+    )  # fmt: skip
+    run_tool("ecppack", ["--compress", "ecp5_top.config", "ecp5_top.bit"], folder)
+    for name in ("netlist.json", "ecp5_top.config"):
+        (folder / name).unlink()
+
+
+def _read_report(path: Path) -> tuple[float, Resources]:
+    """Return the achieved clock in MHz and the cells used, from nextpnr's report."""
+    report = json.loads(path.read_text())
+    clocks = [clock["achieved"] for clock in report.get("fmax", {}).values()]
+    if not clocks:
+        raise ToolFailedError("nextpnr-ecp5 reported no clock: the design was optimised away")
+    used = {name: found["used"] for name, found in report["utilization"].items()}
+    return min(clocks), Resources(
+        lut=used.get("TRELLIS_COMB", 0),
+        ff=used.get("TRELLIS_FF", 0),
+        dsp=used.get("MULT18X18D", 0),
+        bram=used.get("DP16KD", 0),
+    )

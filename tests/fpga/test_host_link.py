@@ -1,0 +1,284 @@
+"""The host link: serial port, commands, registers and memory, in simulation."""
+
+import random
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.sim import Simulator
+
+from celosia.fpga.axi_ram import AxiRam
+from celosia.fpga.host_link import HostLink
+from celosia.fpga.lite_manager import LiteManager
+from celosia.fpga.uart import UartReceiver, UartTransmitter
+from celosia.rtl.axi.bus import Response
+from celosia.rtl.axi.lite import LiteFrontEnd
+
+SEED = 20261121
+
+
+def simulate(dut, *testbenches, cycles=20_000):
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    for testbench in testbenches:
+        simulator.add_testbench(testbench)
+
+    async def deadline(ctx):
+        for _ in range(cycles):
+            await ctx.tick()
+        raise AssertionError(f"not finished after {cycles} cycles")
+
+    simulator.add_testbench(deadline, background=True)
+    simulator.run()
+
+
+async def put(ctx, stream, values, rng=None):
+    for value in values:
+        while rng and rng.random() < 0.5:
+            await ctx.tick()
+        ctx.set(stream.payload, value)
+        ctx.set(stream.valid, 1)
+        await ctx.tick().until(stream.ready)
+        ctx.set(stream.valid, 0)
+
+
+async def get(ctx, stream, count, rng=None):
+    values = []
+    for _ in range(count):
+        while rng and rng.random() < 0.5:
+            await ctx.tick()
+        ctx.set(stream.ready, 1)
+        (payload,) = await ctx.tick().sample(stream.payload).until(stream.valid)
+        ctx.set(stream.ready, 0)
+        values.append(payload)
+    return values
+
+
+@pytest.mark.parametrize("divisor", [4, 5, 16])
+def test_serial_bytes_go_round(divisor):
+    rng = random.Random(SEED)
+    sent = [0x00, 0xFF, 0x55, *(rng.randrange(256) for _ in range(12))]
+    m = Module()
+    m.submodules.tx = tx = UartTransmitter(divisor=divisor)
+    m.submodules.rx = rx = UartReceiver(divisor=divisor)
+    m.d.comb += rx.wire.eq(tx.wire)
+
+    async def receive(ctx):
+        assert await get(ctx, rx.o, len(sent)) == sent
+
+    async def send(ctx):
+        await put(ctx, tx.i, sent)
+
+    simulate(m, send, receive)
+
+
+def test_serial_byte_takes_ten_bits_and_noise_is_no_byte():
+    tx, rx = UartTransmitter(divisor=8), UartReceiver(divisor=8)
+    m = Module()
+    m.submodules += [tx, rx]
+
+    async def send(ctx):
+        ctx.set(rx.wire, 1)
+        assert ctx.get(tx.wire) == 1
+        await put(ctx, tx.i, [0b0101_0011])
+        bits = []
+        for _ in range(10):
+            await ctx.tick().repeat(4)
+            bits.append(ctx.get(tx.wire))
+            await ctx.tick().repeat(4)
+        assert bits == [0, 1, 1, 0, 0, 1, 0, 1, 0, 1]
+        assert ctx.get(tx.i.ready) == 1
+        # A spike, and a byte without its stop bit.
+        for low in (2, 200):
+            ctx.set(rx.wire, 1)
+            await ctx.tick().repeat(40)
+            ctx.set(rx.wire, 0)
+            await ctx.tick().repeat(low if low < 8 else 78)
+            ctx.set(rx.wire, 1)
+            await ctx.tick().repeat(120)
+            assert ctx.get(rx.o.valid) == 0
+
+    simulate(m, send)
+
+
+@pytest.mark.parametrize("component", [UartReceiver, UartTransmitter])
+def test_divisor_wrong(component):
+    with pytest.raises(ValueError, match="divisor must be at least 4 cycles a bit, not 3"):
+        component(divisor=3)
+
+
+class Registers:
+    """An AXI4-Lite register file of 16 words, for the link to talk to."""
+
+    def __init__(self):
+        self.values = [0] * 16
+
+    async def serve(self, ctx, bus):
+        while True:
+            ctx.set(bus.read_data, self.values[ctx.get(bus.read_address) % 16])
+            if ctx.get(bus.write):
+                self.values[ctx.get(bus.write_address) % 16] = ctx.get(bus.write_data)
+            await ctx.tick()
+
+
+def linked(size=4096, data_bits=64):
+    """Return a module with a link, its registers' bus and a memory."""
+    m = Module()
+    m.submodules.link = link = HostLink()
+    m.submodules.ram = ram = AxiRam(address_bits=40, data_bits=data_bits, size_bytes=size)
+    m.submodules.manager = manager = LiteManager(address_bits=12)
+    m.submodules.front = front = LiteFrontEnd(address_bits=12)
+    wiring.connect(m, manager.axi, front.axi)
+    memory = link.access.p.memory
+    for part, chosen in ((ram, memory), (manager, ~memory)):
+        m.d.comb += [
+            part.access.valid.eq(link.access.valid & chosen),
+            part.access.p.write.eq(link.access.p.write),
+            part.access.p.address.eq(link.access.p.address),
+            part.access.p.data.eq(link.access.p.data),
+            part.answer.ready.eq(link.answer.ready),
+        ]
+    m.d.comb += link.access.ready.eq((ram.access.ready & memory) | (manager.access.ready & ~memory))
+    with m.If(ram.answer.valid):
+        m.d.comb += link.answer.payload.eq(ram.answer.payload)
+    with m.Else():
+        m.d.comb += link.answer.payload.eq(manager.answer.payload)
+    m.d.comb += link.answer.valid.eq(ram.answer.valid | manager.answer.valid)
+    return m, link, front, ram
+
+
+def command(operation, address, words, contents=()):
+    header = [operation, *address.to_bytes(4, "little"), *words.to_bytes(2, "little")]
+    return header + [byte for word in contents for byte in word.to_bytes(4, "little")]
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+@pytest.mark.parametrize("data_bits", [64, 128])
+def test_words_written_are_read_back(stalls, data_bits):
+    rng = random.Random(SEED)
+    m, link, front, _ = linked(data_bits=data_bits)
+    registers = Registers()
+    words = [rng.getrandbits(32) for _ in range(9)]
+    sent = [0, 0x99]  # no operations: skipped
+    sent += command(0x20, 0x104, 9, words)
+    sent += command(0x10, 0x8, 1, [0xDEADBEEF])
+    sent += command(0x21, 0x108, 3) + command(0x11, 0x8, 2) + command(0x21, 0x104, 1)
+
+    async def host(ctx):
+        await put(ctx, link.i, sent, random.Random(1) if stalls else None)
+
+    async def check(ctx):
+        received = await get(ctx, link.o, 2 + 4 * 6, random.Random(2) if stalls else None)
+        assert received[:2] == [0x06, 0x06]
+        values = [int.from_bytes(received[i : i + 4], "little") for i in range(2, 26, 4)]
+        assert values == [*words[1:4], 0xDEADBEEF, 0xDEADBEEF, words[0]]
+
+    simulator_bus = front.registers
+    simulate_with_registers(m, registers, simulator_bus, host, check)
+    assert registers.values[2] == 0xDEADBEEF
+
+
+def simulate_with_registers(dut, registers, bus, *testbenches):
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    for testbench in testbenches:
+        simulator.add_testbench(testbench)
+
+    async def serve(ctx):
+        await registers.serve(ctx, bus)
+
+    simulator.add_testbench(serve, background=True)
+    simulator.run()
+
+
+async def axi_write(ctx, axi, address, beats, rng):
+    ctx.set(axi.awaddr, address)
+    ctx.set(axi.awlen, len(beats) - 1)
+    ctx.set(axi.awvalid, 1)
+    await ctx.tick().until(axi.awready)
+    ctx.set(axi.awvalid, 0)
+    ctx.set(axi.wstrb, -1)
+    for index, beat in enumerate(beats):
+        while rng.random() < 0.4:
+            await ctx.tick()
+        ctx.set(axi.wdata, beat)
+        ctx.set(axi.wlast, index == len(beats) - 1)
+        ctx.set(axi.wvalid, 1)
+        await ctx.tick().until(axi.wready)
+        ctx.set(axi.wvalid, 0)
+    ctx.set(axi.bready, 1)
+    (response,) = await ctx.tick().sample(axi.bresp).until(axi.bvalid)
+    ctx.set(axi.bready, 0)
+    return response
+
+
+async def axi_read(ctx, axi, address, count, rng):
+    ctx.set(axi.araddr, address)
+    ctx.set(axi.arlen, count - 1)
+    ctx.set(axi.arvalid, 1)
+    await ctx.tick().until(axi.arready)
+    ctx.set(axi.arvalid, 0)
+    beats = []
+    for index in range(count):
+        while rng.random() < 0.4:
+            await ctx.tick()
+        ctx.set(axi.rready, 1)
+        sampled = await ctx.tick().sample(axi.rdata, axi.rresp, axi.rlast).until(axi.rvalid)
+        ctx.set(axi.rready, 0)
+        assert sampled[2] == (index == count - 1)
+        beats.append(sampled[0])
+    return beats, sampled[1]
+
+
+def test_engine_and_host_share_the_memory():
+    """Bursts of the engine with a host that reads and writes other words all the time."""
+    rng = random.Random(SEED)
+    ram = AxiRam(address_bits=40, data_bits=64, size_bytes=4096)
+    expected = {}
+
+    async def engine(ctx):
+        for _ in range(12):
+            count, row = rng.randrange(1, 17), rng.randrange(200)
+            beats = [rng.getrandbits(64) for _ in range(count)]
+            assert await axi_write(ctx, ram.axi, row * 8, beats, rng) == Response.OKAY
+            expected.update({row + i: beat for i, beat in enumerate(beats)})
+            start = rng.choice(sorted(expected))
+            read, response = await axi_read(ctx, ram.axi, start * 8, 1, rng)
+            assert (read, response) == ([expected[start]], Response.OKAY)
+        read, _ = await axi_read(ctx, ram.axi, row * 8, count, rng)
+        assert read == beats
+
+    async def host(ctx):
+        stalls = random.Random(3)
+        for index in range(60):
+            address, value = 2048 + 4 * stalls.randrange(256), stalls.getrandbits(32)
+            ctx.set(ram.access.p.address, address)
+            ctx.set(ram.access.p.data, value)
+            for write in (1, 0):
+                ctx.set(ram.access.p.write, write)
+                ctx.set(ram.access.valid, 1)
+                await ctx.tick().until(ram.access.ready)
+                ctx.set(ram.access.valid, 0)
+                (answer,) = await get(ctx, ram.answer, 1, stalls)
+            assert answer == value, index
+
+    simulate(ram, engine, host)
+
+
+def test_address_beyond_the_memory_is_a_decode_error():
+    ram = AxiRam(address_bits=40, data_bits=64, size_bytes=4096)
+    rng = random.Random(SEED)
+
+    async def engine(ctx):
+        assert await axi_write(ctx, ram.axi, 0, [7], rng) == Response.OKAY
+        assert await axi_write(ctx, ram.axi, 1 << 32, [9], rng) == Response.DECERR
+        assert (await axi_read(ctx, ram.axi, 4096, 1, rng))[1] == Response.DECERR
+        assert await axi_read(ctx, ram.axi, 0, 1, rng) == ([7], Response.OKAY)
+
+    simulate(ram, engine)
+
+
+@pytest.mark.parametrize("size", [0, 2048, 5000])
+def test_memory_size_wrong(size):
+    with pytest.raises(ValueError, match=f"power of two from 4096, not {size}"):
+        AxiRam(address_bits=40, data_bits=64, size_bytes=size)
