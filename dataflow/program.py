@@ -63,6 +63,18 @@ class Buffer(enum.Enum):
 NO_TOKENS: frozenset[Token] = frozenset()
 
 
+def _check(owner: object, low: int, high: int, *fields: str) -> None:
+    """Raise unless each of the ``fields`` of ``owner`` is an integer in ``low..high``."""
+    for field in fields:
+        value = getattr(owner, field)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{type(owner).__name__} {field} must be an integer, not {value!r}")
+        if not low <= value <= high:
+            raise ValueError(
+                f"{type(owner).__name__} {field} must be in {low}..{high}, not {value!r}"
+            )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
     """A strided block between memory and a buffer: three outer loops round runs of words.
@@ -85,6 +97,13 @@ class Transfer:
     d1: int = 0
     d2: int = 0
     d3: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self, 0, (1 << 64) - 1, "address")
+        _check(self, 1, 0xFFFF, "words", "n1", "n2")
+        _check(self, 1, 0xFF, "n3")
+        _check(self, -(1 << 31), (1 << 31) - 1, "s1", "s2", "s3")
+        _check(self, 0, 0xFFFF, "buffer_address", "d1", "d2", "d3")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +131,10 @@ class Loop:
     accumulators: int
     reduction: bool
 
+    def __post_init__(self) -> None:
+        _check(self, 1, 0xFFFF, "count")
+        _check(self, -0xFFFF, 0xFFFF, "activations", "weights", "accumulators")
+
 
 COMPUTE_LOOPS = 6
 """Most temporal loops of one compute descriptor."""
@@ -133,6 +156,11 @@ class Compute:
     accumulate: bool = False
     wait: frozenset[Token] = NO_TOKENS
     signal: frozenset[Token] = NO_TOKENS
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.loops) <= COMPUTE_LOOPS:
+            raise ValueError(f"Compute loops must be 1 to {COMPUTE_LOOPS}, not {len(self.loops)}")
+        _check(self, 0, 0xFFFF, "activations", "weights", "accumulators")
 
     @property
     def steps(self) -> int:
@@ -183,6 +211,12 @@ class Post:
     residual_signed: bool
     wait: frozenset[Token] = NO_TOKENS
     signal: frozenset[Token] = NO_TOKENS
+
+    def __post_init__(self) -> None:
+        _check(self, 1, 0xFFFF, "window_x", "window_y", "out_x", "out_y", "pixels", "groups")
+        _check(self, 0, 0xFFFF, "accumulators", "constants", "outputs", "residuals")
+        _check(self, 0, 0xFF, "lane_group")
+        _check(self, -0x100, 0xFF, "low", "high")
 
     @property
     def steps(self) -> int:
