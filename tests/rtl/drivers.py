@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from amaranth.hdl import Elaboratable
+from amaranth.hdl import Elaboratable, Value
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
@@ -37,14 +37,15 @@ class Log(list):
 
 
 async def put(ctx, stream, items, *, stall=0.0, seed=1, log: Log | None = None) -> None:
-    """Offer each of ``items``, with idle cycles of probability ``stall`` before each."""
+    """Offer each of ``items`` (integers: raw bits), after idle cycles of probability ``stall``."""
     rng = random.Random(seed)
     cycle = 0
     for item in items:
         while rng.random() < stall:
             await ctx.tick()
             cycle += 1
-        ctx.set(stream.payload, item)
+        raw = isinstance(item, int)
+        ctx.set(Value.cast(stream.payload) if raw else stream.payload, item)
         ctx.set(stream.valid, 1)
         ready = False
         while not ready:
@@ -63,8 +64,9 @@ async def take(ctx, stream, log: Log, *, stall=0.0, seed=2) -> None:
     while True:
         ready = rng.random() >= stall
         ctx.set(stream.ready, ready)
-        *_, valid, payload = await ctx.tick().sample(stream.valid, stream.payload)
-        payload = plain(payload)
+        *_, valid, payload = await ctx.tick().sample(stream.valid, Value.cast(stream.payload))
+        if valid and isinstance(stream.payload, data.View):
+            payload = plain(stream.payload.shape().from_bits(payload))
         if held is not None:
             assert valid, f"valid fell before ready in cycle {cycle}"
             assert payload == held, f"payload changed before ready in cycle {cycle}"
@@ -98,11 +100,20 @@ def simulate(
     sim = Simulator(dut)
     sim.add_clock(1e-6)
     for bench in background:
-        sim.add_testbench(bench, background=True)
+        sim.add_testbench(_coroutine(bench), background=True)
     sim.add_testbench(watchdog, background=True)
     for bench in mains:
         sim.add_testbench(bench)
     sim.run()
+
+
+def _coroutine(bench: Callable) -> Callable:
+    """A lambda that calls a bench is no coroutine function; this is."""
+
+    async def run(ctx) -> None:
+        await bench(ctx)
+
+    return run
 
 
 async def settle(ctx, log: Log, count: int, extra: int = 10) -> None:
