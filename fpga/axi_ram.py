@@ -75,6 +75,7 @@ class AxiRam(Shared):
         m.submodules.rows = rows = memory.Memory(shape=self._data_bits, depth=self._depth, init=[])
         read = rows.read_port()
         write = rows.write_port(granularity=32)
+        m.d.comb += read.en.eq(0)  # its default is 1, and a beat that waits must stay
         answered = Signal()  # an access was made in the cycle before
         pending = Signal()  # its answer waits
         lane = Signal(range(max(self._data_bits // 32, 2)))

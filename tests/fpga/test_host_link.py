@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The host link: serial port, commands, registers and memory, in simulation."""
 
 import random
