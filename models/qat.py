@@ -48,7 +48,7 @@ class Schedule:
 
     epochs: int = 10
     batch: int = 32
-    learning_rate: float = 1e-2
+    learning_rate: float = 3e-2
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -67,7 +67,8 @@ class _Builder:
 
     def build(self, name: str) -> Network:
         for _ in range(1 if self.chance(0.8) else 2):
-            shape = (self.pick(CHANNELS), self.pick(SIZES), self.pick(SIZES))
+            size = (1, 1) if self.chance(0.08) else (self.pick(SIZES), self.pick(SIZES))
+            shape = (self.pick(CHANNELS), *size)
             tensor = self.add(
                 "input", shape, Fixed(bits=self.activation_bits, signed=self.chance(0.5))
             )
