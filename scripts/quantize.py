@@ -1,0 +1,77 @@
+"""From a model file and calibration data to a network file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from celosia.models.archive import load_model
+from celosia.models.importer import import_program
+from celosia.models.network import Network
+from celosia.models.qat import Schedule, finetune
+from celosia.models.quantize import quantize as quantise_graph
+from celosia.models.recipe import Recipe
+from celosia.models.storage import save
+
+
+def quantize(
+    model: str | Path,
+    calibration: np.ndarray,
+    recipe: Recipe,
+    output: str | Path,
+    *,
+    epochs: int = 0,
+) -> Network:
+    """Quantise the exported model in the file ``model`` and write the network to ``output``.
+
+    Parameters
+    ----------
+    model
+        A ``.pt2`` file.
+    calibration
+        Typical inputs, float (N, C, H, W).
+    recipe
+        Formats and methods.
+    output
+        The network file to write.
+    epochs
+        Passes of fine-tuning over the calibration data; 0 for none.
+
+    Raises
+    ------
+    CelosiaError
+        When the model cannot be imported, the data does not fit it, or the file cannot be
+        written.
+    """
+    graph = import_program(load_model(model), Path(model).stem)
+    if epochs:
+        network = finetune(graph, calibration, recipe, Schedule(epochs=epochs))
+    else:
+        network = quantise_graph(graph, calibration, recipe)
+    save(network, output)
+    return network
+
+
+def summary(network: Network) -> dict[str, object]:
+    """Return what ``network`` is, as JSON values: layers with their weights by format."""
+    layers = []
+    for op in network.ops:
+        formats = [fmt.name for fmt in getattr(op, "formats", ())]
+        target = network.tensor(op.output)
+        layers.append(
+            {
+                "name": op.name,
+                "kind": type(op).__name__.lower(),
+                "output": list(target.shape),
+                "output_format": target.format.name,
+                "rows": {name: formats.count(name) for name in dict.fromkeys(formats)},
+                "weights": int(op.weights.size) if hasattr(op, "weights") else 0,
+            }
+        )
+    return {
+        "network": network.name,
+        "inputs": {name: list(network.tensor(name).shape) for name in network.inputs},
+        "outputs": {name: list(network.tensor(name).shape) for name in network.outputs},
+        "layers": layers,
+    }
