@@ -1,0 +1,375 @@
+"""Runs of programs on simulated engines.
+
+.. code-block:: sh
+
+    python -c "
+    from celosia.dataflow.presets import preset
+    from celosia.sim.run import Simulator
+    simulator = Simulator(preset('tiny'))
+    print(simulator.build.library, simulator.build.seconds)"
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.memory import DDR4, MemoryModel
+from celosia.dataflow.program import Compute, Counter, Descriptor, Load, Post, Program, Store
+from celosia.dataflow.timing import LayerTiming, Timing, layer_timings
+from celosia.models.errors import CelosiaError
+from celosia.rtl.descriptors import encode
+from celosia.rtl.engine import core_name, core_verilog
+from celosia.sim.driver import Driver
+from celosia.sim.library import Model
+from celosia.sim.verilate import Build, Progress, verilate
+
+SampleProgress = Callable[[int, int], None]
+"""Called as a run proceeds: samples done, samples in all. From several threads."""
+
+_STAMP_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Run:
+    """What a program did on an engine, for N samples.
+
+    Attributes
+    ----------
+    network, accelerator : str
+        Names of what ran, and on what.
+    memory : MemoryModel
+        With which memory.
+    tensors : dict of str to numpy.ndarray
+        Codes of every tensor, inputs included, as found in memory: int16 (N, C, H, W).
+    cycles : numpy.ndarray
+        From start to interrupt, int64 (N,).
+    layer_names : tuple of str
+        The L layers in execution order.
+    layer_cycles : numpy.ndarray
+        Cycles of each layer, int64 (N, L): differences of the stamps, the first from the start.
+    counters : dict of Counter to numpy.ndarray
+        The hardware's counters, int64 (N,).
+    seconds : float
+        Of wall clock, building excluded.
+    """
+
+    network: str
+    accelerator: str
+    memory: MemoryModel
+    tensors: dict[str, np.ndarray]
+    cycles: np.ndarray
+    layer_names: tuple[str, ...]
+    layer_cycles: np.ndarray
+    counters: dict[Counter, np.ndarray]
+    seconds: float
+
+    @property
+    def samples(self) -> int:
+        """``N``."""
+        return len(self.cycles)
+
+    def timing(self, sample: int) -> Timing:
+        """Return what was measured on one sample, in the form of a prediction."""
+        cycles = zip(self.layer_names, self.layer_cycles[sample], strict=True)
+        return Timing(
+            cycles=int(self.cycles[sample]),
+            layers=tuple(LayerTiming(name=name, cycles=int(n)) for name, n in cycles),
+            counters={counter: int(values[sample]) for counter, values in self.counters.items()},
+        )
+
+
+class Simulator:
+    """A simulator of one accelerator: built, or found in the cache, by the constructor.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        What to simulate.
+    traced : bool
+        Whether signals can be traced: slower to build and to run.
+    progress : Callable, optional
+        Shown the steps of a build, see :data:`celosia.sim.verilate.Progress`.
+
+    Raises
+    ------
+    CelosiaError
+        As :func:`celosia.sim.verilate.verilate`.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        *,
+        traced: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self._accelerator = accelerator
+        self._build = verilate(
+            core_verilog(accelerator), core_name(accelerator), traced=traced, progress=progress
+        )
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """What is simulated."""
+        return self._accelerator
+
+    @property
+    def build(self) -> Build:
+        """The build."""
+        return self._build
+
+    def driver(self) -> Driver:
+        """Return a new instance of the engine."""
+        model = Model(self._build.library)
+        model.limit_bursts(self._accelerator.bus.burst_beats)
+        return Driver(model, self._accelerator)
+
+    def run(
+        self,
+        program: Program,
+        inputs: Mapping[str, np.ndarray],
+        memory: MemoryModel = DDR4,
+        *,
+        workers: int | None = None,
+        cycle_limit: int | None = None,
+        progress: SampleProgress | None = None,
+    ) -> Run:
+        """Run ``program`` on every sample, each from a fresh memory image.
+
+        Parameters
+        ----------
+        program : Program
+            Compiled for this accelerator.
+        inputs : mapping of str to numpy.ndarray
+            Codes of each input of the network, integers of shape (N, C, H, W), N at least 1.
+        memory : MemoryModel
+            The memory that the engine sees.
+        workers : int, optional
+            Samples simulated at once, each in a thread; one for each core by default.
+        cycle_limit : int, optional
+            Cycles after which a sample counts as hanging; by default a bound that no program
+            reaches.
+        progress : Callable, optional
+            See :data:`SampleProgress`.
+
+        Returns
+        -------
+        Run
+
+        Raises
+        ------
+        CelosiaError
+            When the program is for another accelerator, an input is missing or wrong, or the
+            engine stops with an error (:class:`celosia.sim.driver.EngineError`), hangs
+            (:class:`celosia.sim.driver.HangError`) or breaks a rule of its bus
+            (:class:`celosia.sim.library.ProtocolError`).
+        """
+        if program.accelerator != self._accelerator:
+            raise CelosiaError(
+                f"the program of network {program.network!r} is for accelerator "
+                f"{program.accelerator.name!r}, the simulator is of {self._accelerator.name!r}: "
+                "compile it again"
+            )
+        samples = check_inputs(program, inputs)
+        begin = time.perf_counter()
+        work = _Work(
+            simulator=self,
+            program=program,
+            inputs=inputs,
+            memory=memory,
+            image=program_image(program),
+            limit=cycle_limit or _cycle_bound(program, memory),
+            progress=progress or _silent,
+            samples=samples,
+        )
+        work.run(min(workers or os.cpu_count() or 1, samples))
+        return work.result(time.perf_counter() - begin)
+
+
+def run(
+    accelerator: Accelerator,
+    program: Program,
+    inputs: Mapping[str, np.ndarray],
+    memory: MemoryModel = DDR4,
+) -> Run:
+    """Build a simulator of ``accelerator`` and run ``program``: see :meth:`Simulator.run`."""
+    return Simulator(accelerator).run(program, inputs, memory)
+
+
+def program_image(program: Program) -> np.ndarray:
+    """Return the initial memory of ``program``, uint8, with its descriptors encoded."""
+    image = program.image.copy()
+    start = program.program_address - program.base_address
+    for descriptor in program.descriptors:
+        code = encode(descriptor).to_bytes(DESCRIPTOR_BYTES, "little")
+        image[start : start + DESCRIPTOR_BYTES] = np.frombuffer(code, np.uint8)
+        start += DESCRIPTOR_BYTES
+    return image
+
+
+def check_inputs(program: Program, inputs: Mapping[str, np.ndarray]) -> int:
+    """Return the number of samples in ``inputs``; refuse what does not fit ``program``."""
+    if set(inputs) != set(program.inputs):
+        raise CelosiaError(
+            f"network {program.network!r} has the inputs {', '.join(program.inputs)}, "
+            f"not {', '.join(sorted(inputs)) or 'none'}"
+        )
+    counts = set()
+    for name in program.inputs:
+        placement, codes = program.placement(name), np.asarray(inputs[name])
+        if codes.ndim != 4 or codes.shape[1:] != placement.shape or not len(codes):
+            shape = ", ".join(map(str, placement.shape))
+            raise CelosiaError(f"input {name!r} must have shape (N, {shape}), not {codes.shape}")
+        low, high = placement.format.low, placement.format.high
+        if codes.dtype.kind not in "iu" or codes.min() < low or codes.max() > high:
+            raise CelosiaError(f"input {name!r} must hold integers from {low} to {high}")
+        counts.add(len(codes))
+    if len(counts) != 1:
+        raise CelosiaError(f"inputs have different numbers of samples: {sorted(counts)}")
+    return counts.pop()
+
+
+def _silent(_done: int, _samples: int) -> None:
+    """Show nothing."""
+
+
+def _cycle_bound(program: Program, memory: MemoryModel) -> int:
+    """Return more cycles than ``program`` takes if every descriptor waits for all before."""
+    accelerator = program.accelerator
+    on_bus = memory.on_bus(accelerator.bus.data_bytes)
+    beat_cycles = -(-accelerator.bus.data_bytes // on_bus.bytes_per_cycle)
+    widest = max(
+        accelerator.beats(bits)
+        for bits in (
+            accelerator.activation_word_bits,
+            accelerator.weight_word_bits,
+            accelerator.constant_word_bits,
+        )
+    )
+
+    def cycles(descriptor: Descriptor) -> int:
+        overhead = 1000 + 2 * on_bus.latency + 32 * beat_cycles
+        match descriptor:
+            case Compute() | Post():
+                return overhead + descriptor.steps
+            case Load() | Store():
+                transfer = descriptor.transfer
+                runs = transfer.n1 * transfer.n2 * transfer.n3
+                beats = runs * transfer.words * widest
+                bursts = 2 * runs + beats
+                return overhead + beats * beat_cycles + bursts * (on_bus.latency + 8)
+            case _:
+                return overhead
+
+    return sum(map(cycles, program.descriptors)) + 100_000
+
+
+class _Work:
+    """One run: its samples, and the threads that take them in order."""
+
+    def __init__(
+        self,
+        *,
+        simulator: Simulator,
+        program: Program,
+        inputs: Mapping[str, np.ndarray],
+        memory: MemoryModel,
+        image: np.ndarray,
+        limit: int,
+        progress: SampleProgress,
+        samples: int,
+    ) -> None:
+        self._simulator = simulator
+        self._program = program
+        self._inputs = inputs
+        self._memory = memory
+        self._image = image
+        self._limit = limit
+        self._progress = progress
+        self._samples = samples
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._next = 0
+        self._done = 0
+        self._tensors = {
+            placement.name: np.zeros((samples, *placement.shape), np.int16)
+            for placement in program.placements
+        }
+        self._layer_cycles = np.zeros((samples, len(program.layers)), np.int64)
+        self._counters = {counter: np.zeros(samples, np.int64) for counter in Counter}
+
+    def run(self, workers: int) -> None:
+        with ThreadPoolExecutor(max_workers=workers) as pool:
+            futures = [pool.submit(self._worker) for _ in range(workers)]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                # Ctrl-C, or the first error: the other threads end at their next look.
+                self._stop.set()
+                raise
+
+    def result(self, seconds: float) -> Run:
+        return Run(
+            network=self._program.network,
+            accelerator=self._program.accelerator.name,
+            memory=self._memory,
+            tensors=self._tensors,
+            cycles=self._counters[Counter.CYCLES],
+            layer_names=tuple(layer.name for layer in self._program.layers),
+            layer_cycles=self._layer_cycles,
+            counters=self._counters,
+            seconds=seconds,
+        )
+
+    def _worker(self) -> None:
+        driver = self._simulator.driver()
+        with driver.model:
+            image = self._image.copy()
+            driver.model.attach(image, self._program.base_address)
+            driver.configure(self._program)
+            while (sample := self._take()) is not None:
+                image[:] = self._image
+                self._sample(driver, image, sample)
+
+    def _take(self) -> int | None:
+        with self._lock:
+            if self._next == self._samples or self._stop.is_set():
+                return None
+            self._next += 1
+            return self._next - 1
+
+    def _sample(self, driver: Driver, image: np.ndarray, sample: int) -> None:
+        program = self._program
+        for name in program.inputs:
+            program.placement(name).write(image, np.asarray(self._inputs[name])[sample])
+        driver.model.start_memory(self._memory)
+        driver.start()
+        driver.wait(self._limit, self._stop)
+        for placement in program.placements:
+            self._tensors[placement.name][sample] = placement.read(image)
+        for counter, value in driver.counters().items():
+            self._counters[counter][sample] = value
+        names = tuple(layer.name for layer in program.layers)
+        layers = layer_timings(names, stamps(program, image))
+        self._layer_cycles[sample] = [layer.cycles for layer in layers]
+        with self._lock:
+            self._done += 1
+            self._progress(self._done, self._samples)
+
+
+def stamps(program: Program, image: np.ndarray) -> tuple[int, ...]:
+    """Return the cycle counter's value at each layer's stamp, as found in ``image``."""
+    starts = [layer.stamp - program.base_address for layer in program.layers]
+    return tuple(
+        int.from_bytes(image[start : start + _STAMP_BYTES].tobytes(), "little") for start in starts
+    )
