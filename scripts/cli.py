@@ -1,0 +1,347 @@
+"""The ``celosia`` command: a thin layer over the Python API.
+
+Results go to stdout, as JSON alone with ``--json``; progress and messages to stderr. The exit
+status is 0 only when the thing asked for holds.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from celosia.models.errors import CelosiaError
+from celosia.scripts.console import emit, errors, progress, table
+
+app = typer.Typer(
+    help="From a trained PyTorch network to verified hardware.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+bench_app = typer.Typer(help="Measure how fast things are.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
+
+Json = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")]
+AcceleratorArgument = Annotated[
+    str, typer.Argument(metavar="ACC.toml", help="Accelerator file, or a preset's name.")
+]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
+
+BROKEN = 1
+"""Exit status when what was asked for does not hold."""
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed and what each missing tool costs."""
+    from celosia.scripts.doctor import doctor as examine
+
+    tools = examine()
+    healthy = all(tool.present for tool in tools if tool.required)
+    value = [
+        {
+            "name": tool.name,
+            "version": tool.version or None,
+            "needed_for": tool.needed_for,
+            "remedy": None if tool.present else tool.remedy,
+            "required": tool.required,
+        }
+        for tool in tools
+    ]
+
+    def show(console: Console) -> None:
+        rows = [
+            (tool.name, tool.version or f"MISSING: {tool.remedy}", tool.needed_for)
+            for tool in tools
+        ]
+        console.print(table(("tool", "found", "needed for"), rows))
+
+    emit({"healthy": healthy, "tools": value}, as_json=as_json, show=show)
+    _hold(healthy)
+
+
+@app.command()
+def check(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .pt2 file (torch.export).")],
+    as_json: Json = False,
+) -> None:
+    """List every operator of a model that is not supported, where, and what to do."""
+    from celosia.models.importer import check_model
+
+    findings = check_model(model)
+    value = [
+        {"operator": f.operator, "where": f.where, "reason": f.reason, "remedy": f.remedy}
+        for f in findings
+    ]
+
+    def show(console: Console) -> None:
+        for finding in findings:
+            console.print(f"- {finding}", markup=False)
+        count = len(findings)
+        text = f"{count} unsupported" if findings else "every operator is supported"
+        console.print(f"{model}: {text}", markup=False)
+
+    emit({"supported": not findings, "findings": value}, as_json=as_json, show=show)
+    _hold(not findings)
+
+
+@app.command()
+def quantize(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .pt2 file (torch.export).")],
+    calibration: Annotated[Path, typer.Option(help="Typical inputs, .npy (N, C, H, W).")],
+    output: Output,
+    weight_bits: Annotated[int, typer.Option(help="4 or 8.")] = 4,
+    activation_bits: Annotated[int, typer.Option(help="4 or 8.")] = 8,
+    sp2_ratio: Annotated[float, typer.Option(help="Share of SP2 rows in a layer, 0 to 1.")] = 0.6,
+    first_last_8bit: Annotated[bool, typer.Option(help="8 bits in the first and last.")] = False,
+    epochs: Annotated[int, typer.Option(min=0, help="Passes of fine-tuning.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Quantise a model to an integer-exact network file."""
+    from celosia.models.recipe import Recipe
+    from celosia.scripts.arguments import read_calibration
+    from celosia.scripts.quantize import quantize as quantise_file
+    from celosia.scripts.quantize import summary
+
+    try:
+        recipe = Recipe(
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
+            sp2_ratio=sp2_ratio,
+            first_last_8bit=first_last_8bit,
+        )
+    except ValueError as error:
+        raise CelosiaError(str(error)) from error
+    data = read_calibration(calibration)
+    with errors.status(f"Quantising {model.name}"):
+        network = quantise_file(model, data, recipe, output, epochs=epochs)
+    value = summary(network)
+
+    def show(console: Console) -> None:
+        layers: list[dict[str, object]] = value["layers"]  # type: ignore[assignment]
+        rows = [
+            (layer["name"], layer["kind"], layer["output"], layer["output_format"], layer["rows"])
+            for layer in layers
+        ]
+        console.print(table(("layer", "kind", "output", "format", "rows"), rows))
+        console.print(f"wrote {output}", markup=False)
+
+    emit(value, as_json=as_json, show=show)
+
+
+@app.command()
+def generate(accelerator: AcceleratorArgument, output: Output, as_json: Json = False) -> None:
+    """Write an accelerator's Verilog, register map and core files into a directory."""
+    from celosia.rtl.package import generate as write
+    from celosia.scripts.arguments import read_accelerator
+
+    chosen = read_accelerator(accelerator)
+    with errors.status(f"Generating {chosen.name}"):
+        write(chosen, output)
+    files = sorted(path for path in output.rglob("*") if path.is_file() and path.name[0] != ".")
+    sizes = {str(path.relative_to(output)): path.stat().st_size for path in files}
+
+    def show(console: Console) -> None:
+        console.print(table(("file", "bytes"), sizes.items(), title=str(output)))
+
+    emit({"directory": str(output), "files": sizes}, as_json=as_json, show=show)
+
+
+@app.command()
+def simulate(
+    network: Annotated[Path, typer.Argument(metavar="NETWORK", help="What quantize wrote.")],
+    accelerator: Annotated[str, typer.Option(help="Accelerator file, or a preset's name.")],
+    inputs: Annotated[
+        Path, typer.Option(help="Inputs, .npy (N, C, H, W): real values, or integer codes.")
+    ],
+    memory: Annotated[
+        str, typer.Option(help="latency,bytes-per-cycle,outstanding, or ideal, ddr4, slow.")
+    ] = "ddr4",
+    as_json: Json = False,
+) -> None:
+    """Run a network on the RTL and compare every bit, cycle and access with what is expected."""
+    from celosia.models.storage import load
+    from celosia.scripts.arguments import input_codes, read_accelerator, read_array, read_memory
+    from celosia.scripts.simulate import simulate as run
+
+    loaded = load(network)
+    codes = input_codes(loaded, read_array(inputs))
+    chosen, model = read_accelerator(accelerator), read_memory(memory)
+    with progress("Simulating") as report:
+        result = run(loaded, chosen, codes, model, report)
+
+    def show(console: Console) -> None:
+        for part in result.tables():
+            console.print(part)
+        console.print(result.verdict(), markup=False)
+
+    emit(result.as_dict(), as_json=as_json, show=show)
+    _hold(result.holds)
+
+
+@app.command()
+def synth(
+    accelerator: AcceleratorArgument,
+    device: Annotated[str, typer.Option(help="zcu102 or ecp5-85k.")] = "zcu102",
+    as_json: Json = False,
+) -> None:
+    """Synthesise an accelerator with Yosys: what each block takes of a device."""
+    from celosia.fpga.devices import find_device
+    from celosia.fpga.yosys import synth as run
+    from celosia.scripts.arguments import read_accelerator
+
+    chosen, part = read_accelerator(accelerator), find_device(device)
+    with errors.status(f"Synthesising {chosen.name} for {part.name} (minutes for large ones)"):
+        report = run(chosen, part)
+
+    def show(console: Console) -> None:
+        names = ("lut", "ff", "carry", "dsp", "bram")
+        rows = [
+            (b.name, b.count, *((b.own * b.count).as_dict()[name] for name in names))
+            for b in report.blocks
+        ]
+        console.print(table(("block", "instances", *names), rows, title="Without what is inside"))
+        used, budget = report.total.as_dict(), part.budget.as_dict()
+        rows = [
+            (name, used[name], budget[name], f"{100 * share:.2f} %")
+            for name, share in report.fractions.items()
+        ]
+        console.print(table(("resource", "used", part.name, "share"), rows))
+
+    emit(report.as_dict(), as_json=as_json, show=show)
+    _hold(report.fits)
+
+
+@app.command()
+def bitstream(
+    accelerator: AcceleratorArgument,
+    output: Output,
+    device: Annotated[str, typer.Option(help="ecp5-85k.")] = "ecp5-85k",
+    as_json: Json = False,
+) -> None:
+    """Make a bitstream of a system with the engine, memory and a serial host link."""
+    from celosia.fpga.devices import find_device
+    from celosia.fpga.ecp5 import bitstream as run
+    from celosia.scripts.arguments import read_accelerator
+
+    chosen, part = read_accelerator(accelerator), find_device(device)
+    with errors.status(f"Placing and routing {chosen.name} for {part.name} (minutes)"):
+        made = run(chosen, part, output)
+
+    def show(console: Console) -> None:
+        console.print(table(("", ""), [(k, str(v)) for k, v in made.as_dict().items()]))
+
+    emit(made.as_dict(), as_json=as_json, show=show)
+    _hold(made.meets_clock)
+
+
+@app.command()
+def report(
+    summary: Annotated[Path, typer.Argument(help="summary.json of a quickstart run.")] = Path(
+        "build/quickstart/summary.json"
+    ),
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="HTML file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the HTML report of a run from its summary."""
+    from celosia.scripts.report import read_summary, write_report
+
+    value = read_summary(summary)
+    target = output or summary.with_name("report.html")
+    write_report(value, target)
+    emit(
+        {"report": str(target)},
+        as_json=as_json,
+        show=lambda console: console.print(f"wrote {target}", markup=False),
+    )
+
+
+@app.command("export-demo")
+def export_demo(output: Output, as_json: Json = False) -> None:
+    """Write the two demonstration networks with data, and the preset accelerators, as files."""
+    from celosia.scripts.demo import export_demo as write
+
+    with errors.status("Training and exporting the demonstration networks"):
+        names = write(output)
+    emit(
+        {"directory": str(output), "files": names},
+        as_json=as_json,
+        show=lambda console: console.print("\n".join(str(output / name) for name in names)),
+    )
+
+
+@app.command()
+def quickstart(
+    output: Output = Path("build/quickstart"),
+    networks: Annotated[
+        str, typer.Option(help="Which networks, separated by commas.")
+    ] = "rnet,digits",
+    samples: Annotated[int, typer.Option(min=0, help="Samples of each; 0 for all.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Run the main job: quantise, generate, co-simulate, synthesise, report."""
+    from celosia.scripts.quickstart import quickstart as run
+
+    result = run(output, tuple(networks.split(",")), samples or None)
+
+    def show(console: Console) -> None:
+        for part in result.tables():
+            console.print(part)
+        console.print(f"report: {output / 'report.html'}", markup=False)
+
+    emit(result.summary, as_json=as_json, show=show)
+    _hold(result.holds)
+
+
+@bench_app.command("sim")
+def bench_sim(
+    accelerator: Annotated[str, typer.Option(help="Accelerator file, or a preset.")] = "large",
+    as_json: Json = False,
+) -> None:
+    """Measure the native simulator: cycles and products a second, build time."""
+    from celosia.scripts.arguments import read_accelerator
+    from celosia.sim.bench import bench
+
+    chosen = read_accelerator(accelerator)
+    with errors.status(f"Building and running a simulator of {chosen.name}"):
+        value = bench(chosen)
+
+    def show(console: Console) -> None:
+        console.print(table(("", chosen.name), value.items()))
+
+    emit(value, as_json=as_json, show=show)
+
+
+def _hold(holds: bool) -> None:
+    """End with status 1 when what was asked for does not hold."""
+    if not holds:
+        raise typer.Exit(BROKEN)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit; errors that a user can mend end in one message."""
+    sys.exit(run_command(arguments))
+
+
+def run_command(arguments: list[str] | None = None) -> int:
+    """Run the command; return the exit status. Ctrl-C ends in a message of typer's and 1."""
+    try:
+        app(args=arguments, prog_name="celosia")
+    except SystemExit as leaving:
+        # Of typer: it has said what is wrong with the arguments.
+        return leaving.code if isinstance(leaving.code, int) else BROKEN
+    except CelosiaError as error:
+        message = str(error)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        message = f"{where}{error.strerror or error}"
+    except MemoryError:
+        message = "this machine has too little memory for that"
+    else:
+        return 0
+    errors.print(f"error: {message}", markup=False, soft_wrap=True)
+    return BROKEN
