@@ -23,7 +23,16 @@ import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.memory import DDR4, MemoryModel
-from celosia.dataflow.program import Compute, Counter, Descriptor, Load, Post, Program, Store
+from celosia.dataflow.program import (
+    DESCRIPTOR_BYTES,
+    Compute,
+    Counter,
+    Descriptor,
+    Load,
+    Post,
+    Program,
+    Store,
+)
 from celosia.dataflow.timing import LayerTiming, Timing, layer_timings
 from celosia.models.errors import CelosiaError
 from celosia.rtl.descriptors import encode
