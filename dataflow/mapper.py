@@ -15,7 +15,6 @@ from celosia.dataflow.arrange import arrange
 from celosia.dataflow.mapping import LayerMapping, Mapping, MemoryOrder
 from celosia.dataflow.plan import PixelTile, StepPlan
 from celosia.dataflow.tracking import MOST_SLOTS
-from celosia.models.errors import CelosiaError
 from celosia.models.network import Network
 
 _OVERHEAD = 6
@@ -64,10 +63,7 @@ def map_step(plan: StepPlan) -> LayerMapping:
             best = cost, mapping
     if best is None:
         smallest = LayerMapping(rows=1, columns=1, words=1, kernel_rows=1)
-        try:
-            plan.check(smallest)
-        except CelosiaError as error:
-            raise CelosiaError(f"{error} (this is the smallest tile there is)") from error
+        plan.check(smallest, " (this is the smallest tile of the layer)")
         return smallest
     return best[1]
 

@@ -264,8 +264,11 @@ class StepPlan:
             needs["residuals"] = needs["outputs"]
         return needs
 
-    def check(self, mapping: LayerMapping) -> None:
-        """Raise :class:`CelosiaError` if ``mapping`` is not legal for this step."""
+    def check(self, mapping: LayerMapping, remedy: str = " or use a smaller tile") -> None:
+        """Raise :class:`CelosiaError` if ``mapping`` is not legal for this step.
+
+        ``remedy`` follows the advice to enlarge the buffer.
+        """
         where = f"layer {self.step.name!r}"
         if mapping.kernel_rows < self.kernel[0] and mapping.words != 1:
             raise CelosiaError(
@@ -278,5 +281,5 @@ class StepPlan:
                 raise CelosiaError(
                     f"{where}: one tile needs {words} words of the {field} buffer, accelerator "
                     f"{self.accelerator.name!r} has {depth}: {words - depth} are missing; raise "
-                    f"buffers.{field} or use a smaller tile"
+                    f"buffers.{field}{remedy}"
                 )
