@@ -38,6 +38,9 @@ from celosia.models.network import MULTIPLIER_BITS
 from celosia.models.requantise import shift_round
 
 _WRAP = 1 << 16
+_CHANGE = 0.02
+"""How likely the units' order of preference changes with a descriptor."""
+
 _SPREAD = 1 << 22
 """Most products that are spread out at once, to bound memory."""
 
@@ -165,16 +168,16 @@ class _Machine:
             return
         for index, descriptor in enumerate(self.program.descriptors):
             self.queues[unit_of(descriptor)].append((index, descriptor))
+        favour = self.random.permutation(len(Unit))
         while any(self.queues.values()):
             ready = [unit for unit in Unit if self._ready(unit)]
             if not ready:
                 raise InterpretError(f"units wait for each other: {self.tokens}")
-            unit = ready[int(self.random.integers(len(ready)))]
-            # Often as far ahead as it can go: that is where a missing token shows.
-            for _ in range(int(self.random.choice([1, 2, 1000]))):
-                self._begin(*self.queues[unit].popleft())
-                if not self._ready(unit):
-                    break
+            # One unit far ahead of another for a while: that is where a missing token shows.
+            if self.random.random() < _CHANGE:
+                favour = self.random.permutation(len(Unit))
+            unit = max(ready, key=lambda unit: favour[unit.value])
+            self._begin(*self.queues[unit].popleft())
 
     def _ready(self, unit: Unit) -> bool:
         queue = self.queues[unit]

@@ -60,8 +60,11 @@ def test_a_program_as_compiled_is_right_in_any_order() -> None:
 
 @pytest.mark.parametrize("token", list(Token))
 def test_every_token_is_needed(token: Token) -> None:
-    columns = {"sp2_4": 2, "fixed8": 2}
-    target = accelerator(columns, 4, 1, depths=(60, 40, 24, 8, 40, 40), post_lanes=2)
+    tight = accelerator(
+        {"sp2_4": 2, "fixed8": 2}, 4, 1, depths=(60, 40, 24, 8, 40, 40), post_lanes=2
+    )
+    # Only where buffers are large do loads overtake the stores of the layer before.
+    target = ACCELERATORS["2x4x1"] if token is Token.STORE_LOAD else tight
     program = compile_network(network(), target)
     assert any(token in descriptor.wait for descriptor in program.descriptors)
     assert wrong_with(without(program, token))
