@@ -48,7 +48,7 @@ def load_model(path: str | Path) -> torch.export.ExportedProgram:
     try:
         reader = torch._C.PyTorchFileReader(io.BytesIO(content))
         members = {name: reader.get_record(name) for name in reader.get_all_records()}
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise _unusable(where, "it is no archive or is truncated") from error
     _examine(where, members)
     from torch.export.pt2_archive._package import load_pt2

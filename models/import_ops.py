@@ -331,11 +331,13 @@ def _average(builder: Builder, call: Call, source: View, window: Window, divisor
     return _emit(builder, call, source, window, channels, weight, None, useful=False)
 
 
-@handles("add", "sub")
+@handles("add", "sub", "rsub")
 def add(builder: Builder, call: Call) -> View:
     """Import the sum of two activations, or of an activation and a constant."""
     left, right = call.args["self"], call.args["other"]
-    sign = -1.0 if call.args["operator"] == "sub" else 1.0
+    if call.args["operator"] == "rsub":
+        left, right = right, left
+    sign = 1.0 if call.args["operator"] == "add" else -1.0
     if call.args.get("alpha", 1) != 1:
         raise Unsupported("it scales an operand (alpha)", "scale with a convolution instead")
     if isinstance(left, View) and isinstance(right, View):

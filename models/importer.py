@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,10 @@ _CASTS = ("to", "_to_copy")
 _SHAPES = ("view", "reshape", "_unsafe_view", "flatten", "squeeze", "unsqueeze", "unflatten")
 _AXES = ("permute", "transpose", "t", "numpy_T")
 _ENDINGS = ("softmax", "_softmax", "log_softmax", "_log_softmax")
+_FOLDED = (
+    *("ones", "zeros", "full", "arange", "scalar_tensor", "expand", "slice", "select", "cat"),
+    *("add", "sub", "rsub", "mul", "div", "neg", "abs", "sqrt", "rsqrt", "exp", "reciprocal"),
+)
 _IGNORED = ("sym_size", "_assert_tensor_metadata", "_guards_fn", "_assert_scalar")
 
 
@@ -310,12 +313,21 @@ class _Importer:
 
     def fold(self, node: torch.fx.Node, args: dict[str, Any]) -> Any:
         """Evaluate an operator on constants."""
-        operator = node.target._schema.name.split("::")[-1]  # type: ignore[union-attr]
-        if operator not in (*_SAME, *_SHAPES, *_AXES, *_CASTS, "expand"):
+        assert isinstance(node.target, torch._ops.OpOverload)
+        schema = node.target._schema
+        operator = schema.name.split("::")[-1]
+        if operator not in (*_SAME, *_SHAPES, *_AXES, *_CASTS, *_FOLDED):
             raise Unsupported("it computes a constant", "compute it when the model is made")
-        target: Callable[..., Any] = node.target  # type: ignore[assignment]
-        names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
-        return target(*[args[name] for name in names if name in args][: len(node.args)])
+        positional = [args[item.name] for item in schema.arguments if not item.kwarg_only]
+        keywords = {
+            item.name: args[item.name]
+            for item in schema.arguments
+            if item.kwarg_only and item.name in node.kwargs
+        }
+        try:
+            return node.target(*positional, **keywords)
+        except (RuntimeError, TypeError, IndexError) as error:
+            raise Unsupported(f"it fails: {error}", "compute it when the model is made") from error
 
 
 def _unpadded_view(view: View) -> View:
