@@ -1,0 +1,123 @@
+# amaranth: UnusedElaboratable=no
+"""Every rule of a legal descriptor, kept and broken."""
+
+from __future__ import annotations
+
+import pytest
+from amaranth.lib import data
+from amaranth.sim import Simulator
+
+from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.program import COMPUTE_LOOPS, End, Stamp, Token, Unit
+from celosia.rtl.descriptors import DESCRIPTOR_BITS, POST_COUNTS, TRANSFER, encode
+from celosia.rtl.legality import LAYOUT_OF, LegalityCheck
+
+from .test_shell import a_compute, a_load, a_post, a_store
+
+BUS = Bus(data_bits=128, address_bits=40)
+
+KINDS = {
+    "load": (Unit.LOAD, lambda **masks: a_load(**masks)),
+    "compute": (Unit.COMPUTE, lambda **masks: a_compute(**masks)),
+    "post": (Unit.POST, lambda **masks: a_post(**masks)),
+    "store": (Unit.STORE, lambda **masks: a_store(**masks)),
+    "stamp": (Unit.STORE, lambda **masks: Stamp(address=0x40, **masks)),
+    "end": (Unit.STORE, lambda **masks: End(**masks)),
+}
+
+
+def verdicts(descriptors: list[int]) -> list[bool]:
+    dut = LegalityCheck(BUS)
+    found = []
+
+    async def bench(ctx):
+        for descriptor in descriptors:
+            ctx.set(dut.descriptor, descriptor)
+            await ctx.delay(1e-9)
+            found.append(bool(ctx.get(dut.legal)))
+
+    sim = Simulator(dut)
+    sim.add_testbench(bench)
+    sim.run()
+    return found
+
+
+def changed(unit: Unit, descriptor: int, path: tuple, value: int) -> int:
+    """``descriptor`` with the field at ``path`` set to ``value``."""
+    shape, offset = LAYOUT_OF[unit], 0
+    for key in path:
+        member = shape[key]
+        shape, offset = member.shape, offset + member.offset
+    width = shape.size if isinstance(shape, data.Layout) else _width(shape)
+    mask = (1 << width) - 1
+    return descriptor & ~(mask << offset) | (value & mask) << offset
+
+
+def _width(shape) -> int:
+    return shape if isinstance(shape, int) else shape.width
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokens(kind):
+    unit, make = KINDS[kind]
+    cases, expected = [], []
+    for token in Token:
+        cases.append(encode(make(wait=frozenset({token}))))
+        expected.append(token.taker is unit)
+        cases.append(encode(make()) | 1 << 13 + token)
+        expected.append(token.giver is unit and kind != "end")
+    assert verdicts(cases) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bits_that_must_be_0(kind):
+    unit, make = KINDS[kind]
+    good = encode(make())
+    outside = [*range(22, 32), LAYOUT_OF[unit].size, DESCRIPTOR_BITS - 1]
+    assert verdicts([good, *(good | 1 << bit for bit in outside)]) == [True] + [False] * 12
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_counts(kind):
+    unit, make = KINDS[kind]
+    good = encode(make())
+    match kind:
+        case "compute":
+            paths = [("loops", index, "count") for index in range(COMPUTE_LOOPS)]
+        case "post":
+            paths = [(name,) for name in POST_COUNTS]
+        case _:
+            paths = [(name,) for name in ("words", "n1", "n2", "n3")]
+    expected = {"end": (True, False), "stamp": (False, False)}.get(kind, (False, True))
+    for value, legal in zip((0, 5), expected, strict=True):
+        cases = [changed(unit, good, path, value) for path in paths]
+        assert verdicts(cases) == [legal] * len(cases)
+
+
+@pytest.mark.parametrize("kind", ["load", "store", "stamp"])
+def test_addresses(kind):
+    unit, make = KINDS[kind]
+    good = encode(make())
+    cases = {
+        ("address", 0x80_0000_0010): True,
+        ("address", 0x80_0000_0008): False,
+        ("address", 1 << 40): False,
+        ("address", 1 << 63): False,
+        ("s1", -16): True,
+        ("s1", -8): False,
+        ("s2", 1): False,
+        ("s3", 24): False,
+    }
+    changes = [changed(unit, good, (name,), value) for name, value in cases]
+    assert verdicts(changes) == list(cases.values())
+
+
+def test_an_end_is_empty():
+    good = encode(End())
+    cases = [changed(Unit.STORE, good, (name,), 1) for name in TRANSFER]
+    assert verdicts(cases) == [False] * len(cases)
+
+
+def test_unknown_opcodes():
+    good = encode(a_load())
+    assert verdicts([good & ~0xF | opcode for opcode in (0, *range(7, 16))]) == [False] * 10
