@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.rtl.column import Column, control_layout, drain_layout
+from celosia.rtl.pe import LANE_BITS
 from celosia.rtl.shared import Shared
 
 
 class Operands(Shared):
     """Gives every activation its sign bit and registers it, for all columns to share.
+
+    A lane is as wide as the columns want it, all copies of the sign bit.
 
     Parameters
     ----------
@@ -27,14 +30,14 @@ class Operands(Shared):
         Codes, lane 0 lowest.
     is_signed : In(1)
         The codes are two's complement.
-    activations : Out(lanes * (bits + 1))
-        Signed, one cycle later.
+    activations : Out(lanes * LANE_BITS)
+        Sign-extended, one cycle later.
     """
 
     def __init__(self, *, lanes: int, bits: int) -> None:
         self._lanes, self._bits = lanes, bits
         super().__init__(
-            {"word": In(lanes * bits), "is_signed": In(1), "activations": Out(lanes * (bits + 1))},
+            {"word": In(lanes * bits), "is_signed": In(1), "activations": Out(lanes * LANE_BITS)},
             name=f"operands_c{lanes}",
             parameters=(lanes, bits),
         )
@@ -50,9 +53,10 @@ class Operands(Shared):
     def build(self) -> Module:
         m = Module()
         codes = [self.word.word_select(lane, self._bits) for lane in range(self._lanes)]
-        activations = Signal(len(self.activations), reset_less=True)
-        m.d.sync += activations.eq(Cat(*(Cat(code, code[-1] & self.is_signed) for code in codes)))
-        m.d.comb += self.activations.eq(activations)
+        for lane, code in enumerate(codes):
+            activation = Signal(signed(self._bits + 1), name=f"lane_{lane}", reset_less=True)
+            m.d.sync += activation.eq(Cat(code, code[-1] & self.is_signed))
+            m.d.comb += self.activations.word_select(lane, LANE_BITS).eq(activation)
         return m
 
 

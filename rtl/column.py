@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.microarchitecture import tree_levels
 from celosia.models.formats import Format
-from celosia.rtl.pe import product
+from celosia.rtl.pe import LANE_BITS, Multiplier, multiplier
 from celosia.rtl.shared import Shared
 
 
@@ -51,6 +51,12 @@ def drain_layout(address_bits: int, pixels: int) -> data.StructLayout:
     return data.StructLayout({"address": address_bits, "pixel": range(max(pixels, 2))})
 
 
+def product_bits(weight_format: Format, activation_bits: int) -> int:
+    """Bits of a product of a weight and a signed activation, before or after its carry."""
+    magnitude = max(-weight_format.low, weight_format.high) << activation_bits - 1
+    return magnitude.bit_length() + 1
+
+
 class Column(Shared):
     """One column of the array: a dot product for each pixel lane, all with the same weights.
 
@@ -79,8 +85,8 @@ class Column(Shared):
     -------
     weights : In(lanes * weight_format.bits)
         Codes, lane 0 lowest.
-    activations : In(lanes * activation_bits).array(pixels)
-        Signed activations, lane 0 lowest.
+    activations : In(lanes * LANE_BITS).array(pixels)
+        Activations sign-extended to ``LANE_BITS`` bits, lane 0 lowest.
     control : In(control_layout(...))
     drain_enable : In(1)
         ``drain`` is meant for this column.
@@ -105,7 +111,7 @@ class Column(Shared):
         super().__init__(
             {
                 "weights": In(lanes * weight_format.bits),
-                "activations": In(lanes * activation_bits).array(pixels),
+                "activations": In(lanes * LANE_BITS).array(pixels),
                 "control": In(control_layout(address_bits)),
                 "drain_enable": In(1),
                 "drain": In(drain_layout(address_bits, pixels)),
@@ -135,36 +141,59 @@ class Column(Shared):
         m = Module()
         weights = Signal(len(self.weights), reset_less=True)
         m.d.sync += weights.eq(self.weights)
+        lanes = [
+            multiplier(m, self._format, weights.word_select(lane, self._format.bits), str(lane))
+            for lane in range(self._lanes)
+        ]
+        owed = self._owed(m, lanes)
         drained = []
         for pixel in range(self._pixels):
-            total = self._dot(m, weights, self.activations[pixel], pixel)
+            total = self._dot(m, lanes, self.activations[pixel], owed, pixel)
             drained.append(self._accumulator(m, total, pixel))
         self._drain(m, drained)
         return m
 
-    def _dot(self, m: Module, weights: Value, activations: Value, pixel: int) -> Value:
-        """Products and adder tree of one pixel lane."""
+    def _owed(self, m: Module, lanes: list[Multiplier]) -> Value | None:
+        """Count the carries that the products lack; registered with the first stage's sums."""
+        carries = [lane.owed for lane in lanes if lane.owed is not None]
+        if not carries:
+            return None
+        owed = Signal(range(len(carries) + 1), reset_less=True)
+        m.d.sync += owed.eq(sum(carries[1:], carries[0]))
+        return owed
+
+    def _dot(
+        self, m: Module, lanes: list[Multiplier], activations: Value, owed: Value | None, pixel: int
+    ) -> Value:
+        """Products and adder tree of one pixel lane; returns the signed sum."""
         terms = [
-            product(
-                m,
-                self._format,
-                weights.word_select(lane, self._format.bits),
-                activations.word_select(lane, self._activation_bits).as_signed(),
-            )
-            for lane in range(self._lanes)
+            lane.product(activations.word_select(index, LANE_BITS))
+            for index, lane in enumerate(lanes)
         ]
+        width = product_bits(self._format, self._activation_bits)
         for stage, levels in enumerate(tree_levels(self._lanes)):
             for _ in range(levels):
-                terms = [sum(terms[i + 1 : i + 2], terms[i]) for i in range(0, len(terms), 2)]
-            registers = []
-            for index, term in enumerate(terms):
-                register = Signal(
-                    term.shape(), name=f"sum_{stage}_{pixel}_{index}", reset_less=True
-                )
-                m.d.sync += register.eq(term)
-                registers.append(register)
-            terms = list(registers)
-        return terms[0]
+                terms = [
+                    (terms[i] + terms[i + 1])[:LANE_BITS] if i + 1 < len(terms) else terms[i]
+                    for i in range(0, len(terms), 2)
+                ]
+            width += levels
+            terms = [
+                self._register(m, term, width, f"sum_{stage}_{pixel}_{index}")
+                for index, term in enumerate(terms)
+            ]
+            if stage == 0 and owed is not None:
+                terms[0] = (terms[0] + owed)[:LANE_BITS]
+        return terms[0].as_signed()
+
+    @staticmethod
+    def _register(m: Module, term: Value, width: int, name: str) -> Value:
+        """Register the ``width`` bits of a sum that it needs; returns it as wide as a lane."""
+        register = Signal(signed(width), name=name, reset_less=True)
+        m.d.sync += register.eq(term)
+        lane = Signal(signed(LANE_BITS), name=f"{name}_lane")
+        m.d.comb += lane.eq(register)
+        return lane
 
     def _accumulator(self, m: Module, total: Value, pixel: int) -> Any:
         """Accumulators of one pixel lane; returns the data of the drain's read port."""

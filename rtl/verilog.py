@@ -12,6 +12,7 @@ from amaranth._toolchain.yosys import find_yosys
 from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
 from amaranth.hdl import _ir as ir
 
+from celosia.rtl.rtlil import tidy
 from celosia.rtl.shared import Shared
 
 rtlil: Any = importlib.import_module("amaranth.back.rtlil")  # which the type stubs leave out
@@ -98,7 +99,7 @@ class VerilogWriter:
         self._converting.append(component)
         text = rtlil.convert(component, name, self, ports=ports, emit_src=False)
         self._converting.pop()
-        text, clocks = _tidy(text, name)
+        text, clocks = tidy(text, name)
         return _Emitted(
             rtlil=text,
             clock="clk" in clocks,
@@ -132,52 +133,20 @@ class VerilogWriter:
         return "".join(f"// {line}\n" for line in lines) + _readable(text)
 
 
-def _tidy(text: str, name: str) -> tuple[str, set[str]]:
-    """Return the RTLIL of module ``name`` made ready to join others, and its clock and reset.
-
-    Clock and reset become the first ports, or none where nothing uses them. Memories lose their
-    initial zeros: a line for each row would bury the logic, and nothing reads a row that was
-    not written.
-    """
-    # Parts without a module of their own are called name.part: no Verilog identifier.
-    for part in re.findall(rf"^module \\({name}\.\S+)$", text, flags=re.M):
-        text = re.sub(rf"\\{re.escape(part)}(?=\s)", "\\\\" + part.replace(".", "_"), text)
-    text = re.sub(
-        r"^  cell \$meminit_v2 (?:(?!^  end$).)*?connect \\DATA \d+'0*\n.*?^  end\n",
-        "",
-        text,
-        flags=re.M | re.S,
-    )
-    start = text.index(f"module \\{name}\n")
-    end = text.index("\nend\n", start)
-    top, clocks = text[start:end], set()
-    top = re.sub(
-        r"(?<= (?:input|inout) )\d+|(?<= output )\d+", lambda index: str(int(index[0]) + 3), top
-    )
-    for index, clock in enumerate(("clk", "rst"), 1):
-        top, found = re.subn(rf"(?<= input )\d+(?=  \\{clock}$)", str(index), top, flags=re.M)
-        if found and len(re.findall(rf"\\{clock}(?=\s)", top)) == 1:
-            top = re.sub(rf"^  wire .* \\{clock}\n", "", top, flags=re.M)
-        elif found:
-            clocks.add(clock)
-    return text[:start] + top + text[end:], clocks
-
-
 def _readable(verilog: str) -> str:
     """Return ``verilog`` with sign extensions as replications and without Yosys's crutches.
 
     A comparison with 0 becomes a reduction, as lint asks for.
-
-    Yosys triggers every ``always @*`` with a register of its own, for blocks that read nothing;
+        Yosys triggers every ``always @*`` with a register of its own, for blocks that read nothing;
     Amaranth makes no such blocks.
     """
     verilog = re.sub(r"^ *reg \\\$auto\$verilog_backend\S+ +(?:= 0)?;\n", "", verilog, flags=re.M)
     verilog = re.sub(
         r"^ *if \(\\\$auto\$verilog_backend\S+ \) begin end\n", "", verilog, flags=re.M
     )
-    verilog = re.sub(r"(?<= )! (?=[(\\\w])", "~| ", verilog)
+    verilog = re.sub(r"(?<= )! (?=[({\\\w])", "~| ", verilog)
     return re.sub(
-        r"((?:\\\S+ |\w+)\[\d+\])((?:, \1)+)",
+        r"(?<![\w\]])((?:\\\S+ |[a-z_]\w*)(?:\[\d+\])?)((?:, \1(?![\w\[]))+)",
         lambda match: f"{{ {match[2].count(match[1]) + 1}{{{match[1]}}} }}",
         verilog,
     )

@@ -1,8 +1,4 @@
-"""Multipliers, one for each number format of weights.
-
-A multiplier is a function that returns the product of a weight code and an activation as an
-expression; what needs names or statements of its own goes into the module given.
-"""
+"""Multipliers, one for each number format of weights."""
 
 from __future__ import annotations
 
@@ -11,29 +7,40 @@ from collections.abc import Callable
 from amaranth.hdl import Module, Value
 
 from celosia.models.formats import Fixed, Format, Sp2
-from celosia.rtl.pe.fixed import fixed_product
-from celosia.rtl.pe.sp2 import sp2_product
+from celosia.rtl.pe.base import LANE_BITS, Multiplier
+from celosia.rtl.pe.fixed import FixedMultiplier
+from celosia.rtl.pe.sp2 import Sp2Multiplier
 
-Product = Callable[[Module, Format, Value, Value], Value]
-"""``product(m, format, code, activation)``: exact signed product, no registers.
-
-``code`` is unsigned, ``format.bits`` wide; ``activation`` is signed. The result's shape is
-signed and wide enough for every code and activation.
-"""
-
-PRODUCTS: dict[type[Format], Product] = {Fixed: fixed_product, Sp2: sp2_product}
+MULTIPLIERS: dict[type[Format], Callable[[Module, Format, Value, str], Multiplier]] = {
+    Fixed: FixedMultiplier,
+    Sp2: Sp2Multiplier,
+}
 """The multiplier of each kind of format; a new format adds itself here."""
 
 
-def product(m: Module, weight_format: Format, code: Value, activation: Value) -> Value:
-    """Return the product of a weight ``code`` of ``weight_format`` and ``activation``.
+def multiplier(m: Module, weight_format: Format, code: Value, name: str) -> Multiplier:
+    """Return the multiplier for a weight ``code`` of ``weight_format``.
 
-    Raises ``ValueError`` when no multiplier is known for the format.
+    Parameters
+    ----------
+    m : Module
+        Takes the decoding.
+    weight_format : Format
+        Format of the weight.
+    code : Value
+        Unsigned, ``weight_format.bits`` wide.
+    name : str
+        Ends the names of signals.
+
+    Raises
+    ------
+    ValueError
+        No multiplier is known for the format.
     """
-    for kind, function in PRODUCTS.items():
+    for kind, make in MULTIPLIERS.items():
         if isinstance(weight_format, kind):
-            return function(m, weight_format, code, activation)
+            return make(m, weight_format, code, name)
     raise ValueError(f"no multiplier for weights of format {weight_format.name!r}")
 
 
-__all__ = ["PRODUCTS", "Product", "fixed_product", "product", "sp2_product"]
+__all__ = ["LANE_BITS", "MULTIPLIERS", "Multiplier", "multiplier"]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Value
+from amaranth.hdl import Module, Signal, Value, signed
 
 from celosia.models.formats import Fixed, Format
+from celosia.rtl.pe.base import LANE_BITS, Multiplier
 
 
-def fixed_product(m: Module, weight_format: Format, code: Value, activation: Value) -> Value:
-    """Multiply by the code taken as an integer, signed where the format is."""
-    del m  # a single expression
-    if not isinstance(weight_format, Fixed):
-        raise TypeError(f"weight_format must be a Fixed, not {weight_format!r}")
-    weight: Value = code.as_signed() if weight_format.signed else code.as_unsigned()
-    return weight * activation
+class FixedMultiplier(Multiplier):
+    """The code taken as an integer, signed where the format is, times the activation."""
+
+    def __init__(self, m: Module, weight_format: Format, code: Value, name: str) -> None:
+        if not isinstance(weight_format, Fixed):
+            raise TypeError(f"weight_format must be a Fixed, not {weight_format!r}")
+        self._weight = Signal(signed(LANE_BITS), name=f"weight_{name}")
+        m.d.comb += self._weight.eq(code.as_signed() if weight_format.signed else code)
+
+    def product(self, activation: Value) -> Value:
+        return (activation.as_signed() * self._weight)[:LANE_BITS]

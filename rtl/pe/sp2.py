@@ -6,30 +6,48 @@ powers of two, so a product costs look-up tables and no DSP block.
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Signal, Value
 
 from celosia.models.formats import Format, Sp2
+from celosia.rtl.pe.base import LANE_BITS, Multiplier
 
 
-def sp2_product(m: Module, weight_format: Format, code: Value, activation: Value) -> Value:
-    """Add the activation shifted by each of the code's two fields, and negate by its sign."""
-    if not isinstance(weight_format, Sp2):
-        raise TypeError(f"weight_format must be an Sp2, not {weight_format!r}")
-    q2, q1, negative = (
-        code[: weight_format.m2],
-        code[weight_format.m2 : -1],
-        code[-1],
-    )
-    magnitude = _power(activation, q1) + (_power(activation, q2) << weight_format.q2_shift)
-    # |weight| <= high, so the sum needs that many bits more than the activation.
-    result = Signal(signed(len(activation) + weight_format.high.bit_length()), name="product")
-    m.d.comb += result.eq(Mux(negative, -magnitude, magnitude))
-    return result
+class Sp2Multiplier(Multiplier):
+    """The activation shifted by each of the code's two fields, added, inverted by its sign.
 
+    A negative weight inverts all bits of the sum and owes the 1 that makes it a negation.
+    """
 
-def _power(activation: Value, field: Value) -> Value:
-    """Return ``activation * 2**(field - 1)``, or 0 where ``field`` is 0."""
-    top = (1 << len(field)) - 2
-    shift = (field - 1)[: len(field)]
-    shifted = (activation << shift)[: len(activation) + top].as_signed()
-    return Mux(field == 0, 0, shifted)
+    def __init__(self, m: Module, weight_format: Format, code: Value, name: str) -> None:
+        if not isinstance(weight_format, Sp2):
+            raise TypeError(f"weight_format must be an Sp2, not {weight_format!r}")
+        self._m, self._name = m, name
+        self._q2_shift = weight_format.q2_shift
+        q2, q1 = code[: weight_format.m2], code[weight_format.m2 : -1]
+        self._fields = [self._decode("q1", q1), self._decode("q2", q2)]
+        self._sign = code[-1]
+        self._invert = Signal(LANE_BITS, name=f"invert_{name}")
+        m.d.comb += self._invert.eq(self._sign.replicate(LANE_BITS))
+
+    def _decode(self, field_name: str, field: Value) -> tuple[Signal, Signal]:
+        """Return a mask that is 0 where ``field`` is, and the shift that it stands for."""
+        some = Signal(name=f"some_{field_name}_{self._name}")
+        mask = Signal(LANE_BITS, name=f"mask_{field_name}_{self._name}")
+        shift = Signal(max(1, len(field)), name=f"shift_{field_name}_{self._name}")
+        self._m.d.comb += [
+            some.eq(field.any()),
+            mask.eq(some.replicate(LANE_BITS)),
+            shift.eq(field - some),
+        ]
+        return mask, shift
+
+    @property
+    def owed(self) -> Value:
+        return self._sign
+
+    def product(self, activation: Value) -> Value:
+        (mask1, shift1), (mask2, shift2) = self._fields
+        q1 = ((activation & mask1) << shift1)[:LANE_BITS]
+        q2 = ((activation & mask2) << shift2)[:LANE_BITS]
+        high = (q2 << self._q2_shift)[:LANE_BITS]
+        return (q1 + high)[:LANE_BITS] ^ self._invert

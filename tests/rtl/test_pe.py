@@ -9,7 +9,9 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.sim import Simulator
 
 from celosia.models.formats import Fixed, Format, Sp2
-from celosia.rtl.pe import fixed_product, product, sp2_product
+from celosia.rtl.pe import LANE_BITS, multiplier
+from celosia.rtl.pe.fixed import FixedMultiplier
+from celosia.rtl.pe.sp2 import Sp2Multiplier
 
 
 @pytest.mark.parametrize(
@@ -25,10 +27,12 @@ from celosia.rtl.pe import fixed_product, product, sp2_product
 )
 def test_every_product(weights: Format, bits: int) -> None:
     m = Module()
-    code, activation = Signal(weights.bits), Signal(signed(bits))
-    result = product(m, weights, code, activation)
-    out = Signal(signed(len(result) + 2))
-    m.d.comb += out.eq(result)
+    code, activation = Signal(weights.bits), Signal(signed(LANE_BITS))
+    unit = multiplier(m, weights, code, "w")
+    out, owed = Signal(signed(LANE_BITS)), Signal()
+    m.d.comb += out.eq(unit.product(activation))
+    if unit.owed is not None:
+        m.d.comb += owed.eq(unit.owed)
     codes = np.arange(1 << weights.bits)
     values = np.arange(-(1 << bits - 1), 1 << bits - 1)
     got = np.zeros((len(codes), len(values)), dtype=np.int64)
@@ -38,7 +42,7 @@ def test_every_product(weights: Format, bits: int) -> None:
             ctx.set(code, int(c))
             for j, v in enumerate(values):
                 ctx.set(activation, int(v))
-                got[i, j] = ctx.get(out)
+                got[i, j] = ctx.get(out) + ctx.get(owed)
 
     sim = Simulator(m)
     sim.add_testbench(bench)
@@ -47,13 +51,13 @@ def test_every_product(weights: Format, bits: int) -> None:
 
 
 def test_wrong_format() -> None:
-    m, code, activation = Module(), Signal(4), Signal(signed(4))
+    m, code = Module(), Signal(4)
     with pytest.raises(TypeError, match="must be a Fixed"):
-        fixed_product(m, Sp2(bits=4), code, activation)
+        FixedMultiplier(m, Sp2(bits=4), code, "w")
     with pytest.raises(TypeError, match="must be an Sp2"):
-        sp2_product(m, Fixed(bits=4), code, activation)
-    with pytest.raises(ValueError, match="no multiplier for weights of format"):
-        product(m, _Other(bits=4), code, activation)
+        Sp2Multiplier(m, Fixed(bits=4), code, "w")
+    with pytest.raises(ValueError, match="no multiplier for weights of format 'other4'"):
+        multiplier(m, _Other(bits=4), code, "w")
 
 
 class _Other(Format):
