@@ -1,0 +1,232 @@
+"""The cross-check of a run: every tensor, every layer's cycles, every counter.
+
+The first divergence of each kind is named; :mod:`celosia.sim.locate` finds its cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from celosia.dataflow.program import Counter, Program
+from celosia.dataflow.timing import Timing
+from celosia.models.errors import CelosiaError
+from celosia.sim.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueDivergence:
+    """The first code that differs: first layer, then first sample, then first index.
+
+    ``layer`` is None for an input, and for a concat without copies. ``index`` is (channel, y, x).
+    """
+
+    layer: str | None
+    tensor: str
+    sample: int
+    index: tuple[int, int, int]
+    expected: int
+    got: int
+
+    def __str__(self) -> str:
+        where = f"layer {self.layer!r}: " if self.layer else ""
+        return (
+            f"{where}tensor {self.tensor!r}, sample {self.sample}, (c, y, x) = {self.index}: "
+            f"expected {self.expected}, got {self.got}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleDivergence:
+    """The first layer whose cycles are not those predicted (``layer`` None: the total)."""
+
+    layer: str | None
+    sample: int
+    predicted: int
+    measured: int
+
+    def __str__(self) -> str:
+        where = f"layer {self.layer!r}" if self.layer else "the whole program"
+        return (
+            f"{where}: sample {self.sample}: predicted {self.predicted} cycles, "
+            f"measured {self.measured}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterDivergence:
+    """The first counter that is not as predicted."""
+
+    counter: Counter
+    sample: int
+    predicted: int
+    measured: int
+
+    def __str__(self) -> str:
+        name = self.counter.name.lower()
+        return (
+            f"counter {name}: sample {self.sample}: predicted {self.predicted}, "
+            f"measured {self.measured}"
+        )
+
+
+Divergence = ValueDivergence | CycleDivergence | CounterDivergence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a comparison found.
+
+    Attributes
+    ----------
+    bit_exact : bool
+        Whether every element of every tensor of every sample was compared and is equal.
+    cycle_exact : bool
+        Whether the cycles of the program and of each layer are as predicted, in every sample.
+    counters_exact : bool
+        The same for all counters.
+    tensors, elements : int
+        How many tensors and elements were compared, over all samples.
+    divergences : tuple
+        The first of each kind: values, cycles, counters.
+    """
+
+    bit_exact: bool
+    cycle_exact: bool
+    counters_exact: bool
+    tensors: int
+    elements: int
+    divergences: tuple[Divergence, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing differs."""
+        return self.bit_exact and self.cycle_exact and self.counters_exact
+
+    def __str__(self) -> str:
+        if self.passed:
+            return f"equal: {self.elements} values of {self.tensors} tensors, cycles and counters"
+        return "\n".join(str(divergence) for divergence in self.divergences)
+
+
+def check(program: Program, run: Run, golden: Mapping[str, np.ndarray], timing: Timing) -> Verdict:
+    """Compare a run with the golden model and the prediction.
+
+    Parameters
+    ----------
+    program : Program
+        What was run.
+    run : Run
+        What the hardware did.
+    golden : mapping of str to numpy.ndarray
+        Codes of every tensor of the network, (N, C, H, W), as
+        :func:`celosia.models.golden.evaluate` returns them.
+    timing : Timing
+        The prediction for ``program`` with the run's memory.
+
+    Raises
+    ------
+    CelosiaError
+        When the golden tensors are not those of the program or of other samples: then nothing
+        was compared.
+    """
+    _check_coverage(program, run, golden)
+    value = _first_value(program, run, golden)
+    cycle = _first_cycle(run, timing)
+    counter = _first_counter(run, timing)
+    return Verdict(
+        bit_exact=value is None,
+        cycle_exact=cycle is None,
+        counters_exact=counter is None,
+        tensors=run.samples * len(golden),
+        elements=sum(run.tensors[name].size for name in golden),
+        divergences=tuple(found for found in (value, cycle, counter) if found is not None),
+    )
+
+
+def _check_coverage(program: Program, run: Run, golden: Mapping[str, np.ndarray]) -> None:
+    for name in (*program.inputs, *program.outputs):
+        if name not in golden:
+            raise CelosiaError(f"tensor {name!r} is not in the golden model's: nothing is shown")
+    for layer in program.layers:
+        if not set(layer.outputs) & set(golden):
+            raise CelosiaError(
+                f"layer {layer.name!r} writes {', '.join(layer.outputs)}: the golden model has "
+                "none of them"
+            )
+    for name, codes in golden.items():
+        if name not in run.tensors:
+            raise CelosiaError(f"tensor {name!r} of the golden model is nowhere in the program")
+        if codes.shape != run.tensors[name].shape:
+            raise CelosiaError(
+                f"tensor {name!r}: the run has shape {run.tensors[name].shape}, "
+                f"the golden model {codes.shape}"
+            )
+
+
+def _order(program: Program, golden: Mapping[str, np.ndarray]) -> list[tuple[str | None, str]]:
+    """Return (layer, tensor) of all of ``golden``: inputs, then in order of execution.
+
+    A concat that costs no copies has no layer; its tensor is that of its sources, and last.
+    """
+    layer_of = {name: layer.name for layer in program.layers for name in layer.outputs}
+    rank = {layer.name: index for index, layer in enumerate(program.layers, 1)}
+
+    def position(item: tuple[str | None, str]) -> int:
+        layer, name = item
+        if layer is not None:
+            return rank[layer]
+        return 0 if name in program.inputs else len(rank) + 1
+
+    return sorted(((layer_of.get(name), name) for name in golden), key=position)
+
+
+def _first_value(
+    program: Program, run: Run, golden: Mapping[str, np.ndarray]
+) -> ValueDivergence | None:
+    for layer, name in _order(program, golden):
+        wrong = run.tensors[name] != golden[name]
+        if wrong.any():
+            sample, c, y, x = (int(i) for i in np.argwhere(wrong)[0])
+            return ValueDivergence(
+                layer=layer,
+                tensor=name,
+                sample=sample,
+                index=(c, y, x),
+                expected=int(golden[name][sample, c, y, x]),
+                got=int(run.tensors[name][sample, c, y, x]),
+            )
+    return None
+
+
+def _first_cycle(run: Run, timing: Timing) -> CycleDivergence | None:
+    predicted = np.array([layer.cycles for layer in timing.layers], np.int64)
+    for sample, measured in enumerate(run.layer_cycles):
+        for name, expected, got in zip(run.layer_names, predicted, measured, strict=True):
+            if expected != got:
+                return CycleDivergence(
+                    layer=name, sample=sample, predicted=int(expected), measured=int(got)
+                )
+        if run.cycles[sample] != timing.cycles:
+            return CycleDivergence(
+                layer=None,
+                sample=sample,
+                predicted=timing.cycles,
+                measured=int(run.cycles[sample]),
+            )
+    return None
+
+
+def _first_counter(run: Run, timing: Timing) -> CounterDivergence | None:
+    for counter, measured in run.counters.items():
+        wrong = np.flatnonzero(measured != timing.counters[counter])
+        if wrong.size:
+            return CounterDivergence(
+                counter=counter,
+                sample=int(wrong[0]),
+                predicted=timing.counters[counter],
+                measured=int(measured[wrong[0]]),
+            )
+    return None

@@ -1,0 +1,181 @@
+"""When a divergence happened: the sample is run again, watched, and traced round that cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from celosia.dataflow.memory import MemoryModel
+from celosia.dataflow.program import Counter, Program
+from celosia.models.files import atomic_file
+from celosia.sim.check import CounterDivergence, Divergence, ValueDivergence
+from celosia.sim.driver import Driver
+from celosia.sim.library import Outcome
+from celosia.sim.run import Run, Simulator, program_image
+from celosia.sim.verilate import Progress
+
+TRACE_CYCLES: Final = 512
+"""Cycles that a trace shows before and after the one that is looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """Where to look.
+
+    Attributes
+    ----------
+    cycle : int or None
+        Of the engine's cycle counter. For a value: when it was last written, None if never.
+        For cycles: where measurement and prediction part, the earlier of the two ends of the
+        layer. For a counter: the end.
+    trace : Path or None
+        The FST that was written; ``first`` is the cycle of the counter at its time
+        ``first_time``, and a cycle is 10 time units.
+    first, first_time : int
+        See ``trace``; 0 without one.
+    """
+
+    cycle: int | None
+    trace: Path | None
+    first: int = 0
+    first_time: int = 0
+
+    def __str__(self) -> str:
+        when = "never written" if self.cycle is None else f"cycle {self.cycle}"
+        if self.trace is None:
+            return when
+        return f"{when}; signals from cycle {self.first} on in {self.trace}"
+
+
+def locate(
+    simulator: Simulator,
+    program: Program,
+    inputs: Mapping[str, np.ndarray],
+    run: Run,
+    divergence: Divergence,
+    *,
+    trace: Path | None = None,
+    progress: Progress | None = None,
+) -> Location:
+    """Return when ``divergence`` happened, and write the signals round it.
+
+    Parameters
+    ----------
+    simulator : Simulator
+        What ``run`` was made with.
+    program, inputs
+        What was run.
+    run : Run
+        In which the divergence was found.
+    divergence : Divergence
+        From :func:`celosia.sim.check.check`.
+    trace : Path, optional
+        Where to write an FST; None: no trace. Needs a second, traced build of the simulator.
+    progress : Callable, optional
+        Shown the steps of that build.
+
+    Raises
+    ------
+    CelosiaError
+        When a tool that tracing needs is missing, or the file cannot be written: then no file
+        is left.
+    """
+    replay = _Replay(program, inputs, run.memory, divergence.sample, int(run.cycles.max()))
+    watched = None
+    if isinstance(divergence, ValueDivergence):
+        watched = _address(program, divergence)
+    written, end = replay.whole(simulator, watched)
+    # The harness counts from the model's making, the engine from the start.
+    offset = end - int(run.counters[Counter.CYCLES][divergence.sample])
+    if watched is not None:
+        cycle = None if written is None else written - offset
+    else:
+        cycle = _expected_end(run, divergence)
+    if trace is None:
+        return Location(cycle=cycle, trace=None)
+    traced = Simulator(simulator.accelerator, traced=True, progress=progress)
+    centre = offset + (_layer_end(run, divergence) if cycle is None else cycle)
+    first = replay.trace(traced, centre, trace)
+    return Location(cycle=cycle, trace=trace, first=first - offset, first_time=10 * first)
+
+
+def _address(program: Program, divergence: ValueDivergence) -> int:
+    """Return the address of the byte that holds the lowest bit of the code."""
+    placement = program.placement(divergence.tensor)
+    c, y, x = divergence.index
+    word = int(placement.words[c]) * placement.plane + y * placement.pitch
+    lane = int(placement.lanes[c]) * placement.lane_bits // 8
+    return placement.address + word + x * placement.word_bytes + lane
+
+
+def _expected_end(run: Run, divergence: Divergence) -> int:
+    end = _layer_end(run, divergence)
+    if isinstance(divergence, ValueDivergence | CounterDivergence):
+        return end
+    return min(end, end - divergence.measured + divergence.predicted)
+
+
+def _layer_end(run: Run, divergence: Divergence) -> int:
+    """Return the measured end of the divergence's layer, by the engine's counter."""
+    sample = divergence.sample
+    if isinstance(divergence, CounterDivergence) or divergence.layer is None:
+        return int(run.cycles[sample])
+    index = run.layer_names.index(divergence.layer)
+    return int(run.layer_cycles[sample, : index + 1].sum())
+
+
+class _Replay:
+    """One sample, from reset, the same each time."""
+
+    def __init__(
+        self,
+        program: Program,
+        inputs: Mapping[str, np.ndarray],
+        memory: MemoryModel,
+        sample: int,
+        cycles: int,
+    ) -> None:
+        self._program = program
+        self._memory = memory
+        self._limit = 2 * cycles + 100_000
+        self._image = program_image(program)
+        for name in program.inputs:
+            program.placement(name).write(self._image, np.asarray(inputs[name])[sample])
+
+    def _start(self, simulator: Simulator, image: np.ndarray) -> Driver:
+        driver = simulator.driver()
+        driver.model.attach(image, self._program.base_address)
+        driver.configure(self._program)
+        driver.model.start_memory(self._memory)
+        return driver
+
+    def whole(self, simulator: Simulator, address: int | None) -> tuple[int | None, int]:
+        """Return the cycles of the last write to ``address`` and of the end."""
+        driver = self._start(simulator, self._image.copy())
+        with driver.model as model:
+            if address is not None:
+                model.watch(address)
+            driver.start()
+            model.run(self._limit)
+            end = model.cycle - 1  # in this cycle the interrupt was seen
+            return (None if address is None else model.watched(address)), end
+
+    def trace(self, simulator: Simulator, centre: int, path: Path) -> int:
+        """Write the signals round cycle ``centre``; return the first cycle that is in."""
+        driver = self._start(simulator, self._image.copy())
+        with driver.model as model:
+            driver.start()
+            first = max(model.cycle, centre - TRACE_CYCLES)
+            if first > model.cycle:
+                model.run(first - model.cycle)
+            with atomic_file(path) as draft:
+                model.trace(draft)
+                while model.cycle < centre + TRACE_CYCLES:
+                    if model.run(centre + TRACE_CYCLES - model.cycle) is Outcome.INTERRUPT:
+                        break
+                model.end_trace()
+            return first
