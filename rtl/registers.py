@@ -227,7 +227,7 @@ def _run(address_bits: int) -> list[Register]:
         *_pair(
             "window_limit",
             0x48,
-            address_bits + 1,
+            min(address_bits + 1, 64),
             software,
             "First address after those that may be accessed",
         ),

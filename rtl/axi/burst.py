@@ -90,7 +90,7 @@ class BurstSplitter(Shared):
 
         page_beats = PAGE_BYTES >> self._beat_shift
         to_page = Signal(range(page_beats + 1))
-        cap = Signal(BEATS_BITS)
+        cap = Signal(range(min(page_beats, self._burst_beats) + 1))
         fits = Signal()
         m.d.comb += [
             to_page.eq(page_beats - run.address[self._beat_shift : 12]),

@@ -24,12 +24,10 @@ class RegisterBus(Signature):
         Its data.
     write_strobe : Out(4)
         Its bytes that count.
-    read : Out(1)
-        A read in this cycle.
     read_address : Out(address_bits - 2)
-        Its word address.
+        Word address of a register that may be read; reading has no effect.
     read_data : In(32)
-        Its result, in the same cycle.
+        Its value, in the same cycle.
     """
 
     def __init__(self, *, address_bits: int) -> None:
@@ -40,7 +38,6 @@ class RegisterBus(Signature):
                 "write_address": Out(address_bits - 2),
                 "write_data": Out(32),
                 "write_strobe": Out(4),
-                "read": Out(1),
                 "read_address": Out(address_bits - 2),
                 "read_data": In(32),
             }
@@ -126,13 +123,14 @@ class LiteFrontEnd(Shared):
             ]
 
         read_free = Signal(init=1)
+        read = Signal()
         m.d.comb += [
             axi.arready.eq(read_free),
-            registers.read.eq(~read_free & (~axi.rvalid | axi.rready)),
+            read.eq(~read_free & (~axi.rvalid | axi.rready)),
         ]
         with m.If(axi.rready):
             m.d.sync += axi.rvalid.eq(0)
-        with m.If(registers.read):
+        with m.If(read):
             m.d.sync += [read_free.eq(1), axi.rvalid.eq(1), axi.rdata.eq(registers.read_data)]
         with m.If(axi.arvalid & axi.arready):
             m.d.sync += [read_free.eq(0), registers.read_address.eq(axi.araddr[2:])]

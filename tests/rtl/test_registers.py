@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,14 @@ def test_masks_follow_the_address_width():
     assert masks["program_low"] == 0xFFFFFFFF
     assert masks["program_high"] == 0
     assert masks["window_limit_high"] == 1
+
+
+@pytest.mark.parametrize(("bits", "high"), [(33, 3), (40, 0x1FF), (63, 2**32 - 1), (64, 2**32 - 1)])
+def test_mask_of_the_window_limit(bits, high):
+    config = accelerator(64)
+    config = replace(config, bus=replace(config.bus, address_bits=bits))
+    masks = {register.name: register.mask for register in register_map(config, 0)}
+    assert masks["window_limit_high"] == high
 
 
 def test_markdown_has_a_row_for_each_register_and_field():
