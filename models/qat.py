@@ -35,6 +35,7 @@ from celosia.models.quantize import (
 )
 from celosia.models.recipe import Recipe
 from celosia.models.round_weights import nearest_rows
+from celosia.models.threads import single_thread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,8 @@ def finetune(
     start = quantize(graph, inputs, recipe)
     teacher = {name: values[name] for name in graph.outputs}
     student = _Student(graph, start)
-    _train(student, tensors, teacher, schedule, labels, graph.outputs[head])
+    with single_thread():
+        _train(student, tensors, teacher, schedule, labels, graph.outputs[head])
     networks = [start, quantize(student.graph(), inputs, recipe, student.plan)]
     return min(networks, key=lambda network: _distance(network, inputs, teacher))
 

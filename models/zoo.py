@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from celosia.models.errors import CelosiaError
+from celosia.models.threads import single_thread
 
 FACENET = "facenet-pytorch"
 """Distribution that holds R-Net's trained weights (MIT); its code is never imported."""
@@ -192,16 +193,16 @@ def digits(epochs: int = 12, seed: int = 0) -> Workload:
         If scikit-learn is not installed.
     """
     try:
-        from sklearn.datasets import load_digits
+        datasets = importlib.import_module("sklearn.datasets")
     except ImportError as error:
         raise CelosiaError(
             "the digits are missing: install them with `pip install scikit-learn`"
         ) from error
-    data = load_digits()
+    data = datasets.load_digits()
     images = (data.images[:, None] / 16).astype(np.float32)
     labels = data.target.astype(np.int64)
     test = np.arange(len(images)) % 4 == 3
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), single_thread():
         torch.manual_seed(seed)
         model = DigitsNet()
         _train(model, torch.from_numpy(images[~test]), torch.from_numpy(labels[~test]), epochs)
