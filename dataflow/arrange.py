@@ -221,10 +221,16 @@ class _Placer:
     def _place(self, name: str, order: np.ndarray, wish: np.ndarray | None) -> None:
         key, needs = self._classes[name]
         if key not in self._of_class:
-            if wish is not None and self._pool.fits(needs, wish):
-                self._of_class[key] = wish
-            else:
-                self._of_class[key] = self._pool.assign(needs, order)
+            dense = self._pool.assign(needs, order)
+            alike = wish is not None and self._pool.fits(needs, wish)
+            # Lying like the input pays only where the input's words are full.
+            if (
+                wish is not None
+                and alike
+                and wish.max() // self._lanes <= dense.max() // self._lanes
+            ):
+                dense = wish
+            self._of_class[key] = dense
         self.positions[name] = self._of_class[key]
         if self._lowered.root(name) == name:
             self._own_memory(name)

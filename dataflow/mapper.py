@@ -14,11 +14,15 @@ from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import arrange
 from celosia.dataflow.mapping import LayerMapping, Mapping, MemoryOrder
 from celosia.dataflow.plan import PixelTile, StepPlan
+from celosia.dataflow.program import DESCRIPTOR_BYTES
 from celosia.dataflow.tracking import MOST_SLOTS
 from celosia.models.network import Network
 
 _OVERHEAD = 6
 """Cycles that a transfer or a nest costs beside its beats or steps, about."""
+
+_FETCH = 10
+"""Cycles that the sequencer takes for a descriptor at least, about."""
 
 _START = 40
 """Cycles from a load's request to its first beat and through the pipelines, about."""
@@ -114,15 +118,17 @@ def _candidates(plan: StepPlan) -> Iterator[LayerMapping]:
 
 @dataclass(slots=True)
 class _Tally:
-    """Cycles of each unit and beats of memory traffic."""
+    """Cycles of each unit, beats of memory traffic, and descriptors."""
 
     load: int = 0
     compute: int = 0
     post: int = 0
     store: int = 0
     beats: int = 0
+    descriptors: int = 0
 
     def add_load(self, words: int, transfers: int, word_beats: int, times: int) -> None:
+        self.descriptors += transfers * times
         beats = words * word_beats * times
         self.load += beats + _OVERHEAD * transfers * times
         self.beats += beats
@@ -148,11 +154,14 @@ def estimate(plan: StepPlan, mapping: LayerMapping) -> Cost:
     for (rows, cols, valid), count in shapes.items():
         pixel = PixelTile(y=0, x=0, rows=rows, cols=cols, valid=valid)
         _add_pixels(plan, mapping, pixel, (count, sum(chunk_counts), activation_times), tally)
-    busiest = max(tally.load, tally.compute, tally.post, tally.store)
+    # Descriptors come through the same port as loads.
+    tally.load += tally.descriptors * -(-DESCRIPTOR_BYTES // accelerator.bus.data_bytes)
+    fetch = tally.descriptors * _FETCH
+    busiest = max(tally.load, tally.compute, tally.post, tally.store, fetch)
     tiles = len(pixels) * len(plan.blocks)
     total = tally.load + tally.compute + tally.post + tally.store
     # One tile passes through all units alone; the others overlap where two tiles fit.
-    cycles = busiest + (total - busiest) // tiles + _START
+    cycles = busiest + max(0, total - busiest) // tiles + _START
     if tiles > 1:
         if slots["outputs"] < 2 or slots.get("residuals", 2) < 2:
             cycles += min(tally.store, busiest)
@@ -197,6 +206,7 @@ def _add_pixels(
     tally.compute += count * (conv_rows * conv_cols * steps + chunk_count)
     window = plan.step.pool.kernel[0] * plan.step.pool.kernel[1]
     groups = sum(tile.groups for tile in plan.tiles)
+    tally.descriptors += count * (chunk_count + len(plan.tiles) + len(plan.blocks))
     tally.post += count * (window * pixel.area * groups + len(plan.tiles))
     kernel_rows = min(mapping.kernel_rows, plan.kernel[0])
     step = plan.row_step(pixel.rows, kernel_rows)
