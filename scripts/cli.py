@@ -7,6 +7,7 @@ status is 0 only when the thing asked for holds.
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -161,6 +162,9 @@ def simulate(
     memory: Annotated[
         str, typer.Option(help="latency,bytes-per-cycle,outstanding, or ideal, ddr4, slow.")
     ] = "ddr4",
+    trace: Annotated[
+        Path, typer.Option(help="Where to write signals (FST) should there be a difference.")
+    ] = Path("divergence.fst"),
     as_json: Json = False,
 ) -> None:
     """Run a network on the RTL and compare every bit, cycle and access with what is expected."""
@@ -172,12 +176,12 @@ def simulate(
     codes = input_codes(loaded, read_array(inputs))
     chosen, model = read_accelerator(accelerator), read_memory(memory)
     with progress("Simulating") as report:
-        result = run(loaded, chosen, codes, model, report)
+        result = run(loaded, chosen, codes, model, report, trace)
 
     def show(console: Console) -> None:
         for part in result.tables():
             console.print(part)
-        console.print(result.verdict(), markup=False)
+        console.print(result.verdict_line(), markup=False)
 
     emit(result.as_dict(), as_json=as_json, show=show)
     _hold(result.holds)
@@ -304,11 +308,11 @@ def bench_sim(
 ) -> None:
     """Measure the native simulator: cycles and products a second, build time."""
     from celosia.scripts.arguments import read_accelerator
-    from celosia.sim.bench import bench
+    from celosia.sim.bench import bench_sim as run
 
     chosen = read_accelerator(accelerator)
-    with errors.status(f"Building and running a simulator of {chosen.name}"):
-        value = bench(chosen)
+    with progress(f"Simulator of {chosen.name}") as report:
+        value = asdict(run(chosen, progress=report))
 
     def show(console: Console) -> None:
         console.print(table(("", chosen.name), value.items()))

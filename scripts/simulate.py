@@ -1,0 +1,211 @@
+"""A network on the RTL, compared with what the golden model and the timing model expect."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.compile import compile_network
+from celosia.dataflow.memory import MemoryModel
+from celosia.dataflow.program import Counter, Program
+from celosia.dataflow.timing import Timing, timing
+from celosia.models.golden import evaluate
+from celosia.models.network import Network
+from celosia.scripts.console import Report, table
+from celosia.sim.check import Verdict, check
+from celosia.sim.locate import Location, locate
+from celosia.sim.run import Run, Simulator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Simulation:
+    """What was expected of a network on an accelerator, and what the RTL did.
+
+    ``location`` says when the first difference happened, where there is one; ``seconds`` is wall
+    clock by step, and building a simulator that is in the cache takes next to none.
+    """
+
+    network: Network
+    program: Program
+    memory: MemoryModel
+    predicted: Timing
+    run: Run
+    verdict: Verdict
+    location: Location | None
+    seconds: dict[str, float]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every bit, cycle and access of every sample is as expected."""
+        return self.verdict.passed
+
+    @property
+    def cycles_measured(self) -> int:
+        """Cycles of a sample; of the slowest, should they differ."""
+        return int(self.run.cycles.max())
+
+    @property
+    def utilisation(self) -> float:
+        """Useful products over products a cycle times cycles, for one sample."""
+        return self.program.products / (
+            self.program.accelerator.array.products * self.cycles_measured
+        )
+
+    def layers(self) -> list[dict[str, Any]]:
+        """Return each layer's cycles, predicted and measured, and its use of the array."""
+        each = self.program.accelerator.array.products
+        measured = self.run.layer_cycles.max(axis=0)
+        return [
+            {
+                "name": layer.name,
+                "cycles_predicted": expected.cycles,
+                "cycles_measured": int(cycles),
+                "products": layer.products,
+                "utilisation": layer.products / (each * max(int(cycles), 1)),
+            }
+            for layer, expected, cycles in zip(
+                self.program.layers, self.predicted.layers, measured, strict=True
+            )
+        ]
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Return each counter, predicted and measured."""
+        return {
+            counter.name.lower(): {
+                "predicted": self.predicted.counters[counter],
+                "measured": int(self.run.counters[counter].max()),
+            }
+            for counter in Counter
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return {
+            "network": self.network.name,
+            "accelerator": self.program.accelerator.name,
+            "memory": {
+                "latency": self.memory.latency,
+                "bytes_per_cycle": self.memory.bytes_per_cycle,
+                "outstanding": self.memory.outstanding,
+            },
+            "samples": self.run.samples,
+            "bit_exact": self.verdict.bit_exact,
+            "cycles_exact": self.verdict.cycle_exact,
+            "counters_exact": self.verdict.counters_exact,
+            "values_compared": self.verdict.elements,
+            "differences": [str(divergence) for divergence in self.verdict.divergences],
+            "location": None if self.location is None else str(self.location),
+            "cycles_predicted": self.predicted.cycles,
+            "cycles_measured": self.cycles_measured,
+            "utilisation": self.utilisation,
+            "layers": self.layers(),
+            "counters": self.counters(),
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
+
+    def tables(self) -> list[Table]:
+        """Return what to show: cycles by layer, and the counters."""
+        rows = [
+            (
+                layer["name"],
+                layer["cycles_predicted"],
+                layer["cycles_measured"],
+                f"{100 * layer['utilisation']:.1f} %",
+            )
+            for layer in self.layers()
+        ]
+        rows.append(
+            ("all", self.predicted.cycles, self.cycles_measured, f"{100 * self.utilisation:.1f} %")
+        )
+        counts = [(name, c["predicted"], c["measured"]) for name, c in self.counters().items()]
+        return [
+            table(("layer", "cycles predicted", "measured", "utilisation"), rows),
+            table(("counter", "predicted", "measured"), counts),
+        ]
+
+    def verdict_line(self) -> str:
+        """Return the verdict as text: what was compared, or the differences and where to look."""
+        where = f"\nfirst difference: {self.location}" if self.location else ""
+        return f"{self.run.samples} samples: {self.verdict}{where}"
+
+
+def simulate(
+    network: Network,
+    accelerator: Accelerator,
+    inputs: Mapping[str, np.ndarray],
+    memory: MemoryModel,
+    report: Report | None = None,
+    trace: str | Path | None = None,
+) -> Simulation:
+    """Run ``network`` on the RTL of ``accelerator`` and compare it with what is expected.
+
+    Parameters
+    ----------
+    network, accelerator
+        What to run, and on what.
+    inputs
+        Codes of each input, integers (N, C, H, W).
+    memory
+        The memory that the engine sees.
+    report
+        Called as the work proceeds.
+    trace
+        Where to write the signals round the first difference (FST), should there be one.
+
+    Raises
+    ------
+    CelosiaError
+        When the network does not fit the accelerator, an input does not fit the network, a tool
+        is missing, or the engine stops.
+    """
+    tell = report or (lambda what, done, total: None)
+    seconds: dict[str, float] = {}
+
+    def timed(step: str, begin: float) -> None:
+        seconds[step] = time.perf_counter() - begin
+
+    begin = time.perf_counter()
+    tell("compile", 0, 1)
+    program = compile_network(network, accelerator)
+    timed("compile", begin)
+    begin = time.perf_counter()
+    predicted = timing(program, memory)
+    timed("predict", begin)
+    begin = time.perf_counter()
+    simulator = Simulator(accelerator, progress=lambda what, d, t: tell(f"build: {what}", d, t))
+    timed("build", begin)
+    begin = time.perf_counter()
+    run = simulator.run(program, inputs, memory, progress=lambda d, t: tell("samples", d, t))
+    timed("simulate", begin)
+    begin = time.perf_counter()
+    tell("compare", 0, 1)
+    verdict = check(program, run, evaluate(network, inputs), predicted)
+    timed("compare", begin)
+    location = None
+    if verdict.divergences:
+        tell("locate the difference", 0, 1)
+        location = locate(
+            simulator,
+            program,
+            inputs,
+            run,
+            verdict.divergences[0],
+            trace=None if trace is None else Path(trace),
+        )
+    return Simulation(
+        network=network,
+        program=program,
+        memory=memory,
+        predicted=predicted,
+        run=run,
+        verdict=verdict,
+        location=location,
+        seconds=seconds,
+    )
