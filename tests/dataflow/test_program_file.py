@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from celosia.dataflow.compile import compile_network
+from celosia.dataflow.program import Program
+from celosia.dataflow.program_file import load_program, save_program
+from celosia.models.errors import CelosiaError
+from celosia.models.random_network import random_network
+
+from .builders import ACCELERATORS, FORMATS
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    return compile_network(random_network(4, FORMATS), ACCELERATORS["24x12x3"])
+
+
+@pytest.fixture
+def path(program: Program, tmp_path: Path) -> Path:
+    save_program(program, tmp_path / "p.npz")
+    return tmp_path / "p.npz"
+
+
+def test_programs_come_back(program: Program, path: Path) -> None:
+    other = load_program(path)
+    for name in ("network", "accelerator", "descriptors", "layers", "inputs", "outputs", "window"):
+        assert getattr(other, name) == getattr(program, name)
+    assert other.program_address == program.program_address
+    np.testing.assert_array_equal(other.image, program.image)
+    memory = np.random.default_rng(0).integers(0, 256, program.memory_size, dtype=np.uint8)
+    assert len(other.placements) == len(program.placements)
+    for placement in program.placements:
+        again = other.placement(placement.name)
+        np.testing.assert_array_equal(again.read(memory), placement.read(memory))
+        assert again.border == placement.border
+        assert again.unfold == placement.unfold
+
+
+def test_the_same_program_gives_the_same_bytes(program: Program, path: Path) -> None:
+    before = path.read_bytes()
+    save_program(program, path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == ["p.npz"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_truncated_wrong(path: Path, share: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(CelosiaError, match="is no program file or is damaged"):
+        load_program(path)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_corrupt_wrong(path: Path, seed: int) -> None:
+    data = bytearray(path.read_bytes())
+    random = np.random.default_rng(seed)
+    # The middle of the file: names and dates in a zip's headers may change unnoticed.
+    at = int(random.integers(len(data) // 8, len(data) // 2))
+    data[at] ^= 1 << int(random.integers(8))
+    path.write_bytes(bytes(data))
+    with pytest.raises(CelosiaError, match="damaged"):
+        load_program(path)
+
+
+def test_missing_wrong(tmp_path: Path) -> None:
+    with pytest.raises(CelosiaError, match="cannot read program file"):
+        load_program(tmp_path / "none.npz")
+
+
+def test_other_npz_wrong(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", image=np.zeros(3))
+    with pytest.raises(CelosiaError, match="is no program file or is damaged"):
+        load_program(tmp_path / "x.npz")
+
+
+def test_unwritable_wrong(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CelosiaError, match="cannot write program file"):
+        save_program(program, tmp_path / "file" / "p.npz")
+
+
+def test_unknown_placement_wrong(program: Program) -> None:
+    with pytest.raises(KeyError):
+        program.placement("none")

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from celosia.dataflow.tracking import MOST_SLOTS, BufferTracker, Slots, TensorTracker
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_buffer_against_a_word_by_word_record(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    tracker, depth = BufferTracker(40), 40
+    writer = np.full(depth, -1)
+    readers: list[set[int]] = [set() for _ in range(depth)]
+    for index in range(300):
+        start = int(random.integers(0, depth))
+        stop = int(random.integers(start + 1, depth + 1))
+        if random.random() < 0.5:
+            got = tracker.read(start, stop, index)
+            assert got == {int(w) for w in writer[start:stop] if w >= 0}
+            for word in range(start, stop):
+                readers[word].add(index)
+        else:
+            words = range(start, stop)
+            known = [max({int(writer[w])} | readers[w]) for w in words if writer[w] >= 0]
+            got = tracker.write(start, stop, index)
+            # Reads of words never written are no dependency; others may be rounded up.
+            assert max(got, default=-1) >= max(known, default=-1)
+            writer[start:stop] = index
+            for word in words:
+                readers[word] = set()
+            assert tracker.last_use(start, stop) == index
+
+
+def test_slots_take_the_oldest() -> None:
+    tracker = BufferTracker(10)
+    slots = Slots(tracker, 3)
+    assert slots.find("a") is None
+    for index, key in enumerate("abc"):
+        start = slots.take(key, 3)
+        tracker.write(start, start + 3, index)
+        assert slots.find(key) == start == 3 * index
+    tracker.read(0, 3, 3)
+    assert slots.take("d", 3) == 3
+    assert slots.find("b") is None
+    assert slots.find("a") == 0
+
+
+def test_alternate_steps_take_alternate_halves() -> None:
+    tracker = BufferTracker(2 * MOST_SLOTS)
+    assert Slots(tracker, 1, high=True).take(0, 1) == MOST_SLOTS
+    assert Slots(tracker, 1).take(0, 1) == 0
+
+
+def test_loads_wait_for_the_stores_that_they_overlap() -> None:
+    tracker = TensorTracker()
+    assert tracker.load((0, 9), (0, 9)) == frozenset()
+    for row in range(3):
+        tracker.store((0, 2), (row, row + 1), 10 + row)
+    tracker.finish()
+    tracker.store((2, 4), (0, 3), 20)
+    tracker.finish()
+    tracker.finish()
+    assert tracker.load((0, 1), (-2, 2)) == {11}
+    assert tracker.load((1, 3), (0, 1)) == {20}
+    assert tracker.load((0, 4), (3, 5)) == frozenset()
+
+
+def test_milestones_bound_the_tokens() -> None:
+    tracker = TensorTracker()
+    for row in range(100):
+        tracker.store((0, 1), (row, row + 1), row)
+    tracker.finish()
+    waited = [max(tracker.load((0, 1), (row, row + 1))) for row in range(100)]
+    assert len(set(waited)) <= TensorTracker.MILESTONES
+    assert all(wait >= row for row, wait in enumerate(waited))
