@@ -50,15 +50,31 @@ def weight_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
     place[words] = np.arange(len(words))
     channels = plan.input_channels(tile.channels)
     positions = plan.inputs[channels]
-    values = np.zeros((len(words), ky, kx, columns, lanes), np.int64)
+    formats = array.column_formats
+    codes = np.zeros((len(words), ky, kx, columns, lanes), np.uint8)
+    weights = np.zeros((len(tile.channels), channels.shape[1], ky, kx), np.uint8)
+    for row, (channel, column) in enumerate(zip(tile.channels, tile.columns, strict=True)):
+        values = plan.step.weights[channel, :, :ky, :kx]
+        weights[row] = formats[column].encode(values)
     word = place[positions // lanes]
-    weights = plan.step.weights[tile.channels][:, :, :ky, :kx]
-    values[word, :, :, tile.columns[:, None], positions % lanes] = weights
-    for column, fmt in enumerate(array.column_formats):
-        values[:, :, :, column] = fmt.encode(values[:, :, :, column])
-    widths = np.repeat([fmt.bits for fmt in array.column_formats], lanes)
+    # A lane without a channel keeps code 0, which is 0 in every format.
+    codes[word, :, :, tile.columns[:, None], positions % lanes] = weights
+    widths = np.repeat([fmt.bits for fmt in formats], lanes)
     word_bytes = plan.accelerator.word_bytes(plan.accelerator.weight_word_bits)
-    return pack_fields(values.reshape(-1, columns * lanes), widths, word_bytes)
+    return _pack_bytes(codes.reshape(-1, columns * lanes), widths, word_bytes)
+
+
+def _pack_bytes(codes: np.ndarray, widths: np.ndarray, word_bytes: int) -> np.ndarray:
+    """Return what :func:`pack_fields` does, faster, for uint8 codes of at most 8 bits."""
+    bits = np.flatnonzero(np.arange(8) < widths[:, None])
+    packed = np.zeros((len(codes), word_bytes), np.uint8)
+    step = max(1, _CHUNK_BITS // (8 * len(widths)))
+    for start in range(0, len(codes), step):
+        part = codes[start : start + step]
+        spread = np.unpackbits(part, axis=1, bitorder="little")
+        data = np.packbits(spread.take(bits, axis=1), axis=1, bitorder="little")
+        packed[start : start + step, : data.shape[1]] = data
+    return packed
 
 
 def constant_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+
+from celosia.dataflow.arrange import arrange
+from celosia.dataflow.layout import Unfold
+from celosia.models.network import Window
+
+from .builders import ACCELERATORS, Build, accelerator, k, same
+
+EIGHT = accelerator({"fixed8": 8}, 8, 1)
+
+
+def test_residual_operands_lie_like_the_output() -> None:
+    build = Build()
+    first = build.conv(build.input((8, 4, 4)), 12, same(3), rows=("sp2_4", "fixed8"))
+    build.conv(first, 12, same(1), rows=("sp2_4", "fixed8"), residual=first)
+    positions = arrange(build.network(), ACCELERATORS["8x8x1"]).positions
+    np.testing.assert_array_equal(positions["top0"], positions["top1"])
+
+
+def test_members_of_a_concat_are_word_ranges() -> None:
+    build = Build()
+    source = build.input((8, 4, 4))
+    parts = [build.conv(source, n, same(1)) for n in (3, 9, 8)]
+    build.concat(*parts)
+    arrangement = arrange(build.network(), EIGHT)
+    assert [arrangement.first_word[part] for part in parts] == [0, 1, 3]
+    assert arrangement.word_count["top3"] == 4
+    assert arrangement.lowered.root(parts[1]) == "top3"
+    expected = [0, 1, 2, *range(8, 17), *range(24, 32)]
+    np.testing.assert_array_equal(arrangement.positions["top3"], expected)
+
+
+def test_inputs_of_few_channels_are_unfolded() -> None:
+    build = Build()
+    build.conv(build.input((3, 9, 9)), 8, k(5, dilation=(1, 2)))
+    lowered = arrange(build.network(), accelerator({"fixed8": 8}, 32, 1)).lowered
+    # Five columns and two rows of three channels fill 30 of 32 lanes; three times two rows.
+    assert lowered.unfolds == {"in0": Unfold(copies=(2, 5), step=(1, 2))}
+    step = lowered.steps[0]
+    assert step.weights.shape == (8, 30, 3, 1)
+    assert step.window.dilation == (2, 10)
+
+
+def test_an_input_with_two_readers_is_not_unfolded() -> None:
+    build = Build()
+    source = build.input((1, 9, 9))
+    build.conv(source, 8, k(3))
+    build.conv(source, 8, k(3))
+    assert not arrange(build.network(), EIGHT).lowered.unfolds
+
+
+def test_pooling_packs_sparse_words() -> None:
+    build = Build()
+    first = build.conv(build.input((8, 4, 4)), 8, same(1), rows=("fixed8",))
+    build.pool(first, k(2))
+    arrangement = arrange(build.network(), ACCELERATORS["8x8x1"])
+    # Half of the columns are fixed8: 8 channels in 16 positions, packed by the pooling.
+    assert (arrangement.word_count["top0"], arrangement.word_count["top1"]) == (2, 1)
+
+
+def test_borders_serve_every_reader() -> None:
+    build = Build()
+    source = build.conv(build.input((8, 9, 9)), 8, same(1))
+    build.conv(source, 8, Window(kernel=(3, 3), padding=(2, 0, 1, 1)))
+    build.conv(source, 8, Window(kernel=(5, 1), padding=(0, 3, 4, 0)))
+    arrangement = arrange(build.network(), EIGHT)
+    assert arrangement.borders["top0"] == (2, 3, 4, 1)
+    assert arrangement.fills["top0"] == 0
+
+
+def test_signed_pooling_borders_are_the_lowest_code() -> None:
+    build = Build()
+    first = build.conv(build.input((8, 9, 9)), 8, same(1), fmt="fixed5")
+    build.pool(first, Window(kernel=(3, 3), padding=(1, 1, 1, 1)))
+    assert arrange(build.network(), EIGHT).fills["top0"] == -16
