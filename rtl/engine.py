@@ -19,9 +19,9 @@ from celosia.rtl.legality import LAYOUT_OF
 from celosia.rtl.load import Load
 from celosia.rtl.post import Post
 from celosia.rtl.readport import ReadPort
-from celosia.rtl.registers import ADDRESS_BITS, FINGERPRINT_BITS, Register
+from celosia.rtl.registers import ADDRESS_BITS, FINGERPRINT_BITS, Register, register_map
 from celosia.rtl.sequencer import Sequencer
-from celosia.rtl.shared import Shared
+from celosia.rtl.shared import Shared, flat_ports
 from celosia.rtl.shell import Shell
 from celosia.rtl.store import Store
 from celosia.rtl.tokens import Tokens, UnitQueue
@@ -36,6 +36,16 @@ def engine_ports(accelerator: Accelerator) -> dict[str, wiring.Member]:
         "m_axi_gmem0": Out(Axi4(address_bits=bus.address_bits, data_bits=bus.data_bits)),
         "interrupt": Out(1),
     }
+
+
+def core_fingerprint(accelerator: Accelerator) -> int:
+    """Return the hash of ``accelerator`` that its registers hold: its fingerprint's upper half."""
+    return int(fingerprint(accelerator)[: FINGERPRINT_BITS // 4], 16)
+
+
+def core_registers(accelerator: Accelerator) -> tuple[Register, ...]:
+    """Return the register map of ``accelerator``."""
+    return register_map(accelerator, core_fingerprint(accelerator))
 
 
 class Engine(Shared):
@@ -60,9 +70,6 @@ class Engine(Shared):
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
-        self._shell = Shell(
-            accelerator, fingerprint=int(fingerprint(accelerator)[: FINGERPRINT_BITS // 4], 16)
-        )
         super().__init__(engine_ports(accelerator), name="engine", parameters=(accelerator,))
 
     @property
@@ -72,12 +79,12 @@ class Engine(Shared):
     @property
     def registers(self) -> tuple[Register, ...]:
         """The register map."""
-        return self._shell.registers
+        return core_registers(self._accelerator)
 
     def build(self) -> Module:
         m = Module()
         accelerator, bus = self._accelerator, self._accelerator.bus
-        m.submodules.shell = shell = self._shell
+        m.submodules.shell = shell = Shell(accelerator, fingerprint=core_fingerprint(accelerator))
         reset = shell.reset_units
         m.submodules.sequencer = sequencer = Sequencer(bus).reset_by(reset)
         m.submodules.read_port = read_port = ReadPort(bus).reset_by(reset)
@@ -201,6 +208,18 @@ class Engine(Shared):
         ]
 
 
+def core_members(accelerator: Accelerator) -> dict[str, wiring.Member]:
+    """Return the core's ports."""
+    return {"aclk": In(1), "aresetn": In(1)} | engine_ports(accelerator)
+
+
+def core_ports(accelerator: Accelerator) -> list[tuple[str, int, bool]]:
+    """Return name, width and whether it is an input of each port of the core's module."""
+    signature = wiring.Signature(core_members(accelerator))
+    ports = flat_ports(signature.create())
+    return [(name, len(value), is_input) for name, value, is_input in ports]
+
+
 class Core(Shared):
     """The engine as an IP core: clock ``aclk``, reset ``aresetn`` (active low), AXI ports.
 
@@ -219,7 +238,7 @@ class Core(Shared):
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
         super().__init__(
-            {"aclk": In(1), "aresetn": In(1)} | engine_ports(accelerator),
+            core_members(accelerator),
             name=core_name(accelerator),
             parameters=(accelerator,),
         )

@@ -85,7 +85,7 @@ class PostNest(Shared):
 
     def build(self) -> Module:
         m = Module()
-        nest: Any = Signal(PostLayout)
+        nest: Any = Signal(PostLayout, name="descriptor")
         left = {name: Signal(WORD_BITS, name=f"left_{name}") for name in POST_COUNTS}
         ended = {name: Signal(name=f"ended_{name}") for name in POST_COUNTS}
         # advance[name]: this loop is the innermost that has not ended.

@@ -16,10 +16,11 @@ NAMELESS_USE = re.compile(r"(?<= )(\$\d+)(?= |$)(?: \[(\d+)(?::\d+)?\])?")
 """A nameless wire, and the highest bit of its slice where it is sliced."""
 
 
-def tidy(text: str, name: str) -> tuple[str, set[str]]:
+def tidy(text: str, name: str, ports: tuple[str, ...]) -> tuple[str, set[str]]:
     """Return the RTLIL of module ``name`` made ready to join others, and its clock and reset.
 
-    Clock and reset become the first ports, or none where nothing uses them. Memories lose their
+    Clock and reset become the first ports, or none where nothing uses them; ``ports`` follow in
+    their order. Memories lose their
     initial zeros: a line for each row would bury the logic, and nothing reads a row that was
     not written.
     """
@@ -36,11 +37,15 @@ def tidy(text: str, name: str) -> tuple[str, set[str]]:
     start = text.index(f"module \\{name}\n")
     end = text.index("\nend\n", start)
     top, clocks = text[start:end], set()
+    index = {port: number for number, port in enumerate(("clk", "rst", *ports), 1)}
     top = re.sub(
-        r"(?<= (?:input|inout) )\d+|(?<= output )\d+", lambda index: str(int(index[0]) + 3), top
+        r"^(  wire .* (?:input|output) )\d+( .*\\(\w+))$",
+        lambda port: f"{port[1]}{index[port[3]]}{port[2]}",
+        top,
+        flags=re.M,
     )
-    for index, clock in enumerate(("clk", "rst"), 1):
-        top, found = re.subn(rf"(?<= input )\d+(?=  \\{clock}$)", str(index), top, flags=re.M)
+    for clock in ("clk", "rst"):
+        found = re.search(rf"^  wire .* input \d+ .*\\{clock}$", top, flags=re.M)
         if found and len(re.findall(rf"\\{clock}(?=\s)", top)) == 1:
             top = re.sub(rf"^  wire .* \\{clock}\n", "", top, flags=re.M)
         elif found:

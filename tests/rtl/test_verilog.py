@@ -1,0 +1,82 @@
+# amaranth: UnusedElaboratable=no
+"""The Verilog writer, and the Verilog of whole cores: distinct, deterministic, clean."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib.wiring import In, Out
+
+from celosia.rtl.shared import Shared
+from celosia.rtl.verilog import count_modules, write_verilog
+
+
+class Leaf(Shared):
+    """A leaf: adds and
+    keeps.
+
+    More.
+    """
+
+    def __init__(self, width: int, name: str = "") -> None:
+        self._width = width
+        super().__init__(
+            {"i": In(signed(width)), "o": Out(signed(2 * width))},
+            name=name or f"leaf_{width}",
+            parameters=(width,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        kept = Signal(signed(self._width), reset_less=True)
+        m.d.sync += kept.eq(kept + self.i)
+        m.d.comb += self.o.eq(kept)
+        return m
+
+
+class Tree(Shared):
+    """Several leaves."""
+
+    def __init__(self, leaves: list[Leaf]) -> None:
+        self._leaves = leaves
+        super().__init__({"i": In(8), "o": Out(32), "clear": In(1)}, name="tree", parameters=())
+
+    def build(self) -> Module:
+        m = Module()
+        total = Signal(32)
+        for index, leaf in enumerate(self._leaves):
+            m.submodules[f"leaf_{index}"] = leaf.reset_by(self.clear)
+            m.d.comb += leaf.i.eq(self.i)
+        m.d.sync += total.eq(sum(leaf.o for leaf in self._leaves))
+        m.d.comb += self.o.eq(total)
+        return m
+
+
+def test_each_component_once() -> None:
+    text = write_verilog(Tree([Leaf(3), Leaf(5), Leaf(3), Leaf(3)]))
+    assert re.findall(r"^module (\w+)\(", text, flags=re.M) == ["leaf_3", "leaf_5", "tree"]
+    assert count_modules(text) == 3
+    assert len(re.findall(r"^  leaf_3 leaf_\d \($", text, flags=re.M)) == 3
+    assert "// A leaf: adds and keeps.\nmodule leaf_3(clk, i, o);" in text
+    # A register without reset takes none; a sum that is cut is no wider than that.
+    assert "rst" not in text.split("module leaf_3")[1].split("endmodule")[0]
+    assert "{ 3{kept[2]} }" in text.split("module leaf_3")[1]
+    assert "[3:0]" not in text.split("module leaf_3")[1].split("endmodule")[0]
+
+
+def test_deterministic_and_renamed() -> None:
+    texts = {write_verilog(Tree([Leaf(3), Leaf(5)]), "other") for _ in range(2)}
+    assert len(texts) == 1
+    assert "module other(clk, rst, i, o, clear);" in texts.pop()
+
+
+def test_one_name_for_two_components() -> None:
+    with pytest.raises(ValueError, match=r"module name 'leaf' stands for Leaf\(3,\) and for Leaf"):
+        write_verilog(Tree([Leaf(3, "leaf"), Leaf(5, "leaf")]))
+
+
+def test_name_wrong() -> None:
+    with pytest.raises(ValueError, match="name must be a lower-case identifier, not 'Leaf 3'"):
+        Leaf(3, "Leaf 3")
