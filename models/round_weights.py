@@ -32,19 +32,23 @@ def nearest_rows(rows: np.ndarray, formats: tuple[Format, ...]) -> np.ndarray:
 
 
 def search_scales(
-    rows: np.ndarray, formats: tuple[Format, ...], hessian: np.ndarray | None = None
+    rows: np.ndarray,
+    formats: tuple[Format, ...],
+    hessian: np.ndarray | None = None,
+    snap: Snap | None = None,
 ) -> np.ndarray:
     """Return the scale of each row of ``rows`` (O, K) with the least rounding error.
 
     The error of a row is ``e H e`` with its difference ``e`` and ``hessian`` H (K, K), or
-    ``e e`` without one. A row of zeros gets 0.
+    ``e e`` without one. ``snap`` moves every scale that is tried to one that can be had;
+    without it a row of zeros gets 0.
     """
     reach = np.array([min(fmt.high, -fmt.low) for fmt in formats], dtype=np.float64)
     most = np.abs(rows).max(axis=1) / reach
     best = np.array(most)
     best_error = np.full(len(rows), np.inf)
     for ratio in RATIOS:
-        scale = most * ratio
+        scale = most * ratio if snap is None else snap(most * ratio)
         safe = np.where(scale > 0, scale, 1.0)[:, None]
         error = nearest_rows(rows / safe, formats) * safe - rows
         weighted = error if hessian is None else error @ hessian
@@ -101,7 +105,7 @@ def round_rows(
     sweeps
         Sweeps of coordinate descent.
     """
-    scale = snap(search_scales(rows, formats, hessian))
+    scale = search_scales(rows, formats, hessian, snap)
     values = nearest_rows(rows / scale[:, None], formats)
     if hessian is None:
         return values.astype(np.int64), scale
