@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from amaranth.lib import data
 
-from celosia.dataflow.microarchitecture import compute_latency
+from celosia.dataflow.microarchitecture import DRAIN_LATENCY, compute_latency
 from celosia.dataflow.program import Compute, Loop, Token
 from celosia.rtl.compute import AccumulatorControl, Finish
 from celosia.rtl.descriptors import ComputeLayout, encode
@@ -58,49 +58,44 @@ ACCELERATORS = [
 ]
 
 
-@pytest.mark.parametrize("accelerator", ACCELERATORS, ids=["mix", "tiny", "wide", "bits"])
-@pytest.mark.parametrize("seed", range(3))
-def test_random_nests(accelerator, seed: int) -> None:
-    print("seed", seed)
-    rng = np.random.default_rng(seed)
-    array, depth = accelerator.array, accelerator.buffers.accumulators
-    contents = Contents.random(rng, accelerator)
-    clear = Compute(
+def clear(accelerator) -> Compute:
+    """A nest that gives every accumulator a value."""
+    depth = accelerator.buffers.accumulators
+    return Compute(
         loops=(Loop(count=depth, activations=0, weights=0, accumulators=1, reduction=False),),
         activations=0, weights=0, accumulators=0, activations_signed=False,
     )  # fmt: skip
-    nests = [clear, *(random_nest(rng, accelerator, accumulate=i > 0) for i in range(6))]
+
+
+def check(accelerator, contents: Contents, nests: list[Compute]) -> None:
+    """Run ``nests`` back to back; compare accumulators, counts and the cycle of everything."""
+    array, depth = accelerator.array, accelerator.buffers.accumulators
+    latency = compute_latency(accelerator)
     sums = np.zeros((depth, array.column_count, array.pixels), dtype=np.int64)
     counts = accumulate(accelerator, contents, nests, sums)
-    dut = ArrayBench(accelerator)
+    dut, result = ArrayBench(accelerator), np.zeros_like(sums)
     events, signals, accepts = dict.fromkeys(counts, 0), [], []
-    result = np.zeros_like(sums)
-    cycle = 0
 
     async def bench(ctx):
-        nonlocal cycle
         await fill(ctx, dut, accelerator, contents)
         pending = [data.Const(ComputeLayout, encode(nest)) for nest in nests]
-        ctx.set(dut.unit.i.valid, 1)
-        quiet = 0
+        cycle = quiet = 0
         while quiet < 5:
+            ctx.set(dut.unit.i.valid, bool(pending))
             if pending:
                 ctx.set(dut.unit.i.payload, pending[0])
-            else:
-                ctx.set(dut.unit.i.valid, 0)
-                quiet += 1 - ctx.get(dut.unit.busy)
-            if ctx.get(dut.unit.i.ready) and pending:
-                accepts.append(cycle)
-                pending.pop(0)
+                if ctx.get(dut.unit.i.ready):
+                    accepts.append(cycle)
+                    pending.pop(0)
             if ctx.get(dut.unit.signal):
                 signals.append((cycle, ctx.get(dut.unit.signal)))
             for name in events:
                 events[name] += ctx.get(dut.unit.events[name])
-            assert ctx.get(dut.unit.busy) == (
-                any(
-                    t < cycle <= t + nest.steps + compute_latency(accelerator)
-                    for t, nest in zip(accepts, nests, strict=False)
-                )
+            busy = ctx.get(dut.unit.busy)
+            quiet += not pending and not busy
+            assert busy == any(
+                t < cycle <= t + nest.steps + latency
+                for t, nest in zip(accepts, nests, strict=False)
             )
             cycle += 1
             await ctx.tick()
@@ -109,23 +104,51 @@ def test_random_nests(accelerator, seed: int) -> None:
             ctx.set(dut.array.drain_group, column)
             ctx.set(dut.array.drain.address, row)
             ctx.set(dut.array.drain.pixel, pixel)
-            for _ in range(3):
+            for _ in range(DRAIN_LATENCY):
                 await ctx.tick()
                 ctx.set(dut.array.drain_enable, 0)
-            got = ctx.get(dut.array.drained.as_signed())
-            result[row, column, pixel] = got
+            result[row, column, pixel] = ctx.get(dut.array.drained.as_signed())
 
     simulate(dut, bench)
     np.testing.assert_array_equal(result, sums)
     assert events == counts
-    starts = np.cumsum([0, *(nest.steps for nest in nests)])
-    assert accepts == list(starts[:-1])
-    expected = [
-        (int(end) + compute_latency(accelerator), sum(1 << token for token in nest.signal))
+    starts = [int(n) for n in np.cumsum([0, *(nest.steps for nest in nests)])]
+    assert accepts == starts[:-1]
+    assert signals == [
+        (end + latency, sum(1 << token for token in nest.signal))
         for end, nest in zip(starts[1:], nests, strict=True)
         if nest.signal
     ]
-    assert signals == expected
+
+
+@pytest.mark.parametrize("accelerator", ACCELERATORS, ids=["mix", "tiny", "wide", "bits"])
+@pytest.mark.parametrize("seed", range(3))
+def test_random_nests(accelerator, seed: int) -> None:
+    print("seed", seed)
+    rng = np.random.default_rng(seed)
+    contents = Contents.random(rng, accelerator)
+    nests = [random_nest(rng, accelerator, accumulate=i > 0) for i in range(6)]
+    check(accelerator, contents, [clear(accelerator), *nests])
+
+
+@pytest.mark.parametrize("period", [1, 2, 3, 4, 5])
+def test_accumulators_in_turn(period: int) -> None:
+    """A B A B ...: within one nest, and as nests of one step each."""
+    accelerator = ACCELERATORS[0]
+    contents = Contents.random(np.random.default_rng(period), accelerator)
+
+    def nest(first: int, turns: int, count: int) -> Compute:
+        return Compute(
+            loops=(
+                Loop(count=count, activations=1, weights=0, accumulators=1, reduction=False),
+                Loop(count=turns, activations=0, weights=1, accumulators=0, reduction=True),
+            ),
+            activations=first, weights=first, accumulators=first,
+            activations_signed=True, accumulate=True,
+        )  # fmt: skip
+
+    single = [nest(n % period, 1, 1) for n in range(4 * period)]
+    check(accelerator, contents, [clear(accelerator), nest(0, 6, period), *single])
 
 
 def test_parameters_wrong() -> None:
