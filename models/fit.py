@@ -10,6 +10,7 @@ import torch
 from celosia.models.formats import Format
 from celosia.models.graph import FloatConv, pad_float
 from celosia.models.round_weights import Snap, round_rows
+from celosia.models.threads import product, single_thread, solve
 
 PATCHES = 16_384
 """Most input windows that a fit looks at."""
@@ -66,8 +67,8 @@ def layer_data(op: FloatConv, x: torch.Tensor, wanted: torch.Tensor) -> LayerDat
     centred = windows - mean
     return LayerData(
         mean=mean[:, 0],
-        covariance=centred.transpose(0, 2, 1) @ centred / count,
-        cross=(targets - centre).transpose(0, 2, 1) @ centred / count,
+        covariance=product(centred.transpose(0, 2, 1), centred) / count,
+        cross=product((targets - centre).transpose(0, 2, 1), centred) / count,
         wanted=centre.reshape(-1),
         patches=count,
     )
@@ -95,6 +96,13 @@ def fit_layer(
     snap
         As for :func:`celosia.models.round_weights.round_rows`, on all rows.
     """
+    with single_thread():
+        return _fit_groups(rows, groups, formats, data, snap)
+
+
+def _fit_groups(
+    rows: np.ndarray, groups: int, formats: tuple[Format, ...], data: LayerData, snap: Snap
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     per_group = len(rows) // groups
     integers = np.zeros(rows.shape, dtype=np.int64)
     scales, bias = np.zeros(len(rows)), np.zeros(len(rows))
@@ -104,8 +112,8 @@ def fit_layer(
         target = rows[part]
         if hessian is not None:
             # Ridge regression towards the given weights.
-            missing = data.cross[group] - target @ data.covariance[group]
-            target = target + np.linalg.solve(hessian, missing.T).T
+            missing = data.cross[group] - product(target, data.covariance[group])
+            target = target + solve(hessian, missing.T).T
 
         def snap_part(scale: np.ndarray, part: slice = part) -> np.ndarray:
             every = np.ones(len(rows))

@@ -8,6 +8,7 @@ import numpy as np
 
 from celosia.models.formats import Format
 from celosia.models.recipe import Assignment, Recipe
+from celosia.models.threads import product
 
 RATIOS = np.linspace(0.35, 1.05, 36)
 """Scales that are tried, as a share of the one that just covers the largest weight."""
@@ -51,7 +52,7 @@ def search_scales(
         scale = most * ratio if snap is None else snap(most * ratio)
         safe = np.where(scale > 0, scale, 1.0)[:, None]
         error = nearest_rows(rows / safe, formats) * safe - rows
-        weighted = error if hessian is None else error @ hessian
+        weighted = error if hessian is None else product(error, hessian)
         total = (weighted * error).sum(axis=1)
         better = total < best_error
         best[better], best_error[better] = scale[better], total[better]
@@ -112,7 +113,7 @@ def round_rows(
     for sweep in range(sweeps):
         values = _descend(rows, values, scale, formats, hessian)
         if sweep < sweeps - 1:
-            weighted = values @ hessian
+            weighted = product(values, hessian)
             below = (weighted * values).sum(axis=1)
             fitted = (weighted * rows).sum(axis=1) / np.where(below > 0, below, 1.0)
             good = (below > 0) & (fitted > 0)
@@ -130,7 +131,7 @@ def _descend(
     """Return ``values`` after each was set, in turn, to the best given all others."""
     values = values.copy()
     error = values * scale[:, None] - rows
-    gradient = error @ hessian
+    gradient = product(error, hessian)
     groups = [
         (fmt, np.array([i for i, other in enumerate(formats) if other == fmt]))
         for fmt in dict.fromkeys(formats)

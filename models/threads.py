@@ -1,10 +1,11 @@
-"""Control of torch's threads."""
+"""Control of the threads of numeric libraries."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 
@@ -21,3 +22,17 @@ def single_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(count)
+
+
+def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return ``left @ right`` (float64, batched alike), on torch's threads and not numpy's."""
+    result: np.ndarray = torch.matmul(torch.from_numpy(left), torch.from_numpy(right)).numpy()
+    return result
+
+
+def solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the solution of ``matrix @ x = right`` (float64), on torch's threads."""
+    result: np.ndarray = torch.linalg.solve(
+        torch.from_numpy(matrix), torch.from_numpy(np.ascontiguousarray(right))
+    ).numpy()
+    return result
