@@ -13,7 +13,8 @@ from celosia.models.archive import export_model, load_model, save_model
 from celosia.models.errors import CelosiaError
 from celosia.models.fuse import fuse
 from celosia.models.graph import FloatGraph
-from celosia.models.import_ops import HANDLERS, Call
+from celosia.models.import_ops import Call
+from celosia.models.import_pools import HANDLERS
 from celosia.models.import_values import Builder, Unsupported, View
 
 __all__ = [
