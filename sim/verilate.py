@@ -7,20 +7,15 @@ compiled here by the compiler itself, one process for each core: no ``make``, no
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import signal
-import subprocess
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from celosia.models.errors import CelosiaError
 from celosia.sim.cache import cached
+from celosia.sim.processes import Processes
 from celosia.sim.toolchain import CXX_FLAGS, Toolchain, find_toolchain, trace_flags
 
 Progress = Callable[[str, int, int], None]
@@ -49,7 +44,6 @@ _RUNTIME: Final = ("verilated.cpp", "verilated_threads.cpp")
 _TRACE_RUNTIME: Final = ("verilated_fst_c.cpp",)
 _DEFINES: Final = ("-DVL_TIME_CONTEXT",)
 _TRACE_DEFINES: Final = ("-DCELOSIA_TRACE", "-DVM_TRACE=1", "-DVM_TRACE_FST=1")
-_OUTPUT_LINES: Final = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +165,7 @@ class _Job:
 
     def build(self, work: Path, verilog: str, top: str, library: Path) -> None:
         """Fill ``library``; ``work`` is an empty folder for what lies between."""
-        processes = _Processes()
+        processes = Processes()
         source = work / "engine.v"
         source.write_text(verilog)
         command = [*self.toolchain.verilator, *self.verilator_flags, "--top-module", top]
@@ -184,7 +178,7 @@ class _Job:
         link += self._runtime(processes, work)
         processes.run([*link, *self.trace_flags[1], "-pthread"], work)
 
-    def _compile(self, processes: _Processes, folder: Path) -> None:
+    def _compile(self, processes: Processes, folder: Path) -> None:
         """Compile what Verilator wrote and the harness, the longest first."""
         header = folder / f"{_PREFIX}__pch.h"
         sources = sorted(folder.glob("*.cpp"), key=lambda path: -path.stat().st_size)
@@ -199,7 +193,7 @@ class _Job:
         ]  # fmt: skip
         processes.run_all(commands, folder, lambda done: self.progress("compile", done, len(jobs)))
 
-    def _runtime(self, processes: _Processes, work: Path) -> list[str]:
+    def _runtime(self, processes: Processes, work: Path) -> list[str]:
         """Return the objects of Verilator's own library: the same for every design."""
         names = (*_RUNTIME, *(_TRACE_RUNTIME if self.traced else ()))
         flags = (*CXX_FLAGS, *_DEFINES, *_FAST)
@@ -218,72 +212,3 @@ class _Job:
         digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
         entry = cached(f"runtime-{digest}", build)
         return [str(entry / f"{Path(name).stem}.o") for name in names]
-
-
-class _Processes:
-    """Runs commands, several at a time; none outlives an error or Ctrl-C."""
-
-    def __init__(self) -> None:
-        self._running: set[subprocess.Popen[str]] = set()
-        self._lock = threading.Lock()
-        self._stopped = False
-
-    def run(self, command: list[str], cwd: Path, env: dict[str, str] | None = None) -> None:
-        try:
-            self._one(command, cwd, env)
-        except BaseException:
-            self._stop()
-            raise
-
-    def run_all(self, commands: list[list[str]], cwd: Path, done: Callable[[int], None]) -> None:
-        finished = 0
-        done(0)
-        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            try:
-                futures = [pool.submit(self._one, command, cwd, None) for command in commands]
-                for future in futures:
-                    future.result()
-                    finished += 1
-                    done(finished)
-            except BaseException:
-                self._stop()
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
-
-    def _one(self, command: list[str], cwd: Path, env: dict[str, str] | None) -> None:
-        with self._lock:
-            if self._stopped:
-                return
-            # A group of its own: the compiler's children end with it, and Ctrl-C reaches us.
-            process = subprocess.Popen(
-                command,
-                cwd=cwd,
-                env=env,
-                text=True,
-                errors="replace",
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            self._running.add(process)
-        output, _ = process.communicate()
-        with self._lock:
-            self._running.discard(process)
-        if process.returncode and not self._stopped:
-            tail = "\n".join(output.strip().splitlines()[-_OUTPUT_LINES:])
-            tool = Path(command[0]).name
-            raise CelosiaError(
-                f"{tool} failed with status {process.returncode} while building a simulator "
-                f"(disk full? memory? see below):\n{tail}"
-            )
-
-    def _stop(self) -> None:
-        with self._lock:
-            self._stopped = True
-            for process in self._running:
-                try:
-                    os.killpg(process.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-        for process in list(self._running):
-            process.wait()

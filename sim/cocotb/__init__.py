@@ -1,0 +1,1 @@
+"""Benches in cocotb: the engine against AXI models that nobody here wrote."""

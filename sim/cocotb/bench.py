@@ -1,0 +1,114 @@
+"""The bench that runs inside cocotb: one program, with random stalls on every channel.
+
+Started by :mod:`celosia.sim.cocotb.launch`, which says in the environment where the task lies.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, RisingEdge, SimTimeoutError, with_timeout
+from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
+
+from celosia.dataflow.program import Counter
+from celosia.rtl.registers import COUNTERS_OFFSET
+
+TASK = "CELOSIA_COCOTB_TASK"
+"""Environment variable: the folder that holds ``task.npz``; ``result.npz`` is written there."""
+
+_PERIOD_NS = 10
+_START = 1
+_DONE = 2
+
+
+def stalls(seed: int, probability: float) -> Iterator[bool]:
+    """Yield for each cycle whether a channel pauses: bursts of pauses and of none."""
+    source = random.Random(seed)
+    while True:
+        share = source.choice((0.0, probability, min(1.0, 2 * probability)))
+        yield from (source.random() < share for _ in range(source.randrange(1, 40)))
+
+
+def channels(control: AxiLiteMaster, ram: AxiRam) -> list[Any]:
+    """Return the ten channels of both ports."""
+    ports = (control.write_if, control.read_if, ram.write_if, ram.read_if)
+    names = ("aw_channel", "w_channel", "b_channel", "ar_channel", "r_channel")
+    return [getattr(port, name) for port in ports for name in names if hasattr(port, name)]
+
+
+class Registers:
+    """The engine's registers, by the offsets of ``docs/architecture.md``."""
+
+    def __init__(self, control: AxiLiteMaster) -> None:
+        self._control = control
+
+    async def write(self, offset: int, value: int) -> None:
+        await self._control.write_dword(offset, value)
+
+    async def write_pair(self, offset: int, value: int) -> None:
+        await self.write(offset, value & 0xFFFF_FFFF)
+        await self.write(offset + 4, value >> 32)
+
+    async def read(self, offset: int) -> int:
+        return int(await self._control.read_dword(offset))
+
+    async def read_pair(self, offset: int) -> int:
+        return await self.read(offset) | await self.read(offset + 4) << 32
+
+
+async def _reset(dut: Any) -> None:
+    dut.aresetn.value = 0
+    await ClockCycles(dut.aclk, 8)
+    dut.aresetn.value = 1
+    await ClockCycles(dut.aclk, 2)
+
+
+@cocotb.test()
+async def runs_a_program(dut: Any) -> None:
+    """Run the task's program with its stalls; write the memory and the counters."""
+    folder = Path(os.environ[TASK])
+    with np.load(folder / "task.npz") as task:
+        image = task["image"]
+        base, program, chunks, seed, limit = (int(n) for n in task["numbers"])
+        probability = float(task["stall"])
+    size = 1 << int(image.size - 1).bit_length()
+    Clock(dut.aclk, _PERIOD_NS, unit="ns").start()
+    control = AxiLiteMaster(
+        AxiLiteBus.from_prefix(dut, "s_axi_ctrl"), dut.aclk, dut.aresetn, reset_active_level=False
+    )
+    ram = AxiRam(
+        AxiBus.from_prefix(dut, "m_axi_gmem0"),
+        dut.aclk,
+        dut.aresetn,
+        reset_active_level=False,
+        size=size,
+    )
+    ram.write(base % size, image.tobytes())
+    await _reset(dut)
+    if probability:
+        for channel, number in zip(channels(control, ram), itertools.count(), strict=False):
+            channel.set_pause_generator(stalls(seed * 100 + number, probability))
+    registers = Registers(control)
+    await registers.write_pair(0x30, program)
+    await registers.write(0x38, chunks)
+    await registers.write_pair(0x40, base)
+    await registers.write_pair(0x48, base + image.size)
+    await registers.write(0x28, 1)
+    await registers.write(0x20, _START)
+    try:
+        await with_timeout(RisingEdge(dut.interrupt), limit * _PERIOD_NS, "ns")
+    except SimTimeoutError:
+        raise AssertionError(f"no interrupt within {limit} cycles") from None
+    status = await registers.read(0x24)
+    assert status == _DONE, f"status {status}, cause {await registers.read(0x2C)}"
+    counters = [await registers.read_pair(COUNTERS_OFFSET + 8 * counter) for counter in Counter]
+    after = np.frombuffer(ram.read(base % size, image.size), np.uint8)
+    np.savez(folder / "result.npz", image=after, counters=np.array(counters, np.int64))

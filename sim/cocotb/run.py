@@ -1,0 +1,152 @@
+"""A program on the engine under cocotb, with cocotbext-axi's master and memory round it.
+
+The same program as in the native loop, and a bus that nobody here wrote: if both agree, the
+native harness's idea of AXI is not a private one. Slow; for small accelerators.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.program import Counter, Program
+from celosia.models.errors import CelosiaError
+from celosia.rtl.engine import core_name, core_verilog
+from celosia.sim.cache import cached
+from celosia.sim.processes import Processes
+from celosia.sim.run import check_inputs, program_image
+from celosia.sim.toolchain import MissingToolError, find_toolchain
+
+_PACKAGES: Final = ("cocotb", "cocotbext-axi", "find_libpython")
+_TOOLS: Final = ("make",)
+
+STALL_COUNTERS: Final = frozenset({Counter.CYCLES, Counter.LOAD_BUSY, Counter.STORE_BUSY})
+"""Counters that depend on the memory's timing; all others are the program's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BenchRun:
+    """What one sample did.
+
+    Attributes
+    ----------
+    tensors : dict of str to numpy.ndarray
+        Codes of every tensor, int64 (1, C, H, W).
+    counters : dict of Counter to int
+        The hardware's counters.
+    """
+
+    tensors: dict[str, np.ndarray]
+    counters: dict[Counter, int]
+
+
+def run_bench(
+    accelerator: Accelerator,
+    program: Program,
+    inputs: Mapping[str, np.ndarray],
+    *,
+    stall: float = 0.3,
+    seed: int = 1,
+    cycle_limit: int = 1_000_000,
+) -> BenchRun:
+    """Run ``program`` on one sample.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        What to build; small, since cocotb makes every signal public.
+    program : Program
+        Compiled for it.
+    inputs : mapping of str to numpy.ndarray
+        Codes of each input, (1, C, H, W).
+    stall : float
+        About how often each channel pauses, 0 to 0.9.
+    seed : int
+        Of the pauses.
+    cycle_limit : int
+        Cycles after which the bench fails.
+
+    Raises
+    ------
+    MissingToolError
+        When cocotb, cocotbext-axi, make, the compiler or Verilator are missing.
+    CelosiaError
+        When the bench fails: with the end of its log.
+    ValueError
+        If ``stall`` is out of its range.
+    """
+    if not 0 <= stall <= 0.9:
+        raise ValueError(f"stall must be 0 to 0.9, not {stall!r}")
+    if check_inputs(program, inputs) != 1:
+        raise CelosiaError("the cocotb bench runs one sample: give inputs of shape (1, C, H, W)")
+    folder = build_bench(accelerator)
+    image = program_image(program)
+    for name in program.inputs:
+        program.placement(name).write(image, np.asarray(inputs[name])[0])
+    numbers = (program.base_address, program.program_address, program.chunks, seed, cycle_limit)
+    with tempfile.TemporaryDirectory(prefix="celosia-cocotb-") as name:
+        task = Path(name)
+        np.savez(task / "task.npz", image=image, numbers=numbers, stall=stall)
+        _launch("test", core_name(accelerator), str(folder), str(task), cwd=task)
+        with np.load(task / "result.npz") as result:
+            after, counters = result["image"], result["counters"]
+    return BenchRun(
+        tensors={p.name: p.read(after)[None] for p in program.placements},
+        counters={counter: int(counters[counter]) for counter in Counter},
+    )
+
+
+def build_bench(accelerator: Accelerator) -> Path:
+    """Return the folder of the cocotb simulator of ``accelerator``, from the cache if there."""
+    _require()
+    verilog, top = core_verilog(accelerator), core_name(accelerator)
+    versions = [importlib.metadata.version(package) for package in _PACKAGES]
+    parts = [find_toolchain().identity, *versions, sys.executable, top, verilog]
+    parts.append((Path(__file__).parent / "launch.py").read_text())
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+    def build(folder: Path) -> None:
+        source = folder / "engine.v"
+        source.write_text(verilog)
+        _launch("build", str(source), top, str(folder), cwd=folder)
+        for path in folder.iterdir():  # keep the program only
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != top:
+                path.unlink()
+
+    return cached(f"cocotb-{digest}", build)
+
+
+def _launch(*arguments: str, cwd: Path) -> None:
+    Processes().run([sys.executable, "-m", "celosia.sim.cocotb.launch", *arguments], cwd)
+
+
+def _require() -> None:
+    for package in ("cocotb", "cocotbext.axi"):
+        try:
+            found = importlib.util.find_spec(package)
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            raise MissingToolError(
+                f"the Python package {package} is not installed: the cocotb benches need it. "
+                "Install them (pip install 'cocotb>=2.1' cocotbext-axi)"
+            )
+    for tool in _TOOLS:
+        if shutil.which(tool) is None:
+            raise MissingToolError(
+                f"{tool} was not found: cocotb builds its simulators with it. Install it "
+                f"(Debian, Ubuntu: apt-get install {tool})"
+            )
