@@ -186,6 +186,7 @@ def test_full_disk_and_interrupt_leave_nothing(files, capsys, monkeypatch):
             raise error
 
         with monkeypatch.context() as patch:
+            patch.setattr("celosia.rtl.package.package_files", lambda _: {"a.v": "module a;"})
             patch.setattr("pathlib.Path.write_text", fail)
             before = sorted(files.iterdir())
             status, _, err = run(capsys, "generate", "acc.toml", "-o", "out")
