@@ -1,0 +1,108 @@
+# amaranth: UnusedElaboratable=no
+"""Bitstreams: the tools on a small design, the reading of their reports, and refusals."""
+
+import json
+
+import pytest
+
+from celosia.dataflow.presets import preset
+from celosia.fpga import ecp5
+from celosia.fpga.devices import ECP5_85K, ZCU102, Resources
+from celosia.fpga.ecp5 import PINS, Bitstream, bitstream, constraints
+from celosia.fpga.ecp5_top import Ecp5Top
+from celosia.fpga.tools import MissingToolError, ToolFailedError
+from celosia.models.errors import CelosiaError
+
+# The ports of the board's top round a counter and a multiplier.
+SMALL = """
+module ecp5_top(input clk_25mhz, input button, input uart_rx, output uart_tx, output [3:0] led);
+  reg [17:0] count = 0;
+  reg [35:0] square = 0;
+  always @(posedge clk_25mhz) begin
+    count <= button ? 0 : count + 1 + uart_rx;
+    square <= count * count;
+  end
+  assign led = square[35:32];
+  assign uart_tx = ^square;
+endmodule
+"""
+
+
+@pytest.fixture(autouse=True)
+def _cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_real_bitstream_of_a_small_design(monkeypatch, tmp_path):
+    monkeypatch.setattr(ecp5, "write_verilog", lambda top: SMALL)
+    made = bitstream(preset("tiny"), ECP5_85K, tmp_path / "out")
+    assert made.path.read_bytes()[:2] == b"\xff\x00"  # the comment header of the format
+    assert b"LFE5U-85F" in made.path.read_bytes()[:200]
+    assert made.fmax_mhz > made.clock_mhz == 25
+    assert made.meets_clock
+    assert made.used.dsp == 1
+    assert made.as_dict()["used"]["dsp"] == 1
+    assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.name[0] != ".") == [
+        "ecp5_top.bit",
+        "ecp5_top.lpf",
+        "ecp5_top.v",
+        "timing.json",
+    ]
+    monkeypatch.setattr(ecp5, "run_tool", None)
+    again = bitstream(preset("tiny"), ECP5_85K, tmp_path / "again")
+    assert again.path.read_bytes() == made.path.read_bytes()
+
+
+def test_constraints_name_every_port_of_the_top():
+    top = Ecp5Top(preset("tiny"), memory_bytes=4096, divisor=25)
+    ports = {
+        name if len(value) == 1 else f"{name}[{bit}]"
+        for name, value, _ in top.port_values()
+        for bit in range(len(value))
+    }
+    assert ports == set(PINS)
+    assert len({site for site, _ in PINS.values()}) == len(PINS)
+    text = constraints(ECP5_85K)
+    assert 'FREQUENCY PORT "clk_25mhz" 25 MHZ;' in text
+    assert text.count("LOCATE") == len(PINS)
+
+
+def test_no_open_tool_for_the_zcu102(tmp_path):
+    with pytest.raises(CelosiaError, match="no open tool makes bitstreams for zcu102"):
+        bitstream(preset("tiny"), ZCU102, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_tool_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(ecp5, "write_verilog", lambda top: SMALL)
+    monkeypatch.setenv("CELOSIA_NEXTPNR_ECP5", "no-such-nextpnr")
+    with pytest.raises(MissingToolError, match="no-such-nextpnr"):
+        bitstream(preset("tiny"), ECP5_85K, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_failing_tool_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(ecp5, "write_verilog", lambda top: "module ecp5_top(; endmodule")
+    with pytest.raises(ToolFailedError, match="syntax error"):
+        bitstream(preset("tiny"), ECP5_85K, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    kept = tmp_path / "cache" / "fpga"
+    assert all(path.suffix == ".lock" for path in kept.iterdir())
+
+
+def test_report_without_a_clock_is_refused(tmp_path):
+    (tmp_path / "timing.json").write_text(json.dumps({"fmax": {}, "utilization": {}}))
+    with pytest.raises(ToolFailedError, match="no clock"):
+        ecp5._read_report(tmp_path / "timing.json")
+
+
+def test_slow_design_does_not_meet_the_clock(tmp_path):
+    made = Bitstream(
+        path=tmp_path / "x.bit",
+        device=ECP5_85K,
+        tools=(),
+        fmax_mhz=24.9,
+        clock_mhz=25.0,
+        used=Resources(),
+    )
+    assert not made.meets_clock

@@ -1,0 +1,126 @@
+"""The report and its charts."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from celosia.models.errors import CelosiaError
+from celosia.scripts.charts import Bar, bars, flow
+from celosia.scripts.report import render, write_report
+
+
+def layer(name, predicted, measured):
+    return {
+        "name": name,
+        "cycles_predicted": predicted,
+        "cycles_measured": measured,
+        "products": 5,
+        "utilisation": 0.5,
+    }
+
+
+def summary(measured=30):
+    resources = {"lut": 10, "ff": 20, "carry": 1, "dsp": 2, "bram": 1.5}
+    exact = measured == 30
+    network = {
+        "accuracy_float": 1.0,
+        "accuracy_integer": 0.995,
+        "samples": 200,
+        "bit_exact": exact,
+        "differences": [] if exact else ["layer 'a<b>': expected 1, got 2"],
+        "location": None if exact else "cycle 12",
+        "cycles_predicted": 30,
+        "cycles_measured": measured,
+        "utilisation": 0.25,
+        "recipe": "W4A8",
+        "accelerator": "tiny",
+        "array": "2 columns",
+        "memory": {"latency": 40, "bytes_per_cycle": 16, "outstanding": 16},
+        "layers": [layer("conv1", 10, 10), layer("conv2", 20, measured - 10)],
+        "counters": {"cycles": {"predicted": 30, "measured": measured}},
+        "verilog_modules": 50,
+        "verilog_bytes": 300_000,
+        "lut": 10,
+        "synthesis": {
+            "tool": "Yosys",
+            "part": "part",
+            "total": resources,
+            "budget": {"lut": 5, "ff": 100, "dsp": 10, "bram": 10},
+            "fractions": {"lut": 2.0, "ff": 0.2, "dsp": 0.2, "bram": 0.15},
+            "blocks": [{"name": "top", "count": 1, "own": resources, "inclusive": resources}],
+        },
+        "seconds": {"quantise": 1.5},
+    }
+    made = {
+        "bitstream": "x.bit",
+        "accelerator": "ecp5",
+        "part": "LFE5U",
+        "fmax_mhz": 50.0,
+        "clock_mhz": 25.0,
+        "used": resources,
+        "budget": {"lut": 100, "dsp": 10},
+        "tools": ["a", "b"],
+    }
+    return {"celosia": "0", "holds": exact, "networks": {"rnet": network}, "bitstream": made}
+
+
+class Balance(HTMLParser):
+    """Checks that every element is closed in order."""
+
+    VOID = frozenset({"meta", "rect", "path"})
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def test_report_needs_nothing_else(tmp_path):
+    write_report(summary(), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open == []
+    assert not re.search(r"(src|href)=\"(?!#)", page)
+    assert "Everything asked for holds" in page
+    assert page.count("<svg") == 4
+
+
+def test_report_shows_what_differs():
+    page = render(summary(measured=31))
+    assert "Something does not hold" in page
+    assert "layer &#39;a&lt;b&gt;&#39;: expected 1, got 2" in page
+    assert 'class="over"' in page
+
+
+def test_summary_of_another_version(tmp_path):
+    old = summary()
+    del old["networks"]["rnet"]["recipe"]
+    with pytest.raises(CelosiaError, match="another version"):
+        write_report(old, tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bars_are_in_proportion():
+    rows = [
+        Bar(label="a", values=(1.0, 2.0), marks=("one", "two"), text="x"),
+        Bar(label="<b>", values=(4.0, 0.0), marks=("one", "two"), text="y"),
+    ]
+    drawn = bars("title", rows)
+    widths = [float(width) for width in re.findall(r'width="([\d.]+)" height="8', drawn)]
+    assert widths[1] == pytest.approx(2 * widths[0], rel=0.01)
+    assert widths[2] == pytest.approx(4 * widths[0], rel=0.01)
+    assert "&lt;b&gt;" in drawn
+
+
+def test_flow_has_an_arrow_between_boxes():
+    drawn = flow([("a", "1"), ("b", "2"), ("c", "3")])
+    assert (drawn.count("<rect"), drawn.count("<path")) == (3, 2)
