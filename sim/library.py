@@ -202,11 +202,14 @@ class Model:
         return Outcome(status)
 
     def record(self, on: bool) -> None:
-        """Keep the memory port's inputs of every coming cycle, or stop that."""
+        """Keep all inputs of every coming cycle, or stop that."""
         self._calls.celosia_record(self._handle, int(on))
 
     def replay(self) -> int:
-        """Evaluate the bare model on the recorded inputs; return the cycles."""
+        """Evaluate the bare model on the recorded inputs; return the cycles.
+
+        The engine does what it did then if it is in the state that it was in.
+        """
         return int(self._calls.celosia_replay(self._handle))
 
     def trace(self, path: Path) -> None:

@@ -105,15 +105,16 @@ public:
         response = lite_.rresp;
         return lite_end(done, "read", address);
     }
-    // Keeps the inputs of every coming cycle, for replay().
+    // Keeps all inputs of every coming cycle, for replay().
     void record(bool on) {
         recording_ = on;
         if (on) recorded_.clear();
     }
     // The model alone: applies the recorded inputs and evaluates, no memory and no checks.
     uint64_t replay() {
-        for (const Inputs& inputs : recorded_) {
-            apply(inputs);
+        for (const Recorded& inputs : recorded_) {
+            apply(inputs.memory);
+            apply(inputs.control);
             top_->aclk = 0;
             top_->eval();
             top_->aclk = 1;
@@ -146,6 +147,14 @@ private:
         uint8_t data[BEAT_BYTES];
         uint8_t arready, rvalid, rlast, rresp, awready, wready, bvalid, bresp;
         uint32_t rid, bid;
+    };
+    struct Control {
+        uint32_t awaddr, araddr, wdata;
+        uint8_t awvalid, wvalid, bready, arvalid, rready;
+    };
+    struct Recorded {
+        Inputs memory;
+        Control control;
     };
     struct Lite {
         bool aw, w, b, ar, r;
@@ -180,6 +189,21 @@ private:
         top_->m_axi_gmem0_bvalid = in.bvalid;
         top_->m_axi_gmem0_bresp = in.bresp;
         top_->m_axi_gmem0_bid = in.bid;
+    }
+    void apply(const Control& in) {
+        top_->s_axi_ctrl_awaddr = in.awaddr;
+        top_->s_axi_ctrl_araddr = in.araddr;
+        top_->s_axi_ctrl_wdata = in.wdata;
+        top_->s_axi_ctrl_awvalid = in.awvalid;
+        top_->s_axi_ctrl_wvalid = in.wvalid;
+        top_->s_axi_ctrl_bready = in.bready;
+        top_->s_axi_ctrl_arvalid = in.arvalid;
+        top_->s_axi_ctrl_rready = in.rready;
+    }
+    Control control() const {
+        return {top_->s_axi_ctrl_awaddr, top_->s_axi_ctrl_araddr, top_->s_axi_ctrl_wdata,
+                top_->s_axi_ctrl_awvalid, top_->s_axi_ctrl_wvalid, top_->s_axi_ctrl_bready,
+                top_->s_axi_ctrl_arvalid, top_->s_axi_ctrl_rready};
     }
     void offer() {
         Inputs& in = inputs_;
@@ -238,7 +262,7 @@ private:
     }
     void tick() {
         offer();
-        if (recording_) recorded_.push_back(inputs_);
+        if (recording_) recorded_.push_back({inputs_, control()});
         top_->aclk = 0;
         top_->eval();
         if (top_->aresetn) {
@@ -279,7 +303,7 @@ private:
     WriteDataRules<BEAT_BYTES> data_rules_;
     Inputs inputs_{};
     Lite lite_{};
-    std::vector<Inputs> recorded_;
+    std::vector<Recorded> recorded_;
     std::string message_;
     uint64_t cycle_ = 0;
     bool recording_ = false;
