@@ -17,6 +17,7 @@ from typing import Any
 from celosia.dataflow.accelerator import Accelerator
 from celosia.fpga.devices import CELLS, FIELDS, Device, Family, Resources
 from celosia.fpga.tools import ToolFailedError, kept, run_tool, tool_version
+from celosia.rtl.engine import core_name, core_verilog
 
 FLOWS = {
     Family.ULTRASCALE_PLUS: "synth_xilinx -family xcup -noiopad -noclkbuf",
@@ -87,7 +88,7 @@ class SynthReport:
 
 
 def synth(accelerator: Accelerator, device: Device) -> SynthReport:
-    """Synthesise the engine of ``accelerator`` for ``device``.
+    """Synthesise the IP core of ``accelerator`` for ``device``.
 
     Raises
     ------
@@ -96,11 +97,7 @@ def synth(accelerator: Accelerator, device: Device) -> SynthReport:
     ToolFailedError
         When Yosys fails.
     """
-    from celosia.rtl.engine import build
-    from celosia.rtl.verilog import write_verilog
-
-    engine = build(accelerator)
-    return synth_verilog(write_verilog(engine), engine.module_name, device)
+    return synth_verilog(core_verilog(accelerator), core_name(accelerator), device)
 
 
 def synth_verilog(verilog: str, top: str, device: Device) -> SynthReport:

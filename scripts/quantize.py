@@ -8,7 +8,7 @@ import numpy as np
 
 from celosia.models.archive import load_model
 from celosia.models.importer import import_program
-from celosia.models.network import Network
+from celosia.models.network import Conv, Network
 from celosia.models.qat import Schedule, finetune
 from celosia.models.quantize import quantize as quantise_graph
 from celosia.models.recipe import Recipe
@@ -57,7 +57,7 @@ def summary(network: Network) -> dict[str, object]:
     """Return what ``network`` is, as JSON values: layers with their weights by format."""
     layers = []
     for op in network.ops:
-        formats = [fmt.name for fmt in getattr(op, "formats", ())]
+        formats = [fmt.name for fmt in op.formats] if isinstance(op, Conv) else []
         target = network.tensor(op.output)
         layers.append(
             {
@@ -66,7 +66,7 @@ def summary(network: Network) -> dict[str, object]:
                 "output": list(target.shape),
                 "output_format": target.format.name,
                 "rows": {name: formats.count(name) for name in dict.fromkeys(formats)},
-                "weights": int(op.weights.size) if hasattr(op, "weights") else 0,
+                "weights": int(op.weights.size) if isinstance(op, Conv) else 0,
             }
         )
     return {

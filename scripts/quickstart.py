@@ -144,7 +144,10 @@ def quickstart(directory: str | Path, names: tuple[str, ...], samples: int | Non
             for name in dict.fromkeys(job.accelerator for job in jobs)
         }
         work = {name: workload(name) for name in dict.fromkeys(job.workload for job in jobs)}
-        results = {job.name: _Task(job, work[job.workload], target).run(samples) for job in jobs}
+        generated: set[str] = set()
+        results = {
+            job.name: _Task(job, work[job.workload], target, generated).run(samples) for job in jobs
+        }
         with errors.status("Synthesis, and place and route (the first time takes minutes)"):
             made = routed.result()
             for job in jobs:
@@ -164,8 +167,8 @@ def quickstart(directory: str | Path, names: tuple[str, ...], samples: int | Non
 
 @contextmanager
 def _beside() -> Iterator[ThreadPoolExecutor]:
-    """Yield a thread for the FPGA tools; what it has not begun is dropped when the block fails."""
-    pool = ThreadPoolExecutor(max_workers=1)
+    """Yield threads for the FPGA tools; what has not begun is dropped when the block fails."""
+    pool = ThreadPoolExecutor(max_workers=2)
     try:
         yield pool
     finally:
@@ -198,8 +201,9 @@ def _area(future: Future[SynthReport], made: Bitstream, target: Path) -> dict[st
 class _Task:
     """One job's way from the trained model to the comparison."""
 
-    def __init__(self, job: Job, work: Workload, target: Path) -> None:
+    def __init__(self, job: Job, work: Workload, target: Path, generated: set[str]) -> None:
         self._job = job
+        self._generated = generated  # accelerators whose Verilog this run has written
         self._work = work
         self._target = target
         self._seconds: dict[str, float] = {}
@@ -244,7 +248,9 @@ class _Task:
     def _generate(self, accelerator: Accelerator) -> str:
         folder = self._target / "rtl" / accelerator.name
         with self._step("generate"):
-            generate(accelerator, folder)
+            if accelerator.name not in self._generated:
+                generate(accelerator, folder)
+                self._generated.add(accelerator.name)
         return "".join(path.read_text() for path in sorted(folder.rglob("*.v")))
 
     def _trace(self) -> Path:
