@@ -110,5 +110,6 @@ async def runs_a_program(dut: Any) -> None:
     status = await registers.read(0x24)
     assert status == _DONE, f"status {status}, cause {await registers.read(0x2C)}"
     counters = [await registers.read_pair(COUNTERS_OFFSET + 8 * counter) for counter in Counter]
-    after = np.frombuffer(ram.read(base % size, image.size), np.uint8)
+    contents: Any = ram.read(base % size, image.size)
+    after = np.frombuffer(contents, np.uint8)
     np.savez(folder / "result.npz", image=after, counters=np.array(counters, np.int64))
