@@ -136,7 +136,7 @@ def _implement(folder: Path, verilog: str, device: Device) -> None:
         "nextpnr-ecp5",
         ["--85k", "--package", str(device.package), "--speed", "6", "--seed", str(SEED),
          "--json", "netlist.json", "--lpf", "ecp5_top.lpf", "--textcfg", "ecp5_top.config",
-         # router2 took a third of router1's time on the ecp5 preset's system, and gave 55 for 54 MHz.
+         # router2 took a third of router1's time on the ecp5 preset, at an equal clock.
          "--router", "router2", "--report", "timing.json", "--timing-allow-fail", "--quiet"],
         folder,
     )  # fmt: skip
