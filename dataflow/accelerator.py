@@ -1,9 +1,8 @@
 """The description of a dense accelerator: a frozen value, written by people as TOML.
 
 It holds what the hardware *is*; what it does to a layer is in
-:mod:`celosia.dataflow.mapping` and :mod:`celosia.dataflow.program`. Its file form
-is in :mod:`celosia.dataflow.accelerator_file`, ready-made ones in
-:mod:`celosia.dataflow.presets`.
+:mod:`celosia.dataflow.mapping` and :mod:`celosia.dataflow.program`. Its file form is in
+:mod:`celosia.dataflow.accelerator_file`, ready-made ones in :mod:`celosia.dataflow.presets`.
 """
 
 from __future__ import annotations

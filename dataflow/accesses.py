@@ -14,12 +14,10 @@ from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.program import (
+from celosia.dataflow.descriptors import (
     CHUNK_DESCRIPTORS,
     DESCRIPTOR_BYTES,
-    Buffer,
     Compute,
-    Counter,
     Descriptor,
     Load,
     Post,
@@ -27,6 +25,8 @@ from celosia.dataflow.program import (
     Store,
     Transfer,
 )
+from celosia.dataflow.microarchitecture import word_beats
+from celosia.dataflow.program import Counter
 
 ADDRESS_SPACE = 1 << 16
 """On-chip addresses are 16 bits and wrap."""
@@ -123,17 +123,6 @@ def _residual_reads(post: Post, accelerator: Accelerator) -> int:
 def transfer_words(transfer: Transfer) -> int:
     """Return the buffer words that a transfer moves."""
     return transfer.words * transfer.n1 * transfer.n2 * transfer.n3
-
-
-def word_beats(target: Buffer, accelerator: Accelerator) -> int:
-    """Return the beats of one word of a load's target."""
-    bits = {
-        Buffer.ACTIVATIONS: accelerator.activation_word_bits,
-        Buffer.RESIDUALS: accelerator.activation_word_bits,
-        Buffer.WEIGHTS: accelerator.weight_word_bits,
-        Buffer.CONSTANTS: accelerator.constant_word_bits,
-    }[target]
-    return accelerator.beats(bits)
 
 
 def descriptor_accesses(descriptor: Descriptor, accelerator: Accelerator) -> Tally[Counter]:

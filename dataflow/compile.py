@@ -16,25 +16,21 @@ import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import Arrangement, arrange
+from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES
 from celosia.dataflow.emit import Emitter, Place, StepData
 from celosia.dataflow.layout import PLAIN, Placement
 from celosia.dataflow.lower import Step
 from celosia.dataflow.mapper import map_steps
 from celosia.dataflow.mapping import Mapping
+from celosia.dataflow.microarchitecture import PAGE_BYTES
 from celosia.dataflow.packing import constant_words, weight_words
 from celosia.dataflow.plan import StepPlan
-from celosia.dataflow.program import (
-    CHUNK_DESCRIPTORS,
-    DESCRIPTOR_BYTES,
-    CompiledLayer,
-    Program,
-)
+from celosia.dataflow.program import CompiledLayer, Program
 from celosia.dataflow.tokens import assign_tokens
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network
 
 BASE_ADDRESS = 0x1000_0000
-PAGE = 4096
 _CHUNK = CHUNK_DESCRIPTORS * DESCRIPTOR_BYTES
 
 
@@ -64,8 +60,8 @@ def compile_network(
     ValueError
         If ``base_address`` is not a multiple of 4096.
     """
-    if base_address < 0 or base_address % PAGE:
-        raise ValueError(f"base_address must be a multiple of {PAGE}, not {base_address!r}")
+    if base_address < 0 or base_address % PAGE_BYTES:
+        raise ValueError(f"base_address must be a multiple of {PAGE_BYTES}, not {base_address!r}")
     arrangement = arrange(network, accelerator)
     plans = [StepPlan(step, arrangement, accelerator) for step in arrangement.lowered.steps]
     if mapping is None:
@@ -96,7 +92,7 @@ class _Memory:
 
     def reserve(self, size: int) -> int:
         """Return the address of ``size`` bytes: page-aligned where large."""
-        alignment = PAGE if size >= PAGE else _CHUNK
+        alignment = PAGE_BYTES if size >= PAGE_BYTES else _CHUNK
         address = -(-self.end // alignment) * alignment
         self.end = address + size
         return address
@@ -109,7 +105,7 @@ class _Memory:
 
     def image(self) -> np.ndarray:
         """Return the bytes, whole pages."""
-        self.end = -(-self.end // PAGE) * PAGE
+        self.end = -(-self.end // PAGE_BYTES) * PAGE_BYTES
         image = np.zeros(self.end - self.base, np.uint8)
         for address, data in self._pieces:
             image[address - self.base : address - self.base + data.size] = data

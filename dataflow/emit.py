@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.layout import Placement
-from celosia.dataflow.mapping import LayerMapping, MemoryOrder, Stationary
-from celosia.dataflow.plan import Block, ChannelTile, Chunk, PixelTile, StepPlan
-from celosia.dataflow.program import (
+from celosia.dataflow.descriptors import (
     Buffer,
     Compute,
     Descriptor,
@@ -22,6 +19,9 @@ from celosia.dataflow.program import (
     Store,
     Transfer,
 )
+from celosia.dataflow.layout import Placement
+from celosia.dataflow.mapping import LayerMapping, MemoryOrder, Stationary
+from celosia.dataflow.plan import Block, ChannelTile, Chunk, PixelTile, StepPlan
 from celosia.dataflow.tracking import BufferTracker, Slots, TensorTracker
 from celosia.dataflow.transfers import Axis, transfer
 

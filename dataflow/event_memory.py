@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.agenda import Agenda
+from celosia.dataflow.descriptors import Transfer
 from celosia.dataflow.memory import MemoryModel
-from celosia.dataflow.program import Transfer
-
-PAGE = 4096
-"""No burst crosses a multiple of this many bytes (AXI4)."""
+from celosia.dataflow.microarchitecture import PAGE_BYTES
 
 
 def burst_lengths(
@@ -24,7 +22,7 @@ def burst_lengths(
                 address = transfer.address + i1 * transfer.s1 + i2 * transfer.s2 + i3 * transfer.s3
                 left = transfer.words * beats_per_word
                 while left:
-                    beats = min(left, burst_beats, (PAGE - address % PAGE) // bus_bytes)
+                    beats = min(left, burst_beats, (PAGE_BYTES - address % PAGE_BYTES) // bus_bytes)
                     yield beats
                     left -= beats
                     address += beats * bus_bytes

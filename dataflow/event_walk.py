@@ -1,11 +1,10 @@
 """The event walk: when each descriptor, burst and token happens, to the cycle.
 
-The components (:mod:`celosia.dataflow.event_units`, :mod:`celosia.dataflow.event_memory`) are
-named as in :mod:`celosia.rtl` and hold the registers that decide *when* hardware acts and none
-of its data. In every visited cycle each component acts on what registers show, and books the
-change for a later cycle. Bursts are one event: the beats inside one follow from the memory
-model in closed form. ``docs/architecture.md`` states the rules; the co-simulation tests hold
-both to them.
+The components (modules ``event_*`` beside this one) are named as in :mod:`celosia.rtl` and hold
+the registers that decide *when* hardware acts and none of its data. In every visited cycle each
+component acts on what registers show, and books the change for a later cycle. Bursts are one
+event: the beats inside one follow from the memory model in closed form. ``docs/architecture.md``
+states the rules; the co-simulation tests hold both to them.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ from dataclasses import dataclass
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.agenda import Agenda
+from celosia.dataflow.descriptors import Descriptor, Unit
 from celosia.dataflow.event_memory import ReadPort
-from celosia.dataflow.event_units import LoadUnit, NestUnit, Queue, Sequencer, StoreUnit, Tokens
+from celosia.dataflow.event_sequencer import Sequencer
+from celosia.dataflow.event_transfers import LoadUnit, StoreUnit
+from celosia.dataflow.event_units import NestUnit, Queue, Tokens
 from celosia.dataflow.memory import MemoryModel
-from celosia.dataflow.microarchitecture import compute_latency, post_latency
-from celosia.dataflow.program import Descriptor, Unit
+from celosia.dataflow.microarchitecture import POST_LATENCY, compute_latency
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def walk(
     sequencer = Sequencer(agenda, accelerator, port, queues, descriptors, address)
     load = LoadUnit(agenda, queues[Unit.LOAD], tokens, port, accelerator)
     compute = NestUnit(agenda, queues[Unit.COMPUTE], tokens, compute_latency(accelerator))
-    post = NestUnit(agenda, queues[Unit.POST], tokens, post_latency(accelerator))
+    post = NestUnit(agenda, queues[Unit.POST], tokens, POST_LATENCY)
     store = StoreUnit(agenda, queues[Unit.STORE], tokens, accelerator, memory)
     steps = (port.step, sequencer.step, load.step, compute.step, post.step, store.step)
     agenda.at(1)

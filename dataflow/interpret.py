@@ -19,21 +19,22 @@ from collections.abc import Iterable
 import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.program import (
+from celosia.dataflow.descriptors import (
     Buffer,
     Compute,
     Descriptor,
     End,
     Load,
     Post,
-    Program,
     Stamp,
     Store,
     Token,
     Transfer,
     Unit,
+    unit_of,
 )
-from celosia.dataflow.tokens import MAX_TOKENS, unit_of
+from celosia.dataflow.program import Program
+from celosia.dataflow.tokens import MAX_TOKENS
 from celosia.models.network import MULTIPLIER_BITS
 from celosia.models.requantise import shift_round
 

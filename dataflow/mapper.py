@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import arrange
+from celosia.dataflow.descriptors import DESCRIPTOR_BYTES
 from celosia.dataflow.mapping import LayerMapping, Mapping, MemoryOrder
 from celosia.dataflow.plan import PixelTile, StepPlan
-from celosia.dataflow.program import DESCRIPTOR_BYTES
 from celosia.dataflow.tracking import MOST_SLOTS
 from celosia.models.network import Network
 

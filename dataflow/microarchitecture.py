@@ -1,11 +1,27 @@
-"""Pipeline depths of the hardware, as the timing model needs them.
+"""Depths of the hardware's pipelines and queues, as the timing model needs them.
 
-``rtl`` builds its pipelines from the same functions, so they cannot differ.
+``rtl`` is built from the same values, so they cannot differ.
 """
 
 from __future__ import annotations
 
 from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.descriptors import Buffer
+
+PAGE_BYTES = 4096
+"""No burst crosses a multiple of this (AXI4 specification, A3.4.1)."""
+
+PROGRAM_QUEUE_DEPTH = 8
+"""Descriptors that the sequencer holds or has asked for."""
+
+UNIT_QUEUE_DEPTH = 4
+"""Descriptors that wait in front of a unit."""
+
+LOAD_QUEUE_DEPTH = 8
+"""Descriptors between the load unit's request half and its data half."""
+
+TOKEN_COUNTER_BITS = 8
+"""Width of a token counter. The compiler never lets one pass its range; it would wrap."""
 
 BUFFER_LATENCY = 2
 """Cycles from a compute step's addresses to its operands in the array's input registers."""
@@ -22,6 +38,9 @@ REQUANT_LATENCY = 6
 POOL_LATENCY = 1
 """Cycles from an output code to the write of the output buffer."""
 
+POST_LATENCY = DRAIN_LATENCY + REQUANT_LATENCY + POOL_LATENCY
+"""Cycles from a post descriptor's last step to its signal: its outputs are written."""
+
 
 def tree_levels(lanes: int) -> tuple[int, ...]:
     """Return how many levels of adders lie before each register of a column's adder tree.
@@ -34,13 +53,18 @@ def tree_levels(lanes: int) -> tuple[int, ...]:
     return (first, *([2] * (rest // 2)), *([1] * (rest % 2)))
 
 
+def word_beats(target: Buffer, accelerator: Accelerator) -> int:
+    """Return the beats of one word of ``target`` in memory."""
+    bits = {
+        Buffer.ACTIVATIONS: accelerator.activation_word_bits,
+        Buffer.WEIGHTS: accelerator.weight_word_bits,
+        Buffer.CONSTANTS: accelerator.constant_word_bits,
+        Buffer.RESIDUALS: accelerator.activation_word_bits,
+    }[target]
+    return accelerator.beats(bits)
+
+
 def compute_latency(accelerator: Accelerator) -> int:
     """Cycles from a compute descriptor's last step to its signal: its accumulators are written."""
     stages = len(tree_levels(accelerator.array.lanes))
     return BUFFER_LATENCY + stages + ACCUMULATE_LATENCY
-
-
-def post_latency(accelerator: Accelerator) -> int:
-    """Cycles from a post descriptor's last step to its signal: its outputs are written."""
-    del accelerator  # the same for all
-    return DRAIN_LATENCY + REQUANT_LATENCY + POOL_LATENCY

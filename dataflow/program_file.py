@@ -18,22 +18,21 @@ from typing import Any
 import numpy as np
 
 from celosia.dataflow.accelerator_file import dump_accelerator, parse_accelerator
-from celosia.dataflow.layout import Placement, Unfold
-from celosia.dataflow.program import (
+from celosia.dataflow.descriptors import (
     Buffer,
-    CompiledLayer,
     Compute,
     Descriptor,
     End,
     Load,
     Loop,
     Post,
-    Program,
     Stamp,
     Store,
     Token,
     Transfer,
 )
+from celosia.dataflow.layout import Placement, Unfold
+from celosia.dataflow.program import CompiledLayer, Program
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
 from celosia.models.formats import Fixed, parse_format

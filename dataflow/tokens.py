@@ -11,36 +11,14 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import replace
 
-from celosia.dataflow.program import (
-    Compute,
-    Descriptor,
-    End,
-    Load,
-    Post,
-    Stamp,
-    Store,
-    Token,
-    Unit,
-)
+from celosia.dataflow.descriptors import Descriptor, End, Token, Unit, unit_of
+from celosia.dataflow.microarchitecture import TOKEN_COUNTER_BITS
 
-MAX_TOKENS = 255
+MAX_TOKENS = (1 << TOKEN_COUNTER_BITS) - 1
 """What a token counter holds."""
 
 _TOKENS = {(token.giver, token.taker): token for token in Token}
 _UNITS = tuple(Unit)
-
-
-def unit_of(descriptor: Descriptor) -> Unit:
-    """Return the unit that runs ``descriptor``."""
-    match descriptor:
-        case Load():
-            return Unit.LOAD
-        case Compute():
-            return Unit.COMPUTE
-        case Post():
-            return Unit.POST
-        case Store() | Stamp() | End():
-            return Unit.STORE
 
 
 def assign_tokens(

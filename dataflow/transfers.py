@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from celosia.dataflow.program import Transfer
+from celosia.dataflow.descriptors import Transfer
 
 MAX_COUNT = 65535
 

@@ -9,7 +9,7 @@ from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.program import Buffer
+from celosia.dataflow.descriptors import Buffer
 from celosia.rtl.ports import BufferWrite, OutputRead
 from celosia.rtl.shared import Shared
 

@@ -10,8 +10,8 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.descriptors import COMPUTE_LOOPS
 from celosia.dataflow.microarchitecture import BUFFER_LATENCY, compute_latency, tree_levels
-from celosia.dataflow.program import COMPUTE_LOOPS
 from celosia.rtl.affine import AffineNest
 from celosia.rtl.buffers import read_layout
 from celosia.rtl.column import Base, control_layout

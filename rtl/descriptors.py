@@ -8,7 +8,7 @@ from typing import Any
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
-from celosia.dataflow.program import (
+from celosia.dataflow.descriptors import (
     COMPUTE_LOOPS,
     DESCRIPTOR_BYTES,
     Compute,

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.accelerator_file import fingerprint
-from celosia.dataflow.program import Buffer, Unit
+from celosia.dataflow.descriptors import Buffer, Unit
 from celosia.rtl.array import Array
 from celosia.rtl.axi.bus import Axi4, Axi4Lite, connect_halves
 from celosia.rtl.buffers import InputBuffer, OutputBuffer

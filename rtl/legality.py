@@ -9,7 +9,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Bus
-from celosia.dataflow.program import COMPUTE_LOOPS, Unit
+from celosia.dataflow.descriptors import COMPUTE_LOOPS, Unit
 from celosia.rtl.descriptors import (
     DESCRIPTOR_BITS,
     POST_COUNTS,

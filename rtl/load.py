@@ -9,16 +9,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.program import Buffer
+from celosia.dataflow.descriptors import Buffer
+from celosia.dataflow.microarchitecture import LOAD_QUEUE_DEPTH, word_beats
 from celosia.rtl.descriptors import LoadLayout
-from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, BufferWrite, Flow, burst_layout, word_beats
+from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, BufferWrite, Flow, burst_layout
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
-from celosia.rtl.transfer import TransferBursts, run_bits
+from celosia.rtl.transfer import TransferBursts, run_bits, split_transfer
 from celosia.rtl.walk import WordWalker, word_nest_layout
-
-LOAD_QUEUE_DEPTH = 8
-"""Descriptors between the request half and the data half."""
 
 LANE_BITS = 8
 
@@ -35,7 +33,7 @@ DATA_HALF = data.StructLayout(
 def beats_of_words(accelerator: Accelerator) -> tuple[int, ...]:
     """Return the beats of one word of each target, in the order of their values."""
     targets = sorted(Buffer, key=lambda target: target.value)
-    return tuple(word_beats(accelerator, target) for target in targets)
+    return tuple(word_beats(target, accelerator) for target in targets)
 
 
 class LoadData(Shared):
@@ -191,31 +189,15 @@ class Load(Shared):
 
         p = self.i.p
         word_beats_of = Array([Const(n) for n in beats_of_words(self._accelerator)])
-        nest = request.i.p.nest
-        walk = queue.i.p.walk
+        m.d.comb += split_transfer(p, request.i.p.nest, queue.i.p.walk)
         m.d.comb += [
             self.i.ready.eq(request.i.ready & queue.i.ready),
             request.i.valid.eq(self.i.valid & queue.i.ready),
             request.i.p.beats.eq(p.words * word_beats_of[p.target]),
-            nest.address.eq(p.address),
-            nest.n1.eq(p.n1),
-            nest.n2.eq(p.n2),
-            nest.n3.eq(p.n3),
-            nest.s1.eq(p.s1),
-            nest.s2.eq(p.s2),
-            nest.s3.eq(p.s3),
             queue.i.valid.eq(self.i.valid & request.i.ready),
             queue.i.p.target.eq(p.target),
             queue.i.p.signal.eq(p.signal),
-            walk.words.eq(p.words),
-            walk.nest.address.eq(p.buffer_address),
-            walk.nest.lane.eq(p.lane),
-            walk.nest.n1.eq(p.n1),
-            walk.nest.n2.eq(p.n2),
-            walk.nest.n3.eq(p.n3),
-            walk.nest.s1.eq(p.d1),
-            walk.nest.s2.eq(p.d2),
-            walk.nest.s3.eq(p.d3),
+            queue.i.p.walk.nest.lane.eq(p.lane),
             self.o.p.address.eq(request.o.p.address),
             self.o.p.beats.eq(request.o.p.beats),
             self.o.valid.eq(request.o.valid),

@@ -7,24 +7,14 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, Signature
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.program import Buffer, Token
+from celosia.dataflow.descriptors import Buffer, Token
+from celosia.dataflow.microarchitecture import word_beats
 
 TOKEN_BITS = len(Token)
 """Width of a ``wait`` or ``signal`` mask."""
 
 BEATS_BITS = 9
 """Width of a burst's number of beats: 1 to 256."""
-
-
-def word_beats(accelerator: Accelerator, buffer: Buffer) -> int:
-    """Beats of one word of ``buffer`` in memory."""
-    bits = {
-        Buffer.ACTIVATIONS: accelerator.activation_word_bits,
-        Buffer.WEIGHTS: accelerator.weight_word_bits,
-        Buffer.CONSTANTS: accelerator.constant_word_bits,
-        Buffer.RESIDUALS: accelerator.activation_word_bits,
-    }
-    return accelerator.beats(bits[buffer])
 
 
 def burst_layout(address_bits: int) -> data.StructLayout:
@@ -77,7 +67,7 @@ class BufferWrite(Signature):
     enable : Out(1)
         The other members are meant in this cycle.
     target : Out(2)
-        A :class:`~celosia.dataflow.program.Buffer`, by value.
+        A :class:`~celosia.dataflow.descriptors.Buffer`, by value.
     lane : Out(8)
         Pixel lane; meant for ``Buffer.ACTIVATIONS`` only.
     address : Out(16)
@@ -105,7 +95,7 @@ class BufferWrite(Signature):
     @classmethod
     def of(cls, accelerator: Accelerator) -> BufferWrite:
         """Return the signature for the buses and words of ``accelerator``."""
-        slices = max(word_beats(accelerator, buffer) for buffer in Buffer)
+        slices = max(word_beats(buffer, accelerator) for buffer in Buffer)
         return cls(data_bits=accelerator.bus.data_bits, slices=slices)
 
     @property

@@ -13,8 +13,8 @@ from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.microarchitecture import (
     DRAIN_LATENCY,
     POOL_LATENCY,
+    POST_LATENCY,
     REQUANT_LATENCY,
-    post_latency,
 )
 from celosia.rtl.affine import WORD_BITS
 from celosia.rtl.buffers import output_write_layout, read_layout
@@ -70,7 +70,7 @@ class Post(Shared):
     """The post unit: ``post_lanes`` accumulators a cycle to codes in the output buffer.
 
     A descriptor accepted at t has its steps at t+1 to t+N, and the next one can be accepted at
-    t+N. ``signal`` holds the descriptor's mask at t + N + ``post_latency(accelerator)``, in the
+    t+N. ``signal`` holds the descriptor's mask at t + N + ``POST_LATENCY``, in the
     cycle of its last write.
 
     Parameters
@@ -127,7 +127,7 @@ class Post(Shared):
         m = Module()
         lane_groups = self._accelerator.array.lanes // self._accelerator.post_lanes
         m.submodules.nest = nest = PostNest(lane_groups=lane_groups)
-        m.submodules.finish = finish = Finish(latency=post_latency(self._accelerator))
+        m.submodules.finish = finish = Finish(latency=POST_LATENCY)
         mask = Signal(TOKEN_BITS)
         options: Any = Signal(
             data.StructLayout(

@@ -43,7 +43,7 @@ def post_step_layout() -> data.StructLayout:
 
 
 class PostNest(Shared):
-    """Runs the nest of a :class:`~celosia.dataflow.program.Post`, one step a cycle.
+    """Runs the nest of a :class:`~celosia.dataflow.descriptors.Post`, one step a cycle.
 
     A nest accepted in cycle t has its steps in cycles t+1 to t+N, and the next one can be
     accepted at t+N. Each loop keeps the address at which its current iteration began; advancing

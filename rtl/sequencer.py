@@ -9,16 +9,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Bus
-from celosia.dataflow.program import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Unit
+from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Unit
+from celosia.dataflow.microarchitecture import PROGRAM_QUEUE_DEPTH
 from celosia.rtl.axi.burst import BurstSplitter
 from celosia.rtl.descriptors import DESCRIPTOR_BITS, Opcode
 from celosia.rtl.legality import LAYOUT_OF, UNIT_OF, LegalityCheck
 from celosia.rtl.ports import ErrorReport, Flow, burst_layout
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
-
-PROGRAM_QUEUE_DEPTH = 8
-"""Descriptors that the sequencer holds or has asked for."""
 
 CHUNK_BYTES = CHUNK_DESCRIPTORS * DESCRIPTOR_BYTES
 

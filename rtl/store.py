@@ -15,7 +15,7 @@ from celosia.rtl.descriptors import Opcode, StoreLayout
 from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, ErrorReport, OutputRead, Window, slice_bits
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
-from celosia.rtl.transfer import TransferBursts, run_bits
+from celosia.rtl.transfer import TransferBursts, run_bits, split_transfer
 from celosia.rtl.walk import WordWalker, word_nest_layout
 
 PREFETCH_WORDS = 4
@@ -221,28 +221,12 @@ class Store(Shared):
             m.d.sync += active.eq(0)
 
         word_beats = self.read.signature.beats
-        nest = request.i.p.nest
-        walk = fetch.i.p
+        m.d.comb += split_transfer(p, request.i.p.nest, fetch.i.p)
         m.d.comb += [
             # Both are at rest when no descriptor is active.
             request.i.valid.eq(accept & ~is_end),
             request.i.p.beats.eq(Mux(is_stamp, 1, p.words * word_beats)),
-            nest.address.eq(p.address),
-            nest.n1.eq(p.n1),
-            nest.n2.eq(p.n2),
-            nest.n3.eq(p.n3),
-            nest.s1.eq(p.s1),
-            nest.s2.eq(p.s2),
-            nest.s3.eq(p.s3),
             fetch.i.valid.eq(accept & ~is_end & ~is_stamp),
-            walk.words.eq(p.words),
-            walk.nest.address.eq(p.buffer_address),
-            walk.nest.n1.eq(p.n1),
-            walk.nest.n2.eq(p.n2),
-            walk.nest.n3.eq(p.n3),
-            walk.nest.s1.eq(p.d1),
-            walk.nest.s2.eq(p.d2),
-            walk.nest.s3.eq(p.d3),
             port.beats.payload.eq(Mux(stamping, stamp, fetch.o.payload)),
             port.beats.valid.eq(stamping | fetch.o.valid),
             fetch.o.ready.eq(port.beats.ready & ~stamping),

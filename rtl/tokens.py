@@ -8,16 +8,11 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, Signature
 
-from celosia.dataflow.program import Token, Unit
+from celosia.dataflow.descriptors import Token, Unit
+from celosia.dataflow.microarchitecture import TOKEN_COUNTER_BITS, UNIT_QUEUE_DEPTH
 from celosia.rtl.ports import TOKEN_BITS
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
-
-COUNTER_BITS = 8
-"""Width of a token counter. The compiler never lets one pass its range; it would wrap."""
-
-QUEUE_DEPTH = 4
-"""Descriptors that wait in front of a unit."""
 
 
 def taker_mask(unit: Unit) -> int:
@@ -78,7 +73,7 @@ class Tokens(Shared):
             name = token.name.lower()
             request = getattr(self, token.taker.name.lower())
             signals = getattr(self, f"{token.giver.name.lower()}_signal")
-            count = Signal(COUNTER_BITS, name=name)
+            count = Signal(TOKEN_COUNTER_BITS, name=name)
             given = Signal(name=f"{name}_given")
             taken = Signal(name=f"{name}_taken")
             met = Signal(name=f"{name}_met")
@@ -183,7 +178,7 @@ class UnitQueue(Shared):
 
     def build(self) -> Module:
         m = Module()
-        m.submodules.queue = queue = Queue(self._layout, depth=QUEUE_DEPTH)
+        m.submodules.queue = queue = Queue(self._layout, depth=UNIT_QUEUE_DEPTH)
         m.submodules.gate = gate = TokenGate(self._layout)
         wiring.connect(m, wiring.flipped(self.i), queue.i)
         wiring.connect(m, queue.o, gate.i)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator, Bus
-from celosia.dataflow.program import Buffer
+from celosia.dataflow.descriptors import Buffer
+from celosia.dataflow.microarchitecture import word_beats
 from celosia.rtl.axi.burst import BurstSplitter, tagged_burst_layout
-from celosia.rtl.ports import word_beats
 from celosia.rtl.shared import Shared
 from celosia.rtl.walk import RunWalker, nest_layout
 
@@ -19,7 +21,30 @@ STRIDE_BITS = 32
 
 def run_bits(accelerator: Accelerator) -> int:
     """Width of the number of beats of one run of up to 65535 words of any buffer."""
-    return (65535 * max(word_beats(accelerator, buffer) for buffer in Buffer)).bit_length()
+    return (65535 * max(word_beats(buffer, accelerator) for buffer in Buffer)).bit_length()
+
+
+def split_transfer(descriptor: Any, memory: Any, buffer: Any) -> list[Any]:
+    """Return assignments of a descriptor's transfer to the walks of its two sides.
+
+    Parameters
+    ----------
+    descriptor : View
+        Has the fields of a :class:`~celosia.dataflow.descriptors.Transfer`.
+    memory : View
+        A :func:`~celosia.rtl.walk.nest_layout`, of bytes.
+    buffer : View
+        A :func:`~celosia.rtl.walk.word_nest_layout`.
+    """
+    return [
+        memory.address.eq(descriptor.address),
+        buffer.nest.address.eq(descriptor.buffer_address),
+        buffer.words.eq(descriptor.words),
+        *(memory[f"n{i}"].eq(descriptor[f"n{i}"]) for i in (1, 2, 3)),
+        *(buffer.nest[f"n{i}"].eq(descriptor[f"n{i}"]) for i in (1, 2, 3)),
+        *(memory[f"s{i}"].eq(descriptor[f"s{i}"]) for i in (1, 2, 3)),
+        *(buffer.nest[f"s{i}"].eq(descriptor[f"d{i}"]) for i in (1, 2, 3)),
+    ]
 
 
 def transfer_layout(address_bits: int, beats_bits: int) -> data.StructLayout:

@@ -22,17 +22,16 @@ from typing import Final
 import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.memory import DDR4, MemoryModel
-from celosia.dataflow.program import (
+from celosia.dataflow.descriptors import (
     DESCRIPTOR_BYTES,
     Compute,
-    Counter,
     Descriptor,
     Load,
     Post,
-    Program,
     Store,
 )
+from celosia.dataflow.memory import DDR4, MemoryModel
+from celosia.dataflow.program import Counter, Program
 from celosia.dataflow.timing import LayerTiming, Timing, layer_timings
 from celosia.models.errors import CelosiaError
 from celosia.rtl.descriptors import encode

@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from celosia.rtl.axi.bus import PAGE_BYTES
+from celosia.dataflow.microarchitecture import PAGE_BYTES
 from celosia.rtl.ports import BEATS_BITS, Window, burst_layout
 from celosia.rtl.shared import Shared
 

@@ -8,9 +8,6 @@ from amaranth.hdl import Module
 from amaranth.lib import enum
 from amaranth.lib.wiring import In, Member, Out, Signature
 
-PAGE_BYTES = 4096
-"""No burst crosses a multiple of this (AXI4 specification, A3.4.1)."""
-
 CACHE = 0b0011
 """``AxCACHE`` of every burst: normal, not cacheable, bufferable."""
 

@@ -7,7 +7,8 @@ import pytest
 
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
 from celosia.dataflow.accesses import compute_accesses, post_accesses
-from celosia.dataflow.program import Compute, Counter, Loop, Post
+from celosia.dataflow.descriptors import Compute, Loop, Post
+from celosia.dataflow.program import Counter
 from celosia.models.formats import Fixed
 from celosia.models.network import Rounding
 

@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 
 from celosia.dataflow.compile import BASE_ADDRESS, compile_network
+from celosia.dataflow.descriptors import (
+    Buffer,
+    Compute,
+    End,
+    Load,
+    Post,
+    Stamp,
+    Store,
+)
 from celosia.dataflow.mapper import default_mapping
 from celosia.dataflow.mapping import LayerMapping, Mapping, MemoryOrder, Stationary
-from celosia.dataflow.program import Buffer, Compute, End, Load, Post, Stamp, Store
 from celosia.dataflow.tokens import most_tokens
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network, Window

@@ -7,11 +7,18 @@ import pytest
 
 from celosia.dataflow import presets
 from celosia.dataflow.agenda import Agenda
+from celosia.dataflow.descriptors import (
+    Compute,
+    End,
+    Loop,
+    Stamp,
+    Token,
+    Transfer,
+)
 from celosia.dataflow.event_memory import BeatCycles, burst_lengths
 from celosia.dataflow.event_walk import walk
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.microarchitecture import compute_latency
-from celosia.dataflow.program import Compute, End, Loop, Stamp, Token, Transfer
 
 MEMORY = MemoryModel(latency=10, bytes_per_cycle=8, outstanding=4)
 

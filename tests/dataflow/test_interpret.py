@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from celosia.dataflow.compile import compile_network
+from celosia.dataflow.descriptors import (
+    End,
+    Load,
+    Store,
+    Token,
+    Transfer,
+)
 from celosia.dataflow.interpret import InterpretError, field, interpret, signed, unpack
 from celosia.dataflow.packing import pack_fields
-from celosia.dataflow.program import End, Load, Program, Store, Token, Transfer
+from celosia.dataflow.program import Program
 from celosia.models.golden import evaluate
 from celosia.models.network import Network
 from celosia.models.random_network import random_inputs

@@ -6,10 +6,10 @@ import pytest
 
 from celosia.dataflow.arrange import arrange
 from celosia.dataflow.compile import compile_network
+from celosia.dataflow.descriptors import Compute
 from celosia.dataflow.mapper import default_mapping
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.presets import preset
-from celosia.dataflow.program import Compute
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network, Window
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from celosia.dataflow.compile import compile_network
-from celosia.dataflow.program import Compute, Loop, Post, Program, Token, Transfer, Unit
+from celosia.dataflow.descriptors import (
+    Compute,
+    Loop,
+    Post,
+    Token,
+    Transfer,
+    Unit,
+)
+from celosia.dataflow.program import Program
 
 from .builders import ACCELERATORS, Build, same
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from celosia.dataflow.program import (
+from celosia.dataflow.descriptors import (
     Buffer,
     Compute,
     Descriptor,
@@ -14,8 +14,9 @@ from celosia.dataflow.program import (
     Token,
     Transfer,
     Unit,
+    unit_of,
 )
-from celosia.dataflow.tokens import assign_tokens, most_tokens, unit_of
+from celosia.dataflow.tokens import assign_tokens, most_tokens
 
 MOVE = Transfer(address=0, buffer_address=0, words=1)
 LOAD = Load(target=Buffer.WEIGHTS, transfer=MOVE)

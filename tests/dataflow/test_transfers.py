@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from celosia.dataflow.program import Transfer
+from celosia.dataflow.descriptors import Transfer
 from celosia.dataflow.transfers import Axis, transfer
 
 

@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
-from celosia.dataflow.program import Buffer, Compute
+from celosia.dataflow.descriptors import Buffer, Compute
 from celosia.models.formats import Fixed, Sp2, parse_format
 from celosia.rtl.array import Array
 from celosia.rtl.buffers import InputBuffer

@@ -8,7 +8,13 @@ from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import wiring
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.program import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Descriptor, Token, Unit
+from celosia.dataflow.descriptors import (
+    CHUNK_DESCRIPTORS,
+    DESCRIPTOR_BYTES,
+    Descriptor,
+    Token,
+    Unit,
+)
 from celosia.rtl.descriptors import encode
 from celosia.rtl.legality import LAYOUT_OF
 from celosia.rtl.load import Load as LoadUnit

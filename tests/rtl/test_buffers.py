@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from celosia.dataflow.program import Buffer
+from celosia.dataflow.descriptors import Buffer
 from celosia.rtl.buffers import InputBuffer, OutputBuffer, Ram
 
 from .bench_array import simulate, small, write_word

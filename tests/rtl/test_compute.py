@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from amaranth.lib import data
 
+from celosia.dataflow.descriptors import Compute, Loop, Token
 from celosia.dataflow.microarchitecture import DRAIN_LATENCY, compute_latency
-from celosia.dataflow.program import Compute, Loop, Token
 from celosia.rtl.compute import AccumulatorControl, Finish
 from celosia.rtl.descriptors import ComputeLayout, encode
 

@@ -8,7 +8,13 @@ from amaranth.lib import data
 from amaranth.sim import Simulator
 
 from celosia.dataflow.accelerator import Bus
-from celosia.dataflow.program import COMPUTE_LOOPS, End, Stamp, Token, Unit
+from celosia.dataflow.descriptors import (
+    COMPUTE_LOOPS,
+    End,
+    Stamp,
+    Token,
+    Unit,
+)
 from celosia.rtl.descriptors import DESCRIPTOR_BITS, POST_COUNTS, TRANSFER, encode
 from celosia.rtl.legality import LAYOUT_OF, LegalityCheck
 

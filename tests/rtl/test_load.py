@@ -10,11 +10,11 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
-from celosia.dataflow.program import Buffer, Load, Token, Transfer
+from celosia.dataflow.descriptors import Buffer, Load, Token, Transfer
+from celosia.dataflow.microarchitecture import word_beats
 from celosia.models.formats import Fixed
 from celosia.rtl.descriptors import encode
 from celosia.rtl.load import Load as LoadUnit
-from celosia.rtl.ports import word_beats
 from celosia.rtl.readport import ReadPort
 
 from .axi_memory import AxiMemory
@@ -80,7 +80,7 @@ def random_load(rng: random.Random, config: Accelerator) -> Load:
 
 
 def expected_writes(memory: AxiMemory, config: Accelerator, load: Load):
-    beats = word_beats(config, load.target)
+    beats = word_beats(load.target, config)
     for address, buffer_address, i3 in transfer_runs(load.transfer):
         for index in range(load.transfer.words * beats):
             content = memory.dump(address + index * memory.beat_bytes, memory.beat_bytes)
@@ -100,7 +100,7 @@ def run_loads(config: Accelerator, loads: list[Load], memory: AxiMemory):
     accepts, writes, signals, busy = Log(), Log(), Log(), Log()
     fields = [write.target, write.lane, write.address, write.slice, write.data]
     beats = sum(
-        len(transfer_runs(load.transfer)) * load.transfer.words * word_beats(config, load.target)
+        len(transfer_runs(load.transfer)) * load.transfer.words * word_beats(load.target, config)
         for load in loads
     )
 
@@ -139,7 +139,7 @@ def test_loads_write_what_memory_holds(data_bits, stall):
     assert signals.payloads == [(sum(1 << t for t in load.signal),) for load in loads]
     expected = []
     for load in loads:
-        beats = load.transfer.words * word_beats(config, load.target)
+        beats = load.transfer.words * word_beats(load.target, config)
         for address, _, _ in transfer_runs(load.transfer):
             bus = config.bus
             expected += split(address, beats, bus.data_bytes, bus.burst_beats)

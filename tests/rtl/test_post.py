@@ -11,8 +11,8 @@ import pytest
 from amaranth.lib import data
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.microarchitecture import DRAIN_LATENCY, post_latency
-from celosia.dataflow.program import Post, Token
+from celosia.dataflow.descriptors import Post, Token
+from celosia.dataflow.microarchitecture import DRAIN_LATENCY, POST_LATENCY
 from celosia.models.network import MAX_SHIFT, Rounding
 from celosia.rtl.descriptors import PostLayout, encode
 from celosia.rtl.post import Post as PostUnit
@@ -229,7 +229,7 @@ def test_random_posts(accelerator: Accelerator, seed: int) -> None:
 
     async def bench(ctx):
         pending = [data.Const(PostLayout, encode(post)) for post in posts]
-        latency, cycle, end = post_latency(accelerator), 0, None
+        latency, cycle, end = POST_LATENCY, 0, None
         while end is None or cycle <= end:
             ctx.set(dut.i.valid, bool(pending))
             if pending:
@@ -254,7 +254,7 @@ def test_random_posts(accelerator: Accelerator, seed: int) -> None:
     simulate(dut, bench)
     starts = [int(n) for n in np.cumsum([0, *(post.steps for post in posts)])]
     assert accepts == starts[:-1]
-    assert signals == [start + post_latency(accelerator) for start in starts[1:]]
+    assert signals == [start + POST_LATENCY for start in starts[1:]]
     assert events == counts
     assert model.written == written
 

@@ -10,7 +10,13 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 
 from celosia.dataflow.accelerator import Bus
-from celosia.dataflow.program import End, Load, Stamp, Store, Unit
+from celosia.dataflow.descriptors import (
+    End,
+    Load,
+    Stamp,
+    Store,
+    Unit,
+)
 from celosia.rtl.descriptors import encode
 from celosia.rtl.legality import LAYOUT_OF
 from celosia.rtl.readport import ReadPort

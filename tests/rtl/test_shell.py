@@ -8,10 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from celosia.dataflow.program import (
+from celosia.dataflow.descriptors import (
     Buffer,
     Compute,
-    Counter,
     End,
     Load,
     Loop,
@@ -20,7 +19,8 @@ from celosia.dataflow.program import (
     Store,
     Token,
     Transfer,
-)  # fmt: skip
+)
+from celosia.dataflow.program import Counter  # fmt: skip
 from celosia.models.network import Rounding
 from celosia.rtl.descriptors import POST_WORDS, encode
 from celosia.rtl.registers import MAGIC, Cause

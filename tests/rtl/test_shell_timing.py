@@ -8,9 +8,15 @@ from dataclasses import replace
 
 import pytest
 
+from celosia.dataflow.descriptors import (
+    End,
+    Load,
+    Stamp,
+    Store,
+    Token,
+)
 from celosia.dataflow.event_walk import walk
 from celosia.dataflow.memory import MemoryModel
-from celosia.dataflow.program import End, Load, Stamp, Store, Token
 
 from .axi_memory import AxiMemory
 from .bench_shell import PROGRAM, program_bytes, run_bench

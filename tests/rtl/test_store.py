@@ -8,7 +8,13 @@ import random
 import pytest
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.program import End, Stamp, Store, Token, Transfer
+from celosia.dataflow.descriptors import (
+    End,
+    Stamp,
+    Store,
+    Token,
+    Transfer,
+)
 from celosia.rtl.descriptors import StoreLayout, encode
 from celosia.rtl.store import Store as StoreUnit
 

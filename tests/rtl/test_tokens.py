@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 
-from celosia.dataflow.program import Token, Unit
+from celosia.dataflow.descriptors import Token, Unit
 from celosia.rtl.descriptors import LoadLayout
 from celosia.rtl.tokens import Tokens, UnitQueue, giver_mask, taker_mask
 

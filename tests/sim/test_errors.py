@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from celosia.dataflow.compile import compile_network
+from celosia.dataflow.descriptors import DESCRIPTOR_BYTES, Store
 from celosia.dataflow.memory import DDR4, PRESETS, MemoryModel
 from celosia.dataflow.presets import preset
-from celosia.dataflow.program import DESCRIPTOR_BYTES, Program, Store
+from celosia.dataflow.program import Program
 from celosia.models.golden import evaluate
 from celosia.models.random_network import random_network
 from celosia.rtl.registers import MAGIC, Cause

@@ -1,0 +1,266 @@
+"""Descriptors: the instructions of a program, as plain values.
+
+Their bit layout is in :mod:`celosia.rtl.descriptors`; ``docs/architecture.md`` has the semantics.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from celosia.models.network import Rounding
+
+
+class Unit(enum.Enum):
+    """The four units that run descriptors."""
+
+    LOAD = 0
+    COMPUTE = 1
+    POST = 2
+    STORE = 3
+
+
+class Token(enum.IntEnum):
+    """Token counters: ``A_B`` is given by unit A and taken by unit B. The value is the mask bit."""
+
+    LOAD_COMPUTE = 0
+    COMPUTE_LOAD = 1
+    LOAD_POST = 2
+    POST_LOAD = 3
+    COMPUTE_POST = 4
+    POST_COMPUTE = 5
+    POST_STORE = 6
+    STORE_POST = 7
+    STORE_LOAD = 8
+
+    @property
+    def giver(self) -> Unit:
+        """The unit that signals this token."""
+        return Unit[self.name.split("_")[0]]
+
+    @property
+    def taker(self) -> Unit:
+        """The unit that waits for this token."""
+        return Unit[self.name.split("_")[1]]
+
+
+class Buffer(enum.Enum):
+    """Targets of a load."""
+
+    ACTIVATIONS = 0
+    WEIGHTS = 1
+    CONSTANTS = 2
+    RESIDUALS = 3
+
+
+NO_TOKENS: frozenset[Token] = frozenset()
+
+
+def _check(owner: object, low: int, high: int, *fields: str) -> None:
+    """Raise unless each of the ``fields`` of ``owner`` is an integer in ``low..high``."""
+    for field in fields:
+        value = getattr(owner, field)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{type(owner).__name__} {field} must be an integer, not {value!r}")
+        if not low <= value <= high:
+            raise ValueError(
+                f"{type(owner).__name__} {field} must be in {low}..{high}, not {value!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """A strided block between memory and a buffer: three outer loops round runs of words.
+
+    For i3 in range(n3), i2 in range(n2), i1 in range(n1): ``words`` consecutive
+    words, in memory from ``address + i1*s1 + i2*s2 + i3*s3`` (bytes, signed 32 bits,
+    addresses beat-aligned) and in the buffer from ``buffer_address + i1*d1 + i2*d2 +
+    i3*d3`` (words, modulo 2**16). Counts are 1..65535 (n3: 1..255).
+    """
+
+    address: int
+    buffer_address: int
+    words: int
+    n1: int = 1
+    n2: int = 1
+    n3: int = 1
+    s1: int = 0
+    s2: int = 0
+    s3: int = 0
+    d1: int = 0
+    d2: int = 0
+    d3: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self, 0, (1 << 64) - 1, "address")
+        _check(self, 1, 0xFFFF, "words", "n1", "n2")
+        _check(self, 1, 0xFF, "n3")
+        _check(self, -(1 << 31), (1 << 31) - 1, "s1", "s2", "s3")
+        _check(self, 0, 0xFFFF, "buffer_address", "d1", "d2", "d3")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Memory to a buffer. For ACTIVATIONS iteration i3 writes pixel lane ``lane + i3``."""
+
+    target: Buffer
+    transfer: Transfer
+    lane: int = 0
+    wait: frozenset[Token] = NO_TOKENS
+    signal: frozenset[Token] = NO_TOKENS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """One temporal loop of the array: ``count`` 1..65535, strides in words, modulo 2**16.
+
+    ``reduction`` marks a loop over the reduction: a step whose reduction loops are
+    all at 0 starts its accumulator afresh (unless the descriptor accumulates).
+    """
+
+    count: int
+    activations: int
+    weights: int
+    accumulators: int
+    reduction: bool
+
+    def __post_init__(self) -> None:
+        _check(self, 1, 0xFFFF, "count")
+        _check(self, -0xFFFF, 0xFFFF, "activations", "weights", "accumulators")
+
+
+COMPUTE_LOOPS = 6
+"""Most temporal loops of one compute descriptor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """One loop nest on the array, ``loops`` innermost first, one step a cycle.
+
+    Each step multiplies the activation word of every pixel lane by the weight word
+    and adds to the accumulators at its accumulator address.
+    """
+
+    loops: tuple[Loop, ...]
+    activations: int
+    weights: int
+    accumulators: int
+    activations_signed: bool
+    accumulate: bool = False
+    wait: frozenset[Token] = NO_TOKENS
+    signal: frozenset[Token] = NO_TOKENS
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.loops) <= COMPUTE_LOOPS:
+            raise ValueError(f"Compute loops must be 1 to {COMPUTE_LOOPS}, not {len(self.loops)}")
+        _check(self, 0, 0xFFFF, "activations", "weights", "accumulators")
+
+    @property
+    def steps(self) -> int:
+        """Steps (cycles) of the nest."""
+        steps = 1
+        for loop in self.loops:
+            steps *= loop.count
+        return steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """Accumulators to output words: requantise, add the residual, pool.
+
+    Loops, innermost first: window x, window y (maximum over the window), output x,
+    output y, pixel lane, column group (``post_lanes`` columns each). Window and
+    output loops move the accumulator address (``acc_*``, words, modulo 2**16);
+    output x, y and pixel lane move the output address (``out_*``); the column group
+    moves the constant address by one, the columns by ``post_lanes`` and the lanes
+    of the output word likewise; past the last lane group of a word the output
+    address moves by ``out_word`` and the lane group returns to 0. The residual
+    address is the output address plus ``residuals - outputs``.
+    """
+
+    window_x: int
+    window_y: int
+    out_x: int
+    out_y: int
+    pixels: int
+    groups: int
+    acc_window_x: int
+    acc_window_y: int
+    acc_out_x: int
+    acc_out_y: int
+    out_out_x: int
+    out_out_y: int
+    out_pixel: int
+    out_word: int
+    accumulators: int
+    constants: int
+    outputs: int
+    residuals: int
+    lane_group: int
+    low: int
+    high: int
+    rounding: Rounding
+    residual: bool
+    residual_signed: bool
+    wait: frozenset[Token] = NO_TOKENS
+    signal: frozenset[Token] = NO_TOKENS
+
+    def __post_init__(self) -> None:
+        _check(self, 1, 0xFFFF, "window_x", "window_y", "out_x", "out_y", "pixels", "groups")
+        _check(self, 0, 0xFFFF, "accumulators", "constants", "outputs", "residuals")
+        _check(self, 0, 0xFF, "lane_group")
+        _check(self, -0x100, 0xFF, "low", "high")
+
+    @property
+    def steps(self) -> int:
+        """Steps (cycles) of the nest."""
+        return self.window_x * self.window_y * self.out_x * self.out_y * self.pixels * self.groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """The output buffer to memory."""
+
+    transfer: Transfer
+    wait: frozenset[Token] = NO_TOKENS
+    signal: frozenset[Token] = NO_TOKENS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """Runs on the store unit: writes one beat at ``address``.
+
+    Its low 64 bits are the cycle counter's value when the stamp began, which is after
+    all earlier stores were acknowledged.
+    """
+
+    address: int
+    wait: frozenset[Token] = NO_TOKENS
+    signal: frozenset[Token] = NO_TOKENS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """Runs on the store unit, last: the program is done and the interrupt rises."""
+
+    wait: frozenset[Token] = NO_TOKENS
+
+
+Descriptor = Load | Compute | Post | Store | Stamp | End
+
+DESCRIPTOR_BYTES = 64
+CHUNK_DESCRIPTORS = 4
+"""The sequencer fetches descriptors four at a time: 256 bytes, 256-byte aligned."""
+
+
+def unit_of(descriptor: Descriptor) -> Unit:
+    """Return the unit that runs ``descriptor``."""
+    match descriptor:
+        case Load():
+            return Unit.LOAD
+        case Compute():
+            return Unit.COMPUTE
+        case Post():
+            return Unit.POST
+        case Store() | Stamp() | End():
+            return Unit.STORE
