@@ -25,9 +25,6 @@ SEED = 1
 ROUTER = "router2"
 """Took a third of router1's time on the ecp5 preset's system, at an equal clock."""
 
-ROUTER = "router2"
-"""Of nextpnr: took half of the time of its default on this system, for the same clock."""
-
 FILES = ("ecp5_top.v", "ecp5_top.lpf", "ecp5_top.bit", "timing.json")
 
 # Pins of the ULX3S board with an LFE5U-85F in CABGA381: 25 MHz oscillator, the USB serial
@@ -107,7 +104,7 @@ def bitstream(accelerator: Accelerator, device: Device, directory: str | Path) -
     top = Ecp5Top(accelerator, memory_bytes=MEMORY_BYTES, divisor=divisor)
     verilog = write_verilog(top)
     tools = tuple(tool_version(name) for name in ("yosys", "nextpnr-ecp5", "ecppack"))
-    recipe = [ROUTER, constraints(device), device.part, device.package, *tools, str(SEED), ROUTER]
+    recipe = [constraints(device), device.part, device.package, *tools, str(SEED), ROUTER]
     folder = kept(["bitstream", *recipe, verilog], lambda draft: _implement(draft, verilog, device))
     with atomic_directory(directory) as draft:
         for name in FILES:
@@ -142,8 +139,7 @@ def _implement(folder: Path, verilog: str, device: Device) -> None:
         "nextpnr-ecp5",
         ["--85k", "--package", str(device.package), "--speed", "6", "--seed", str(SEED),
          "--json", "netlist.json", "--lpf", "ecp5_top.lpf", "--textcfg", "ecp5_top.config",
-         "--router", ROUTER, "--report", "timing.json", "--timing-allow-fail", "--router", ROUTER,
-         "--quiet"],
+         "--router", ROUTER, "--report", "timing.json", "--timing-allow-fail", "--quiet"],
         folder,
     )  # fmt: skip
     run_tool("ecppack", ["--compress", "ecp5_top.config", "ecp5_top.bit"], folder)
