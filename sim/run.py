@@ -317,9 +317,8 @@ class _Work:
 
     def run(self, workers: int) -> None:
         with ThreadPoolExecutor(max_workers=workers) as pool:
-            futures = [pool.submit(self._worker) for _ in range(workers)]
             try:
-                for future in futures:
+                for future in [pool.submit(self._worker) for _ in range(workers)]:
                     future.result()
             except BaseException:
                 # Ctrl-C, or the first error: the other threads end at their next look.
