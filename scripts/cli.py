@@ -35,6 +35,9 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
 BROKEN = 1
 """Exit status when what was asked for does not hold."""
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
@@ -332,12 +335,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run_command(arguments: list[str] | None = None) -> int:
-    """Run the command; return the exit status. Ctrl-C ends in a message of typer's and 1."""
+    """Run the command; return the exit status."""
     try:
         app(args=arguments, prog_name="celosia")
     except SystemExit as leaving:
-        # Of typer: it has said what is wrong with the arguments.
-        return leaving.code if isinstance(leaving.code, int) else BROKEN
+        # Of typer: it has said what is wrong with arguments, but nothing about Ctrl-C.
+        status = leaving.code if isinstance(leaving.code, int) else BROKEN
+        if status == INTERRUPTED:
+            errors.print("interrupted: what was half written is removed")
+        return status
     except CelosiaError as error:
         message = str(error)
     except OSError as error:
