@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -23,18 +24,26 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If the file cannot be written.
+        If the file cannot be written, or ``path`` is a directory, a device or a pipe; it names
+        ``path``.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept: numpy and others choose the form of the file by it.
-    handle, name = tempfile.mkstemp(prefix=".", suffix=target.suffix, dir=target.parent)
+    if target.is_dir():
+        raise _refusal(errno.EISDIR, target)
+    if target.exists() and not target.is_file():
+        # Never put a file in the place of a device: /dev/null would be gone for all.
+        raise OSError(errno.EEXIST, "it is a device or a pipe, not a file", str(target))
+    _make_folder(target.parent)
+    with _naming(target):
+        # The suffix is kept: numpy and others choose the form of the file by it.
+        handle, name = tempfile.mkstemp(prefix=".", suffix=target.suffix, dir=target.parent)
     os.close(handle)
     draft = Path(name)
     try:
-        yield draft
-        draft.chmod(0o666 & ~_umask())
-        draft.replace(target)
+        with _naming(target, draft):
+            yield draft
+            draft.chmod(0o666 & ~_umask())
+            draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -50,20 +59,27 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If the files cannot be written.
+        If the files cannot be written, or ``path`` is no directory; it names ``path``.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    existing = target.is_dir()
+    if not existing and target.exists():
+        raise _refusal(errno.ENOTDIR, target)
+    _make_folder(target.parent)
+    # Inside a directory that is there: it may be a file system of its own, and its parent locked.
+    place = target if existing else target.parent
+    with _naming(target):
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=place))
     try:
-        yield draft
-        draft.chmod(0o777 & ~_umask())
-        files = sorted(str(f.relative_to(draft)) for f in draft.rglob("*") if f.is_file())
-        (draft / MANIFEST).write_text("".join(f"{name}\n" for name in files))
-        if not target.exists():
-            draft.replace(target)
-        else:
-            _move_into(draft, files, target)
+        with _naming(target, draft):
+            yield draft
+            draft.chmod(0o777 & ~_umask())
+            files = sorted(str(f.relative_to(draft)) for f in draft.rglob("*") if f.is_file())
+            (draft / MANIFEST).write_text("".join(f"{name}\n" for name in files))
+            if not target.exists():
+                draft.replace(target)
+            else:
+                _move_into(draft, files, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -80,6 +96,29 @@ def _move_into(draft: Path, files: list[str], target: Path) -> None:
         if stale.resolve().is_relative_to(target.resolve()):
             stale.unlink(missing_ok=True)
     (draft / MANIFEST).replace(manifest)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise _refusal(errno.ENOTDIR, folder) from error
+
+
+def _refusal(number: int, path: Path) -> OSError:
+    return OSError(number, os.strerror(number), str(path))
+
+
+@contextmanager
+def _naming(target: Path, draft: Path | None = None) -> Iterator[None]:
+    """Let errors that name no file, or one of ``draft``, name ``target``; all, without a draft."""
+    try:
+        yield
+    except OSError as error:
+        other = None if error.filename is None else Path(str(error.filename))
+        if draft is not None and other is not None and not other.is_relative_to(draft):
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(target)) from error
 
 
 def _umask() -> int:

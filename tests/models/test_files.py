@@ -1,6 +1,7 @@
 """Files are written whole or not at all."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,54 @@ def test_manifest_cannot_remove_files_elsewhere(tmp_path):
     with atomic_directory(target) as draft:
         (draft / "a.v").write_text("1")
     assert (tmp_path / "precious").exists()
+
+
+def test_devices_and_directories_are_not_replaced(tmp_path):
+    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for target, message in ((pipe, "a device or a pipe"), (folder, "Is a directory")):
+        with pytest.raises(OSError, match=message) as caught, atomic_file(target):
+            pytest.fail("nothing may be made first")
+        assert caught.value.filename == str(target)
+    assert pipe.is_fifo()
+    assert sorted(tmp_path.iterdir()) == [folder, pipe]
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "a").write_text("old")
+    for writer in (
+        atomic_file(tmp_path / "a" / "b"),
+        atomic_directory(tmp_path / "a" / "b"),
+        atomic_directory(tmp_path / "a"),
+    ):
+        with pytest.raises(NotADirectoryError) as caught, writer:
+            pytest.fail("nothing may be made first")
+        assert caught.value.filename == str(tmp_path / "a")
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_errors_name_what_was_asked_for(tmp_path):
+    full = OSError(errno.ENOSPC, "No space left")
+    for writer, name in (
+        (atomic_file(tmp_path / "a"), ""),
+        (atomic_directory(tmp_path / "a"), "b"),
+    ):
+        with pytest.raises(OSError, match="No space left") as caught:
+            write_half(writer, name, full)
+        assert caught.value.filename == str(tmp_path / "a")
+    for writer in (atomic_file(tmp_path / "a"), atomic_directory(tmp_path / "a")):
+        with pytest.raises(FileNotFoundError) as caught, writer:
+            (tmp_path / "elsewhere").read_text()
+        assert caught.value.filename == str(tmp_path / "elsewhere")
+
+
+def test_nothing_is_made_beside_a_directory_that_is_there(tmp_path):
+    """It may be a file system of its own: nothing can be renamed from outside into it."""
+    target = tmp_path / "mounted"
+    target.mkdir()
+    with atomic_directory(target) as draft:
+        assert draft.is_relative_to(target)
+        (draft / "a.v").write_text("1")
+    assert names(target) == {"a.v", MANIFEST}
+    assert sorted(f.name for f in target.iterdir()) == [MANIFEST, "a.v"]
