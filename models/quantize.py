@@ -226,9 +226,11 @@ def _check_images(name: str, shape: tuple[int, int, int], values: np.ndarray) ->
     if data.ndim != 4 or data.shape[1:] != shape or len(data) == 0:
         wanted = ", ".join(map(str, shape))
         raise CelosiaError(f"data for input {name!r} must be (N, {wanted}), not {data.shape}")
-    if data.dtype.kind not in "fiu" or not np.isfinite(data).all():
-        raise CelosiaError(f"data for input {name!r} must be finite numbers")
-    return data.astype(np.float32)
+    with np.errstate(over="ignore"):
+        single = data.astype(np.float32) if data.dtype.kind in "fiu" else None
+    if single is None or not np.isfinite(single).all():
+        raise CelosiaError(f"data for input {name!r} must be finite numbers that fit a float32")
+    return single
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,13 +56,13 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def read_calibration(path: Path) -> np.ndarray:
-    """Return calibration inputs, float32 (N, C, H, W)."""
+    """Return calibration inputs, numbers (N, C, H, W)."""
     array = read_array(path)
     if array.ndim != 4 or not len(array):
         raise CelosiaError(
             f"{path}: calibration inputs have the shape (N, C, H, W), not {array.shape}"
         )
-    return array.astype(np.float32)
+    return array.astype(np.uint8) if array.dtype.kind == "b" else array
 
 
 def input_codes(network: Network, values: np.ndarray) -> dict[str, np.ndarray]:
@@ -89,10 +89,11 @@ def input_codes(network: Network, values: np.ndarray) -> dict[str, np.ndarray]:
             f"input {name!r} has the shape (N, {', '.join(map(str, tensor.shape))}), "
             f"not {values.shape}"
         )
-    codes = values.astype(np.int64)
-    if codes.min() < tensor.format.low or codes.max() > tensor.format.high:
+    # As Python's integers: a cast would wrap large unsigned ones round.
+    low, high = int(values.min()), int(values.max())
+    if low < tensor.format.low or high > tensor.format.high:
         raise CelosiaError(
             f"input {name!r} takes codes {tensor.format.low} to {tensor.format.high}, not "
-            f"{codes.min()} to {codes.max()}: real values must be of a float type"
+            f"{low} to {high}: real values must be of a float type"
         )
-    return {name: codes}
+    return {name: values.astype(np.int64)}

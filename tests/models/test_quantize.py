@@ -234,6 +234,7 @@ def test_input_codes(mixed: tuple[FloatGraph, np.ndarray]) -> None:
         (data[:0], "must be"),
         (data[:, :1], "must be"),
         (np.full((1, 2, 8, 8), np.nan), "finite"),
+        (np.full((1, 2, 8, 8), 1e300), "fit a float32"),
         (np.full((1, 2, 8, 8), "a"), "finite"),
     ]:
         with pytest.raises(CelosiaError, match=message):

@@ -143,6 +143,16 @@ def test_calibration_wrong(files, capsys, contents, message):
     assert not (files / "tiny.net").exists()
 
 
+def test_calibration_that_no_float32_holds(files, capsys, recwarn):
+    np.save("calib.npy", np.full((2, 2, 4, 4), 1e300))
+    status, _, err = run(
+        capsys, "quantize", "tiny.pt2", "--calibration", "calib.npy", "-o", "tiny.net"
+    )
+    assert status == 1
+    assert "must be finite numbers that fit a float32" in err
+    assert not [warning for warning in recwarn if "overflow" in str(warning.message)]
+
+
 def test_calibration_of_objects_is_not_run(files, capsys):
     np.save("calib.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     status, _, err = run(
@@ -191,7 +201,7 @@ def test_full_disk_and_interrupt_leave_nothing(files, capsys, monkeypatch):
             before = sorted(files.iterdir())
             status, _, err = run(capsys, "generate", "acc.toml", "-o", "out")
         assert status == (130 if isinstance(error, KeyboardInterrupt) else 1)
-        assert err.startswith(("error: No space left on device", "interrupted: "))
+        assert err.startswith(("error: out: No space left on device", "interrupted: "))
         assert sorted(files.iterdir()) == before
 
 
@@ -204,6 +214,10 @@ def test_simulate_refuses_what_does_not_fit(files, capsys):
     status, _, err = run(capsys, *simulate, "y.npy")
     assert status == 1
     assert "takes codes" in err
+    np.save("y.npy", np.full((1, 2, 4, 4), 2**64 - 1, np.uint64))
+    status, _, err = run(capsys, *simulate, "y.npy")
+    assert status == 1
+    assert f"not {2**64 - 1} to {2**64 - 1}" in err
     status, _, err = run(capsys, *simulate, "x.npy", "--memory", "40,16")
     assert status == 1
     assert "write latency,bytes-per-cycle,outstanding, such as 40,16,16" in err
