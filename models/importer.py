@@ -26,7 +26,8 @@ __all__ = [
     "save_model",
 ]
 
-_SAME = ("dropout", "alias", "clone", "contiguous", "detach", "lift_fresh_copy", "identity")
+_DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+_SAME = (*_DROPOUTS, "alias", "clone", "contiguous", "detach", "lift_fresh_copy", "identity")
 _CASTS = ("to", "_to_copy")
 _SHAPES = ("view", "reshape", "_unsafe_view", "flatten", "squeeze", "unsqueeze", "unflatten")
 _AXES = ("permute", "transpose", "t", "numpy_T")
@@ -231,7 +232,7 @@ class _Importer:
     def apply(self, node: torch.fx.Node, operator: str, args: dict[str, Any], view: View) -> Any:
         shape = self.result_shape(node)
         if operator in _SAME or operator in _CASTS:
-            if operator == "dropout" and args.get("train"):
+            if operator in _DROPOUTS and args.get("train"):
                 raise Unsupported("it is in training mode", "call model.eval() before exporting")
             return view
         if operator in _SHAPES:

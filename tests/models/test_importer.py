@@ -347,6 +347,7 @@ def test_every_unsupported_operator_is_listed_once() -> None:
         ),
         (lambda x: functional.adaptive_avg_pool2d(x, 4), "differ in size"),
         (lambda x: functional.dropout(x, 0.5, True), "training mode"),
+        (lambda x: functional.dropout2d(x, 0.5, True), "training mode"),
         (lambda x: functional.max_pool2d(x, 2, return_indices=True)[1], "indices"),
         (lambda x: functional.prelu(x, x.mean((0, 2, 3))), "batch axis"),
         (lambda x: x + torch.randn(4, 1, 1), "computes a constant"),
@@ -358,6 +359,13 @@ def test_unsupported(function: Callable[..., object], message: str) -> None:
     found = findings(function)
     assert len(found) == 1, found
     assert message in found[0]
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Dropout(), nn.Dropout2d(), nn.AlphaDropout(), nn.FeatureAlphaDropout()]
+)
+def test_dropouts_vanish(layer: nn.Module) -> None:
+    assert len(agree(nn.Sequential(nn.Conv2d(3, 4, 3), layer), (3, 5, 5)).ops) == 1
 
 
 def test_linear_along_the_last_axis() -> None:
