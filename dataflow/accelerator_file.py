@@ -98,7 +98,7 @@ def parse_accelerator(text: str, where: str) -> Accelerator:
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise CelosiaError(f"{where}: not a TOML file: {error}") from error
     _check_keys(where, "", table, ("name", "array", "buffers", "bus", "post"), ("bus",))
     name = table["name"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import asdict, fields, is_dataclass
@@ -39,6 +41,15 @@ from celosia.models.formats import Fixed, parse_format
 from celosia.models.network import Rounding
 
 VERSION = 1
+_DAMAGED = (
+    OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError,
+    zipfile.BadZipFile, zlib.error, tokenize.TokenError, struct.error,
+)  # fmt: skip
+"""What reading a damaged archive of arrays raises."""
+_NO_PROGRAM = (
+    TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
+"""What making a program of a document that describes none raises."""
 _KINDS: dict[str, type[Descriptor]] = {
     kind.__name__: kind for kind in (Load, Compute, Post, Store, Stamp, End)
 }
@@ -76,18 +87,29 @@ def load_program(path: str | Path) -> Program:
     except OSError as error:
         raise CelosiaError(f"cannot read program file {path}: {error}") from error
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            document = archive["document"].tobytes()
-            image = archive["image"]
-            digest = archive["sha256"].tobytes()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        document, image, digest = _read_members(data)
+    except _DAMAGED as error:
         raise CelosiaError(f"{path} is no program file or is damaged: {error}") from error
     if digest != _digest(document, image):
         raise CelosiaError(f"program file {path} is damaged: its checksum is wrong; compile again")
     try:
         return _decode(json.loads(document), image, str(path))
-    except (TypeError, ValueError, KeyError) as error:
+    except _NO_PROGRAM as error:
         raise CelosiaError(f"program file {path} cannot be used: {error}") from error
+
+
+def _read_members(data: bytes) -> tuple[bytes, np.ndarray, bytes]:
+    """Return the document, the memory image and the digest of a program file's bytes."""
+    members = []
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for name in ("document", "image", "sha256"):
+            content = io.BytesIO(archive.read(f"{name}.npy"))
+            array = np.lib.format.read_array(content, allow_pickle=False)
+            if array.dtype != np.uint8 or array.ndim != 1:
+                raise ValueError(f"its member {name} is no row of bytes")
+            members.append(array)
+    document, image, digest = members
+    return document.tobytes(), image, digest.tobytes()
 
 
 def _digest(document: bytes, image: np.ndarray) -> bytes:

@@ -132,7 +132,7 @@ def _examine(path: Path, members: dict[str, bytes]) -> None:
                         "export the model with plain tensors only"
                     )
         _examine_document(path, json.loads(members["models/model.json"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, CelosiaError):
             raise
         raise _unusable(path, f"its description is damaged ({error})") from error

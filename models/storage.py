@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -101,16 +103,16 @@ def load(path: str | Path) -> Network:
         raise
     except OSError as error:
         raise CelosiaError(f"cannot read {where}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError) as error:
         raise _damaged(where, str(error)) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, tokenize.TokenError) as error:
         raise _damaged(where, str(error)) from error
     expected = document.pop("sha256", None)
     if _digest(document, arrays) != expected:
         raise _damaged(where, "its checksum does not match its content")
     try:
         return _decode(document, arrays)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise _damaged(where, f"its content is no network: {error}") from error
 
 

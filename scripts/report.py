@@ -31,7 +31,7 @@ def read_summary(path: str | Path) -> dict[str, Any]:
         raise CelosiaError(
             f"cannot read {path}: {error.strerror or error}. 'celosia quickstart' writes it"
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CelosiaError(f"{path} is damaged: {error}. Run 'celosia quickstart' again") from error
     if not isinstance(summary, dict) or not isinstance(summary.get("networks"), dict):
         raise CelosiaError(f"{path} is no summary of a quickstart run: it has no networks")
@@ -50,7 +50,7 @@ def write_report(summary: dict[str, Any], path: str | Path) -> None:
     """
     try:
         page = render(summary)
-    except (jinja2.UndefinedError, KeyError, TypeError) as error:
+    except (jinja2.UndefinedError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CelosiaError(
             f"the summary is of another version of Celosia ({error}): run the quickstart again"
         ) from error

@@ -51,6 +51,8 @@ def test_defaults_may_be_left_out() -> None:
         ("count = 4 },", "counts = 4 },", r"unknown key array.columns\[0\].counts"),
         ("data_bits = 64", "data_bits = 65", "bus: data_bits must be 64, 128, 256 or 512, not 65"),
         ("[bus]", "[bus", "not a TOML file"),
+        ("= 64", "= " + "9" * 5000, "not a TOML file"),
+        ("= 64", "= " + "[" * 20_000, "not a TOML file"),
     ],
 )  # fmt: skip
 def test_files_wrong(old: str, new: str, message: str, tmp_path: Path) -> None:

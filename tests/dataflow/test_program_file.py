@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +89,50 @@ def test_unwritable_wrong(program: Program, tmp_path: Path) -> None:
 def test_unknown_placement_wrong(program: Program) -> None:
     with pytest.raises(KeyError):
         program.placement("none")
+
+
+def rewrite(path: Path, change: dict[str, bytes], flag: int = 0) -> None:
+    """Write the archive again with members replaced and their general flags set."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in (members | change).items():
+            archive.writestr(name, data)
+    data = bytearray(path.read_bytes())
+    at = data.find(b"PK\x01\x02")
+    data[at + 8] |= flag
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("content", "flag"),
+    [
+        (b"\x93NUMPY\x01\x00\x03\x00(((", 0),
+        (b"\x93NUMPY\x01\x00\x02\x00", 0),
+        (b"", 0),
+        (b"what", 1),
+        (b"what", 32),
+    ],
+)
+def test_members_wrong(path: Path, content: bytes, flag: int) -> None:
+    """Headers that do not end, members that claim to be encrypted or patched."""
+    rewrite(path, {"document.npy": content}, flag)
+    with pytest.raises(CelosiaError, match="is no program file or is damaged"):
+        load_program(path)
+
+
+def test_plain_array_wrong(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    with pytest.raises(CelosiaError, match="is no program file or is damaged"):
+        load_program(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b"[]", b'{"version": 1}', b"3", b"{"])
+def test_documents_wrong(path: Path, text: bytes) -> None:
+    """The checksum is right, what it is of is no program."""
+    image = np.zeros(3, np.uint8)
+    digest = hashlib.sha256(len(text).to_bytes(8, "little") + text + image.tobytes()).digest()
+    document, check = np.frombuffer(text, np.uint8), np.frombuffer(digest, np.uint8)
+    np.savez(path, document=document, image=image, sha256=check)
+    with pytest.raises(CelosiaError, match="cannot be used"):
+        load_program(path)

@@ -186,3 +186,12 @@ def test_save_to_nowhere(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CelosiaError, match="cannot write"):
         save_model(Model(), (torch.randn(1, 3, 4, 4),), tmp_path / "file" / "m.pt2")
+
+
+def test_endless_brackets_wrong(archive: bytes, tmp_path: Path) -> None:
+    def nest(members: dict[str, bytes]) -> None:
+        members["models/model.json"] = b"[" * 100_000
+
+    (tmp_path / "m.pt2").write_bytes(rewritten(archive, nest))
+    with pytest.raises(CelosiaError, match="its description is damaged"):
+        load_model(tmp_path / "m.pt2")

@@ -111,6 +111,8 @@ def test_other_contents_are_refused(tmp_path: Path) -> None:
         ({"0.weights.npy": evil.getvalue()}, "not a usable"),
         ({"0.weights.npy": pickle.dumps(print)}, "not a usable"),
         ({"extra.npy": b"what"}, "not a usable"),
+        ({"extra.npy": b"\x93NUMPY\x01\x00\x03\x00((("}, "not a usable"),
+        ({"network.json": b"[" * 100_000}, "not a usable"),
     ]
     for change, message in cases:
         save(good, path)

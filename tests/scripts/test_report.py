@@ -7,7 +7,7 @@ import pytest
 
 from celosia.models.errors import CelosiaError
 from celosia.scripts.charts import Bar, bars, flow
-from celosia.scripts.report import render, write_report
+from celosia.scripts.report import read_summary, render, write_report
 
 
 def layer(name, predicted, measured):
@@ -107,6 +107,23 @@ def test_summary_of_another_version(tmp_path):
     with pytest.raises(CelosiaError, match="another version"):
         write_report(old, tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", ["fast", {}, None])
+def test_summary_with_other_values(tmp_path, value):
+    wrong = summary()
+    wrong["networks"]["rnet"]["accuracy_float"] = value
+    with pytest.raises(CelosiaError, match="another version"):
+        write_report(wrong, tmp_path / "report.html")
+    wrong["networks"]["rnet"] = value
+    with pytest.raises(CelosiaError, match="another version"):
+        write_report(wrong, tmp_path / "report.html")
+
+
+def test_summary_of_endless_brackets(tmp_path):
+    (tmp_path / "summary.json").write_text("[" * 100_000)
+    with pytest.raises(CelosiaError, match="is damaged"):
+        read_summary(tmp_path / "summary.json")
 
 
 def test_bars_are_in_proportion():
