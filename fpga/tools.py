@@ -89,6 +89,8 @@ def run_tool(name: str, arguments: Sequence[str], folder: Path) -> str:
     if done.returncode:
         lines = [line for line in done.stdout.splitlines() if line.strip()]
         said = "\n".join(f"  {line}" for line in lines[-12:])
+        if not said:
+            said = "  nothing: is there room for temporary files?"
         raise ToolFailedError(f"{name} failed with status {done.returncode}. It said:\n{said}")
     return done.stdout
 

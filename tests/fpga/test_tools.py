@@ -53,6 +53,12 @@ def test_run_returns_both_outputs(script, tmp_path):
     assert run_tool("yosys", ["x"], tmp_path).split("\n")[:2] == ["one x", "two"]
 
 
+def test_silent_failure_is_explained(script, tmp_path):
+    script("exit 3")
+    with pytest.raises(ToolFailedError, match=r"status 3.*\n.*room for temporary files"):
+        run_tool("yosys", [], tmp_path)
+
+
 def test_version_is_the_first_line_that_is_no_notice(script):
     script("echo 'Preparing to run it.'; echo; echo 'Tool 1.2 (x)'; echo more")
     assert tool_version("yosys") == "Tool 1.2 (x)"
