@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -76,16 +77,21 @@ def run_tool(name: str, arguments: Sequence[str], folder: Path) -> str:
         When the tool's exit status is not 0; its last lines are in the message.
     """
     command = [find_tool(name), *arguments]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    # A tool that is stopped leaves its temporary files: here they go with their folder.
+    with tempfile.TemporaryDirectory(
+        prefix=f"celosia-{name}-", ignore_cleanup_errors=True
+    ) as scratch:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, "TMPDIR": scratch},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
     if done.returncode:
         lines = [line for line in done.stdout.splitlines() if line.strip()]
         said = "\n".join(f"  {line}" for line in lines[-12:])

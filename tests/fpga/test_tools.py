@@ -53,6 +53,16 @@ def test_run_returns_both_outputs(script, tmp_path):
     assert run_tool("yosys", ["x"], tmp_path).split("\n")[:2] == ["one x", "two"]
 
 
+def test_temporary_files_of_a_tool_that_fails_are_removed(script, tmp_path, monkeypatch):
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    script('mkdir "$TMPDIR/left"; echo "$TMPDIR"; exit 3')
+    with pytest.raises(ToolFailedError, match=str(place)):
+        run_tool("yosys", [], tmp_path)
+    assert list(place.iterdir()) == []
+
+
 def test_silent_failure_is_explained(script, tmp_path):
     script("exit 3")
     with pytest.raises(ToolFailedError, match=r"status 3.*\n.*room for temporary files"):
