@@ -7,6 +7,7 @@ status is 0 only when the thing asked for holds.
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -331,7 +332,11 @@ def _hold(holds: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit; errors that a user can mend end in one message."""
-    sys.exit(run_command(arguments))
+    status = run_command(arguments)
+    if status:
+        # Amaranth complains of every component of a design that was begun and not finished.
+        warnings.simplefilter("ignore")
+    sys.exit(status)
 
 
 def run_command(arguments: list[str] | None = None) -> int:

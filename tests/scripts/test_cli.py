@@ -2,6 +2,8 @@
 
 import errno
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from torch import nn
 from celosia.dataflow.accelerator_file import dump_accelerator
 from celosia.dataflow.presets import preset
 from celosia.models.archive import save_model
+from celosia.scripts import cli
 from celosia.scripts.cli import run_command
 from celosia.scripts.doctor import doctor
 
@@ -203,6 +206,26 @@ def test_full_disk_and_interrupt_leave_nothing(files, capsys, monkeypatch):
         assert status == (130 if isinstance(error, KeyboardInterrupt) else 1)
         assert err.startswith(("error: out: No space left on device", "interrupted: "))
         assert sorted(files.iterdir()) == before
+
+
+def test_interrupt_says_one_thing(files):
+    """An interrupted elaboration is not followed by a warning for each component."""
+    code = (
+        "from amaranth.hdl import Module\n"
+        "from celosia.scripts import cli\n"
+        "left = []\n"
+        "def stop(_):\n"
+        "    left.append(Module())\n"
+        "    raise KeyboardInterrupt\n"
+        "import celosia.rtl.package as package\n"
+        "package.package_files = stop\n"
+        "cli.main(['generate', 'tiny', '-o', 'out'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=files
+    )
+    assert done.returncode == cli.INTERRUPTED
+    assert done.stderr.split() == "interrupted: what was half written is removed".split()
 
 
 def test_simulate_refuses_what_does_not_fit(files, capsys):
