@@ -211,10 +211,11 @@ def test_full_disk_and_interrupt_leave_nothing(files, capsys, monkeypatch):
 def test_interrupt_says_one_thing(files):
     """An interrupted elaboration is not followed by a warning for each component."""
     code = (
-        "from amaranth.hdl import Module\n"
+        "from amaranth.hdl import Fragment, Module\n"
         "from celosia.scripts import cli\n"
         "left = []\n"
         "def stop(_):\n"
+        "    Fragment.get(Module(), None)\n"
         "    left.append(Module())\n"
         "    raise KeyboardInterrupt\n"
         "import celosia.rtl.package as package\n"
