@@ -200,7 +200,9 @@ class Column(Shared):
         shape = signed(self._accumulator_bits)
         rows: Any = memory.Memory(shape=shape, depth=self._depth, init=[])
         m.submodules[f"accumulators_{pixel}"] = rows
-        write, read, drain = rows.write_port(), rows.read_port(), rows.read_port()
+        write = rows.write_port()
+        read = rows.read_port()
+        drain = rows.read_port()
         result = Signal(shape, name=f"result_{pixel}", reset_less=True)
         written = Signal(shape, name=f"written_{pixel}", reset_less=True)
         base = Signal(shape, name=f"base_{pixel}")

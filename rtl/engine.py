@@ -140,7 +140,7 @@ class Engine(Shared):
             ]
         m.d.comb += [
             sequencer.start.eq(shell.start),
-            sequencer.address.eq(shell.program),
+            sequencer.address.eq(shell.address),
             sequencer.chunks.eq(shell.chunks),
             *(part.stop.eq(shell.stop) for part in (sequencer, read_port, store)),
             store.cycle.eq(shell.cycle),

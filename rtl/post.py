@@ -151,7 +151,7 @@ class Post(Shared):
             nest.i.payload.eq(payload),
             self.i.ready.eq(nest.i.ready),
             finish.step.eq(nest.step),
-            finish.last.eq(nest.end),
+            finish.last.eq(nest.last),
             finish.mask.eq(mask),
             self.signal.eq(finish.signal),
             self.busy.eq(finish.busy),

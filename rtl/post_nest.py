@@ -59,7 +59,7 @@ class PostNest(Shared):
     i : In(stream.Signature(PostLayout))
     step : Out(1)
         There is a step in this cycle; what follows describes it.
-    end : Out(1)
+    last : Out(1)
         It is the nest's last.
     o : Out(post_step_layout())
     """
@@ -72,7 +72,7 @@ class PostNest(Shared):
             {
                 "i": In(stream.Signature(PostLayout)),
                 "step": Out(1),
-                "end": Out(1),
+                "last": Out(1),
                 "o": Out(post_step_layout()),
             },
             name="post_nest",
@@ -99,8 +99,8 @@ class PostNest(Shared):
             inner = inner & ended[name]
         accept = Signal()
         m.d.comb += [
-            self.end.eq(self.step & inner),
-            self.i.ready.eq(~self.step | self.end),
+            self.last.eq(self.step & inner),
+            self.i.ready.eq(~self.step | self.last),
             accept.eq(self.i.valid & self.i.ready),
             self.o.last.eq(ended["window_x"] & ended["window_y"]),
         ]

@@ -105,7 +105,7 @@ class ReadPort(Shared):
         m.d.comb += [
             chosen.eq(Mux(self.program.valid, self.program.p, self.load.p)),
             check.burst.eq(chosen),
-            free.eq((~self.axi.arvalid | self.axi.arready) & check.inside & ~self.stop),
+            free.eq((~self.axi.arvalid | self.axi.arready) & check.allowed & ~self.stop),
             self.program.ready.eq(free & in_flight.i.ready),
             self.load.ready.eq(free & in_flight.i.ready & ~self.program.valid),
             in_flight.i.valid.eq(free & (self.program.valid | self.load.valid)),
@@ -113,7 +113,7 @@ class ReadPort(Shared):
             in_flight.i.p.address.eq(chosen.address),
             take.eq(in_flight.i.valid & in_flight.i.ready),
             self.window_error.raised.eq(
-                (self.program.valid | self.load.valid) & ~check.inside & ~self.stop
+                (self.program.valid | self.load.valid) & ~check.allowed & ~self.stop
             ),
             self.window_error.address.eq(chosen.address),
         ]

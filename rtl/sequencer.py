@@ -238,11 +238,11 @@ class Dispatch(Shared):
         running = Signal()
         address = Signal(self._bus.address_bits)
         go = Signal()
-        end = Signal()
+        is_end = Signal()
         opcode = self.i.p.descriptor[:4]
         m.d.comb += [
-            end.eq(opcode == Opcode.END.value),
-            go.eq(running & ~self.stop & self.i.valid & self.i.p.legal & ~(end & self.missing)),
+            is_end.eq(opcode == Opcode.END.value),
+            go.eq(running & ~self.stop & self.i.valid & self.i.p.legal & ~(is_end & self.missing)),
             self.error.raised.eq(
                 running
                 & ~self.stop
@@ -264,7 +264,7 @@ class Dispatch(Shared):
             with m.If(target.valid & target.ready):
                 m.d.comb += self.i.ready.eq(1)
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [address.eq(address + DESCRIPTOR_BYTES), running.eq(~end)]
+            m.d.sync += [address.eq(address + DESCRIPTOR_BYTES), running.eq(~is_end)]
         with m.If(self.start):
             m.d.sync += [address.eq(self.address), running.eq(1)]
         return m

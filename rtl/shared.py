@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import abc
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from amaranth.hdl import Module, ResetInserter, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Member
+
+
+def _fields(layout: data.Layout, prefix: str = "", base: int = 0) -> Iterator[tuple[str, int, int]]:
+    """Yield (name, lowest bit, bits) of each field of ``layout`` and of those within."""
+    for key, field in layout:
+        name, shape = f"{prefix}{key}", field.shape
+        if isinstance(shape, data.StructLayout):
+            yield from _fields(shape, f"{name}.", base + field.offset)
+        elif field.width:
+            yield name, base + field.offset, field.width
 
 
 @runtime_checkable
@@ -83,8 +94,19 @@ class Shared(wiring.Component):
 
     @property
     def summary(self) -> str:
-        """First paragraph of the class's docstring, on one line."""
-        return " ".join((inspect.getdoc(type(self)) or "").split("\n\n")[0].split())
+        """First paragraph of the class's docstring, on one line, without markup."""
+        text = " ".join((inspect.getdoc(type(self)) or "").split("\n\n")[0].split())
+        return re.sub(r":\w+:`~?(?:\w+\.)*(\w+)`", r"\1", text).replace("``", "")
+
+    def port_fields(self) -> Iterator[str]:
+        """Yield ``port: field [bits], ...`` of each port that is a structure."""
+        for path, _, value in self.signature.flatten(self):
+            if isinstance(value, data.View) and isinstance(value.shape(), data.StructLayout):
+                fields = (
+                    f"{name} [{low + width - 1}:{low}]" if width > 1 else f"{name} [{low}]"
+                    for name, low, width in _fields(value.shape())
+                )
+                yield f"{'_'.join(map(str, path))}: {', '.join(fields)}."
 
     def port_values(self) -> Iterator[tuple[str, Value, bool]]:
         """Return an iterator over (Verilog name, value, whether it is an input) of the ports."""

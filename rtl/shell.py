@@ -43,7 +43,7 @@ class Shell(Shared):
         Enabled, and done or error. A level.
     start : Out(1)
         The first cycle of a run.
-    program : Out(address_bits)
+    address : Out(address_bits)
         Address of the program.
     chunks : Out(32)
         Its length.
@@ -74,7 +74,7 @@ write_outside_window : In(ErrorReport(...))
     control: Any
     interrupt: Signal
     start: Signal
-    program: Signal
+    address: Signal
     chunks: Signal
     window: Any
     stop: Signal
@@ -92,7 +92,7 @@ write_outside_window : In(ErrorReport(...))
                 "control": In(Axi4Lite(address_bits=ADDRESS_BITS)),
                 "interrupt": Out(1),
                 "start": Out(1),
-                "program": Out(self._address_bits),
+                "address": Out(self._address_bits),
                 "chunks": Out(32),
                 "window": Out(Window(address_bits=self._address_bits)),
                 "stop": Out(1),
@@ -139,7 +139,7 @@ write_outside_window : In(ErrorReport(...))
             self.start.eq(state.start),
             self.stop.eq(state.stop),
             self.reset_units.eq(state.reset_units),
-            self.program.eq(whole("program", self._address_bits)),
+            self.address.eq(whole("program", self._address_bits)),
             self.chunks.eq(commands.program_chunks),
             self.window.base.eq(whole("window_base", self._address_bits)),
             self.window.limit.eq(whole("window_limit", self._address_bits + 1)),

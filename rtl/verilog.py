@@ -12,6 +12,7 @@ from amaranth._toolchain.yosys import find_yosys
 from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
 from amaranth.hdl import _ir as ir
 
+from celosia.rtl.readable import WIDTH, readable
 from celosia.rtl.rtlil import tidy
 from celosia.rtl.shared import Shared
 
@@ -46,6 +47,7 @@ class _Emitted:
     kind: type[Shared]
     parameters: tuple[object, ...]
     summary: str
+    fields: tuple[str, ...]
 
 
 class VerilogWriter:
@@ -107,6 +109,7 @@ class VerilogWriter:
             kind=type(component),
             parameters=component.parameters,
             summary=component.summary,
+            fields=tuple(component.port_fields()),
         )
 
     def text(self) -> str:
@@ -126,30 +129,11 @@ class VerilogWriter:
         return "\n\n".join(self._headed(name, found[name]) for name in order) + "\n"
 
     def _headed(self, name: str, text: str) -> str:
+        """Return the module with a comment before it: what it is, and the fields of its ports."""
         module = self._modules.get(name)
-        if module is None:
-            return text
-        lines = textwrap.wrap(module.summary, width=96)
-        return "".join(f"// {line}\n" for line in lines) + _readable(text)
-
-
-def _readable(verilog: str) -> str:
-    """Return ``verilog`` with sign extensions as replications and without Yosys's crutches.
-
-    A comparison with 0 becomes a reduction, as lint asks for.
-        Yosys triggers every ``always @*`` with a register of its own, for blocks that read nothing;
-    Amaranth makes no such blocks.
-    """
-    verilog = re.sub(r"^ *reg \\\$auto\$verilog_backend\S+ +(?:= 0)?;\n", "", verilog, flags=re.M)
-    verilog = re.sub(
-        r"^ *if \(\\\$auto\$verilog_backend\S+ \) begin end\n", "", verilog, flags=re.M
-    )
-    verilog = re.sub(r"(?<= )! (?=[({\\\w])", "~| ", verilog)
-    return re.sub(
-        r"(?<![\w\]])((?:\\\S+ |[a-z_]\w*)(?:\[\d+\])?)((?:, \1(?![\w\[]))+)",
-        lambda match: f"{{ {match[2].count(match[1]) + 1}{{{match[1]}}} }}",
-        verilog,
-    )
+        notes = () if module is None else (module.summary, *module.fields)
+        lines = [line for note in notes for line in textwrap.wrap(note, width=WIDTH - 3)]
+        return "".join(f"// {line}\n" for line in lines) + readable(text)
 
 
 def write_verilog(component: Shared, name: str | None = None) -> str:

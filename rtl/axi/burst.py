@@ -136,13 +136,13 @@ class WindowCheck(Shared):
         The burst.
     window : In(Window(address_bits=address_bits))
         The window.
-    inside : Out(1)
+    allowed : Out(1)
         All of the burst's bytes are inside.
     """
 
     burst: Any
     window: Any
-    inside: Signal
+    allowed: Signal
 
     def __init__(self, *, address_bits: int, data_bits: int) -> None:
         self._beat_shift = (data_bits // 8).bit_length() - 1
@@ -150,7 +150,7 @@ class WindowCheck(Shared):
             {
                 "burst": In(burst_layout(address_bits)),
                 "window": In(Window(address_bits=address_bits)),
-                "inside": Out(1),
+                "allowed": Out(1),
             },
             name=f"window_check_a{address_bits}_d{data_bits}",
             parameters=(address_bits, data_bits),
@@ -163,7 +163,7 @@ class WindowCheck(Shared):
         after = Signal(13)  # offset of the first byte after the burst, in the burst's page
         m.d.comb += [
             after.eq(self.burst.address[:12] + (self.burst.beats << self._beat_shift)),
-            self.inside.eq(
+            self.allowed.eq(
                 (self.burst.address >= self.window.base)
                 & ((page < limit_page) | ((page == limit_page) & (after <= self.window.limit[:12])))
             ),

@@ -97,7 +97,7 @@ class WritePort(Shared):
             check.burst.address.eq(burst.address),
             check.burst.beats.eq(burst.beats),
             self.axi.awvalid.eq(
-                self.bursts.valid & check.inside & unacknowledged.i.ready & (~self.stop | waiting)
+                self.bursts.valid & check.allowed & unacknowledged.i.ready & (~self.stop | waiting)
             ),
             self.axi.awaddr.eq(burst.address),
             self.axi.awlen.eq(burst.beats - 1),
@@ -107,7 +107,7 @@ class WritePort(Shared):
             self.axi.awprot.eq(PROTECTION),
             taken.eq(self.axi.awvalid & self.axi.awready),
             self.bursts.ready.eq(taken),
-            self.window_error.raised.eq(self.bursts.valid & ~check.inside & ~self.stop),
+            self.window_error.raised.eq(self.bursts.valid & ~check.allowed & ~self.stop),
             self.window_error.address.eq(burst.address),
             unacknowledged.i.valid.eq(taken),
             unacknowledged.i.p.last.eq(burst.last),

@@ -66,7 +66,7 @@ class Bench(wiring.Component):
             shell.finished.eq(self.store.finished),
             shell.quiet.eq(self.port.idle & self.store.idle),
             self.sequencer.start.eq(shell.start),
-            self.sequencer.address.eq(shell.program),
+            self.sequencer.address.eq(shell.address),
             self.sequencer.chunks.eq(shell.chunks),
             self.store.cycle.eq(shell.cycle),
             shell.steps.read_beats.eq(self.port.beat),

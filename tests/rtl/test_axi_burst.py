@@ -79,7 +79,7 @@ def test_window():
             ctx.set(dut.window.limit, limit)
             await ctx.delay(1e-9)
             expected = base <= address and address + 8 * beats <= limit
-            assert ctx.get(dut.inside) == expected, (address, beats, base, limit)
+            assert ctx.get(dut.allowed) == expected, (address, beats, base, limit)
             inside += expected
         assert 50 < inside < 350
 

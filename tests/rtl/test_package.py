@@ -60,7 +60,7 @@ def test_verilog(core: Path) -> None:
     assert not [name for name in names if not re.fullmatch(r"[a-z]\w*", name)]
     for line in text.splitlines():
         assert not re.search(r"/(work|home|tmp|usr)/|\.py", line), line
-    header = text.split(f"module {NAME}(")[1].split(");")[0]
+    header = " ".join(text.split(f"module {NAME}(")[1].split(");")[0].split())
     assert header.startswith("aclk, aresetn, s_axi_ctrl_awaddr, ")
     assert ", m_axi_gmem0_arvalid, " in header
     assert header.endswith("interrupt")
@@ -91,6 +91,17 @@ def test_yosys_check_is_clean(core: Path) -> None:
 def test_same_bytes(core: Path) -> None:
     files = package_files(load_accelerator(core / "accelerator.toml"))
     assert {name: (core / name).read_text() for name in files} == files
+
+
+def test_c_header_compiles(core: Path, tmp_path: Path) -> None:
+    source = tmp_path / "registers.c"
+    include = '#include "celosia_registers.h"\n'
+    source.write_text(
+        f"{include}{include}unsigned start(void) {{ return CELOSIA_CONTROL_START_MASK; }}\n"
+    )
+    command = ["g++", "-x", "c++", "-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only"]
+    done = subprocess.run([*command, f"-I{core}", source], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_component_lists_every_port(core: Path) -> None:

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from celosia.rtl.shared import Shared
@@ -80,3 +81,33 @@ def test_one_name_for_two_components() -> None:
 def test_name_wrong() -> None:
     with pytest.raises(ValueError, match="name must be a lower-case identifier, not 'Leaf 3'"):
         Leaf(3, "Leaf 3")
+
+
+class Wrapped(Shared):
+    """Has :class:`~celosia.rtl.shared.Shared` and ``code`` in its summary."""
+
+    def __init__(self) -> None:
+        layout = data.StructLayout({"word": 5, "at": data.StructLayout({"x": 2, "last": 1})})
+        ports = {f"a_port_with_a_long_name_{n}": In(1) for n in range(9)}
+        super().__init__({"i": In(layout), "o": Out(8)} | ports, name="wrapped", parameters=())
+
+    def build(self) -> Module:
+        m = Module()
+        one, other = Signal(8, name="same"), Signal(8, name="same")
+        m.d.sync += [one.eq(self.i.word), other.eq(one + self.i.at.x)]
+        m.d.comb += self.o.eq(other)
+        return m
+
+
+def test_modules_are_readable() -> None:
+    text = write_verilog(Wrapped())
+    assert text.startswith(
+        "// Has Shared and code in its summary.\n"
+        "// i: word [4:0], at.x [6:5], at.last [7].\n"
+        "module wrapped(\n    clk, rst, i, o, a_port_with_a_long_name_0, "
+    )
+    assert max(map(len, text.splitlines())) <= 100
+    assert "\\" not in text
+    assert "$" not in text
+    assert "  input [7:0] i;\n" in text
+    assert "wire [7:0] i;" not in text
