@@ -6,7 +6,9 @@ status is 0 only when the thing asked for holds.
 
 from __future__ import annotations
 
+import _thread
 import sys
+import threading
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -332,11 +334,23 @@ def _hold(holds: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit; errors that a user can mend end in one message."""
+    sys.unraisablehook = _pass_on
     status = run_command(arguments)
     if status:
         # Amaranth complains of every component of a design that was begun and not finished.
         warnings.simplefilter("ignore")
     sys.exit(status)
+
+
+def _pass_on(unraisable: sys.UnraisableHookArgs) -> None:
+    """Interrupt again when a Ctrl-C fell into a ``__del__``, from where nothing is raised."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+        return
+    # Later and from elsewhere: an interrupt in here would be lost as well.
+    again = threading.Timer(0.02, _thread.interrupt_main)
+    again.daemon = True
+    again.start()
 
 
 def run_command(arguments: list[str] | None = None) -> int:

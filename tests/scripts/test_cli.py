@@ -213,12 +213,33 @@ def test_interrupt_says_one_thing(files):
     code = (
         "from amaranth.hdl import Fragment, Module\n"
         "from celosia.scripts import cli\n"
-        "left = []\n"
         "def stop(_):\n"
         "    Fragment.get(Module(), None)\n"
-        "    left.append(Module())\n"
+        "    begun = [Module()]\n"
+        "    begun.append(begun)\n"
         "    raise KeyboardInterrupt\n"
         "import celosia.rtl.package as package\n"
+        "package.package_files = stop\n"
+        "cli.main(['generate', 'tiny', '-o', 'out'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=files
+    )
+    assert done.returncode == cli.INTERRUPTED
+    assert done.stderr.split() == "interrupted: what was half written is removed".split()
+
+
+def test_interrupt_in_a_finaliser_is_not_lost(files):
+    code = (
+        "import time\n"
+        "from celosia.scripts import cli\n"
+        "import celosia.rtl.package as package\n"
+        "class Begun:\n"
+        "    def __del__(self):\n"
+        "        raise KeyboardInterrupt\n"
+        "def stop(_):\n"
+        "    Begun()\n"
+        "    time.sleep(20)\n"
         "package.package_files = stop\n"
         "cli.main(['generate', 'tiny', '-o', 'out'])\n"
     )
