@@ -258,7 +258,7 @@ def _borders(
 ) -> tuple[dict[str, tuple[int, int, int, int]], dict[str, int]]:
     """Return each root's border, as wide as its widest reader's, and what fills it."""
     roots = {lowered.root(name) for name in lowered.tensors}
-    borders = dict.fromkeys(roots, (0, 0, 0, 0))
+    borders: dict[str, tuple[int, int, int, int]] = dict.fromkeys(roots, (0, 0, 0, 0))
     fills = dict.fromkeys(roots, 0)
     for step in lowered.steps:
         source, root = lowered.tensors[step.input], lowered.root(step.input)

@@ -247,7 +247,8 @@ def add(builder: Builder, call: Call) -> View:
     if call.args.get("alpha", 1) != 1:
         raise Unsupported("it scales an operand (alpha)", "scale with a convolution instead")
     if isinstance(left, View) and isinstance(right, View):
-        unpadded(left), unpadded(right)
+        unpadded(left)
+        unpadded(right)
         if sign < 0:
             raise Unsupported("it subtracts one activation from another", "use an addition")
         if left.shape != right.shape or not np.array_equal(left.index, right.index):

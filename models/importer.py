@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from celosia.models.archive import export_model, load_model, save_model
 from celosia.models.errors import CelosiaError
@@ -188,7 +189,7 @@ class _Importer:
         return View.of(node.name, (channels, height, width))
 
     def output(self, node: torch.fx.Node) -> None:
-        values = torch.utils._pytree.tree_leaves(node.args[0])
+        values = tree_leaves(node.args[0])
         for argument in values:
             view = self.values.get(argument) if isinstance(argument, torch.fx.Node) else argument
             if view is _POISON or view is None:
@@ -219,7 +220,7 @@ class _Importer:
         if operator in _IGNORED:
             return None
         args = self.arguments(node)
-        leaves = torch.utils._pytree.tree_leaves(list(args.values()))
+        leaves = tree_leaves(list(args.values()))
         if any(leaf is _POISON for leaf in leaves):
             return _POISON
         views = [leaf for leaf in leaves if isinstance(leaf, View)]

@@ -67,8 +67,9 @@ class _Builder:
 
     def build(self, name: str) -> Network:
         for _ in range(1 if self.chance(0.8) else 2):
-            size = (1, 1) if self.chance(0.08) else (self.pick(SIZES), self.pick(SIZES))
-            shape = (self.pick(CHANNELS), *size)
+            pixel = self.chance(0.08)
+            height, width = (1, 1) if pixel else (self.pick(SIZES), self.pick(SIZES))
+            shape = (self.pick(CHANNELS), height, width)
             tensor = self.add(
                 "input", shape, Fixed(bits=self.activation_bits, signed=self.chance(0.5))
             )
@@ -169,7 +170,7 @@ class _Builder:
     def block(self, source: Tensor) -> None:
         """Add a residual block of one convolution, perhaps depthwise."""
         kernel = self.pick((1, 3, 5))
-        window = Window(kernel=(kernel, kernel), padding=(kernel // 2,) * 4)
+        window = Window(kernel=(kernel, kernel), padding=_all_round(kernel // 2))
         channels = source.shape[0]
         groups = channels if self.chance(0.5) else 1
         self.emit(source, window, groups, channels, residual=source.name)
@@ -265,7 +266,7 @@ class _Builder:
         for _ in range(int(self.random.integers(1, 3))):
             kernel = self.pick((1, 3, 5))
             margin = kernel // 2
-            window = Window(kernel=(kernel, kernel), padding=(margin,) * 4)
+            window = Window(kernel=(kernel, kernel), padding=_all_round(margin))
             members.append(self.emit(source, window, 1, self.pick(CHANNELS), like=first))
         shape = (sum(member.shape[0] for member in members), *first.shape[1:])
         target = self.add("concat", shape, first.format, first)
@@ -293,3 +294,7 @@ def random_inputs(network: Network, samples: int, seed: int) -> dict[str, np.nda
         ends = random.choice([low, high], size=codes.shape)
         inputs[name] = np.where(extreme, ends, codes).astype(np.int64)
     return inputs
+
+
+def _all_round(margin: int) -> tuple[int, int, int, int]:
+    return margin, margin, margin, margin

@@ -26,6 +26,9 @@ class State(enum.Enum, shape=3):
     ERROR = 4
 
 
+_StateSignal = Any  # a Signal(State): the type checkers disagree over what class that is
+
+
 class Control(Shared):
     """Start, end and clean stop.
 
@@ -156,10 +159,10 @@ class Control(Shared):
         return m
 
     @staticmethod
-    def _drain(state: Signal, following: Signal, after: State) -> list[Any]:
+    def _drain(state: _StateSignal, following: _StateSignal, after: State) -> list[Any]:
         return [state.eq(State.DRAIN), following.eq(after)]
 
-    def _run(self, m: Module, state: Signal, following: Signal) -> None:
+    def _run(self, m: Module, state: _StateSignal, following: _StateSignal) -> None:
         with m.If(self.finished):
             m.d.sync += state.eq(State.DONE)
         with m.If(self.clear_command):

@@ -162,7 +162,7 @@ def _compute(descriptor: Compute) -> dict[str, object]:
 
 
 def _post(descriptor: Post) -> dict[str, object]:
-    words = {name: getattr(descriptor, name) & 0xFFFF for name in POST_WORDS}
+    words: dict[str, object] = {name: getattr(descriptor, name) & 0xFFFF for name in POST_WORDS}
     names = (*POST_COUNTS, "lane_group", "low", "high", "residual", "residual_signed")
     return (
         words
