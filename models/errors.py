@@ -1,4 +1,4 @@
-"""The error that a user can cause and mend."""
+"""The errors that a user can cause and mend."""
 
 
 class CelosiaError(ValueError):
@@ -6,3 +6,7 @@ class CelosiaError(ValueError):
 
     The command line prints the message without a traceback and exits with status 1.
     """
+
+
+class MissingToolError(CelosiaError):
+    """A program that a command needs is not installed. The message says how to get it."""

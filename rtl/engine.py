@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal
@@ -271,6 +272,11 @@ def build(accelerator: Accelerator) -> Engine:
     return Engine(accelerator)
 
 
+@functools.lru_cache(maxsize=8)
 def core_verilog(accelerator: Accelerator) -> str:
-    """Return the Verilog of the IP core; its top module is ``core_name(accelerator)``."""
+    """Return the Verilog of the IP core; its top module is ``core_name(accelerator)``.
+
+    Elaborating a large engine takes seconds and its text is the same each time, so the last few
+    are kept.
+    """
     return write_verilog(Core(accelerator))

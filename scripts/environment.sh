@@ -92,7 +92,8 @@ ensure_environment() {
     install_torch "${pip[@]}"
     say "Installing Celosia with ${extras:-no extras}${*:+ and the tools for: $*}"
     # The build tool is already here: no isolation, so that a complete environment needs no network.
-    "${pip[@]}" install --progress-bar off --quiet --no-build-isolation -c scripts/constraints.txt \
+    # setuptools warns of the C++ folders, which are data.
+    PYTHONWARNINGS=ignore "${pip[@]}" install --progress-bar off --quiet --no-build-isolation -c scripts/constraints.txt \
         -e ".${extras:+[$extras]}" "${groups[@]}"
     case ",$extras," in
         *,demo,*)

@@ -14,7 +14,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from celosia.models.errors import CelosiaError
+from celosia.models.errors import MissingToolError
 
 OLDEST_VERILATOR = (5, 36)
 """The first Verilator that cocotb 2 and our options work with."""
@@ -23,10 +23,6 @@ PLAIN = Path(__file__).parent / "native" / "plain"
 """Stand-ins for compression libraries."""
 
 CXX_FLAGS = ("-std=c++20", "-fPIC", "-fno-strict-aliasing", "-w")
-
-
-class MissingToolError(CelosiaError):
-    """A program that the simulator needs is not installed. The message says how to get it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

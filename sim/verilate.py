@@ -97,7 +97,7 @@ def verilate(
     Raises
     ------
     CelosiaError
-        When a tool is missing (:class:`celosia.sim.toolchain.MissingToolError`), when Verilator
+        When a tool is missing (:class:`celosia.models.errors.MissingToolError`), when Verilator
         refuses the design or the compiler fails, or when the disk is full. Nothing is left.
     """
     toolchain = find_toolchain()

@@ -10,8 +10,8 @@ from celosia.fpga import ecp5
 from celosia.fpga.devices import ECP5_85K, ZCU102, Resources
 from celosia.fpga.ecp5 import PINS, Bitstream, bitstream, constraints
 from celosia.fpga.ecp5_top import Ecp5Top
-from celosia.fpga.tools import MissingToolError, ToolFailedError
-from celosia.models.errors import CelosiaError
+from celosia.fpga.tools import ToolFailedError
+from celosia.models.errors import CelosiaError, MissingToolError
 
 # The ports of the board's top round a counter and a multiplier.
 SMALL = """

@@ -6,14 +6,13 @@ import sys
 import pytest
 
 from celosia.fpga.tools import (
-    MissingToolError,
     ToolFailedError,
     find_tool,
     kept,
     run_tool,
     tool_version,
 )
-from celosia.models.errors import CelosiaError
+from celosia.models.errors import CelosiaError, MissingToolError
 
 
 @pytest.fixture

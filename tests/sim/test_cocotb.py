@@ -5,14 +5,13 @@ import pytest
 
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.presets import preset
-from celosia.models.errors import CelosiaError
+from celosia.models.errors import CelosiaError, MissingToolError
 from celosia.models.golden import evaluate
 from celosia.models.random_network import random_network
 from celosia.sim.cocotb import run as launcher
 from celosia.sim.cocotb.bench import stalls
 from celosia.sim.cocotb.run import STALL_COUNTERS, run_bench
 from celosia.sim.run import Simulator
-from celosia.sim.toolchain import MissingToolError
 
 ACCELERATOR = preset("tiny")
 FORMATS = tuple(group.format for group in ACCELERATOR.array.columns)

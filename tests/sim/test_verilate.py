@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from celosia.models.errors import CelosiaError
+from celosia.models.errors import CelosiaError, MissingToolError
 from celosia.sim import cache
 from celosia.sim.cache import cache_folder, cached
 from celosia.sim.processes import Processes
-from celosia.sim.toolchain import MissingToolError, find_toolchain, trace_flags
+from celosia.sim.toolchain import find_toolchain, trace_flags
 from celosia.sim.verilate import verilate
 
 COPIER = (Path(__file__).parent / "copier.v").read_text()
