@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from celosia.models.formats import Fixed, Format, Sp2
+from celosia.models.formats import Fixed, Format
 
 MAX_COLUMNS = 1024
 MAX_LANES = 256
 MAX_PIXELS = 64
+MAX_WEIGHT_BITS = 8
 MAX_DEPTH = 65536
 """Deepest buffer, in words: buffer addresses have 16 bits."""
 
@@ -30,20 +31,27 @@ def _check_range(field: str, value: object, low: int, high: int) -> None:
 class ColumnGroup:
     """``count`` columns of the array that multiply weights of ``format``.
 
-    ``format`` is a signed :class:`Fixed` of 2 to 8 bits or an :class:`Sp2`.
+    ``format`` has at most 8 bits, the values 0 and 1 (of which copies and pooling are made)
+    and, as weights are signed, negative ones.
     """
 
     format: Format
     count: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.format, Fixed):
-            if not self.format.signed or not 2 <= self.format.bits <= 8:
-                raise ValueError(
-                    f"format must be fixed2 to fixed8 or sp2_3 to sp2_8, not {self.format.name}"
-                )
-        elif not isinstance(self.format, Sp2):
-            raise TypeError(f"format must be a Fixed or an Sp2, not {self.format!r}")
+        if not isinstance(self.format, Format):
+            raise TypeError(f"format must be a Format, not {self.format!r}")
+        if self.format.bits > MAX_WEIGHT_BITS:
+            raise ValueError(
+                f"format must have at most {MAX_WEIGHT_BITS} bits, not {self.format.name}"
+            )
+        if self.format.low >= 0:
+            raise ValueError(f"format must have negative values: {self.format.name} has none")
+        if not {0, 1} <= set(self.format.values.tolist()):
+            raise ValueError(
+                f"format must have the values 0 and 1 (copies and pooling are made of them): "
+                f"{self.format.name} has not"
+            )
         _check_range("count", self.count, 1, MAX_COLUMNS)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import abc
 import functools
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +27,14 @@ class Format(abc.ABC):
     @abc.abstractmethod
     def name(self) -> str:
         """The name that :func:`parse_format` reads back, such as ``sp2_4``."""
+
+    @classmethod
+    def from_name(cls, match: re.Match[str]) -> Format:
+        """Return the format that a name stands for; its pattern's named groups are the fields.
+
+        A class whose groups are not all integers overrides this.
+        """
+        return cls(**{field: int(text) for field, text in match.groupdict().items()})
 
     @abc.abstractmethod
     def decode_table(self) -> np.ndarray:
@@ -86,20 +97,37 @@ def _codes(fmt: Format) -> np.ndarray:
     return first.astype(np.int64)
 
 
-def parse_format(name: str) -> Format:
-    """Return the format called ``name``: ``fixed4``, ``ufixed8``, ``sp2_4``.
+Kind = TypeVar("Kind", bound=type[Format])
 
-    Raises ``ValueError`` listing the known names.
+_KNOWN: dict[str, tuple[re.Pattern[str], type[Format]]] = {}
+"""By the form of names, such as ``sp2_N``: what matches them, and their class."""
+
+
+def register_format(form: str, pattern: str) -> Callable[[Kind], Kind]:
+    """Make :func:`parse_format` know a format class.
+
+    Parameters
+    ----------
+    form
+        How names look and what is allowed, such as ``sp2_N (N = 3..8)``: shown in errors.
+    pattern
+        Regular expression that a whole name matches, for :meth:`Format.from_name`.
     """
-    from celosia.models.formats.fixed import Fixed
-    from celosia.models.formats.sp2 import Sp2
 
-    stem = name.rstrip("0123456789")
-    bits = int(name[len(stem) :] or 0)
-    if bits and stem in ("fixed", "ufixed"):
-        return Fixed(bits=bits, signed=stem == "fixed")
-    if bits and stem == "sp2_":
-        return Sp2(bits=bits)
-    raise ValueError(
-        f"unknown format {name!r}: known are fixedN, ufixedN (N = 1..16) and sp2_N (N = 3..8)"
-    )
+    def register(kind: Kind) -> Kind:
+        _KNOWN[form] = re.compile(pattern), kind
+        return kind
+
+    return register
+
+
+def parse_format(name: str) -> Format:
+    """Return the format called ``name``, such as ``fixed4``, ``ufixed8``, ``sp2_4``.
+
+    Raises ``ValueError`` listing the known names, or as the format's constructor does.
+    """
+    for pattern, kind in _KNOWN.values():
+        match = pattern.fullmatch(name)
+        if match is not None:
+            return kind.from_name(match)
+    raise ValueError(f"unknown format {name!r}: known are {', '.join(_KNOWN)}")

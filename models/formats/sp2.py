@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from celosia.models.formats.base import Format
+from celosia.models.formats.base import Format, register_format
 
 
+@register_format("sp2_N (N = 3..8)", r"sp2_(?P<bits>[0-9]{1,2})")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sp2(Format):
     """Sign and two powers of two in ``bits`` bits (3..8): ``+-(q1 + q2)``.

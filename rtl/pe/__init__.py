@@ -6,13 +6,19 @@ from collections.abc import Callable
 
 from amaranth.hdl import Module, Value
 
-from celosia.models.formats import Fixed, Format, Sp2
+from celosia.models.formats import Esb, Fixed, Format, Pot, Sp2
 from celosia.rtl.pe.base import LANE_BITS, Multiplier
+from celosia.rtl.pe.esb import EsbMultiplier
 from celosia.rtl.pe.fixed import FixedMultiplier
+from celosia.rtl.pe.pot import PotMultiplier
 from celosia.rtl.pe.sp2 import Sp2Multiplier
 
-MULTIPLIERS: dict[type[Format], Callable[[Module, Format, Value, str], Multiplier]] = {
+MakeMultiplier = Callable[[Module, Format, Value, str], Multiplier]
+
+MULTIPLIERS: dict[type[Format], MakeMultiplier] = {
+    Esb: EsbMultiplier,
     Fixed: FixedMultiplier,
+    Pot: PotMultiplier,
     Sp2: Sp2Multiplier,
 }
 """The multiplier of each kind of format; a new format adds itself here."""
@@ -43,4 +49,4 @@ def multiplier(m: Module, weight_format: Format, code: Value, name: str) -> Mult
     raise ValueError(f"no multiplier for weights of format {weight_format.name!r}")
 
 
-__all__ = ["LANE_BITS", "MULTIPLIERS", "Multiplier", "multiplier"]
+__all__ = ["LANE_BITS", "MULTIPLIERS", "MakeMultiplier", "Multiplier", "multiplier"]

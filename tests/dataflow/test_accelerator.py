@@ -42,9 +42,9 @@ def test_words() -> None:
 @pytest.mark.parametrize(
     ("fmt", "count", "message"),
     [
-        (Fixed(bits=8, signed=False), 1, "format must be fixed2 to fixed8 or .*, not ufixed8"),
+        (Fixed(bits=8, signed=False), 1, "format must have negative values: ufixed8 has none"),
         (Fixed(bits=9), 1, "not fixed9"),
-        (Fixed(bits=1), 1, "not fixed1"),
+        (Fixed(bits=1), 1, "values 0 and 1 .*: fixed1 has not"),
         (Sp2(bits=4), 0, r"count must be in 1\.\.1024, not 0"),
     ],
 )

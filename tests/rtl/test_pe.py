@@ -8,9 +8,11 @@ import pytest
 from amaranth.hdl import Module, Signal, signed
 from amaranth.sim import Simulator
 
-from celosia.models.formats import Fixed, Format, Sp2
+from celosia.models.formats import Esb, Fixed, Format, Pot, Sp2
 from celosia.rtl.pe import LANE_BITS, multiplier
+from celosia.rtl.pe.esb import EsbMultiplier
 from celosia.rtl.pe.fixed import FixedMultiplier
+from celosia.rtl.pe.pot import PotMultiplier
 from celosia.rtl.pe.sp2 import Sp2Multiplier
 
 
@@ -22,6 +24,9 @@ from celosia.rtl.pe.sp2 import Sp2Multiplier
         (Fixed(bits=3, signed=False), 5),
         *((Sp2(bits=bits), 3) for bits in range(3, 9)),
         (Sp2(bits=4), 9),
+        *((Pot(bits=bits), 3) for bits in range(2, 6)),
+        *((Esb(bits=b, linear=n), 3) for b, n in ((3, 0), (4, 1), (4, 2), (5, 1), (6, 2), (6, 3))),
+        (Esb(bits=4, linear=2, signed=False), 5),
     ],
     ids=lambda value: getattr(value, "name", str(value)),
 )
@@ -56,6 +61,10 @@ def test_wrong_format() -> None:
         FixedMultiplier(m, Sp2(bits=4), code, "w")
     with pytest.raises(TypeError, match="must be an Sp2"):
         Sp2Multiplier(m, Fixed(bits=4), code, "w")
+    with pytest.raises(TypeError, match="must be a Pot"):
+        PotMultiplier(m, Fixed(bits=4), code, "w")
+    with pytest.raises(TypeError, match="must be an Esb"):
+        EsbMultiplier(m, Fixed(bits=4), code, "w")
     with pytest.raises(ValueError, match="no multiplier for weights of format 'other4'"):
         multiplier(m, _Other(bits=4), code, "w")
 

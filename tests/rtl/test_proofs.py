@@ -14,7 +14,7 @@ import pytest
 from amaranth.hdl import Array, Assert, Assume, Cat, Const, Module, Mux, Signal, Value, signed
 
 from celosia.dataflow.microarchitecture import PAGE_BYTES, tree_levels
-from celosia.models.formats import Fixed, Format, Sp2
+from celosia.models.formats import Esb, Fixed, Format, Pot, Sp2
 from celosia.rtl.axi.burst import BurstSplitter
 from celosia.rtl.column import Base, Column
 from celosia.rtl.pe import LANE_BITS, multiplier
@@ -22,7 +22,15 @@ from celosia.rtl.queue import Queue
 
 from .prover import prove
 
-FORMATS = [*(Sp2(bits=bits) for bits in range(3, 9)), *(Fixed(bits=bits) for bits in range(2, 9))]
+FORMATS = [
+    *(Sp2(bits=bits) for bits in range(3, 9)),
+    *(Fixed(bits=bits) for bits in range(2, 9)),
+    *(Pot(bits=bits) for bits in range(2, 6)),
+    *(
+        Esb(bits=bits, linear=n)
+        for bits, n in ((3, 0), (4, 0), (4, 1), (5, 1), (5, 2), (6, 2), (6, 3))
+    ),
+]
 
 
 def weight_values(weights: Format) -> Array[Const]:
