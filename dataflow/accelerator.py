@@ -7,6 +7,7 @@ It holds what the hardware *is*; what it does to a layer is in
 
 from __future__ import annotations
 
+import enum
 import math
 from dataclasses import dataclass
 
@@ -27,9 +28,16 @@ def _check_range(field: str, value: object, low: int, high: int) -> None:
         raise ValueError(f"{field} must be in {low}..{high}, not {value!r}")
 
 
+class Circuit(enum.Enum):
+    """What the products of a column are made of. It changes area, never bits or cycles."""
+
+    LANES = "lanes"
+    """One multiplier for each lane and pixel, of the format; synthesis maps it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnGroup:
-    """``count`` columns of the array that multiply weights of ``format``.
+    """``count`` columns of the array that multiply weights of ``format`` by ``circuit``.
 
     ``format`` has at most 8 bits, the values 0 and 1 (of which copies and pooling are made)
     and, as weights are signed, negative ones.
@@ -37,6 +45,7 @@ class ColumnGroup:
 
     format: Format
     count: int
+    circuit: Circuit = Circuit.LANES
 
     def __post_init__(self) -> None:
         if not isinstance(self.format, Format):
@@ -53,6 +62,8 @@ class ColumnGroup:
                 f"{self.format.name} has not"
             )
         _check_range("count", self.count, 1, MAX_COLUMNS)
+        if not isinstance(self.circuit, Circuit):
+            raise TypeError(f"circuit must be a Circuit, not {self.circuit!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +71,7 @@ class ArrayShape:
     """The array: ``K`` columns x ``lanes`` (reduction) x ``pixels`` that share weights.
 
     ``accumulator_bits`` 16..40, ``activation_bits`` 1..8 (storage width of one activation).
-    Each format has one column group.
+    Each pair of format and circuit has one column group.
     """
 
     columns: tuple[ColumnGroup, ...]
@@ -75,9 +86,9 @@ class ArrayShape:
         for group in self.columns:
             if not isinstance(group, ColumnGroup):
                 raise TypeError(f"columns must hold ColumnGroup values, not {group!r}")
-        names = [group.format.name for group in self.columns]
+        names = [(group.format.name, group.circuit.value) for group in self.columns]
         if len(set(names)) != len(names):
-            raise ValueError(f"columns must name each format once, not {names!r}")
+            raise ValueError(f"columns must name each format and circuit once, not {names!r}")
         _check_range("columns (their total count)", self.column_count, 1, MAX_COLUMNS)
         _check_range("lanes", self.lanes, 1, MAX_LANES)
         _check_range("pixels", self.pixels, 1, MAX_PIXELS)
@@ -86,7 +97,12 @@ class ArrayShape:
 
     @property
     def column_formats(self) -> tuple[Format, ...]:
-        """The format of each column, groups interleaved evenly.
+        """The format of each column; see :attr:`column_groups`."""
+        return tuple(group.format for group in self.column_groups)
+
+    @property
+    def column_groups(self) -> tuple[ColumnGroup, ...]:
+        """The group of each column, groups interleaved evenly.
 
         Column ``i`` goes to the group that lags most behind its share, so any
         leading part of the columns holds the groups in nearly their proportion
@@ -94,7 +110,7 @@ class ArrayShape:
         """
         total = self.column_count
         placed = [0] * len(self.columns)
-        order: list[Format] = []
+        order: list[ColumnGroup] = []
         for position in range(1, total + 1):
             lag = [
                 group.count * position / total - done if done < group.count else -math.inf
@@ -102,7 +118,7 @@ class ArrayShape:
             ]
             chosen = lag.index(max(lag))
             placed[chosen] += 1
-            order.append(self.columns[chosen].format)
+            order.append(self.columns[chosen])
         return tuple(order)
 
     @property

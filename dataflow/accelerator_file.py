@@ -6,7 +6,7 @@
 
     [array]
     columns = [
-        { format = "sp2_4", count = 4 },
+        { format = "sp2_4", count = 4 },  # circuit = "lanes", what its products are made of
         { format = "fixed8", count = 4 },
     ]
     lanes = 8
@@ -43,7 +43,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
+from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, Circuit, ColumnGroup
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import parse_format
 
@@ -60,7 +60,8 @@ def dump_accelerator(accelerator: Accelerator) -> str:
     array = accelerator.array
     lines = [f'name = "{accelerator.name}"', "", "[array]", "columns = ["]
     lines += [
-        f'    {{ format = "{group.format.name}", count = {group.count} }},'
+        f'    {{ format = "{group.format.name}", count = {group.count}, '
+        f'circuit = "{group.circuit.value}" }},'
         for group in array.columns
     ]
     lines += ["]", *(f"{key} = {getattr(array, key)}" for key in _ARRAY)]
@@ -134,17 +135,23 @@ def _columns(where: str, value: object) -> tuple[ColumnGroup, ...]:
     for index, entry in enumerate(value):
         key = f"array.columns[{index}]"
         group = _table(where, key, entry)
-        _check_keys(where, f"{key}.", group, ("format", "count"), ())
+        _check_keys(where, f"{key}.", group, ("format", "count", "circuit"), ("circuit",))
         name, count = group["format"], group["count"]
         if not isinstance(name, str):
             raise CelosiaError(f"{where}: {key}.format must be a string, not {name!r}")
-        make = functools.partial(_group, name, count)
+        circuit = group.get("circuit", Circuit.LANES.value)
+        known = [kind.value for kind in Circuit]
+        if circuit not in known:
+            raise CelosiaError(
+                f"{where}: {key}.circuit must be one of {', '.join(known)}, not {circuit!r}"
+            )
+        make = functools.partial(_group, name, count, Circuit(circuit))
         groups.append(_build(where, key, make))
     return tuple(groups)
 
 
-def _group(name: str, count: int) -> ColumnGroup:
-    return ColumnGroup(format=parse_format(name), count=count)
+def _group(name: str, count: int, circuit: Circuit) -> ColumnGroup:
+    return ColumnGroup(format=parse_format(name), count=count, circuit=circuit)
 
 
 def _build(where: str, key: str, make: Callable[[], Value]) -> Value:

@@ -27,10 +27,10 @@ class ColumnPool:
     """The columns of an array as classes of equal format, for placing channels in them."""
 
     def __init__(self, array: ArrayShape) -> None:
-        self.formats = tuple(group.format for group in array.columns)
+        self.formats = tuple(dict.fromkeys(group.format for group in array.columns))
         index = {fmt: i for i, fmt in enumerate(self.formats)}
         self.classes = [index[fmt] for fmt in array.column_formats]
-        self.supply = [group.count for group in array.columns]
+        self.supply = [self.classes.count(i) for i in range(len(self.formats))]
         self._subsets = range(1, 1 << len(self.formats))
         self._masks: dict[Needs, int] = {}
 

@@ -123,10 +123,10 @@ class Array(Shared):
             ]
             operands.append(shared.activations)
         drained, start = [], 0
-        for index, weight_format in enumerate(array.column_formats):
-            column = Column.of(self._accelerator, weight_format)
+        for index, column_group in enumerate(array.column_groups):
+            column = Column.of(self._accelerator, column_group)
             m.submodules[f"column_{index}"] = column
-            width = array.lanes * weight_format.bits
+            width = array.lanes * column_group.format.bits
             group = index // self._accelerator.post_lanes
             m.d.comb += [
                 column.weights.eq(self.weights[start : start + width]),

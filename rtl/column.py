@@ -8,10 +8,10 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, enum, memory
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.microarchitecture import tree_levels
+from celosia.dataflow.accelerator import Accelerator, Circuit, ColumnGroup
 from celosia.models.formats import Format
-from celosia.rtl.pe import LANE_BITS, Multiplier, multiplier
+from celosia.rtl.dot import DOTS, DotShape
+from celosia.rtl.pe import LANE_BITS
 from celosia.rtl.shared import Shared
 
 
@@ -51,18 +51,13 @@ def drain_layout(address_bits: int, pixels: int) -> data.StructLayout:
     return data.StructLayout({"address": address_bits, "pixel": range(max(pixels, 2))})
 
 
-def product_bits(weight_format: Format, activation_bits: int) -> int:
-    """Bits of a product of a weight and a signed activation, before or after its carry."""
-    magnitude = max(-weight_format.low, weight_format.high) << activation_bits - 1
-    return magnitude.bit_length() + 1
-
-
 class Column(Shared):
     """One column of the array: a dot product for each pixel lane, all with the same weights.
 
-    Weights and activations given in one cycle are registered, multiplied, and added up in a tree
-    with registers as :func:`~celosia.dataflow.microarchitecture.tree_levels` says; the sum meets
-    its accumulator control ``len(tree_levels(lanes)) + 1`` cycles after the weights were given.
+    Weights and activations given in one cycle are registered, multiplied, and added up
+    (:mod:`celosia.rtl.dot`) in as many cycles as
+    :func:`~celosia.dataflow.microarchitecture.tree_levels` has stages; the sum meets its
+    accumulator control ``len(tree_levels(lanes)) + 1`` cycles after the weights were given.
     Activations come one cycle after their weights, from a register that all columns share. A
     drained accumulator is at ``drained`` two cycles after ``drain_enable`` and stays.
 
@@ -80,6 +75,8 @@ class Column(Shared):
         Bits of an accumulator, two's complement; sums wrap.
     depth : int
         Accumulators of each pixel lane, at least 1.
+    circuit : Circuit
+        What the products are made of; it changes neither bits nor cycles.
 
     Members
     -------
@@ -103,8 +100,9 @@ class Column(Shared):
         activation_bits: int,
         accumulator_bits: int,
         depth: int,
+        circuit: Circuit = Circuit.LANES,
     ) -> None:
-        self._format = weight_format
+        self._format, self._circuit = weight_format, circuit
         self._lanes, self._pixels, self._depth = lanes, pixels, depth
         self._activation_bits, self._accumulator_bits = activation_bits, accumulator_bits
         address_bits = max(1, (depth - 1).bit_length())
@@ -118,14 +116,23 @@ class Column(Shared):
                 "drained": Out(signed(accumulator_bits)),
             },
             name=f"column_{weight_format.name}_c{lanes}_x{pixels}",
-            parameters=(weight_format, lanes, pixels, activation_bits, accumulator_bits, depth),
+            parameters=(
+                weight_format,
+                lanes,
+                pixels,
+                activation_bits,
+                accumulator_bits,
+                depth,
+                circuit,
+            ),
         )
 
     @classmethod
-    def of(cls, accelerator: Accelerator, weight_format: Format) -> Column:
-        """Return a column of ``accelerator`` for weights of ``weight_format``."""
+    def of(cls, accelerator: Accelerator, group: ColumnGroup) -> Column:
+        """Return one of the columns of ``group`` in ``accelerator``."""
         return cls(
-            weight_format=weight_format,
+            weight_format=group.format,
+            circuit=group.circuit,
             lanes=accelerator.array.lanes,
             pixels=accelerator.array.pixels,
             activation_bits=accelerator.array.activation_bits + 1,
@@ -141,59 +148,16 @@ class Column(Shared):
         m = Module()
         weights = Signal(len(self.weights), reset_less=True)
         m.d.sync += weights.eq(self.weights)
-        lanes = [
-            multiplier(m, self._format, weights.word_select(lane, self._format.bits), str(lane))
-            for lane in range(self._lanes)
-        ]
-        owed = self._owed(m, lanes)
-        drained = []
-        for pixel in range(self._pixels):
-            total = self._dot(m, lanes, self.activations[pixel], owed, pixel)
-            drained.append(self._accumulator(m, total, pixel))
+        shape = DotShape(
+            weight_format=self._format,
+            lanes=self._lanes,
+            pixels=self._pixels,
+            activation_bits=self._activation_bits,
+        )
+        totals = DOTS[self._circuit](shape).sums(m, weights, list(self.activations))
+        drained = [self._accumulator(m, total, pixel) for pixel, total in enumerate(totals)]
         self._drain(m, drained)
         return m
-
-    def _owed(self, m: Module, lanes: list[Multiplier]) -> Value | None:
-        """Count the carries that the products lack; registered with the first stage's sums."""
-        carries = [lane.owed for lane in lanes if lane.owed is not None]
-        if not carries:
-            return None
-        owed = Signal(range(len(carries) + 1), reset_less=True)
-        m.d.sync += owed.eq(sum(carries[1:], carries[0]))
-        return owed
-
-    def _dot(
-        self, m: Module, lanes: list[Multiplier], activations: Value, owed: Value | None, pixel: int
-    ) -> Value:
-        """Products and adder tree of one pixel lane; returns the signed sum."""
-        terms = [
-            lane.product(activations.word_select(index, LANE_BITS))
-            for index, lane in enumerate(lanes)
-        ]
-        width = product_bits(self._format, self._activation_bits)
-        for stage, levels in enumerate(tree_levels(self._lanes)):
-            for _ in range(levels):
-                terms = [
-                    (terms[i] + terms[i + 1])[:LANE_BITS] if i + 1 < len(terms) else terms[i]
-                    for i in range(0, len(terms), 2)
-                ]
-            width += levels
-            terms = [
-                self._register(m, term, width, f"sum_{stage}_{pixel}_{index}")
-                for index, term in enumerate(terms)
-            ]
-            if stage == 0 and owed is not None:
-                terms[0] = (terms[0] + owed)[:LANE_BITS]
-        return terms[0].as_signed()
-
-    @staticmethod
-    def _register(m: Module, term: Value, width: int, name: str) -> Value:
-        """Register the ``width`` bits of a sum that it needs; returns it as wide as a lane."""
-        register = Signal(signed(width), name=name, reset_less=True)
-        m.d.sync += register.eq(term)
-        lane = Signal(signed(LANE_BITS), name=f"{name}_lane")
-        m.d.comb += lane.eq(register)
-        return lane
 
     def _accumulator(self, m: Module, total: Value, pixel: int) -> Any:
         """Accumulators of one pixel lane; returns the data of the drain's read port."""

@@ -57,7 +57,11 @@ def test_column_group_wrong(fmt: Format, count: int, message: str) -> None:
     ("field", "value", "message"),
     [
         ("columns", (), "columns must be a tuple of column groups"),
-        ("columns", (ColumnGroup(format=FIXED8, count=1),) * 2, "must name each format once"),
+        (
+            "columns",
+            (ColumnGroup(format=FIXED8, count=1),) * 2,
+            "must name each format and circuit once",
+        ),
         ("lanes", 0, r"lanes must be in 1\.\.256, not 0"),
         ("pixels", 65, r"pixels must be in 1\.\.64, not 65"),
         ("accumulator_bits", 15, r"accumulator_bits must be in 16\.\.40, not 15"),

@@ -48,7 +48,8 @@ def test_defaults_may_be_left_out() -> None:
         ("[post]\nlanes = 4", "", "key post is missing"),
         ("[bus]", "post = 4\n[bus]", "unknown key buffers.post"),
         ("sp2_4", "sp9_4", "unknown format 'sp9_4': known are .*fixedN"),
-        ("count = 4 },", "counts = 4 },", r"unknown key array.columns\[0\].counts"),
+        ("count = 4,", "counts = 4,", r"unknown key array.columns\[0\].counts"),
+        ('circuit = "lanes"', "circuit = 3", r"columns\[0\].circuit must be one of lanes.*, not 3"),
         ("data_bits = 64", "data_bits = 65", "bus: data_bits must be 64, 128, 256 or 512, not 65"),
         ("[bus]", "[bus", "not a TOML file"),
         ("= 64", "= " + "9" * 5000, "not a TOML file"),
@@ -65,7 +66,7 @@ def test_files_wrong(old: str, new: str, message: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", ["[]", "3", "[3]", "[{ format = 3, count = 1 }]"])
 def test_columns_wrong(columns: str) -> None:
-    start, stop = TEXT.index("columns"), TEXT.index("lanes")
+    start, stop = TEXT.index("columns"), TEXT.index("lanes =")
     with pytest.raises(CelosiaError, match=r"x: array\.columns"):
         parse_accelerator(f"{TEXT[:start]}columns = {columns}\n{TEXT[stop:]}", "x")
 

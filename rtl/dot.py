@@ -1,0 +1,127 @@
+"""Dot products of a column: from a word of weights and words of activations to sums."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Signal, Value, signed
+
+from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.microarchitecture import tree_levels
+from celosia.models.formats import Format
+from celosia.rtl.pe import LANE_BITS, Multiplier, multiplier
+
+
+def product_bits(weight_format: Format, activation_bits: int) -> int:
+    """Bits of a product of a weight and a signed activation, before or after its carry."""
+    magnitude = max(-weight_format.low, weight_format.high) << activation_bits - 1
+    return magnitude.bit_length() + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DotShape:
+    """What a column's dot products are made for.
+
+    ``weight_format`` of the weights, ``lanes`` terms, ``pixels`` sums that share the weights,
+    ``activation_bits`` of an activation with its sign bit.
+    """
+
+    weight_format: Format
+    lanes: int
+    pixels: int
+    activation_bits: int
+
+    @property
+    def product_bits(self) -> int:
+        """Bits of a product, signed."""
+        return product_bits(self.weight_format, self.activation_bits)
+
+
+class Dot(abc.ABC):
+    """The dot products of one column.
+
+    Sums come ``len(tree_levels(lanes))`` cycles after the operands, whatever they are made of.
+    """
+
+    def __init__(self, shape: DotShape) -> None:
+        self._shape = shape
+
+    @property
+    def shape(self) -> DotShape:
+        return self._shape
+
+    @abc.abstractmethod
+    def sums(self, m: Module, weights: Value, activations: Sequence[Value]) -> list[Value]:
+        """Add the logic to ``m``; return a signed sum of ``LANE_BITS`` bits for each pixel.
+
+        Parameters
+        ----------
+        m : Module
+            Takes the logic.
+        weights : Value
+            ``lanes`` codes, lane 0 lowest, from a register.
+        activations : sequence of Value
+            For each pixel ``lanes`` activations sign-extended to ``LANE_BITS`` bits.
+        """
+
+
+class LaneDot(Dot):
+    """A multiplier for each lane and pixel, and an adder tree for each pixel."""
+
+    def sums(self, m: Module, weights: Value, activations: Sequence[Value]) -> list[Value]:
+        fmt = self._shape.weight_format
+        lanes = [
+            multiplier(m, fmt, weights.word_select(lane, fmt.bits), str(lane))
+            for lane in range(self._shape.lanes)
+        ]
+        owed = self._owed(m, lanes)
+        return [self._sum(m, lanes, word, owed, n) for n, word in enumerate(activations)]
+
+    @staticmethod
+    def _owed(m: Module, lanes: list[Multiplier]) -> Value | None:
+        """Count the carries that the products lack; registered with the first stage's sums."""
+        carries = [lane.owed for lane in lanes if lane.owed is not None]
+        if not carries:
+            return None
+        owed = Signal(range(len(carries) + 1), reset_less=True)
+        m.d.sync += owed.eq(sum(carries[1:], carries[0]))
+        return owed
+
+    def _sum(
+        self, m: Module, lanes: list[Multiplier], activations: Value, owed: Value | None, pixel: int
+    ) -> Value:
+        """Products and adder tree of one pixel lane; returns the signed sum."""
+        terms = [
+            lane.product(activations.word_select(index, LANE_BITS))
+            for index, lane in enumerate(lanes)
+        ]
+        width = self._shape.product_bits
+        for stage, levels in enumerate(tree_levels(self._shape.lanes)):
+            for _ in range(levels):
+                terms = [
+                    (terms[i] + terms[i + 1])[:LANE_BITS] if i + 1 < len(terms) else terms[i]
+                    for i in range(0, len(terms), 2)
+                ]
+            width += levels
+            terms = [
+                register(m, term, width, f"sum_{stage}_{pixel}_{index}")
+                for index, term in enumerate(terms)
+            ]
+            if stage == 0 and owed is not None:
+                terms[0] = (terms[0] + owed)[:LANE_BITS]
+        return terms[0].as_signed()
+
+
+def register(m: Module, term: Value, width: int, name: str) -> Value:
+    """Register the ``width`` bits of a sum that it needs; returns it as wide as a lane."""
+    kept = Signal(signed(width), name=name, reset_less=True)
+    m.d.sync += kept.eq(term)
+    lane = Signal(signed(LANE_BITS), name=f"{name}_lane")
+    m.d.comb += lane.eq(kept)
+    return lane
+
+
+DOTS: Mapping[Circuit, Callable[[DotShape], Dot]] = {Circuit.LANES: LaneDot}
+"""What makes the dot products of a column of each circuit."""
