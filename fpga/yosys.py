@@ -114,7 +114,8 @@ def synth_verilog(verilog: str, top: str, device: Device) -> SynthReport:
     folder = kept(["synth", flow, top, tool, verilog], make)
     modules = _parse((folder / "stat.json").read_text())
     blocks = _blocks(modules, top, CELLS[device.family])
-    return SynthReport(design=top, device=device, tool=tool, blocks=blocks)
+    version, _, _ = tool.partition(" (")  # what follows is how it was built
+    return SynthReport(design=top, device=device, tool=version, blocks=blocks)
 
 
 def _parse(text: str) -> dict[str, dict[str, int]]:
