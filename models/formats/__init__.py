@@ -4,6 +4,28 @@ from celosia.models.formats.base import Format, parse_format, register_format
 from celosia.models.formats.esb import Esb
 from celosia.models.formats.fixed import Fixed
 from celosia.models.formats.pot import Pot
+from celosia.models.formats.scales import (
+    E8M0,
+    UE4M3,
+    BlockScaling,
+    IntScale,
+    ScaleFormat,
+    parse_scale,
+)
 from celosia.models.formats.sp2 import Sp2
 
-__all__ = ["Esb", "Fixed", "Format", "Pot", "Sp2", "parse_format", "register_format"]
+__all__ = [
+    "E8M0",
+    "UE4M3",
+    "BlockScaling",
+    "Esb",
+    "Fixed",
+    "Format",
+    "IntScale",
+    "Pot",
+    "ScaleFormat",
+    "Sp2",
+    "parse_format",
+    "parse_scale",
+    "register_format",
+]

@@ -99,8 +99,39 @@ def _codes(fmt: Format) -> np.ndarray:
 
 Kind = TypeVar("Kind", bound=type[Format])
 
-_KNOWN: dict[str, tuple[re.Pattern[str], type[Format]]] = {}
-"""By the form of names, such as ``sp2_N``: what matches them, and their class."""
+
+class Registry:
+    """The classes of one family of formats, found by the names of their members.
+
+    ``family`` is what errors call a member, such as ``format``.
+    """
+
+    def __init__(self, family: str) -> None:
+        self._family = family
+        self._known: dict[str, tuple[re.Pattern[str], type[Format]]] = {}
+
+    def register(self, form: str, pattern: str) -> Callable[[Kind], Kind]:
+        """Make :meth:`parse` know the class that is decorated; see :func:`register_format`."""
+
+        def register(kind: Kind) -> Kind:
+            self._known[form] = re.compile(pattern), kind
+            return kind
+
+        return register
+
+    def parse(self, name: str) -> Format:
+        """Return the member called ``name``.
+
+        Raises ``ValueError`` listing the known names, or as the member's constructor does.
+        """
+        for pattern, kind in self._known.values():
+            match = pattern.fullmatch(name)
+            if match is not None:
+                return kind.from_name(match)
+        raise ValueError(f"unknown {self._family} {name!r}: known are {', '.join(self._known)}")
+
+
+_FORMATS = Registry("format")
 
 
 def register_format(form: str, pattern: str) -> Callable[[Kind], Kind]:
@@ -113,12 +144,7 @@ def register_format(form: str, pattern: str) -> Callable[[Kind], Kind]:
     pattern
         Regular expression that a whole name matches, for :meth:`Format.from_name`.
     """
-
-    def register(kind: Kind) -> Kind:
-        _KNOWN[form] = re.compile(pattern), kind
-        return kind
-
-    return register
+    return _FORMATS.register(form, pattern)
 
 
 def parse_format(name: str) -> Format:
@@ -126,8 +152,4 @@ def parse_format(name: str) -> Format:
 
     Raises ``ValueError`` listing the known names, or as the format's constructor does.
     """
-    for pattern, kind in _KNOWN.values():
-        match = pattern.fullmatch(name)
-        if match is not None:
-            return kind.from_name(match)
-    raise ValueError(f"unknown format {name!r}: known are {', '.join(_KNOWN)}")
+    return _FORMATS.parse(name)
