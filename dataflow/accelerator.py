@@ -11,7 +11,8 @@ import enum
 import math
 from dataclasses import dataclass
 
-from celosia.models.formats import Fixed, Format
+from celosia.models.formats import BlockScaling, Fixed, Format
+from celosia.models.network import MAX_ACCUMULATOR_BITS
 
 MAX_COLUMNS = 1024
 MAX_LANES = 256
@@ -70,8 +71,10 @@ class ColumnGroup:
 class ArrayShape:
     """The array: ``K`` columns x ``lanes`` (reduction) x ``pixels`` that share weights.
 
-    ``accumulator_bits`` 16..40, ``activation_bits`` 1..8 (storage width of one activation).
-    Each pair of format and circuit has one column group.
+    ``accumulator_bits`` 16..44, ``activation_bits`` 1..8 (storage width of one activation).
+    Each pair of format and circuit has one column group. With ``scaling``, each run of
+    ``scaling.vector`` lanes of a column, or all where there are fewer, has a scale in every
+    weight word; the vector divides the lanes or is a multiple of them.
     """
 
     columns: tuple[ColumnGroup, ...]
@@ -79,6 +82,7 @@ class ArrayShape:
     pixels: int
     accumulator_bits: int = 32
     activation_bits: int = 8
+    scaling: BlockScaling | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.columns, tuple) or not self.columns:
@@ -92,8 +96,34 @@ class ArrayShape:
         _check_range("columns (their total count)", self.column_count, 1, MAX_COLUMNS)
         _check_range("lanes", self.lanes, 1, MAX_LANES)
         _check_range("pixels", self.pixels, 1, MAX_PIXELS)
-        _check_range("accumulator_bits", self.accumulator_bits, 16, 40)
+        _check_range("accumulator_bits", self.accumulator_bits, 16, MAX_ACCUMULATOR_BITS)
         _check_range("activation_bits", self.activation_bits, 1, 8)
+        if self.scaling is not None:
+            self._check_scaling(self.scaling)
+
+    def _check_scaling(self, scaling: BlockScaling) -> None:
+        if not isinstance(scaling, BlockScaling):
+            raise TypeError(f"scaling must be a BlockScaling or None, not {scaling!r}")
+        if self.lanes % scaling.vector and scaling.vector % self.lanes:
+            raise ValueError(
+                f"scaling.vector must divide the {self.lanes} lanes or be a multiple of them, "
+                f"not {scaling.vector!r}"
+            )
+
+    @property
+    def vector_lanes(self) -> int:
+        """Lanes of a column that share a scale; all of them without scales."""
+        return self.lanes if self.scaling is None else min(self.lanes, self.scaling.vector)
+
+    @property
+    def vectors(self) -> int:
+        """Scales of a column in a weight word: runs of ``vector_lanes`` lanes, with scales."""
+        return 0 if self.scaling is None else self.lanes // self.vector_lanes
+
+    def column_widths(self, fmt: Format) -> tuple[int, ...]:
+        """Return the bits of each field of a column of ``fmt`` in a weight word: codes, scales."""
+        scale_bits = 0 if self.scaling is None else self.scaling.scale.bits
+        return (fmt.bits,) * self.lanes + (scale_bits,) * self.vectors
 
     @property
     def column_formats(self) -> tuple[Format, ...]:
@@ -193,7 +223,8 @@ class Accelerator:
     - activations, residuals, outputs: ``lanes * activation_bits`` bits, lane c at
       bit ``c * activation_bits``. The activation buffer has one such word for each
       of the ``pixels`` at every address.
-    - weights: for column k in order, ``lanes`` codes of the column's format.
+    - weights: for column k in order, ``lanes`` codes of the column's format, then the codes of
+      the column's scales, if any.
     - constants: for each of ``post_lanes`` channels, see ``constant_bits``.
 
     ``post_lanes`` must divide both the number of columns and the lanes. ``name`` is
@@ -234,8 +265,9 @@ class Accelerator:
     @property
     def weight_word_bits(self) -> int:
         """Bits of one weight word."""
-        return self.array.lanes * sum(
-            group.format.bits * group.count for group in self.array.columns
+        return sum(
+            group.count * sum(self.array.column_widths(group.format))
+            for group in self.array.columns
         )
 
     @property

@@ -14,6 +14,11 @@
     accumulator_bits = 32
     activation_bits = 8
 
+    [array.scaling]  # scales for vectors of weights; left out: none
+    scale = "uint4"
+    vector = 16
+    product_bits = 6  # left out: all of them
+
     [buffers]
     activations = 2048
     weights = 1024
@@ -45,11 +50,12 @@ from typing import Any, TypeVar
 
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, Circuit, ColumnGroup
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import parse_format
+from celosia.models.formats import BlockScaling, parse_format, parse_scale
 
 _ARRAY = ("lanes", "pixels", "accumulator_bits", "activation_bits")
 _BUFFERS = ("activations", "weights", "accumulators", "constants", "residuals", "outputs")
 _BUS = ("data_bits", "address_bits", "burst_beats", "outstanding")
+_SCALING = ("scale", "vector", "product_bits")
 _ARRAY_DEFAULTS = ("accumulator_bits", "activation_bits")
 
 Value = TypeVar("Value")
@@ -65,6 +71,11 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         for group in array.columns
     ]
     lines += ["]", *(f"{key} = {getattr(array, key)}" for key in _ARRAY)]
+    if array.scaling is not None:
+        lines += ["", "[array.scaling]", f'scale = "{array.scaling.scale.name}"']
+        lines += [f"vector = {array.scaling.vector}"]
+        if array.scaling.product_bits is not None:
+            lines += [f"product_bits = {array.scaling.product_bits}"]
     lines += ["", "[buffers]", *(f"{k} = {getattr(accelerator.buffers, k)}" for k in _BUFFERS)]
     lines += ["", "[bus]", *(f"{key} = {getattr(accelerator.bus, key)}" for key in _BUS)]
     lines += ["", "[post]", f"lanes = {accelerator.post_lanes}", ""]
@@ -107,14 +118,16 @@ def parse_accelerator(text: str, where: str) -> Accelerator:
         raise CelosiaError(f"{where}: name must be a string, not {name!r}")
     parts = {key: _table(where, key, table.get(key, {})) for key in ("array", "bus", "post")}
     array = parts["array"]
-    _check_keys(where, "array.", array, ("columns", *_ARRAY), _ARRAY_DEFAULTS)
+    known = ("columns", *_ARRAY, "scaling")
+    _check_keys(where, "array.", array, known, (*_ARRAY_DEFAULTS, "scaling"))
     buffers = _table(where, "buffers", table["buffers"])
     _check_keys(where, "buffers.", buffers, _BUFFERS, ())
     _check_keys(where, "bus.", parts["bus"], _BUS, _BUS)
     _check_keys(where, "post.", parts["post"], ("lanes",), ())
-    sizes = {key: value for key, value in array.items() if key != "columns"}
+    sizes = {key: value for key, value in array.items() if key in _ARRAY}
     columns = _columns(where, array["columns"])
-    shape = _build(where, "array", lambda: ArrayShape(columns=columns, **sizes))
+    scaling = _scaling(where, array["scaling"]) if "scaling" in array else None
+    shape = _build(where, "array", lambda: ArrayShape(columns=columns, scaling=scaling, **sizes))
     depths = _build(where, "buffers", lambda: Buffers(**buffers))
     bus = _build(where, "bus", lambda: Bus(**parts["bus"]))
     lanes = parts["post"]["lanes"]
@@ -152,6 +165,17 @@ def _columns(where: str, value: object) -> tuple[ColumnGroup, ...]:
 
 def _group(name: str, count: int, circuit: Circuit) -> ColumnGroup:
     return ColumnGroup(format=parse_format(name), count=count, circuit=circuit)
+
+
+def _scaling(where: str, value: object) -> BlockScaling:
+    table = _table(where, "array.scaling", value)
+    _check_keys(where, "array.scaling.", table, _SCALING, ("product_bits",))
+    name = table["scale"]
+    if not isinstance(name, str):
+        raise CelosiaError(f"{where}: array.scaling.scale must be a string, not {name!r}")
+    return _build(
+        where, "array.scaling", lambda: BlockScaling(**{**table, "scale": parse_scale(name)})
+    )
 
 
 def _build(where: str, key: str, make: Callable[[], Value]) -> Value:

@@ -57,6 +57,8 @@ def arrange(network: Network, accelerator: Accelerator) -> Arrangement:
         _check_step(step, lowered, accelerator)
     placer = _Placer(lowered, classes, pool, accelerator)
     placer.place()
+    for step in lowered.steps:
+        _check_vectors(step, placer.positions[step.input], accelerator)
     borders, fills = _borders(lowered)
     return Arrangement(
         lowered=lowered,
@@ -82,7 +84,7 @@ def _check_tensors(network: Network, accelerator: Accelerator) -> None:
 def _check_step(step: Step, lowered: Lowered, accelerator: Accelerator) -> None:
     """Check that every sum of ``step``, with and without bias, fits the accumulators."""
     source = lowered.tensors[step.input].format
-    rows = step.weights.reshape(len(step.weights), -1)
+    rows = step.scaled_weights.reshape(len(step.weights), -1)
     positive = np.where(rows > 0, rows, 0).sum(axis=1)
     negative = np.where(rows < 0, rows, 0).sum(axis=1)
     low = positive * source.low + negative * source.high
@@ -99,6 +101,37 @@ def _check_step(step: Step, lowered: Lowered, accelerator: Accelerator) -> None:
             f"{int(lowest[channel])}..{int(highest[channel])}, more than accelerator "
             f"{accelerator.name!r} holds in {bits} bits: raise array.accumulator_bits"
         )
+
+
+def _check_vectors(step: Step, positions: np.ndarray, accelerator: Accelerator) -> None:
+    """Check that lanes that share a scale hold channels of one vector, in every group."""
+    if step.scales is None:
+        return
+    scaling, where = accelerator.array.scaling, f"layer {step.layer!r}"
+    if scaling is None:
+        raise CelosiaError(
+            f"{where}: its weights have scales of {step.scales.scaling.scale.name}, accelerator "
+            f"{accelerator.name!r} has none: add [array.scaling] or quantise without"
+        )
+    wrong = ~np.isin(step.scales.values, scaling.scale.values)
+    if wrong.any():
+        raise CelosiaError(
+            f"{where}: scale {int(step.scales.values[wrong][0])} is no value of "
+            f"{scaling.scale.name}, the scales of accelerator {accelerator.name!r}: set "
+            f"array.scaling.scale to {step.scales.scaling.scale.name} or quantise with those"
+        )
+    vector, lanes = step.scales.scaling.vector, accelerator.array.vector_lanes
+    inputs = step.weights.shape[1]
+    vectors = np.arange(inputs) // vector
+    for group in positions.reshape(-1, inputs) // lanes:
+        _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
+        if (vectors[first][inverse] != vectors).any():
+            raise CelosiaError(
+                f"{where}: the {lanes} lanes that share a scale in accelerator "
+                f"{accelerator.name!r} would hold channels of several vectors of {vector}: set "
+                f"array.scaling.vector to a divisor of {vector}, or use columns of one format, "
+                "which keep channels in order"
+            )
 
 
 class _Ties:
@@ -185,9 +218,16 @@ class _Placer:
         self._pool = pool
         self._lanes = accelerator.array.lanes
         self._of_class: dict[str, np.ndarray] = {}
+        self._ordered = self._scaled_classes()
         self.positions: dict[str, np.ndarray] = {}
         self.first_word: dict[str, int] = {}
         self.word_count: dict[str, int] = {}
+
+    def _scaled_classes(self) -> set[str]:
+        """Return the classes of tensors whose readers' scales want channels in order."""
+        inputs = [step.input for step in self._lowered.steps if step.scales is not None]
+        names = {name for read in inputs for name in self._lowered.concats.get(read, (read,))}
+        return {self._classes[name][0] for name in names}
 
     def place(self) -> None:
         for name in self._lowered.network.inputs:
@@ -230,6 +270,9 @@ class _Placer:
                 and wish.max() // self._lanes <= dense.max() // self._lanes
             ):
                 dense = wish
+            in_order = np.arange(len(needs))
+            if key in self._ordered and self._pool.fits(needs, in_order):
+                dense = in_order
             self._of_class[key] = dense
         self.positions[name] = self._of_class[key]
         if self._lowered.root(name) == name:

@@ -108,7 +108,8 @@ class _Buffers:
     def __init__(self, accelerator: Accelerator, random: np.random.Generator) -> None:
         array, depth = accelerator.array, accelerator.buffers
         self.columns, self.lanes = array.column_count, array.lanes
-        self._formats = array.column_formats
+        self._formats, self._scaling = array.column_formats, array.scaling
+        self._vector_lanes = array.vector_lanes
         code = 1 << array.activation_bits
         lanes = array.lanes
         self.activations = random.integers(0, code, (array.pixels, depth.activations, lanes))
@@ -119,7 +120,7 @@ class _Buffers:
         self.residuals = random.integers(0, code, (depth.residuals, lanes))
         self.outputs = random.integers(0, code, (depth.outputs, lanes))
         self.activation_widths = np.full(lanes, array.activation_bits)
-        self._weight_widths = np.repeat([fmt.bits for fmt in self._formats], lanes)
+        self._weight_widths = np.concatenate([array.column_widths(fmt) for fmt in self._formats])
         multiplier = [MULTIPLIER_BITS] * 3
         self._constant_widths = np.array([array.accumulator_bits, *multiplier, 6])
         self._post_lanes = accelerator.post_lanes
@@ -133,9 +134,13 @@ class _Buffers:
                 self.residuals[addresses] = unpack(data, self.activation_widths)
             case Buffer.WEIGHTS:
                 codes = unpack(data, self._weight_widths)
-                codes = codes.reshape(-1, self.columns, self.lanes)
+                codes = codes.reshape(len(codes), self.columns, -1)
                 for column, fmt in enumerate(self._formats):
-                    self.weights[addresses, column] = fmt.decode(codes[:, column])
+                    values = fmt.decode(codes[:, column, : self.lanes])
+                    if self._scaling is not None:
+                        scales = self._scaling.scale.decode(codes[:, column, self.lanes :])
+                        values = values * np.repeat(scales, self._vector_lanes, axis=1)
+                    self.weights[addresses, column] = values
             case Buffer.CONSTANTS:
                 widths = self._constant_widths
                 starts = np.cumsum(widths) - widths

@@ -17,7 +17,16 @@ import numpy as np
 
 from celosia.dataflow.layout import Unfold
 from celosia.models.formats import Format
-from celosia.models.network import Concat, Conv, MaxPool, Network, Requant, Tensor, Window
+from celosia.models.network import (
+    Concat,
+    Conv,
+    MaxPool,
+    Network,
+    Requant,
+    Tensor,
+    WeightScales,
+    Window,
+)
 
 _POINT = Window(kernel=(1, 1))
 
@@ -28,7 +37,7 @@ class Step:
 
     ``layer`` is the network's operation that it belongs to. ``formats`` is ``None``
     for weights of 0 and 1 that every column holds. ``window`` is the convolution's,
-    ``pool`` the maximum's (never padded).
+    ``pool`` the maximum's (never padded). ``scales`` multiply the weights as a :class:`Conv`'s do.
     """
 
     name: str
@@ -42,6 +51,14 @@ class Step:
     formats: tuple[Format, ...] | None
     requant: Requant
     residual: str | None = None
+    scales: WeightScales | None = None
+
+    @property
+    def scaled_weights(self) -> np.ndarray:
+        """The weights times their scales, int64 ``O I FY FX``."""
+        if self.scales is None:
+            return self.weights
+        return np.asarray(self.weights * self.scales.spread(self.weights.shape[1]))
 
     @property
     def is_pool(self) -> bool:
@@ -162,7 +179,10 @@ class Lowering:
             index += 1
 
     def unfold_inputs(self, lanes: int) -> dict[str, Unfold]:
-        """Unfold inputs of few channels that one convolution reads; return how."""
+        """Unfold inputs of few channels that one convolution reads; return how.
+
+        Not where weights have scales: a vector would hold several kernel positions.
+        """
         unfolds: dict[str, Unfold] = {}
         for name in self.network.inputs:
             readers = [
@@ -172,6 +192,8 @@ class Lowering:
                 continue
             step = self.steps[readers[0]]
             if step.residual == name or step.groups != 1 or step.formats is None:
+                continue
+            if step.scales is not None:
                 continue
             unfold = _best_unfold(self.tensors[name].shape[0], step.window, lanes)
             if unfold.count > 1:
@@ -193,6 +215,7 @@ def _conv_step(op: Conv) -> Step:
         formats=op.formats,
         requant=op.requant,
         residual=op.residual,
+        scales=op.scales,
     )
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.accelerator import Accelerator, ArrayShape
 from celosia.dataflow.descriptors import Buffer
 
 PAGE_BYTES = 4096
@@ -53,6 +53,21 @@ def tree_levels(lanes: int) -> tuple[int, ...]:
     return (first, *([2] * (rest // 2)), *([1] * (rest % 2)))
 
 
+def vector_levels(vectors: int) -> tuple[int, ...]:
+    """Return how many levels of adders lie before each register behind a column's scales.
+
+    The first stage is the multiplication by the scales alone, the others add two levels each.
+    """
+    levels = (vectors - 1).bit_length()
+    return (0, *([2] * (levels // 2)), *([1] * (levels % 2)))
+
+
+def column_stages(array: ArrayShape) -> int:
+    """Cycles from a column's registered operands to the sum that meets its accumulator."""
+    stages = len(tree_levels(array.vector_lanes))
+    return stages + (len(vector_levels(array.vectors)) if array.scaling is not None else 0)
+
+
 def word_beats(target: Buffer, accelerator: Accelerator) -> int:
     """Return the beats of one word of ``target`` in memory."""
     bits = {
@@ -66,5 +81,4 @@ def word_beats(target: Buffer, accelerator: Accelerator) -> int:
 
 def compute_latency(accelerator: Accelerator) -> int:
     """Cycles from a compute descriptor's last step to its signal: its accumulators are written."""
-    stages = len(tree_levels(accelerator.array.lanes))
-    return BUFFER_LATENCY + stages + ACCUMULATE_LATENCY
+    return BUFFER_LATENCY + column_stages(accelerator.array) + ACCUMULATE_LATENCY

@@ -51,7 +51,7 @@ def weight_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
     channels = plan.input_channels(tile.channels)
     positions = plan.inputs[channels]
     formats = array.column_formats
-    codes = np.zeros((len(words), ky, kx, columns, lanes), np.uint8)
+    codes = np.zeros((len(words), ky, kx, columns, lanes + array.vectors), np.uint8)
     weights = np.zeros((len(tile.channels), channels.shape[1], ky, kx), np.uint8)
     for row, (channel, column) in enumerate(zip(tile.channels, tile.columns, strict=True)):
         values = plan.step.weights[channel, :, :ky, :kx]
@@ -59,9 +59,16 @@ def weight_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
     word = place[positions // lanes]
     # A lane without a channel keeps code 0, which is 0 in every format.
     codes[word, :, :, tile.columns[:, None], positions % lanes] = weights
-    widths = np.repeat([fmt.bits for fmt in formats], lanes)
+    if array.scaling is not None:
+        codes[..., lanes:] = array.scaling.scale.encode(np.array(1))
+        if plan.step.scales is not None:
+            vector = lanes + positions % lanes // array.vector_lanes
+            spread = plan.step.scales.spread(channels.shape[1])[tile.channels, :, :ky, :kx]
+            scales = array.scaling.scale.encode(spread)
+            codes[word, :, :, tile.columns[:, None], vector] = scales
+    widths = np.concatenate([array.column_widths(fmt) for fmt in formats])
     word_bytes = plan.accelerator.word_bytes(plan.accelerator.weight_word_bits)
-    return _pack_bytes(codes.reshape(-1, columns * lanes), widths, word_bytes)
+    return _pack_bytes(codes.reshape(-1, len(widths)), widths, word_bytes)
 
 
 def _pack_bytes(codes: np.ndarray, widths: np.ndarray, word_bytes: int) -> np.ndarray:

@@ -127,7 +127,7 @@ class StepPlan:
         self._columns = accelerator.array.column_count
         lowered = arrangement.lowered
         self.size = lowered.tensors[step.output].shape[1:]
-        self.uniform = bool((step.weights == step.weights[:, :, :1, :1]).all())
+        self.uniform = bool((step.scaled_weights == step.scaled_weights[:, :, :1, :1]).all())
         self.inputs = arrangement.positions[step.input]
         self.outputs = arrangement.positions[step.output]
         self.blocks = self._blocks()

@@ -25,7 +25,7 @@ def accumulator_range(conv: Conv, activation: Fixed) -> tuple[np.ndarray, np.nda
     -------
     Two int64 arrays of shape (O,), the first <= 0 <= the second.
     """
-    rows = conv.weights.reshape(len(conv.weights), -1)
+    rows = conv.scaled_weights.reshape(len(conv.weights), -1)
     positive = np.where(rows > 0, rows, 0).sum(axis=1)
     negative = np.where(rows < 0, rows, 0).sum(axis=1)
     low = positive * activation.low + negative * activation.high

@@ -79,7 +79,7 @@ def convolve(conv: Conv, codes: np.ndarray, activation: Fixed) -> np.ndarray:
     padded = _pad(codes, conv.window, 0.0)
     result = torch.nn.functional.conv2d(
         padded,
-        torch.from_numpy(conv.weights.astype(np.float64)),
+        torch.from_numpy(conv.scaled_weights.astype(np.float64)),
         stride=conv.window.stride,
         dilation=conv.window.dilation,
         groups=conv.groups,

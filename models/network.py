@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from celosia.models.formats import Fixed, Format
+from celosia.models.formats import BlockScaling, Fixed, Format
 
 MULTIPLIER_BITS = 18
 """Width of the requantisation multipliers, two's complement."""
@@ -25,7 +25,7 @@ MULTIPLIER_BITS = 18
 MAX_SHIFT = 47
 """Largest right shift of a requantisation."""
 
-MAX_ACCUMULATOR_BITS = 40
+MAX_ACCUMULATOR_BITS = 44
 """Widest accumulator of any accelerator; no operation may need more."""
 
 MAX_ACTIVATION_BITS = 8
@@ -157,6 +157,33 @@ class Requant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WeightScales:
+    """What the weights of a convolution are multiplied by, vector by vector.
+
+    ``values`` (int64, ``O B FY FX``, values of ``scaling.scale``) has a scale for each of the B
+    vectors of ``scaling.vector`` consecutive input channels of a group, at each kernel position;
+    the last vector may be short. The constructor keeps a read-only copy.
+    """
+
+    scaling: BlockScaling
+    values: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.scaling, BlockScaling):
+            raise TypeError(f"scaling must be a BlockScaling, not {self.scaling!r}")
+        object.__setattr__(self, "values", _read_only("scales", self.values, 4))
+        wrong = ~np.isin(self.values, self.scaling.scale.values)
+        if wrong.any():
+            raise ValueError(
+                f"scale {int(self.values[wrong][0])} is not a value of {self.scaling.scale.name}"
+            )
+
+    def spread(self, channels: int) -> np.ndarray:
+        """Return the scale of each weight, int64 (O, channels, FY, FX)."""
+        return np.repeat(self.values, self.scaling.vector, axis=1)[:, :channels]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Conv:
     """Convolution of integer values, requantised, perhaps with a residual operand.
 
@@ -167,8 +194,9 @@ class Conv:
     ``weights`` holds *values* (int64, ``O I FY FX``), not codes; every value of
     row ``o`` is in ``formats[o]``. ``residual`` names a tensor of the output's shape.
     ``useful`` is false where the products are a means of this representation (copy,
-    pooling, stand-alone activation) and not the network's own. The constructor
-    keeps a read-only copy of ``weights``.
+    pooling, stand-alone activation) and not the network's own. ``scales``, where there are
+    any, multiply the weights vector by vector; without groups the last vector may be short.
+    The constructor keeps a read-only copy of ``weights``.
     """
 
     name: str
@@ -181,6 +209,7 @@ class Conv:
     requant: Requant
     residual: str | None = None
     useful: bool = True
+    scales: WeightScales | None = None
 
     def __post_init__(self) -> None:
         _check_name("operation", self.name)
@@ -215,6 +244,29 @@ class Conv:
             raise ValueError(
                 f"{where}: residual multipliers must be 0 where there is no residual operand"
             )
+        if self.scales is not None:
+            self._check_scales(self.scales, where)
+
+    def _check_scales(self, scales: WeightScales, where: str) -> None:
+        rows, inputs, *kernel = self.weights.shape
+        vector = scales.scaling.vector
+        if self.groups > 1 and inputs % vector:
+            raise ValueError(
+                f"{where}: a vector must divide the {inputs} channels of a group, {vector} does not"
+            )
+        shape = (rows, -(-inputs // vector), *kernel)
+        if scales.values.shape != shape:
+            raise ValueError(
+                f"{where}: scales for vectors of {vector} must have shape {shape}, "
+                f"not {scales.values.shape}"
+            )
+
+    @property
+    def scaled_weights(self) -> np.ndarray:
+        """The weights times their scales, int64 ``O I FY FX``: what the sums are made of."""
+        if self.scales is None:
+            return self.weights
+        return np.asarray(self.weights * self.scales.spread(self.weights.shape[1]))
 
     @property
     def channels(self) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from celosia.models.formats import Fixed, Format
+from celosia.models.formats import BlockScaling, Fixed, Format
 from celosia.models.network import (
     MULTIPLIER_BITS,
     Concat,
@@ -18,6 +18,7 @@ from celosia.models.network import (
     Requant,
     Rounding,
     Tensor,
+    WeightScales,
     Window,
 )
 from celosia.models.validation import reads, windows_touch
@@ -27,7 +28,12 @@ CHANNELS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 16, 17)
 SIZES = (1, 1, 2, 3, 4, 5, 7, 8, 9, 12)
 
 
-def random_network(seed: int, formats: tuple[Format, ...], activation_bits: int = 8) -> Network:
+def random_network(
+    seed: int,
+    formats: tuple[Format, ...],
+    activation_bits: int = 8,
+    scaling: BlockScaling | None = None,
+) -> Network:
     """Return a small random network, the same for the same arguments.
 
     Between 2 and 7 operations: convolutions (1x1 to 7x7, any stride, dilation, padding and
@@ -44,13 +50,18 @@ def random_network(seed: int, formats: tuple[Format, ...], activation_bits: int 
         Formats that rows of weights may have, at least one.
     activation_bits
         Width of all activations, 2..8; each tensor is signed or not at random.
+    scaling
+        Most convolutions whose channels make whole vectors have weights with such scales.
     """
     if not formats:
         raise ValueError("formats must have at least one entry")
     if not 2 <= activation_bits <= 8:
         raise ValueError(f"activation_bits must be in 2..8, not {activation_bits!r}")
     builder = _Builder(
-        random=np.random.default_rng(seed), formats=formats, activation_bits=activation_bits
+        random=np.random.default_rng(seed),
+        formats=formats,
+        activation_bits=activation_bits,
+        scaling=scaling,
     )
     return builder.build(f"random{seed}")
 
@@ -60,6 +71,7 @@ class _Builder:
     random: np.random.Generator
     formats: tuple[Format, ...]
     activation_bits: int
+    scaling: BlockScaling | None = None
     tensors: dict[str, Tensor] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
@@ -197,6 +209,8 @@ class _Builder:
             [self.random.choice(fmt.values, size=(per_group, *window.kernel)) for fmt in formats]
         )
         fmt = Fixed(bits=self.activation_bits, signed=self.chance(0.4))
+        scales = self.scales(source, weights, groups)
+        scaled = weights if scales is None else weights * scales.spread(per_group)
         target = self.add("conv", shape, fmt, like)
         self.ops.append(
             Conv(
@@ -207,11 +221,28 @@ class _Builder:
                 groups=groups,
                 weights=weights,
                 formats=formats,
-                requant=self.requant(source, weights, target, residual),
+                requant=self.requant(source, scaled, target, residual),
                 residual=residual,
+                scales=scales,
             )
         )
         return target
+
+    def scales(self, source: Tensor, weights: np.ndarray, groups: int) -> WeightScales | None:
+        """Return scales for ``weights``, one in ten of them 0; ``None`` without whole vectors."""
+        if self.scaling is None or self.chance(0.2):
+            return None
+        rows, inputs, *kernel = weights.shape
+        writer = next((op for op in self.ops if op.output == source.name), None)
+        members = writer.inputs[:-1] if isinstance(writer, Concat) else ()
+        parts = [self.tensors[name].shape[0] for name in members]
+        if any(part % self.scaling.vector for part in (*parts, inputs if groups > 1 else 0)):
+            return None
+        shape = (rows, -(-inputs // self.scaling.vector), *kernel)
+        values = self.random.choice(self.scaling.scale.values, shape)
+        zero = 0 if 0 in self.scaling.scale.values else 1
+        values = np.where(self.random.random(shape) < 0.1, zero, values)
+        return WeightScales(scaling=self.scaling, values=values)
 
     def requant(
         self, source: Tensor, weights: np.ndarray, target: Tensor, residual: str | None

@@ -38,7 +38,7 @@ def requantise(
     ----------
     accumulators
         int64, shape (N, O, H, W) or any other with the channels on axis 1; with the
-        bias added below ``2**39`` in magnitude, as every :class:`Network` ensures.
+        bias added below ``2**43`` in magnitude, as every :class:`Network` ensures.
     requant
         The constants of the O channels.
     residual_codes

@@ -21,7 +21,7 @@ import numpy as np
 
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
-from celosia.models.formats import Fixed, parse_format
+from celosia.models.formats import BlockScaling, Fixed, parse_format, parse_scale
 from celosia.models.network import (
     Concat,
     Conv,
@@ -31,11 +31,12 @@ from celosia.models.network import (
     Requant,
     Rounding,
     Tensor,
+    WeightScales,
     Window,
 )
 
 FORMAT = "celosia-network"
-VERSION = 1
+VERSION = 2
 MAX_MEMBER_BYTES = 1 << 31
 """Largest array or document that is read: a damaged size does not fill the memory."""
 
@@ -206,8 +207,13 @@ def _encode_op(index: int, op: Op, arrays: dict[str, np.ndarray]) -> dict[str, A
     arrays[f"{index}.weights"] = codes.astype("<u2")
     for field in _CONSTANTS:
         arrays[f"{index}.{field}"] = getattr(op.requant, field).astype("<i8")
+    scaling = None
+    if op.scales is not None:
+        scaling = _encode_scaling(op.scales.scaling)
+        arrays[f"{index}.scales"] = op.scales.scaling.scale.encode(op.scales.values).astype("u1")
     return entry | {
         "groups": op.groups,
+        "scaling": scaling,
         "formats": [fmt.name for fmt in op.formats],
         "residual": op.residual,
         "useful": op.useful,
@@ -215,6 +221,18 @@ def _encode_op(index: int, op: Op, arrays: dict[str, np.ndarray]) -> dict[str, A
         "high": op.requant.high,
         "rounding": op.requant.rounding.name,
     }
+
+
+def _encode_scaling(scaling: BlockScaling) -> dict[str, Any]:
+    return {
+        "scale": scaling.scale.name,
+        "vector": scaling.vector,
+        "product_bits": scaling.product_bits,
+    }
+
+
+def _decode_scaling(entry: dict[str, Any]) -> BlockScaling:
+    return BlockScaling(**{**entry, "scale": parse_scale(entry["scale"])})
 
 
 def _decode(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
@@ -254,6 +272,11 @@ def _decode_op(index: int, entry: dict[str, Any], arrays: dict[str, np.ndarray])
     codes = arrays[f"{index}.weights"].astype(np.int64)
     weights = np.stack([fmt.decode(row) for fmt, row in zip(formats, codes, strict=True)])
     constants = {field: arrays[f"{index}.{field}"].astype(np.int64) for field in _CONSTANTS}
+    scales = None
+    if entry["scaling"] is not None:
+        scaling = _decode_scaling(entry["scaling"])
+        values = scaling.scale.decode(arrays[f"{index}.scales"])
+        scales = WeightScales(scaling=scaling, values=values)
     return Conv(
         name=name,
         input=entry["input"],
@@ -270,4 +293,5 @@ def _decode_op(index: int, entry: dict[str, Any], arrays: dict[str, np.ndarray])
         ),
         residual=entry["residual"],
         useful=entry["useful"],
+        scales=scales,
     )

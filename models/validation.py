@@ -39,6 +39,7 @@ def check_network(network: Network) -> None:
     for op in network.ops:
         if isinstance(op, Conv):
             _check_conv(op, tensors)
+            _check_vectors(op, tensors, writers)
         elif isinstance(op, MaxPool):
             _check_pool(op, tensors)
         else:
@@ -123,6 +124,20 @@ def _check_conv(op: Conv, tensors: dict[str, Tensor]) -> None:
             f"conv {op.name!r} needs an accumulator of {bits} bits, more than "
             f"{MAX_ACCUMULATOR_BITS}"
         )
+
+
+def _check_vectors(op: Conv, tensors: dict[str, Tensor], writers: dict[str, Op]) -> None:
+    """Refuse a concat whose members are no whole vectors of ``op``: words begin with each."""
+    concat = writers.get(op.input)
+    if op.scales is None or not isinstance(concat, Concat):
+        return
+    vector = op.scales.scaling.vector
+    for name in concat.inputs[:-1]:
+        if tensors[name].shape[0] % vector:
+            raise ValueError(
+                f"conv {op.name!r}: a vector must divide the {tensors[name].shape[0]} channels of "
+                f"{name!r}, a member of its input {op.input!r}; {vector} does not"
+            )
 
 
 def _check_pool(op: MaxPool, tensors: dict[str, Tensor]) -> None:

@@ -126,7 +126,7 @@ class Array(Shared):
         for index, column_group in enumerate(array.column_groups):
             column = Column.of(self._accelerator, column_group)
             m.submodules[f"column_{index}"] = column
-            width = array.lanes * column_group.format.bits
+            width = sum(array.column_widths(column_group.format))
             group = index // self._accelerator.post_lanes
             m.d.comb += [
                 column.weights.eq(self.weights[start : start + width]),

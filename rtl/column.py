@@ -9,10 +9,12 @@ from amaranth.lib import data, enum, memory
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator, Circuit, ColumnGroup
-from celosia.models.formats import Format
+from celosia.dataflow.microarchitecture import vector_levels
+from celosia.models.formats import BlockScaling, Format
 from celosia.rtl.dot import DOTS, DotShape
 from celosia.rtl.pe import LANE_BITS
 from celosia.rtl.shared import Shared
+from celosia.rtl.vector import VectorMac
 
 
 class Base(enum.Enum, shape=2):
@@ -55,9 +57,10 @@ class Column(Shared):
     """One column of the array: a dot product for each pixel lane, all with the same weights.
 
     Weights and activations given in one cycle are registered, multiplied, and added up
-    (:mod:`celosia.rtl.dot`) in as many cycles as
-    :func:`~celosia.dataflow.microarchitecture.tree_levels` has stages; the sum meets its
-    accumulator control ``len(tree_levels(lanes)) + 1`` cycles after the weights were given.
+    (:mod:`celosia.rtl.dot`), where they have scales vector by vector (:mod:`celosia.rtl.vector`);
+    the sum meets its accumulator control
+    :func:`~celosia.dataflow.microarchitecture.column_stages` + 1 cycles after the weights were
+    given.
     Activations come one cycle after their weights, from a register that all columns share. A
     drained accumulator is at ``drained`` two cycles after ``drain_enable`` and stays.
 
@@ -77,11 +80,14 @@ class Column(Shared):
         Accumulators of each pixel lane, at least 1.
     circuit : Circuit
         What the products are made of; it changes neither bits nor cycles.
+    scaling : BlockScaling or None
+        Scales of the weights, for each run of ``scaling.vector`` lanes, or of all where there
+        are fewer.
 
     Members
     -------
-    weights : In(lanes * weight_format.bits)
-        Codes, lane 0 lowest.
+    weights : In(lanes * weight_format.bits + vectors * scaling.scale.bits)
+        Codes, lane 0 lowest, then those of the scales.
     activations : In(lanes * LANE_BITS).array(pixels)
         Activations sign-extended to ``LANE_BITS`` bits, lane 0 lowest.
     control : In(control_layout(...))
@@ -101,21 +107,25 @@ class Column(Shared):
         accumulator_bits: int,
         depth: int,
         circuit: Circuit = Circuit.LANES,
+        scaling: BlockScaling | None = None,
     ) -> None:
-        self._format, self._circuit = weight_format, circuit
+        self._format, self._circuit, self._scaling = weight_format, circuit, scaling
         self._lanes, self._pixels, self._depth = lanes, pixels, depth
         self._activation_bits, self._accumulator_bits = activation_bits, accumulator_bits
+        self._vector_lanes = lanes if scaling is None else min(lanes, scaling.vector)
+        scale_bits = 0 if scaling is None else lanes // self._vector_lanes * scaling.scale.bits
+        scales = "" if scaling is None else f"_{scaling.scale.name}_v{self._vector_lanes}"
         address_bits = max(1, (depth - 1).bit_length())
         super().__init__(
             {
-                "weights": In(lanes * weight_format.bits),
+                "weights": In(lanes * weight_format.bits + scale_bits),
                 "activations": In(lanes * LANE_BITS).array(pixels),
                 "control": In(control_layout(address_bits)),
                 "drain_enable": In(1),
                 "drain": In(drain_layout(address_bits, pixels)),
                 "drained": Out(signed(accumulator_bits)),
             },
-            name=f"column_{weight_format.name}_c{lanes}_x{pixels}",
+            name=f"column_{weight_format.name}{scales}_c{lanes}_x{pixels}",
             parameters=(
                 weight_format,
                 lanes,
@@ -124,6 +134,7 @@ class Column(Shared):
                 accumulator_bits,
                 depth,
                 circuit,
+                scaling,
             ),
         )
 
@@ -133,6 +144,7 @@ class Column(Shared):
         return cls(
             weight_format=group.format,
             circuit=group.circuit,
+            scaling=accelerator.array.scaling,
             lanes=accelerator.array.lanes,
             pixels=accelerator.array.pixels,
             activation_bits=accelerator.array.activation_bits + 1,
@@ -148,16 +160,66 @@ class Column(Shared):
         m = Module()
         weights = Signal(len(self.weights), reset_less=True)
         m.d.sync += weights.eq(self.weights)
-        shape = DotShape(
-            weight_format=self._format,
-            lanes=self._lanes,
-            pixels=self._pixels,
-            activation_bits=self._activation_bits,
-        )
-        totals = DOTS[self._circuit](shape).sums(m, weights, list(self.activations))
+        if self._scaling is None:
+            shape = DotShape(
+                weight_format=self._format,
+                lanes=self._lanes,
+                pixels=self._pixels,
+                activation_bits=self._activation_bits,
+            )
+            totals = DOTS[self._circuit](shape).sums(m, weights, list(self.activations))
+        else:
+            totals = self._scaled(m, weights, self._scaling)
         drained = [self._accumulator(m, total, pixel) for pixel, total in enumerate(totals)]
         self._drain(m, drained)
         return m
+
+    def _scaled(self, m: Module, weights: Value, scaling: BlockScaling) -> list[Value]:
+        """Return each pixel's sum of its vectors' scaled dot products."""
+        lanes, bits = self._vector_lanes, self._vector_lanes * self._format.bits
+        scales = weights[self._lanes * self._format.bits :]
+        sums: list[list[Value]] = []
+        for index in range(self._lanes // lanes):
+            mac = VectorMac(
+                weight_format=self._format,
+                scaling=scaling,
+                activation_scales=False,
+                lanes=lanes,
+                pixels=self._pixels,
+                activation_bits=self._activation_bits,
+                circuit=self._circuit,
+            )
+            m.submodules[f"vector_{index}"] = mac
+            m.d.comb += [
+                mac.weights.eq(weights.word_select(index, bits)),
+                mac.scale.eq(scales.word_select(index, scaling.scale.bits)),
+                *(
+                    mine.eq(word.word_select(index, lanes * LANE_BITS))
+                    for mine, word in zip(mac.activations, self.activations, strict=True)
+                ),
+            ]
+            sums.append(list(mac.sums))
+        return [
+            self._total(m, list(terms), pixel)
+            for pixel, terms in enumerate(zip(*sums, strict=True))
+        ]
+
+    @staticmethod
+    def _total(m: Module, terms: list[Value], pixel: int) -> Value:
+        """Add up the vectors of one pixel."""
+        for stage, levels in enumerate(vector_levels(len(terms))[1:]):
+            for _ in range(levels):
+                terms = [
+                    terms[i] + terms[i + 1] if i + 1 < len(terms) else terms[i]
+                    for i in range(0, len(terms), 2)
+                ]
+            kept = []
+            for index, term in enumerate(terms):
+                name = f"total_{stage}_{pixel}_{index}"
+                kept.append(Signal(term.shape(), name=name, reset_less=True))
+                m.d.sync += kept[-1].eq(term)
+            terms = list(kept)
+        return terms[0]
 
     def _accumulator(self, m: Module, total: Value, pixel: int) -> Any:
         """Accumulators of one pixel lane; returns the data of the drain's read port."""

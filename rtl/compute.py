@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.descriptors import COMPUTE_LOOPS
-from celosia.dataflow.microarchitecture import BUFFER_LATENCY, compute_latency, tree_levels
+from celosia.dataflow.microarchitecture import BUFFER_LATENCY, column_stages, compute_latency
 from celosia.rtl.affine import AffineNest
 from celosia.rtl.buffers import read_layout
 from celosia.rtl.column import Base, control_layout
@@ -169,7 +169,7 @@ class Compute(Shared):
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._latency = compute_latency(accelerator)
-        self._delay = BUFFER_LATENCY + len(tree_levels(accelerator.array.lanes))
+        self._delay = BUFFER_LATENCY + column_stages(accelerator.array)
         self._address_bits = max(1, (accelerator.buffers.accumulators - 1).bit_length())
         super().__init__(
             {

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from celosia.models.network import MULTIPLIER_BITS, Rounding
+from celosia.models.network import MAX_ACCUMULATOR_BITS, MULTIPLIER_BITS, Rounding
 from celosia.rtl.shared import Shared
 
 SHIFT_BITS = 6
@@ -42,7 +42,7 @@ class Requant(Shared):
     Parameters
     ----------
     accumulator_bits : int
-        Bits of an accumulator, 16 to 40.
+        Bits of an accumulator, 16 to 44.
 
     Members
     -------
@@ -58,8 +58,10 @@ class Requant(Shared):
     """
 
     def __init__(self, *, accumulator_bits: int) -> None:
-        if not 16 <= accumulator_bits <= 40:
-            raise ValueError(f"accumulator_bits must be 16 to 40, not {accumulator_bits!r}")
+        if not 16 <= accumulator_bits <= MAX_ACCUMULATOR_BITS:
+            raise ValueError(
+                f"accumulator_bits must be 16 to {MAX_ACCUMULATOR_BITS}, not {accumulator_bits!r}"
+            )
         self._accumulator_bits = accumulator_bits
         super().__init__(
             {

@@ -110,7 +110,7 @@ class BlockScaling:
     scale
         Format of the scales.
     vector
-        Elements that share a scale, 16..64. The last vector of a reduction may be short: what is
+        Elements that share a scale, 4..64. The last vector of a reduction may be short: what is
         missing counts as 0.
     product_bits
         Bits that are kept of the product of a weight's and an activation's scale, from the top
@@ -127,8 +127,8 @@ class BlockScaling:
             raise TypeError(f"scale must be a ScaleFormat, not {self.scale!r}")
         if not isinstance(self.vector, int) or isinstance(self.vector, bool):
             raise TypeError(f"vector must be an integer, not {self.vector!r}")
-        if not 16 <= self.vector <= 64:
-            raise ValueError(f"vector must be in 16..64, not {self.vector!r}")
+        if not 4 <= self.vector <= 64:
+            raise ValueError(f"vector must be in 4..64, not {self.vector!r}")
         if self.product_bits is None:
             return
         if not isinstance(self.scale, IntScale):

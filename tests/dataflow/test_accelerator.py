@@ -64,8 +64,8 @@ def test_column_group_wrong(fmt: Format, count: int, message: str) -> None:
         ),
         ("lanes", 0, r"lanes must be in 1\.\.256, not 0"),
         ("pixels", 65, r"pixels must be in 1\.\.64, not 65"),
-        ("accumulator_bits", 15, r"accumulator_bits must be in 16\.\.40, not 15"),
-        ("accumulator_bits", 41, "not 41"),
+        ("accumulator_bits", 15, r"accumulator_bits must be in 16\.\.44, not 15"),
+        ("accumulator_bits", 45, "not 45"),
         ("activation_bits", 9, r"activation_bits must be in 1\.\.8, not 9"),
     ],
 )

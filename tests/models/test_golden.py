@@ -202,7 +202,7 @@ def test_shift_round(rounding: Rounding) -> None:
 
 
 def test_requantise_extremes() -> None:
-    most, limit = (1 << 17) - 1, (1 << 39) - 1
+    most, limit = (1 << 17) - 1, (1 << 43) - 1
     requant = Requant(
         bias=np.array([1, 0, -5]),
         positive=np.array([most, most, 3]),

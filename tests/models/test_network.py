@@ -118,7 +118,7 @@ def test_window_wrong_kind(fields: dict[str, object]) -> None:
         ({"residual": np.array([0, 1 << 17])}, r"residual\[1\]"),
         ({"shift": np.array([0, 48])}, r"shift\[1\] must be in 0..47, not 48"),
         ({"shift": np.array([-1, 0])}, r"shift\[0\]"),
-        ({"bias": np.array([0, 1 << 39])}, r"bias\[1\]"),
+        ({"bias": np.array([0, 1 << 43])}, r"bias\[1\]"),
         ({"bias": np.zeros(3, dtype=np.int64)}, "must have 3 entries like bias"),
         ({"shift": np.zeros((2, 1), dtype=np.int64)}, "must have 1 dimensions"),
         ({"low": 2, "high": 1}, "low must be an integer at most high"),
@@ -181,7 +181,7 @@ def test_concat_wrong() -> None:
             Concat(name="cat", inputs=inputs, output="y")
 
 
-HUGE = conv(weights=np.full((2, 3, 3, 3), 1), requant=requant(2, bias=np.full(2, (1 << 39) - 1)))
+HUGE = conv(weights=np.full((2, 3, 3, 3), 1), requant=requant(2, bias=np.full(2, (1 << 43) - 1)))
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ HUGE = conv(weights=np.full((2, 3, 3, 3), 1), requant=requant(2, bias=np.full(2,
         ({"ops": (conv(residual="x"),)}, "residual 'x' must have the output's shape"),
         ({"ops": (conv(requant=requant(2, high=256)),)}, "clamp 0..256 must lie in ufixed8"),
         ({"ops": (conv(requant=requant(2, low=-1)),)}, "clamp -1..255"),
-        ({"ops": (HUGE,)}, "accumulator of 41 bits, more than 40"),
+        ({"ops": (HUGE,)}, "accumulator of 45 bits, more than 44"),
     ],
 )
 def test_network_wrong(fields: dict[str, object], message: str) -> None:

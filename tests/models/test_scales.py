@@ -63,7 +63,7 @@ def test_products_of_scales() -> None:
     ("fields", "kind", "message"),
     [
         ({"scale": Fixed(bits=4)}, TypeError, "scale must be a ScaleFormat, not Fixed"),
-        ({"vector": 8}, ValueError, r"vector must be in 16\.\.64, not 8"),
+        ({"vector": 3}, ValueError, r"vector must be in 4\.\.64, not 3"),
         ({"vector": 16.0}, TypeError, r"vector must be an integer, not 16\.0"),
         ({"product_bits": 9}, ValueError, r"product_bits must be in 1\.\.8, not 9"),
         ({"scale": UE4M3(), "product_bits": 4}, ValueError, "product_bits must be None for ue4m3"),

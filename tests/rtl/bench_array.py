@@ -12,7 +12,7 @@ from amaranth.sim import Simulator
 
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
 from celosia.dataflow.descriptors import Buffer, Compute
-from celosia.models.formats import Fixed, Sp2, parse_format
+from celosia.models.formats import BlockScaling, Fixed, Sp2, parse_format
 from celosia.rtl.array import Array
 from celosia.rtl.buffers import InputBuffer
 from celosia.rtl.compute import Compute as ComputeUnit
@@ -22,6 +22,7 @@ from celosia.rtl.descriptors import encode
 def small(
     columns: dict[str, int], lanes: int, pixels: int, *, post_lanes: int = 1, bits: int = 8,
     accumulator_bits: int = 32, data_bits: int = 64, accumulators: int = 32,
+    scaling: BlockScaling | None = None,
 ) -> Accelerator:  # fmt: skip
     """An accelerator of the given array with small buffers."""
     return Accelerator(
@@ -35,6 +36,7 @@ def small(
             pixels=pixels,
             accumulator_bits=accumulator_bits,
             activation_bits=bits,
+            scaling=scaling,
         ),
         buffers=Buffers(
             activations=16,

@@ -16,6 +16,7 @@ import pytest
 
 from celosia.dataflow.accelerator_file import load_accelerator
 from celosia.dataflow.presets import preset
+from celosia.models.formats import BlockScaling, IntScale
 from celosia.rtl import package
 from celosia.rtl.engine import core_name, core_ports, core_verilog
 from celosia.rtl.package import generate, package_files, render_waivers
@@ -29,6 +30,10 @@ ACCELERATORS = {
     "odd": small(
         {"sp2_5": 3, "fixed3": 2, "fixed8": 2}, lanes=7, pixels=2, post_lanes=7, bits=5,
         accumulator_bits=37, data_bits=128, accumulators=1,
+    ),
+    "scaled": small(
+        {"fixed4": 2}, lanes=8, pixels=2, post_lanes=2,
+        scaling=BlockScaling(scale=IntScale(bits=4), vector=4),
     ),
 }  # fmt: skip
 NAME = "celosia_small"

@@ -288,7 +288,7 @@ def test_rounding_ties_and_limits() -> None:
 
 
 def test_parameters_wrong() -> None:
-    with pytest.raises(ValueError, match=r"accumulator_bits must be 16 to 40, not 41"):
-        Requant(accumulator_bits=41)
+    with pytest.raises(ValueError, match=r"accumulator_bits must be 16 to 44, not 45"):
+        Requant(accumulator_bits=45)
     with pytest.raises(ValueError, match=r"lane_groups must be 1 to 256, not 0"):
         PostNest(lane_groups=0)

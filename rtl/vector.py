@@ -1,0 +1,182 @@
+"""A vector's dot product times its scales: the vector MAC of VS-Quant, MX and NVFP4."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.microarchitecture import tree_levels
+from celosia.models.formats import E8M0, UE4M3, BlockScaling, Format, IntScale, ScaleFormat
+from celosia.rtl.dot import DOTS, DotShape
+from celosia.rtl.pe import LANE_BITS
+from celosia.rtl.shared import Shared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """A decoded scale: ``significand << shift``, the shift ``None`` where it is always 0."""
+
+    significand: Value
+    shift: Value | None
+
+
+def decode_scale(scale: ScaleFormat, code: Value) -> Scale:
+    """Return the scale that a ``code`` of format ``scale`` stands for.
+
+    Raises ``ValueError`` for a format that has no decoder.
+    """
+    match scale:
+        case IntScale():
+            return Scale(significand=code, shift=None)
+        case E8M0():
+            return Scale(significand=Const(1, 1), shift=code)
+        case UE4M3():
+            normal = code[3:].any()
+            significand = Mux(normal, 8, 0)[:4] | code[:3]
+            return Scale(significand=significand, shift=(code[3:] - normal)[:4])
+    raise ValueError(f"no decoder for scales of format {scale.name!r}")
+
+
+def product_limit(scaling: BlockScaling, activation_scales: bool) -> int:
+    """Return the greatest value that a vector's sum is multiplied by."""
+    high = scaling.scale.decode_table().max()
+    return int(scaling.product(high, high) if activation_scales else high)
+
+
+class VectorMac(Shared):
+    """A dot product for each pixel lane, times the weights' scale and the pixel's.
+
+    ``sums`` come ``len(tree_levels(lanes)) + 1`` cycles after the operands. The product of two
+    scales is rounded as :meth:`~celosia.models.formats.BlockScaling.product` does while the
+    adder tree adds, so that it costs no cycles.
+
+    Parameters
+    ----------
+    weight_format : Format
+        Format of the weights.
+    scaling : BlockScaling
+        Format of the scales, rounding of their product; its ``vector`` does not matter.
+    activation_scales : bool
+        Whether activations have scales.
+    lanes : int
+        Terms of a dot product, at least 1.
+    pixels : int
+        Dot products, at least 1.
+    activation_bits : int
+        Bits of an activation, its sign bit included.
+    circuit : Circuit
+        What the products are made of; it changes neither bits nor cycles.
+
+    Members
+    -------
+    weights : In(lanes * weight_format.bits)
+        Codes, lane 0 lowest.
+    scale : In(scaling.scale.bits)
+        The code of the weights' scale.
+    activations : In(lanes * LANE_BITS).array(pixels)
+        Activations sign-extended to ``LANE_BITS`` bits, lane 0 lowest.
+    activation_scales : In(scaling.scale.bits).array(pixels)
+        The codes of the activations' scales, where they have scales.
+    sums : Out(signed(sum_bits)).array(pixels)
+    """
+
+    def __init__(
+        self,
+        *,
+        weight_format: Format,
+        scaling: BlockScaling,
+        activation_scales: bool,
+        lanes: int,
+        pixels: int,
+        activation_bits: int,
+        circuit: Circuit = Circuit.LANES,
+    ) -> None:
+        self._scaling, self._activation_scales = scaling, activation_scales
+        self._circuit, self._pixels = circuit, pixels
+        self._shape = DotShape(
+            weight_format=weight_format,
+            lanes=lanes,
+            pixels=pixels,
+            activation_bits=activation_bits,
+        )
+        self._dot_bits = self._shape.product_bits + (lanes - 1).bit_length()
+        limit = product_limit(scaling, activation_scales)
+        scales = {"activation_scales": In(scaling.scale.bits).array(pixels)}
+        kept = "" if scaling.product_bits is None else f"_p{scaling.product_bits}"
+        both = f"_both{kept}" if activation_scales else ""
+        super().__init__(
+            {
+                "weights": In(lanes * weight_format.bits),
+                "scale": In(scaling.scale.bits),
+                "activations": In(lanes * LANE_BITS).array(pixels),
+                **(scales if activation_scales else {}),
+                "sums": Out(signed(self._dot_bits + limit.bit_length())).array(pixels),
+            },
+            name=f"vector_{weight_format.name}_{scaling.scale.name}{both}_c{lanes}_x{pixels}",
+            parameters=(
+                weight_format,
+                scaling.scale,
+                scaling.product_bits if activation_scales else None,
+                activation_scales,
+                lanes,
+                pixels,
+                activation_bits,
+                circuit,
+            ),
+        )
+
+    @property
+    def sum_bits(self) -> int:
+        """Bits of a sum, signed."""
+        return len(self.sums[0])
+
+    def build(self) -> Module:
+        m = Module()
+        totals = DOTS[self._circuit](self._shape).sums(m, self.weights, list(self.activations))
+        stages = len(tree_levels(self._shape.lanes))
+        weight = decode_scale(self._scaling.scale, self.scale)
+        for pixel, total in enumerate(totals):
+            scale = self._scale(m, weight, pixel)
+            significand = _delayed(m, scale.significand, stages, f"significand_{pixel}")
+            product = total[: self._dot_bits].as_signed() * significand
+            if scale.shift is not None:
+                product = product << _delayed(m, scale.shift, stages, f"shift_{pixel}")
+            scaled = Signal(signed(self.sum_bits), name=f"scaled_{pixel}", reset_less=True)
+            m.d.sync += scaled.eq(product)
+            m.d.comb += self.sums[pixel].eq(scaled)
+        return m
+
+    def _scale(self, m: Module, weight: Scale, pixel: int) -> Scale:
+        """Return what the sum of ``pixel`` is multiplied by."""
+        if not self._activation_scales:
+            return weight
+        other = decode_scale(self._scaling.scale, self.activation_scales[pixel])
+        dropped = self._scaling.dropped_bits
+        exact = weight.significand * other.significand
+        rounded = (exact + (1 << dropped >> 1)) >> dropped
+        product = Signal(
+            (
+                len(exact)
+                if weight.shift is not None
+                else product_limit(self._scaling, True).bit_length()
+            ),
+            name=f"product_{pixel}",
+        )
+        m.d.comb += product.eq(rounded)
+        if weight.shift is None or other.shift is None:
+            return Scale(significand=product, shift=None)
+        return Scale(significand=product, shift=weight.shift + other.shift)
+
+
+def _delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
+    """Return ``value`` as it was ``cycles`` cycles ago."""
+    if isinstance(value, Const):
+        return value
+    for cycle in range(cycles):
+        stage = Signal(value.shape(), name=f"{name}_{cycle}", reset_less=True)
+        m.d.sync += stage.eq(value)
+        value = stage
+    return value

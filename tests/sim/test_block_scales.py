@@ -1,0 +1,48 @@
+"""Per-vector scales on the real engine: values, cycles and counters."""
+
+from dataclasses import replace
+
+import pytest
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.compile import compile_network
+from celosia.dataflow.memory import PRESETS
+from celosia.dataflow.presets import preset
+from celosia.dataflow.timing import timing
+from celosia.models.formats import BlockScaling, parse_format, parse_scale
+from celosia.models.golden import evaluate
+from celosia.models.random_network import random_inputs, random_network
+from celosia.sim.check import check
+from celosia.sim.run import Simulator
+
+
+def accelerator(base: str, fmt: str, scale: str, vector: int) -> Accelerator:
+    """A preset with columns of one format with scales, and wide accumulators."""
+    plain = preset(base)
+    group = replace(
+        plain.array.columns[0], format=parse_format(fmt), count=plain.array.column_count
+    )
+    scaling = BlockScaling(scale=parse_scale(scale), vector=vector)
+    array = replace(plain.array, columns=(group,), accumulator_bits=44, scaling=scaling)
+    return replace(plain, array=array)
+
+
+ACCELERATORS = {
+    "VS-Quant, two vectors a word": accelerator("small", "fixed4", "uint4", 4),
+    "MXFP4, a vector in two words": accelerator("small", "esb4_1", "e8m0_3", 16),
+    "NVFP4, a vector a word": accelerator("tiny", "esb4_1", "ue4m3", 4),
+}
+
+
+@pytest.mark.parametrize("target", ACCELERATORS.values(), ids=ACCELERATORS)
+def test_random_networks_are_exact(target: Accelerator) -> None:
+    simulator = Simulator(target)
+    formats = tuple(group.format for group in target.array.columns)
+    for seed in range(6):
+        network = random_network(seed, formats, scaling=target.array.scaling)
+        program = compile_network(network, target)
+        inputs = random_inputs(network, 2, seed)
+        memory = PRESETS["ddr4"]
+        result = simulator.run(program, inputs, memory)
+        verdict = check(program, result, evaluate(network, inputs), timing(program, memory))
+        assert verdict.passed, f"seed {seed}: {verdict}"
