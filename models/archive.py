@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,12 @@ def load_model(path: str | Path) -> torch.export.ExportedProgram:
     try:
         reader = torch._C.PyTorchFileReader(io.BytesIO(content))
         members = {name: reader.get_record(name) for name in reader.get_all_records()}
-    except (RuntimeError, ValueError) as error:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            damaged = archive.testzip()  # torch reads on over wrong checksums
+    except (RuntimeError, ValueError, zipfile.BadZipFile) as error:
         raise _unusable(where, "it is no archive or is truncated") from error
+    if damaged is not None:
+        raise _unusable(where, f"{damaged} does not match its checksum")
     _examine(where, members)
     from torch.export.pt2_archive._package import load_pt2
 

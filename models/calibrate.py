@@ -128,7 +128,7 @@ def _non_negative(graph: FloatGraph, values: Mapping[str, torch.Tensor]) -> set[
         carried = (
             op.input in known and (op.weight >= 0).all() and (op.bias >= 0).all() and op.high >= 0
         )
-        ramp = op.slope is not None and not op.slope.any()
+        ramp = op.slope is not None and not op.slope.any() and op.high >= 0
         added = op.residual is None or op.residual in known
         if op.low >= 0 or (added and (carried or ramp)):
             known.add(op.output)

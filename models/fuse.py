@@ -200,6 +200,8 @@ def _merge(first: FloatConv, second: FloatConv) -> FloatConv | None:
     if first.clips:
         if first.low != 0 or first.high < math.inf or first.residual is not None:
             return None
+        if first.slope is not None and (first.slope < 0).any():
+            return None  # a negative slope turns what is below 0 above it
         slope = np.zeros(len(first.weight))
     if first.residual is not None:
         return None

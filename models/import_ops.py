@@ -175,7 +175,7 @@ def linear(builder: Builder, call: Call) -> View:
     return view.with_index(view.index.reshape(call.shape))
 
 
-@handles("batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
+@handles("batch_norm", "_native_batch_norm_legit_no_training")
 def batch_norm(builder: Builder, call: Call) -> View | tuple[View, ...]:
     """Import a batch normalisation as a scale and a shift of each channel."""
     source = call.args["input"]
@@ -279,6 +279,8 @@ def multiply(builder: Builder, call: Call) -> View:
         )
     view, factor = (left, right) if isinstance(left, View) else (right, left)
     scale = _per_channel(view, factor)
+    if divides and not scale.all():
+        raise Unsupported("it divides by zero", "divide by numbers other than 0")
     return builder.pointwise(view, call.where, call.name, weight=1 / scale if divides else scale)
 
 

@@ -26,18 +26,12 @@ def _pool_window(call: Call, source: View) -> Window:
         extent = dilation[axis] * (kernel[axis] - 1) + 1
         needed = (out - 1) * stride[axis] + extent - size - pad[axis]
         after[axis] = max(needed, 0)
-    window = Window(
+    return Window(
         kernel=kernel,
         stride=stride,
         dilation=dilation,
         padding=(pad[0], pad[1], after[0], after[1]),
     )
-    if window.output_size(*source.shape[1:]) != call.shape[1:]:
-        # Rows below the last window: give back what was cut off.
-        window = Window(
-            kernel=kernel, stride=stride, dilation=dilation, padding=(pad[0], pad[1], *pad)
-        )
-    return window
 
 
 @handles("max_pool2d", "max_pool2d_with_indices")

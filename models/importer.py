@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export.graph_signature import OutputKind
 from torch.utils._pytree import tree_leaves
 
 from celosia.models.archive import export_model, load_model, save_model
@@ -149,13 +150,24 @@ class _Importer:
                 )
             )
             return None, self.findings
-        graph = FloatGraph(
-            name=self.name,
-            inputs=self.inputs,
-            outputs=tuple(self.outputs),
-            ops=tuple(self.builder.ops),
-            notes=tuple(self.builder.notes),
-        )
+        try:
+            graph = FloatGraph(
+                name=self.name,
+                inputs=self.inputs,
+                outputs=tuple(self.outputs),
+                ops=tuple(self.builder.ops),
+                notes=tuple(self.builder.notes),
+            )
+        except ValueError as error:
+            self.findings.append(
+                Finding(
+                    operator="model",
+                    where=self.name,
+                    reason=str(error),
+                    remedy="change the operation's parameters",
+                )
+            )
+            return None, self.findings
         return graph, []
 
     def report(self, node: torch.fx.Node, error: Unsupported) -> None:
@@ -189,8 +201,10 @@ class _Importer:
         return View.of(node.name, (channels, height, width))
 
     def output(self, node: torch.fx.Node) -> None:
-        values = tree_leaves(node.args[0])
-        for argument in values:
+        specs = self.exported.graph_signature.output_specs
+        for argument, spec in zip(tree_leaves(node.args[0]), specs, strict=True):
+            if spec.kind is not OutputKind.USER_OUTPUT:
+                continue  # a buffer that training changes
             view = self.values.get(argument) if isinstance(argument, torch.fx.Node) else argument
             if view is _POISON or view is None:
                 continue
@@ -232,6 +246,10 @@ class _Importer:
 
     def apply(self, node: torch.fx.Node, operator: str, args: dict[str, Any], view: View) -> Any:
         shape = self.result_shape(node)
+        if operator in _CASTS and not self.real(node):
+            raise Unsupported(
+                f"it makes {node.meta['val'].dtype} of an activation", "keep activations real"
+            )
         if operator in _SAME or operator in _CASTS:
             if operator in _DROPOUTS and args.get("train"):
                 raise Unsupported("it is in training mode", "call model.eval() before exporting")
@@ -288,6 +306,12 @@ class _Importer:
         if not all(isinstance(size, int) for size in value.shape[1:]):
             raise Unsupported("its size is dynamic", "only the batch size may be dynamic")
         return tuple(int(size) for size in value.shape[1:])
+
+    @staticmethod
+    def real(node: torch.fx.Node) -> bool:
+        """Whether the node's result is a tensor of real numbers."""
+        value = node.meta.get("val")
+        return isinstance(value, torch.Tensor) and value.is_floating_point()
 
     def permute(self, view: View, operator: str, args: dict[str, Any]) -> View:
         _unpadded_view(view)
@@ -390,7 +414,13 @@ def _remedy(operator: str) -> str:
         "layer_norm": "use BatchNorm2d, which is folded",
         "group_norm": "use BatchNorm2d, which is folded",
         "slice": "split with separate convolutions",
-        "matmul": "products of two activations are not supported",
+        "matmul": "use nn.Linear for a product with weights; activations times activations cannot "
+        "be done",
+        "mm": "use nn.Linear for a product with weights",
+        "native_batch_norm": "call model.eval() before exporting",
+        "_native_batch_norm_legit": "call model.eval() before exporting",
+        "_native_batch_norm_legit_functional": "call model.eval() before exporting",
+        "cudnn_batch_norm": "call model.eval() before exporting",
         "conv1d": "use Conv2d with a kernel of one row",
         "conv_transpose2d": "use upsampling outside, or a convolution",
     }

@@ -108,6 +108,8 @@ def finetune(
     start = quantize(graph, inputs, recipe)
     teacher = {name: values[name] for name in graph.outputs}
     student = _Student(graph, start)
+    if not student.parameters:
+        raise CelosiaError("the model has no weights to fine-tune: quantise it without epochs")
     with single_thread():
         _train(student, tensors, teacher, schedule, labels, graph.outputs[head])
     networks = [start, quantize(student.graph(), inputs, recipe, student.plan)]

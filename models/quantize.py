@@ -119,6 +119,7 @@ def quantize(
     with torch.no_grad():
         tensors = {name: torch.from_numpy(data) for name, data in inputs.items()}
         values = evaluate_float(graph, tensors)
+    _check_finite(values)
     known = calibrate(graph, values, recipe) if plan is None else plan.grids
     rows = {} if plan is None else plan.rows
     codes = {name: known[name].codes(data) for name, data in inputs.items()}
@@ -221,6 +222,15 @@ def check_calibration(
     return data
 
 
+def _check_finite(values: Mapping[str, torch.Tensor]) -> None:
+    for name, data in values.items():
+        if not torch.isfinite(data).all():
+            raise CelosiaError(
+                f"tensor {name!r} is beyond the range of a float32 on the calibration data; "
+                "give typical inputs, scaled as in training"
+            )
+
+
 def _check_images(name: str, shape: tuple[int, int, int], values: np.ndarray) -> np.ndarray:
     data = np.asarray(values)
     if data.ndim != 4 or data.shape[1:] != shape or len(data) == 0:
@@ -260,8 +270,10 @@ class _Layer:
             integers = nearest_rows(flat / scale[:, None], formats).astype(np.int64)
         elif np.isin(np.abs(flat) / steps, (0.0, 1.0)).all():
             # Rows of one magnitude (copies, average pooling) are exact with weights of 1.
-            integers = np.rint(flat / steps).astype(np.int64)
-            scale = np.where(levels > 0, levels, self.floor(bias))
+            # A row that is next to nothing beside its bias is nothing.
+            floor = self.floor(bias)
+            integers = (np.rint(flat / steps) * (levels >= floor)[:, None]).astype(np.int64)
+            scale = np.maximum(levels, floor)
         elif not self.recipe.error_feedback:
             integers, scale = round_rows(flat, formats, None, self.snap)
         else:
@@ -336,7 +348,7 @@ class _Layer:
             return np.asarray(np.clip(np.rint(real), -limit, limit), dtype=np.int64)
 
         low, high = grid.format.low, grid.format.high
-        ends = np.clip(np.rint(np.clip([op.low, op.high], -1e9, 1e9) / grid.scale), low, high)
+        ends = np.rint(np.clip(np.array([op.low, op.high]) / grid.scale, low, high))
         positive = integers(main * power)
         return Requant(
             bias=integers(bias / (scale * self.grids[op.input].scale), 1 << 38),

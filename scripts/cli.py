@@ -77,22 +77,26 @@ def check(
     as_json: Json = False,
 ) -> None:
     """List every operator of a model that is not supported, where, and what to do."""
-    from celosia.models.importer import check_model
+    from celosia.models.archive import load_model
+    from celosia.models.importer import check_model, import_program
 
-    findings = check_model(model)
+    exported = load_model(model)
+    findings = check_model(exported)
+    notes = () if findings else import_program(exported).notes
     value = [
         {"operator": f.operator, "where": f.where, "reason": f.reason, "remedy": f.remedy}
         for f in findings
     ]
 
     def show(console: Console) -> None:
-        for finding in findings:
-            console.print(f"- {finding}", markup=False)
+        for line in (*findings, *notes):
+            console.print(f"- {line}", markup=False)
         count = len(findings)
         text = f"{count} unsupported" if findings else "every operator is supported"
         console.print(f"{model}: {text}", markup=False)
 
-    emit({"supported": not findings, "findings": value}, as_json=as_json, show=show)
+    result = {"supported": not findings, "findings": value, "notes": notes}
+    emit(result, as_json=as_json, show=show)
     _hold(not findings)
 
 
@@ -125,8 +129,8 @@ def quantize(
         raise CelosiaError(str(error)) from error
     data = read_calibration(calibration)
     with errors.status(f"Quantising {model.name}"):
-        network = quantise_file(model, data, recipe, output, epochs=epochs)
-    value = summary(network)
+        network, notes = quantise_file(model, data, recipe, output, epochs=epochs)
+    value = summary(network) | {"notes": notes}
 
     def show(console: Console) -> None:
         layers: list[dict[str, object]] = value["layers"]  # type: ignore[assignment]
@@ -135,6 +139,8 @@ def quantize(
             for layer in layers
         ]
         console.print(table(("layer", "kind", "output", "format", "rows"), rows))
+        for note in notes:
+            console.print(f"note: {note}", markup=False)
         console.print(f"wrote {output}", markup=False)
 
     emit(value, as_json=as_json, show=show)

@@ -22,7 +22,7 @@ def quantize(
     output: str | Path,
     *,
     epochs: int = 0,
-) -> Network:
+) -> tuple[Network, tuple[str, ...]]:
     """Quantise the exported model in the file ``model`` and write the network to ``output``.
 
     Parameters
@@ -38,6 +38,10 @@ def quantize(
     epochs
         Passes of fine-tuning over the calibration data; 0 for none.
 
+    Returns
+    -------
+    The network, and what the import left out or changed, in words.
+
     Raises
     ------
     CelosiaError
@@ -50,7 +54,7 @@ def quantize(
     else:
         network = quantise_graph(graph, calibration, recipe)
     save(network, output)
-    return network
+    return network, graph.notes
 
 
 def summary(network: Network) -> dict[str, object]:

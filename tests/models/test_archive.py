@@ -182,6 +182,19 @@ def test_hostile_or_damaged_members_are_refused(
     assert os.listdir(tmp_path) == ["m.pt2"]
 
 
+def test_wrong_checksum(archive: bytes, tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(archive)) as content:
+        info = next(item for item in content.infolist() if "weight_0" in item.filename)
+    data = bytearray(archive)
+    name = len(info.filename.encode())
+    extra = int.from_bytes(archive[info.header_offset + 28 : info.header_offset + 30], "little")
+    data[info.header_offset + 30 + name + extra + 5] ^= 0xFF
+    path = tmp_path / "model.pt2"
+    path.write_bytes(data)
+    with pytest.raises(CelosiaError, match="weight_0 does not match its checksum"):
+        load_model(path)
+
+
 def test_save_to_nowhere(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CelosiaError, match="cannot write"):

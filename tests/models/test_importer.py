@@ -353,6 +353,11 @@ def test_every_unsupported_operator_is_listed_once() -> None:
         (lambda x: x + torch.randn(4, 1, 1), "computes a constant"),
         (lambda x: x + torch.arange(6.0), "differ inside a channel"),
         (lambda x: (x, torch.ones(3)), "output is a constant"),
+        (lambda x: x.to(torch.int32).to(torch.float32), "makes torch.int32 of an activation"),
+        (lambda x: x.bool().float(), "makes torch.bool of an activation"),
+        (lambda x: x / 0, "divides by zero"),
+        (lambda x: x @ torch.ones(6, 2), "use nn.Linear"),
+        (lambda x: functional.max_pool2d(x, 2, 1, 1, dilation=7), "nothing but padding"),
     ],
 )
 def test_unsupported(function: Callable[..., object], message: str) -> None:
@@ -376,6 +381,21 @@ def test_training_batch_norm() -> None:
     module = Wrap(lambda x: functional.batch_norm(x, None, None, training=True))
     found = check_model(export_model(module, (torch.randn(1, 4, 6, 6),)))
     assert any("training mode" in str(finding) for finding in found)
+
+
+def test_exported_in_training_mode() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
+    exported = torch.export.export(module, (torch.randn(2, 3, 6, 6),))
+    assert [found.remedy for found in check_model(exported)] == [
+        "call model.eval() before exporting"
+    ]
+
+
+def test_negative_slope_before_an_addition_stays_apart() -> None:
+    layers = nn.Conv2d(3, 3, 1), nn.PReLU(3)
+    layers[1].weight.data = torch.tensor([0.2, -0.3, -0.1])
+    module = Wrap(lambda x, conv, act: functional.relu(act(conv(x))) + x, *layers)
+    assert len(agree(module, (3, 5, 5)).ops) == 2
 
 
 def test_inputs_that_are_no_images() -> None:

@@ -69,3 +69,10 @@ def test_wrong_arguments(case: tuple[FloatGraph, np.ndarray]) -> None:
     for fields in ({"epochs": 0}, {"batch": 0}, {"learning_rate": 0.0}):
         with pytest.raises(ValueError, match="must be positive"):
             Schedule(**fields)
+
+
+def test_nothing_to_train() -> None:
+    graph = import_program(export_model(torch.nn.ReLU(), (torch.randn(1, 3, 4, 4),)))
+    data = np.random.default_rng(0).normal(size=(4, 3, 4, 4)).astype(np.float32)
+    with pytest.raises(CelosiaError, match="no weights to fine-tune"):
+        finetune(graph, data, Recipe(), Schedule(epochs=1))

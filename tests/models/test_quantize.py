@@ -129,6 +129,47 @@ def test_quantising_is_deterministic(mixed: tuple[FloatGraph, np.ndarray]) -> No
     assert len({fingerprint(quantize(graph, data, Recipe())) for _ in range(2)}) == 1
 
 
+def worst(module: nn.Module, data: np.ndarray) -> float:
+    """Return the largest error of the quantised ``module`` in steps of its output."""
+    graph = graph_of(module, *data.shape[1:])
+    network = quantize(graph, data, Recipe(activation_bits=8, weight_bits=8, sp2_ratio=0.0))
+    codes = evaluate(network, quantise_inputs(network, data))
+    wanted = evaluate_float(graph, {name: torch.from_numpy(data) for name in graph.inputs})
+    name = network.outputs[0]
+    error = dequantise(network, name, codes[name]) - wanted[name].numpy()
+    return float(np.abs(error).max() / network.tensor(name).scale)
+
+
+@pytest.mark.parametrize("size", [1e-10, 1.0, 1e10])
+def test_any_size_of_values(size: float) -> None:
+    data = (np.random.default_rng(0).normal(size=(16, 3, 5, 5)) * size).astype(np.float32)
+    assert worst(nn.Conv2d(3, 4, 1, bias=False), data) < 8
+
+
+class Tiny(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x) * 1e-12 + 1
+
+
+class Ramp(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.leaky_relu(x, 0.0).clamp(-3, -1)
+
+
+@pytest.mark.parametrize("module", [Tiny(), Ramp()], ids=["next to nothing", "negative ramp"])
+def test_constants_survive(module: nn.Module) -> None:
+    data = np.random.default_rng(0).normal(size=(16, 3, 5, 5)).astype(np.float32)
+    assert worst(module, data) < 1
+
+
+def test_overflow_is_refused() -> None:
+    conv = nn.Conv2d(3, 4, 3)
+    conv.weight.data.fill_(1)
+    graph = graph_of(conv, 3, 5, 5)
+    with pytest.raises(CelosiaError, match="beyond the range of a float32"):
+        quantize(graph, np.full((2, 3, 5, 5), 3e38, np.float32), Recipe())
+
+
 def test_helpers_are_exact_and_not_useful() -> None:
     class Helpers(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
