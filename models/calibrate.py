@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from celosia.models.find_scales import ScaleMethod, find_scales
 from celosia.models.formats import Fixed
 from celosia.models.graph import FloatConv, FloatGraph, reads
 from celosia.models.network import Concat, MaxPool
@@ -55,27 +56,15 @@ def calibrate(
         fmt = Fixed(bits=bits, signed=not all(name in positive for name in names))
         judged = _judged(graph, names)
         data = np.concatenate([_sample(values[name]) for name in judged])
-        grid = Grid(format=fmt, scale=search_scale(data, fmt))
+        grid = Grid(format=fmt, scale=tensor_scale(data, fmt, recipe))
         grids.update(dict.fromkeys(names, grid))
     return grids
 
 
-def search_scale(values: np.ndarray, fmt: Fixed) -> float:
-    """Return the scale that gives ``values`` the least mean squared error in ``fmt``."""
-    most = max(
-        float(values.max(initial=0.0)) / max(fmt.high, 1),
-        float(values.min(initial=0.0)) / fmt.low if fmt.low else 0.0,
-    )
-    if most <= 0:
-        return 1.0
-    best, best_error = most, np.inf
-    for ratio in np.linspace(0.2, 1.0, 65)[::-1]:
-        scale = most * float(ratio)
-        back = np.clip(np.rint(values / scale), fmt.low, fmt.high) * scale
-        error = float(((back - values) ** 2).mean())
-        if error < best_error:
-            best, best_error = scale, error
-    return best
+def tensor_scale(values: np.ndarray, fmt: Fixed, recipe: Recipe) -> float:
+    """Return the scale of a tensor with ``values`` (K,) in ``fmt``; 1 where all are 0."""
+    found = float(find_scales(values[None], fmt, ScaleMethod.MSE)[0])
+    return found if found > 0 else 1.0
 
 
 def _width(graph: FloatGraph, name: str, recipe: Recipe) -> int:

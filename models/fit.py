@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from celosia.models.find_scales import Snap
 from celosia.models.formats import Format
 from celosia.models.graph import FloatConv, pad_float
-from celosia.models.round_weights import Snap, round_rows
+from celosia.models.round_weights import round_rows
 from celosia.models.threads import product, single_thread, solve
 
 PATCHES = 16_384

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from celosia.models.errors import CelosiaError
+from celosia.models.find_scales import nearest_rows
 from celosia.models.golden import evaluate
 from celosia.models.graph import (
     FloatConv,
@@ -34,7 +35,6 @@ from celosia.models.quantize import (
     quantize,
 )
 from celosia.models.recipe import Recipe
-from celosia.models.round_weights import nearest_rows
 from celosia.models.threads import single_thread
 
 

@@ -18,6 +18,7 @@ import torch
 
 from celosia.models.calibrate import Grid, calibrate
 from celosia.models.errors import CelosiaError
+from celosia.models.find_scales import nearest_rows
 from celosia.models.fit import LayerData, fit_layer, layer_data
 from celosia.models.formats import Fixed, Format
 from celosia.models.golden import convolve, max_pool
@@ -35,7 +36,7 @@ from celosia.models.network import (
 )
 from celosia.models.recipe import Assignment, Recipe
 from celosia.models.requantise import requantise
-from celosia.models.round_weights import assign_formats, nearest_rows, round_rows
+from celosia.models.round_weights import assign_formats, round_rows
 
 __all__ = [
     "Assignment",

@@ -2,61 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
+from celosia.models.find_scales import Snap, nearest, nearest_rows, search_scales
 from celosia.models.formats import Format
 from celosia.models.recipe import Assignment, Recipe
 from celosia.models.threads import product
-
-RATIOS = np.linspace(0.35, 1.05, 36)
-"""Scales that are tried, as a share of the one that just covers the largest weight."""
-
-Snap = Callable[[np.ndarray], np.ndarray]
-
-
-def nearest(values: np.ndarray, fmt: Format) -> np.ndarray:
-    """Return the value of ``fmt`` nearest to each entry of ``values``, as float64."""
-    grid = fmt.values.astype(np.float64)
-    index = np.searchsorted((grid[1:] + grid[:-1]) / 2, values)
-    return np.asarray(grid[index], dtype=np.float64)
-
-
-def nearest_rows(rows: np.ndarray, formats: tuple[Format, ...]) -> np.ndarray:
-    """Return ``rows`` (O, ...) with every row rounded to values of its own format."""
-    result = np.empty_like(rows)
-    for fmt in dict.fromkeys(formats):
-        chosen = np.array([other == fmt for other in formats])
-        result[chosen] = nearest(rows[chosen], fmt)
-    return result
-
-
-def search_scales(
-    rows: np.ndarray,
-    formats: tuple[Format, ...],
-    hessian: np.ndarray | None = None,
-    snap: Snap | None = None,
-) -> np.ndarray:
-    """Return the scale of each row of ``rows`` (O, K) with the least rounding error.
-
-    The error of a row is ``e H e`` with its difference ``e`` and ``hessian`` H (K, K), or
-    ``e e`` without one. ``snap`` moves every scale that is tried to one that can be had;
-    without it a row of zeros gets 0.
-    """
-    reach = np.array([min(fmt.high, -fmt.low) for fmt in formats], dtype=np.float64)
-    most = np.abs(rows).max(axis=1) / reach
-    best = np.array(most)
-    best_error = np.full(len(rows), np.inf)
-    for ratio in RATIOS:
-        scale = most * ratio if snap is None else snap(most * ratio)
-        safe = np.where(scale > 0, scale, 1.0)[:, None]
-        error = nearest_rows(rows / safe, formats) * safe - rows
-        weighted = error if hessian is None else product(error, hessian)
-        total = (weighted * error).sum(axis=1)
-        better = total < best_error
-        best[better], best_error[better] = scale[better], total[better]
-    return best
 
 
 def assign_formats(rows: np.ndarray, recipe: Recipe) -> tuple[Format, ...]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from celosia.models.calibrate import Grid, search_scale
+from celosia.models.calibrate import Grid
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed, Sp2
 from celosia.models.golden import evaluate
@@ -23,7 +23,7 @@ from celosia.models.quantize import (
     quantize,
     weight_scale,
 )
-from celosia.models.round_weights import assign_formats, nearest, round_rows, search_scales
+from celosia.models.round_weights import assign_formats, round_rows
 
 
 class Mixed(nn.Module):
@@ -300,14 +300,6 @@ def test_recipe_wrong(fields: dict[str, object], kind: type[Exception], message:
         Recipe(**fields)
 
 
-def test_nearest_is_nearest() -> None:
-    values = np.linspace(-12, 12, 481)
-    for fmt in (Sp2(bits=4), Fixed(bits=4), Fixed(bits=4, signed=False)):
-        grid = fmt.values.astype(float)
-        best = np.abs(values[:, None] - grid).min(axis=1)
-        assert np.allclose(np.abs(nearest(values, fmt) - values), best)
-
-
 def test_assignment() -> None:
     random = np.random.default_rng(0)
     rows = random.normal(size=(10, 200)) * np.arange(1, 11)[:, None]
@@ -318,16 +310,6 @@ def test_assignment() -> None:
     recipe = Recipe(sp2_ratio=0.5, assignment=Assignment.MSE)
     formats = assign_formats(np.concatenate([uniform, peaked]), recipe)
     assert [fmt.name for fmt in formats] == ["fixed4"] * 5 + ["sp2_4"] * 5
-
-
-def test_scales_are_the_best_tried() -> None:
-    rows = np.array([[1.0, -2.0, 3.5, 7.0], [0.0, 0.0, 0.0, 0.0]])
-    assert search_scales(rows * 0.25, (Fixed(bits=4),) * 2).tolist() == [0.25, 0.0] or (
-        search_scales(rows * 0.25, (Fixed(bits=4),) * 2)[1] == 0.0
-    )
-    values = np.arange(256) * 0.125
-    assert search_scale(values, Fixed(bits=8, signed=False)) == pytest.approx(0.125)
-    assert search_scale(np.zeros(4), Fixed(bits=8)) == 1.0
 
 
 def test_coordinate_descent_lowers_the_error() -> None:
