@@ -12,12 +12,14 @@ import math
 from dataclasses import dataclass
 
 from celosia.models.formats import BlockScaling, Fixed, Format
-from celosia.models.network import MAX_ACCUMULATOR_BITS
+from celosia.models.network import MAX_ACCUMULATOR_BITS, MAX_ACTIVATION_BITS
 
 MAX_COLUMNS = 1024
 MAX_LANES = 256
 MAX_PIXELS = 64
-MAX_WEIGHT_BITS = 8
+MAX_WEIGHT_BITS = 16
+MAX_SUM_BITS = 32
+"""Widest dot product of a column that is not precision-scalable."""
 MAX_DEPTH = 65536
 """Deepest buffer, in words: buffer addresses have 16 bits."""
 
@@ -30,18 +32,37 @@ def _check_range(field: str, value: object, low: int, high: int) -> None:
 
 
 class Circuit(enum.Enum):
-    """What the products of a column are made of. It changes area, never bits or cycles."""
+    """What the products of a column are made of. It never changes bits.
+
+    Precision-scalable circuits take several passes for a word, fewer for narrower operands:
+    :mod:`celosia.dataflow.precision`. The others change area, never cycles.
+    """
 
     LANES = "lanes"
     """One multiplier for each lane and pixel, of the format; synthesis maps it."""
+    TILE = "tile"
+    """Precision-scalable: 4 activation bits x 1 weight bit a lane ("2-in-1", MICRO 2021)."""
+    FUSION = "fusion"
+    """Precision-scalable: 2 x 2-bit bricks that 16 lanes share ("Bit Fusion", ISCA 2018)."""
+    SERIAL = "serial"
+    """Precision-scalable: a weight x 1 activation bit a lane ("Stripes", MICRO 2016)."""
+
+    @property
+    def scalable(self) -> bool:
+        """Whether columns of this circuit are precision-scalable."""
+        return self in _SCALABLE
+
+
+_SCALABLE = (Circuit.TILE, Circuit.FUSION, Circuit.SERIAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnGroup:
     """``count`` columns of the array that multiply weights of ``format`` by ``circuit``.
 
-    ``format`` has at most 8 bits, the values 0 and 1 (of which copies and pooling are made)
-    and, as weights are signed, negative ones.
+    ``format`` has at most 16 bits, the values 0 and 1 (of which copies and pooling are made)
+    and, as weights are signed, negative ones. In a column of a precision-scalable circuit it is
+    fixed point, and how weights are stored: a layer's own may be narrower.
     """
 
     format: Format
@@ -65,16 +86,23 @@ class ColumnGroup:
         _check_range("count", self.count, 1, MAX_COLUMNS)
         if not isinstance(self.circuit, Circuit):
             raise TypeError(f"circuit must be a Circuit, not {self.circuit!r}")
+        if self.circuit.scalable and not isinstance(self.format, Fixed):
+            raise ValueError(
+                f"format of a {self.circuit.value} column must be fixed point, "
+                f"not {self.format.name}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayShape:
     """The array: ``K`` columns x ``lanes`` (reduction) x ``pixels`` that share weights.
 
-    ``accumulator_bits`` 16..44, ``activation_bits`` 1..8 (storage width of one activation).
+    ``accumulator_bits`` 16..44, ``activation_bits`` 1..16 (storage width of one activation).
     Each pair of format and circuit has one column group. With ``scaling``, each run of
     ``scaling.vector`` lanes of a column, or all where there are fewer, has a scale in every
-    weight word; the vector divides the lanes or is a multiple of them.
+    weight word; the vector divides the lanes or is a multiple of them. Precision-scalable columns
+    take a step together, so all are of one circuit, and have no scales. Tiles need lanes that
+    are a power of two and at least 4, fusion units a multiple of 16.
     """
 
     columns: tuple[ColumnGroup, ...]
@@ -97,7 +125,8 @@ class ArrayShape:
         _check_range("lanes", self.lanes, 1, MAX_LANES)
         _check_range("pixels", self.pixels, 1, MAX_PIXELS)
         _check_range("accumulator_bits", self.accumulator_bits, 16, MAX_ACCUMULATOR_BITS)
-        _check_range("activation_bits", self.activation_bits, 1, 8)
+        _check_range("activation_bits", self.activation_bits, 1, MAX_ACTIVATION_BITS)
+        self._check_circuits()
         if self.scaling is not None:
             self._check_scaling(self.scaling)
 
@@ -124,6 +153,40 @@ class ArrayShape:
         """Return the bits of each field of a column of ``fmt`` in a weight word: codes, scales."""
         scale_bits = 0 if self.scaling is None else self.scaling.scale.bits
         return (fmt.bits,) * self.lanes + (scale_bits,) * self.vectors
+
+    def _check_circuits(self) -> None:
+        circuit, lanes = self.scalable, self.lanes
+        if circuit is None:
+            self._check_sums()
+            return
+        if any(group.circuit is not circuit for group in self.columns):
+            raise ValueError(
+                f"columns must all be of one circuit where one is {circuit.value}: what is "
+                "precision-scalable takes several passes for a step"
+            )
+        if self.scaling is not None:
+            raise ValueError(f"scaling must be None: {circuit.value} columns have no scales")
+        if circuit is Circuit.TILE and (lanes < 4 or lanes & (lanes - 1)):
+            raise ValueError(f"lanes of tile columns must be 4, 8, 16, ..., not {lanes!r}")
+        if circuit is Circuit.FUSION and lanes % 16:
+            raise ValueError(f"lanes of fusion columns must be a multiple of 16, not {lanes!r}")
+
+    def _check_sums(self) -> None:
+        for group in self.columns:
+            magnitude = max(-group.format.low, group.format.high) << self.activation_bits
+            bits = magnitude.bit_length() + 1 + (self.lanes - 1).bit_length()
+            if bits > MAX_SUM_BITS:
+                raise ValueError(
+                    f"columns of {group.format.name} with {self.lanes} lanes and "
+                    f"{self.activation_bits}-bit activations have sums of {bits} bits, more than "
+                    f"{MAX_SUM_BITS}: give them fewer lanes or a precision-scalable circuit"
+                )
+
+    @property
+    def scalable(self) -> Circuit | None:
+        """The precision-scalable circuit of the columns, ``None`` where they are of another."""
+        found = [group.circuit for group in self.columns if group.circuit.scalable]
+        return found[0] if found else None
 
     @property
     def column_formats(self) -> tuple[Format, ...]:

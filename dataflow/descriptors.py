@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from celosia.dataflow.precision import Precision
 from celosia.models.network import Rounding
 
 
@@ -138,7 +139,9 @@ class Compute:
     """One loop nest on the array, ``loops`` innermost first, one step a cycle.
 
     Each step multiplies the activation word of every pixel lane by the weight word
-    and adds to the accumulators at its accumulator address.
+    and adds to the accumulators at its accumulator address. Precision-scalable columns need
+    ``precision``: their innermost loop, over the reduction, holds all addresses and counts the
+    passes of a word, which together are one such product.
     """
 
     loops: tuple[Loop, ...]
@@ -147,6 +150,7 @@ class Compute:
     accumulators: int
     activations_signed: bool
     accumulate: bool = False
+    precision: Precision | None = None
     wait: frozenset[Token] = NO_TOKENS
     signal: frozenset[Token] = NO_TOKENS
 
@@ -154,6 +158,11 @@ class Compute:
         if not 1 <= len(self.loops) <= COMPUTE_LOOPS:
             raise ValueError(f"Compute loops must be 1 to {COMPUTE_LOOPS}, not {len(self.loops)}")
         _check(self, 0, 0xFFFF, "activations", "weights", "accumulators")
+        inner = self.loops[0]
+        if self.precision is not None and (
+            inner.activations or inner.weights or inner.accumulators or not inner.reduction
+        ):
+            raise ValueError(f"Compute loops[0] must count passes and move nothing, not {inner}")
 
     @property
     def steps(self) -> int:
@@ -209,7 +218,7 @@ class Post:
         _check(self, 1, 0xFFFF, "window_x", "window_y", "out_x", "out_y", "pixels", "groups")
         _check(self, 0, 0xFFFF, "accumulators", "constants", "outputs", "residuals")
         _check(self, 0, 0xFF, "lane_group")
-        _check(self, -0x100, 0xFF, "low", "high")
+        _check(self, -0x1_0000, 0xFFFF, "low", "high")
 
     @property
     def steps(self) -> int:

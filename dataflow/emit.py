@@ -249,7 +249,10 @@ class _StepEmitter:
             Loop(count=n, activations=a, weights=w, accumulators=c, reduction=r)
             for n, a, w, c, r in order
             if n > 1
-        ) or (Loop(count=1, activations=0, weights=0, accumulators=0, reduction=True),)
+        )
+        if plan.precision is not None or not loops:
+            held = Loop(count=plan.passes, activations=0, weights=0, accumulators=0, reduction=True)
+            loops = (held, *loops)
         activations, weights, accumulators = bases
         index = self.emitter.next
         ready = trackers["activations"].read(activations, activations + chunk.words * plane, index)
@@ -263,6 +266,7 @@ class _StepEmitter:
             accumulators=accumulators,
             activations_signed=self.data.source.placement.format.signed,
             accumulate=accumulate,
+            precision=plan.precision,
         )
         self.emitter.add(compute, ready, loaded, free)
 

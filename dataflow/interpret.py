@@ -25,6 +25,7 @@ from celosia.dataflow.descriptors import (
     Descriptor,
     End,
     Load,
+    Loop,
     Post,
     Stamp,
     Store,
@@ -33,6 +34,7 @@ from celosia.dataflow.descriptors import (
     Unit,
     unit_of,
 )
+from celosia.dataflow.precision import Precision
 from celosia.dataflow.program import Program
 from celosia.dataflow.tokens import MAX_TOKENS
 from celosia.models.network import MULTIPLIER_BITS
@@ -41,6 +43,8 @@ from celosia.models.requantise import shift_round
 _WRAP = 1 << 16
 _CHANGE = 0.02
 """How likely the units' order of preference changes with a descriptor."""
+
+_ONCE = Loop(count=1, activations=0, weights=0, accumulators=0, reduction=True)
 
 _SPREAD = 1 << 22
 """Most products that are spread out at once, to bound memory."""
@@ -287,17 +291,20 @@ class _Machine:
 
     def _compute(self, compute: Compute) -> None:
         buffers, depths = self.buffers, self.accelerator.buffers
-        counts = [loop.count for loop in reversed(compute.loops)]
+        precision = compute.precision
+        # The passes of a word are one product.
+        nest = compute.loops if precision is None else (*compute.loops[1:], _ONCE)
+        counts = [loop.count for loop in reversed(nest)]
         steps = np.indices(counts).reshape(len(counts), -1)[::-1]
 
         def walk(base: int, name: str, depth: int) -> np.ndarray:
-            strides = np.array([getattr(loop, name) for loop in compute.loops])
+            strides = np.array([getattr(loop, name) for loop in nest])
             return self._wrapped(base + strides @ steps, depth, name)
 
         activations = walk(compute.activations, "activations", depths.activations)
         weights = walk(compute.weights, "weights", depths.weights)
         sums = walk(compute.accumulators, "accumulators", depths.accumulators)
-        reduction = np.array([loop.reduction for loop in compute.loops])
+        reduction = np.array([loop.reduction for loop in nest])
         fresh = (steps[reduction] == 0).all(axis=0) & (not compute.accumulate)
         # A step that starts afresh makes all earlier ones at its accumulator void.
         begin = np.full(depths.accumulators, -1)
@@ -305,12 +312,28 @@ class _Machine:
         counted = np.arange(len(sums)) >= begin[sums]
         buffers.accumulators[sums[fresh]] = 0
         values = buffers.activations
+        width = self.accelerator.array.activation_bits
+        if precision is not None:
+            width = min(width, precision.activation_bits)
+            values = values & ((1 << width) - 1)
+            self._check_precision(precision, weights)
         if compute.activations_signed:
-            values = signed(values, self.accelerator.array.activation_bits)
+            values = signed(values, width)
         self._add(values, activations[counted], weights[counted], sums[counted])
         bits = self.accelerator.array.accumulator_bits
         touched = np.unique(sums)
         buffers.accumulators[touched] = signed(buffers.accumulators[touched], bits)
+
+    def _check_precision(self, precision: Precision, weights: np.ndarray) -> None:
+        """Raise if one of the ``weights`` words holds a weight wider than ``precision``."""
+        values = self.buffers.weights[np.unique(weights)]
+        half = 1 << precision.weight_bits - precision.weights_signed
+        low = -half if precision.weights_signed else 0
+        if values.min() < low or values.max() >= half:
+            raise InterpretError(
+                f"{self.where}: a weight of {values.min():.0f}..{values.max():.0f} does not fit "
+                f"{precision}"
+            )
 
     def _add(
         self, values: np.ndarray, activations: np.ndarray, weights: np.ndarray, sums: np.ndarray

@@ -203,7 +203,7 @@ def _add_pixels(
     beats = accelerator.beats(accelerator.activation_word_bits)
     conv_rows, conv_cols = plan.step.conv_size((pixel.rows, pixel.cols))
     steps = sum(tile.input_words for tile in plan.tiles) * plan.kernel[0] * plan.kernel[1]
-    tally.compute += count * (conv_rows * conv_cols * steps + chunk_count)
+    tally.compute += count * (conv_rows * conv_cols * steps * plan.passes + chunk_count)
     window = plan.step.pool.kernel[0] * plan.step.pool.kernel[1]
     groups = sum(tile.groups for tile in plan.tiles)
     tally.descriptors += count * (chunk_count + len(plan.tiles) + len(plan.blocks))

@@ -63,7 +63,12 @@ def vector_levels(vectors: int) -> tuple[int, ...]:
 
 
 def column_stages(array: ArrayShape) -> int:
-    """Cycles from a column's registered operands to the sum that meets its accumulator."""
+    """Cycles from a column's registered operands to the sum that meets its accumulator.
+
+    Precision-scalable columns put the sums of their passes together in one more.
+    """
+    if array.scalable is not None:
+        return len(tree_levels(array.lanes)) + 1
     stages = len(tree_levels(array.vector_lanes))
     return stages + (len(vector_levels(array.vectors)) if array.scaling is not None else 0)
 

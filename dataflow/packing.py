@@ -51,8 +51,10 @@ def weight_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
     channels = plan.input_channels(tile.channels)
     positions = plan.inputs[channels]
     formats = array.column_formats
-    codes = np.zeros((len(words), ky, kx, columns, lanes + array.vectors), np.uint8)
-    weights = np.zeros((len(tile.channels), channels.shape[1], ky, kx), np.uint8)
+    wide = max(fmt.bits for fmt in formats) > 8
+    unit = np.dtype("<u2" if wide else "u1")
+    codes = np.zeros((len(words), ky, kx, columns, lanes + array.vectors), unit)
+    weights = np.zeros((len(tile.channels), channels.shape[1], ky, kx), unit)
     for row, (channel, column) in enumerate(zip(tile.channels, tile.columns, strict=True)):
         values = plan.step.weights[channel, :, :ky, :kx]
         weights[row] = formats[column].encode(values)
@@ -68,16 +70,17 @@ def weight_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
             codes[word, :, :, tile.columns[:, None], vector] = scales
     widths = np.concatenate([array.column_widths(fmt) for fmt in formats])
     word_bytes = plan.accelerator.word_bytes(plan.accelerator.weight_word_bits)
-    return _pack_bytes(codes.reshape(-1, len(widths)), widths, word_bytes)
+    return _pack_codes(codes.reshape(-1, len(widths)), widths, word_bytes)
 
 
-def _pack_bytes(codes: np.ndarray, widths: np.ndarray, word_bytes: int) -> np.ndarray:
-    """Return what :func:`pack_fields` does, faster, for uint8 codes of at most 8 bits."""
-    bits = np.flatnonzero(np.arange(8) < widths[:, None])
+def _pack_codes(codes: np.ndarray, widths: np.ndarray, word_bytes: int) -> np.ndarray:
+    """Return what :func:`pack_fields` does, faster, for codes of 1 byte or 2, low byte first."""
+    size = 8 * codes.itemsize
+    bits = np.flatnonzero(np.arange(size) < widths[:, None])
     packed = np.zeros((len(codes), word_bytes), np.uint8)
-    step = max(1, _CHUNK_BITS // (8 * len(widths)))
+    step = max(1, _CHUNK_BITS // (size * len(widths)))
     for start in range(0, len(codes), step):
-        part = codes[start : start + step]
+        part = codes[start : start + step].view(np.uint8)
         spread = np.unpackbits(part, axis=1, bitorder="little")
         data = np.packbits(spread.take(bits, axis=1), axis=1, bitorder="little")
         packed[start : start + step, : data.shape[1]] = data

@@ -13,8 +13,9 @@ import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import Arrangement
-from celosia.dataflow.lower import Step
+from celosia.dataflow.lower import Lowered, Step
 from celosia.dataflow.mapping import LayerMapping
+from celosia.dataflow.precision import Precision, passes, weight_precision
 from celosia.models.errors import CelosiaError
 
 
@@ -116,6 +117,10 @@ class StepPlan:
         Its output channels.
     size : (int, int)
         Output rows and columns.
+    precision : Precision or None
+        Widths of its operands, where columns are precision-scalable.
+    passes : int
+        Passes of a word: 1 where columns are not precision-scalable.
     uniform : bool
         Whether all positions of the kernel have the same weights.
     """
@@ -127,12 +132,25 @@ class StepPlan:
         self._columns = accelerator.array.column_count
         lowered = arrangement.lowered
         self.size = lowered.tensors[step.output].shape[1:]
+        self.precision, self.passes = self._precision(lowered)
         self.uniform = bool((step.scaled_weights == step.scaled_weights[:, :, :1, :1]).all())
         self.inputs = arrangement.positions[step.input]
         self.outputs = arrangement.positions[step.output]
         self.blocks = self._blocks()
         self.tiles = tuple(tile for block in self.blocks for tile in block.tiles)
         self.block_words = max(block.words for block in self.blocks)
+
+    def _precision(self, lowered: Lowered) -> tuple[Precision | None, int]:
+        circuit = self.accelerator.array.scalable
+        if circuit is None:
+            return None, 1
+        bits, weights_signed = weight_precision(self.step.formats)
+        precision = Precision(
+            weight_bits=bits,
+            activation_bits=lowered.tensors[self.step.input].format.bits,
+            weights_signed=weights_signed,
+        )
+        return precision, passes(circuit, precision)
 
     def _blocks(self) -> tuple[Block, ...]:
         per_block = self._lanes // math.gcd(self._columns, self._lanes)

@@ -28,7 +28,7 @@ MAX_SHIFT = 47
 MAX_ACCUMULATOR_BITS = 44
 """Widest accumulator of any accelerator; no operation may need more."""
 
-MAX_ACTIVATION_BITS = 8
+MAX_ACTIVATION_BITS = 16
 """Widest activation code."""
 
 
@@ -44,7 +44,7 @@ class Tensor:
     """An activation tensor of one sample: integer codes times ``scale``.
 
     ``shape`` is (channels, height, width), all positive. ``format`` is a
-    :class:`Fixed` of at most 8 bits; ``scale`` is the real value of code 1.
+    :class:`Fixed` of at most 16 bits; ``scale`` is the real value of code 1.
     """
 
     name: str
@@ -60,10 +60,6 @@ class Tensor:
             )
         if not isinstance(self.format, Fixed):
             raise TypeError(f"tensor {self.name!r}: format must be Fixed, not {self.format!r}")
-        if not 1 <= self.format.bits <= MAX_ACTIVATION_BITS:
-            raise ValueError(
-                f"tensor {self.name!r}: activations have 1 to 8 bits, not {self.format.bits}"
-            )
         if not (self.scale > 0 and math.isfinite(self.scale)):
             raise ValueError(
                 f"tensor {self.name!r}: scale must be positive and finite, not {self.scale!r}"

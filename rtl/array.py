@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Array as Choice
 from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.accelerator import Accelerator, Circuit
+from celosia.dataflow.microarchitecture import column_stages
 from celosia.rtl.column import Column, control_layout, drain_layout
 from celosia.rtl.pe import LANE_BITS
+from celosia.rtl.scalable import SCALABLE
+from celosia.rtl.scalable.base import delayed, extended
+from celosia.rtl.scalable.column import ScalableColumn
 from celosia.rtl.shared import Shared
 
 
@@ -60,6 +66,52 @@ class Operands(Shared):
         return m
 
 
+class PartOperands(Shared):
+    """Registers the parts of a word of activations that a pass takes, for all columns to share.
+
+    Parameters
+    ----------
+    circuit : Circuit
+        The precision-scalable circuit of the columns.
+    lanes : int
+        Activations in a word.
+    bits : int
+        Bits of an activation, at least 1.
+
+    Members
+    -------
+    word, is_signed : In
+        As of :class:`Operands`.
+    passes : In(...)
+        The pass.
+    activations : Out(...)
+        The parts, one cycle later.
+    """
+
+    def __init__(self, *, circuit: Circuit, lanes: int, bits: int) -> None:
+        self._dot = SCALABLE[circuit](lanes=lanes, weight_bits=bits)
+        self._lanes, self._bits = lanes, bits
+        super().__init__(
+            {
+                "word": In(lanes * bits),
+                "is_signed": In(1),
+                "passes": In(self._dot.LAYOUT),
+                "activations": Out(self._dot.activation_part_bits),
+            },
+            name=f"{circuit.value}_operands_c{lanes}",
+            parameters=(circuit, lanes, bits),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        lanes = []
+        for lane in range(self._lanes):
+            code = self.word.word_select(lane, self._bits)
+            lanes.append(extended(Cat(code, code[-1] & self.is_signed).as_signed()))
+        m.d.sync += self.activations.eq(self._dot.activation_part(m, lanes, self.passes))
+        return m
+
+
 class Array(Shared):
     """All columns of the array, their shared operands, and the choice of what is drained.
 
@@ -78,6 +130,8 @@ class Array(Shared):
         How to read them.
     weights : In(...)
         Weight word as the buffer delivers it.
+    passes : In(...)
+        Of precision-scalable columns: the pass that takes these words.
     control : In(control_layout(...))
     drain_enable : In(1)
     drain_group : In(range(columns // post_lanes))
@@ -101,7 +155,8 @@ class Array(Shared):
                 "drain_group": In(range(max(self._groups, 2))),
                 "drain": In(drain_layout(address_bits, array.pixels)),
                 "drained": Out(accelerator.post_lanes * array.accumulator_bits),
-            },
+            }
+            | ({} if array.scalable is None else {"passes": In(SCALABLE[array.scalable].LAYOUT)}),
             name="array",
             parameters=(array, accelerator.buffers.accumulators, accelerator.post_lanes),
         )
@@ -113,18 +168,14 @@ class Array(Shared):
     def build(self) -> Module:
         m = Module()
         array = self._accelerator.array
-        operands = []
-        for pixel in range(array.pixels):
-            shared = Operands(lanes=array.lanes, bits=array.activation_bits)
-            m.submodules[f"operands_{pixel}"] = shared
-            m.d.comb += [
-                shared.word.eq(self.activations[pixel]),
-                shared.is_signed.eq(self.activations_signed),
-            ]
-            operands.append(shared.activations)
+        operands = [self._operands(m, pixel) for pixel in range(array.pixels)]
+        passes = self._passes(m)
         drained, start = [], 0
         for index, column_group in enumerate(array.column_groups):
-            column = Column.of(self._accelerator, column_group)
+            kind = Column if array.scalable is None else ScalableColumn
+            column = kind.of(self._accelerator, column_group)
+            if passes:
+                m.d.comb += [mine.eq(now) for mine, now in zip(column.passes, passes, strict=True)]
             m.submodules[f"column_{index}"] = column
             width = sum(array.column_widths(column_group.format))
             group = index // self._accelerator.post_lanes
@@ -142,6 +193,30 @@ class Array(Shared):
             start += width
         self._choose(m, drained)
         return m
+
+    def _operands(self, m: Module, pixel: int) -> Any:
+        """Return what the columns take of a pixel lane's activations, registered."""
+        array = self._accelerator.array
+        if array.scalable is None:
+            shared: Any = Operands(lanes=array.lanes, bits=array.activation_bits)
+        else:
+            shared = PartOperands(
+                circuit=array.scalable, lanes=array.lanes, bits=array.activation_bits
+            )
+            m.d.comb += shared.passes.eq(self.passes)
+        m.submodules[f"operands_{pixel}"] = shared
+        m.d.comb += [
+            shared.word.eq(self.activations[pixel]),
+            shared.is_signed.eq(self.activations_signed),
+        ]
+        return shared.activations
+
+    def _passes(self, m: Module) -> list[Any]:
+        """Return what describes a pass, in each cycle from its words' to its sum's."""
+        array = self._accelerator.array
+        if array.scalable is None:
+            return []
+        return [self.passes, *delayed(m, self.passes, column_stages(array) + 1, "pass")]
 
     def _choose(self, m: Module, drained: list[Signal]) -> None:
         """Register the accumulators of the group that was asked for two cycles before."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, enum, memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Member, Out
 
 from celosia.dataflow.accelerator import Accelerator, Circuit, ColumnGroup
 from celosia.dataflow.microarchitecture import vector_levels
@@ -113,19 +113,19 @@ class Column(Shared):
         self._lanes, self._pixels, self._depth = lanes, pixels, depth
         self._activation_bits, self._accumulator_bits = activation_bits, accumulator_bits
         self._vector_lanes = lanes if scaling is None else min(lanes, scaling.vector)
-        scale_bits = 0 if scaling is None else lanes // self._vector_lanes * scaling.scale.bits
+        vectors = lanes // self._vector_lanes
+        self._scale_bits = 0 if scaling is None else vectors * scaling.scale.bits
         scales = "" if scaling is None else f"_{scaling.scale.name}_v{self._vector_lanes}"
         address_bits = max(1, (depth - 1).bit_length())
         super().__init__(
             {
-                "weights": In(lanes * weight_format.bits + scale_bits),
-                "activations": In(lanes * LANE_BITS).array(pixels),
+                **self._operands(),
                 "control": In(control_layout(address_bits)),
                 "drain_enable": In(1),
                 "drain": In(drain_layout(address_bits, pixels)),
                 "drained": Out(signed(accumulator_bits)),
             },
-            name=f"column_{weight_format.name}{scales}_c{lanes}_x{pixels}",
+            name=f"{self._kind()}_{weight_format.name}{scales}_c{lanes}_x{pixels}",
             parameters=(
                 weight_format,
                 lanes,
@@ -156,20 +156,34 @@ class Column(Shared):
     def weight_format(self) -> Format:
         return self._format
 
-    def build(self) -> Module:
-        m = Module()
+    def _kind(self) -> str:
+        """Return what begins the module's name."""
+        return "column"
+
+    def _operands(self) -> dict[str, Member]:
+        """Return the ports of weights and activations."""
+        return {
+            "weights": In(self._lanes * self._format.bits + self._scale_bits),
+            "activations": In(self._lanes * LANE_BITS).array(self._pixels),
+        }
+
+    def _totals(self, m: Module) -> list[Value]:
+        """Return the dot product of each pixel lane."""
         weights = Signal(len(self.weights), reset_less=True)
         m.d.sync += weights.eq(self.weights)
-        if self._scaling is None:
-            shape = DotShape(
-                weight_format=self._format,
-                lanes=self._lanes,
-                pixels=self._pixels,
-                activation_bits=self._activation_bits,
-            )
-            totals = DOTS[self._circuit](shape).sums(m, weights, list(self.activations))
-        else:
-            totals = self._scaled(m, weights, self._scaling)
+        if self._scaling is not None:
+            return self._scaled(m, weights, self._scaling)
+        shape = DotShape(
+            weight_format=self._format,
+            lanes=self._lanes,
+            pixels=self._pixels,
+            activation_bits=self._activation_bits,
+        )
+        return DOTS[self._circuit](shape).sums(m, weights, list(self.activations))
+
+    def build(self) -> Module:
+        m = Module()
+        totals = self._totals(m)
         drained = [self._accumulator(m, total, pixel) for pixel, total in enumerate(totals)]
         self._drain(m, drained)
         return m

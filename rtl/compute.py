@@ -9,7 +9,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.accelerator import Accelerator, Circuit
 from celosia.dataflow.descriptors import COMPUTE_LOOPS
 from celosia.dataflow.microarchitecture import BUFFER_LATENCY, column_stages, compute_latency
 from celosia.rtl.affine import AffineNest
@@ -17,6 +17,7 @@ from celosia.rtl.buffers import read_layout
 from celosia.rtl.column import Base, control_layout
 from celosia.rtl.descriptors import ComputeLayout
 from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS
+from celosia.rtl.scalable import SCALABLE
 from celosia.rtl.shared import Shared
 
 OPERANDS = ("activations", "weights", "accumulators")
@@ -164,6 +165,8 @@ class Compute(Shared):
         How the activation word that is there in this cycle is to be read.
     control : Out(control_layout(...))
         Accumulator control of the columns, given the words as the buffers deliver them.
+    passes : Out(...)
+        Of precision-scalable columns: the pass that takes the words that are there in this cycle.
     events : Out(ComputeEvents)
     """
 
@@ -171,6 +174,7 @@ class Compute(Shared):
         self._latency = compute_latency(accelerator)
         self._delay = BUFFER_LATENCY + column_stages(accelerator.array)
         self._address_bits = max(1, (accelerator.buffers.accumulators - 1).bit_length())
+        self._circuit = accelerator.array.scalable
         super().__init__(
             {
                 "i": In(stream.Signature(ComputeLayout)),
@@ -180,9 +184,10 @@ class Compute(Shared):
                 "activations_signed": Out(1),
                 "control": Out(control_layout(self._address_bits)),
                 "events": Out(ComputeEvents),
-            },
+            }
+            | ({} if self._circuit is None else {"passes": Out(SCALABLE[self._circuit].LAYOUT)}),
             name="compute",
-            parameters=(self._latency, self._delay, self._address_bits),
+            parameters=(self._latency, self._delay, self._address_bits, self._circuit),
         )
 
     @property
@@ -235,7 +240,23 @@ class Compute(Shared):
             self.events.accumulator_writes.eq(accumulators.writes),
         ]
         self._finish(m, nest.step, nest.last, mask)
+        if self._circuit is not None:
+            self._passes(m, self._circuit, nest.step)
         return m
+
+    def _passes(self, m: Module, circuit: Circuit, step: Signal) -> None:
+        """Run through the passes of each word, one a step."""
+        m.submodules.passes = passes = SCALABLE[circuit].sequencer()
+        descriptor = self.i.payload
+        m.d.comb += [
+            passes.load.eq(self.i.valid & self.i.ready),
+            passes.advance.eq(step),
+            passes.precision.weight_bits.eq(descriptor.weight_bits),
+            passes.precision.activation_bits.eq(descriptor.activation_bits),
+            passes.precision.weights_signed.eq(descriptor.weights_signed),
+            passes.precision.activations_signed.eq(descriptor.activations_signed),
+        ]
+        m.d.sync += self.passes.eq(passes.control)
 
     def _finish(self, m: Module, step: Signal, last: Signal, mask: Signal) -> None:
         """Delay the mask of each nest's last step to the cycle of its signal."""

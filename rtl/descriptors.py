@@ -21,6 +21,7 @@ from celosia.dataflow.descriptors import (
     Token,
     Transfer,
 )
+from celosia.models.network import MAX_ACTIVATION_BITS
 
 DESCRIPTOR_BITS = 8 * DESCRIPTOR_BYTES
 TOKENS = len(Token)
@@ -84,6 +85,10 @@ ComputeLayout = data.StructLayout(
         "accumulators": unsigned(16),
         "activations_signed": unsigned(1),
         "accumulate": unsigned(1),
+        # Of precision-scalable columns: bits of an operand, 0 for all others.
+        "weight_bits": unsigned(5),
+        "activation_bits": unsigned(5),
+        "weights_signed": unsigned(1),
     }
 )
 
@@ -100,8 +105,8 @@ PostLayout = data.StructLayout(
     | {name: unsigned(16) for name in POST_WORDS}
     | {
         "lane_group": unsigned(8),
-        "low": signed(9),
-        "high": signed(9),
+        "low": signed(MAX_ACTIVATION_BITS + 1),
+        "high": signed(MAX_ACTIVATION_BITS + 1),
         "rounding": unsigned(1),
         "residual": unsigned(1),
         "residual_signed": unsigned(1),
@@ -150,6 +155,7 @@ def _compute(descriptor: Compute) -> dict[str, object]:
     loops += [{"count": 1, "activations": 0, "weights": 0, "accumulators": 0}] * (
         COMPUTE_LOOPS - len(loops)
     )
+    precision = descriptor.precision
     return {
         "loops": loops,
         "reduction": sum(loop.reduction << index for index, loop in enumerate(descriptor.loops)),
@@ -158,6 +164,9 @@ def _compute(descriptor: Compute) -> dict[str, object]:
         "accumulators": descriptor.accumulators,
         "activations_signed": descriptor.activations_signed,
         "accumulate": descriptor.accumulate,
+        "weight_bits": 0 if precision is None else precision.weight_bits,
+        "activation_bits": 0 if precision is None else precision.activation_bits,
+        "weights_signed": precision is not None and precision.weights_signed,
     }
 
 

@@ -87,7 +87,9 @@ class Engine(Shared):
         accelerator, bus = self._accelerator, self._accelerator.bus
         m.submodules.shell = shell = Shell(accelerator, fingerprint=core_fingerprint(accelerator))
         reset = shell.reset_units
-        m.submodules.sequencer = sequencer = Sequencer(bus).reset_by(reset)
+        m.submodules.sequencer = sequencer = Sequencer(bus, accelerator.array.scalable).reset_by(
+            reset
+        )
         m.submodules.read_port = read_port = ReadPort(bus).reset_by(reset)
         m.submodules.tokens = tokens = Tokens().reset_by(reset)
         m.submodules.load = load = Load(accelerator).reset_by(reset)
@@ -176,6 +178,7 @@ class Engine(Shared):
                 for mine, theirs in zip(array.activations, words[Buffer.ACTIVATIONS], strict=True)
             ),
             array.activations_signed.eq(compute.activations_signed),
+            *([] if accelerator.array.scalable is None else [array.passes.eq(compute.passes)]),
             array.weights.eq(words[Buffer.WEIGHTS][0]),
             array.control.eq(compute.control),
             array.drain_enable.eq(post.drain_enable),

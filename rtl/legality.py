@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Array as Choice
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.accelerator import Bus, Circuit
 from celosia.dataflow.descriptors import COMPUTE_LOOPS, Unit
+from celosia.dataflow.precision import MAX_PRECISION, pass_factors
 from celosia.rtl.descriptors import (
     DESCRIPTOR_BITS,
     POST_COUNTS,
@@ -42,6 +44,7 @@ LAYOUT_OF = {
 }
 """The layout of the descriptors of each unit."""
 
+_WIDTHS = range(1, MAX_PRECISION + 1)
 TRANSFER_COUNTS = ("words", "n1", "n2", "n3")
 
 
@@ -55,6 +58,8 @@ class LegalityCheck(Shared):
       (none for an end);
     - all reserved bits and all bits above the layout are 0;
     - no count is 0; those of a stamp are 1, all of an end but the header is 0;
+    - the operands' widths of a compute are 0, or where columns are precision-scalable 1 to 16, and
+      its innermost loop, over the reduction, counts their passes and moves no address;
     - memory addresses and strides are multiples of a beat's bytes, and addresses have no bit
       above the port's width.
 
@@ -62,6 +67,8 @@ class LegalityCheck(Shared):
     ----------
     bus : Bus
         Widths of addresses and beats.
+    scalable : Circuit or None
+        The precision-scalable circuit of the columns, if they are of one.
 
     Members
     -------
@@ -74,13 +81,14 @@ class LegalityCheck(Shared):
     descriptor: Signal
     legal: Signal
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, scalable: Circuit | None = None) -> None:
+        self._scalable = scalable
         self._beat_shift = bus.data_bytes.bit_length() - 1
         self._address_bits = bus.address_bits
         super().__init__(
             {"descriptor": In(DESCRIPTOR_BITS), "legal": Out(1)},
             name="legality_check",
-            parameters=(self._beat_shift, self._address_bits),
+            parameters=(self._beat_shift, self._address_bits, scalable),
         )
 
     def build(self) -> Module:
@@ -105,7 +113,8 @@ class LegalityCheck(Shared):
     def _rules(self, opcode: Opcode, body: Any) -> list[Value]:
         match opcode:
             case Opcode.COMPUTE:
-                return [body.loops[index].count != 0 for index in range(COMPUTE_LOOPS)]
+                counts: list[Value] = [body.loops[n].count != 0 for n in range(COMPUTE_LOOPS)]
+                return counts + self._precision(body)
             case Opcode.POST:
                 return [body[name] != 0 for name in POST_COUNTS]
             case Opcode.END:
@@ -114,6 +123,25 @@ class LegalityCheck(Shared):
                 return [body[name] == 1 for name in TRANSFER_COUNTS] + self._aligned(body)
             case _:
                 return [body[name] != 0 for name in TRANSFER_COUNTS] + self._aligned(body)
+
+    def _precision(self, body: Any) -> list[Value]:
+        """Return the rules of a compute's operand widths and of its loop over their passes."""
+        widths = (body.weight_bits, body.activation_bits)
+        if self._scalable is None:
+            return [width == 0 for width in (*widths, body.weights_signed)]
+        factors = [
+            Choice([Const(0, 7), *(pass_factors(self._scalable, n)[side] for n in _WIDTHS)])
+            for side in range(2)
+        ]
+        inner = body.loops[0]
+        known = [(width != 0) & (width <= MAX_PRECISION) for width in widths]
+        counted = [table[width] for table, width in zip(factors, widths, strict=True)]
+        return [
+            *known,
+            inner.count == counted[0] * counted[1],
+            body.reduction[0],
+            *(inner[name] == 0 for name in ("activations", "weights", "accumulators")),
+        ]
 
     def _aligned(self, body: Any) -> list[Value]:
         names = ("address", "s1", "s2", "s3")

@@ -23,7 +23,7 @@ from celosia.rtl.compute import Finish
 from celosia.rtl.descriptors import PostLayout
 from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS
 from celosia.rtl.post_nest import PostNest
-from celosia.rtl.requant import CODE_BITS, Requant
+from celosia.rtl.requant import Requant, code_bits
 from celosia.rtl.shared import Shared
 
 ROUND_STAGE = DRAIN_LATENCY + 4
@@ -98,6 +98,7 @@ class Post(Shared):
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
         array = accelerator.array
+        self._code_bits = code_bits(array.activation_bits)
         address_bits = max(1, (accelerator.buffers.accumulators - 1).bit_length())
         groups = array.column_count // accelerator.post_lanes
         super().__init__(
@@ -131,7 +132,7 @@ class Post(Shared):
         mask = Signal(TOKEN_BITS)
         options: Any = Signal(
             data.StructLayout(
-                {"low": signed(CODE_BITS), "high": signed(CODE_BITS)}
+                {"low": signed(self._code_bits), "high": signed(self._code_bits)}
                 | dict.fromkeys(("rounding", "residual", "residual_signed"), 1)
                 | {"offset": WORD_BITS}
             )
@@ -198,7 +199,7 @@ class Post(Shared):
         codes = []
         for lane in range(lanes):
             stored = group.word_select(lane, array.activation_bits)
-            code = Signal(signed(CODE_BITS), name=f"residual_{lane}", reset_less=True)
+            code = Signal(signed(self._code_bits), name=f"residual_{lane}", reset_less=True)
             extended = Cat(stored, stored[-1] & is_signed).as_signed()
             m.d.sync += code.eq(Mux(enabled, extended, 0))
             codes.append(code)
@@ -212,7 +213,7 @@ class Post(Shared):
         residuals = self._residuals(m, delays, nest, options)
         codes = []
         for lane in range(lanes):
-            requant = Requant(accumulator_bits=bits)
+            requant = Requant(accumulator_bits=bits, code_bits=self._code_bits)
             m.submodules[f"lane_{lane}"] = requant
             m.d.comb += [
                 requant.accumulator.eq(self.drained.word_select(lane, bits)),
@@ -232,7 +233,7 @@ class Post(Shared):
         bits = self._accelerator.array.activation_bits
         pooled = []
         for lane, code in enumerate(codes):
-            best = Signal(signed(CODE_BITS), name=f"best_{lane}", reset_less=True)
+            best = Signal(signed(self._code_bits), name=f"best_{lane}", reset_less=True)
             with m.If(first | (code > best)):
                 m.d.sync += best.eq(code)
             pooled.append(best[:bits])

@@ -12,11 +12,13 @@ from celosia.rtl.shared import Shared
 SHIFT_BITS = 6
 """Bits of a right shift."""
 
-CODE_BITS = 9
-"""Bits of a signed code that holds every signed and unsigned activation of 8 bits."""
-
 LOW_BITS = 17
 """Bits of the accumulator's low part: with a sign bit, one input of a DSP block."""
+
+
+def code_bits(activation_bits: int) -> int:
+    """Return the bits of a signed code: of 8-bit activations or wider ones, and a sign bit."""
+    return max(8, activation_bits) + 1
 
 
 def constants_layout(accumulator_bits: int) -> data.StructLayout:
@@ -43,43 +45,51 @@ class Requant(Shared):
     ----------
     accumulator_bits : int
         Bits of an accumulator, 16 to 44.
+    code_bits : int
+        Bits of a code, signed, 9 to 17.
 
     Members
     -------
     accumulator : In(signed(accumulator_bits))
     constants : In(constants_layout(accumulator_bits))
-    residual : In(signed(9))
+    residual : In(signed(code_bits))
         The residual operand's code; with the accumulator, as are the constants.
     rounding : In(1)
         A :class:`~celosia.models.network.Rounding` by value, 4 cycles after the accumulator.
-    low, high : In(signed(9))
+    low, high : In(signed(code_bits))
         Limits, 5 cycles after the accumulator.
-    code : Out(signed(9))
+    code : Out(signed(code_bits))
     """
 
-    def __init__(self, *, accumulator_bits: int) -> None:
+    def __init__(self, *, accumulator_bits: int, code_bits: int) -> None:
         if not 16 <= accumulator_bits <= MAX_ACCUMULATOR_BITS:
             raise ValueError(
                 f"accumulator_bits must be 16 to {MAX_ACCUMULATOR_BITS}, not {accumulator_bits!r}"
             )
-        self._accumulator_bits = accumulator_bits
+        if not 9 <= code_bits <= 17:
+            raise ValueError(f"code_bits must be 9 to 17, not {code_bits!r}")
+        self._accumulator_bits, self._code_bits = accumulator_bits, code_bits
         super().__init__(
             {
                 "accumulator": In(signed(accumulator_bits)),
                 "constants": In(constants_layout(accumulator_bits)),
-                "residual": In(signed(CODE_BITS)),
+                "residual": In(signed(code_bits)),
                 "rounding": In(1),
-                "low": In(signed(CODE_BITS)),
-                "high": In(signed(CODE_BITS)),
-                "code": Out(signed(CODE_BITS)),
+                "low": In(signed(code_bits)),
+                "high": In(signed(code_bits)),
+                "code": Out(signed(code_bits)),
             },
-            name=f"requant_{accumulator_bits}",
-            parameters=(accumulator_bits,),
+            name=f"requant_{accumulator_bits}_{code_bits}",
+            parameters=(accumulator_bits, code_bits),
         )
 
     @property
     def accumulator_bits(self) -> int:
         return self._accumulator_bits
+
+    @property
+    def code_bits(self) -> int:
+        return self._code_bits
 
     def build(self) -> Module:
         m = Module()
@@ -99,7 +109,7 @@ class Requant(Shared):
             Signal(signed(MULTIPLIER_BITS), name=name, reset_less=True)
             for name in ("positive", "negative", "residual_multiplier")
         )
-        residual = Signal(signed(CODE_BITS), name="residual_code", reset_less=True)
+        residual = Signal(signed(self._code_bits), name="residual_code", reset_less=True)
         m.d.sync += [
             value.eq(self.accumulator + constants.bias),
             positive.eq(constants.positive),
@@ -114,7 +124,7 @@ class Requant(Shared):
             for name, shape in (
                 ("product_low", signed(LOW_BITS + 1 + MULTIPLIER_BITS)),
                 ("product_high", signed(len(value) - LOW_BITS + MULTIPLIER_BITS)),
-                ("product_residual", signed(CODE_BITS + MULTIPLIER_BITS)),
+                ("product_residual", signed(self._code_bits + MULTIPLIER_BITS)),
             )
         )
         m.d.sync += [
@@ -136,8 +146,8 @@ class Requant(Shared):
         m.d.sync += [shifted.eq(wide >> shift), sticky.eq((wide & lost).any())]
 
         floor = shifted[1:].as_signed()
-        limit = 1 << CODE_BITS  # beyond every code, so clamping twice changes nothing
-        narrow = Signal(signed(CODE_BITS + 1))
+        limit = 1 << self._code_bits  # beyond every code, so clamping twice changes nothing
+        narrow = Signal(signed(self._code_bits + 1))
         with m.If(floor < -limit):
             m.d.comb += narrow.eq(-limit)
         with m.Elif(floor >= limit):
@@ -148,7 +158,7 @@ class Requant(Shared):
         m.d.comb += up.eq(
             shifted[0] & (sticky | shifted[1] | (self.rounding == Rounding.HALF_UP.value))
         )
-        rounded = Signal(signed(CODE_BITS + 2), reset_less=True)
+        rounded = Signal(signed(self._code_bits + 2), reset_less=True)
         m.d.sync += rounded.eq(narrow + up)
 
         with m.If(rounded < self.low):

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.accelerator import Bus, Circuit
 from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Unit
 from celosia.dataflow.microarchitecture import PROGRAM_QUEUE_DEPTH
 from celosia.rtl.axi.burst import BurstSplitter
@@ -129,6 +129,8 @@ class DescriptorAssembly(Shared):
     ----------
     bus : Bus
         Widths.
+    scalable : Circuit or None
+        The precision-scalable circuit of the columns, if they are of one.
 
     Members
     -------
@@ -141,22 +143,22 @@ class DescriptorAssembly(Shared):
     i: Any
     o: Any
 
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+    def __init__(self, bus: Bus, scalable: Circuit | None = None) -> None:
+        self._bus, self._scalable = bus, scalable
         super().__init__(
             {
                 "i": In(Flow(bus.data_bits)),
                 "o": Out(Flow(CheckedLayout)),
             },
             name="descriptor_assembly",
-            parameters=(bus,),
+            parameters=(bus, scalable),
         )
 
     def build(self) -> Module:
         m = Module()
         width = self._bus.data_bits
         beats = DESCRIPTOR_BITS // width
-        m.submodules.check = check = LegalityCheck(self._bus)
+        m.submodules.check = check = LegalityCheck(self._bus, self._scalable)
         m.d.comb += [
             check.descriptor.eq(self.o.payload.descriptor),
             self.o.payload.legal.eq(check.legal),
@@ -286,6 +288,8 @@ class Sequencer(Shared):
     ----------
     bus : Bus
         Widths and the longest burst.
+    scalable : Circuit or None
+        The precision-scalable circuit of the columns, if they are of one.
 
     Members
     -------
@@ -319,8 +323,8 @@ class Sequencer(Shared):
     store: stream.Interface
     error: Any
 
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+    def __init__(self, bus: Bus, scalable: Circuit | None = None) -> None:
+        self._bus, self._scalable = bus, scalable
         super().__init__(
             {
                 "start": In(1),
@@ -333,7 +337,7 @@ class Sequencer(Shared):
             }
             | unit_streams(),
             name="sequencer",
-            parameters=(bus,),
+            parameters=(bus, scalable),
         )
 
     @property
@@ -343,7 +347,7 @@ class Sequencer(Shared):
     def build(self) -> Module:
         m = Module()
         m.submodules.fetch = fetch = ProgramFetch(self._bus)
-        m.submodules.assembly = assembly = DescriptorAssembly(self._bus)
+        m.submodules.assembly = assembly = DescriptorAssembly(self._bus, self._scalable)
         m.submodules.queue = queue = Queue(CheckedLayout, depth=PROGRAM_QUEUE_DEPTH)
         m.submodules.dispatch = dispatch = Dispatch(self._bus)
         wiring.connect(m, fetch.o, wiring.flipped(self.o))

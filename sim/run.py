@@ -57,7 +57,7 @@ class Run:
     memory : MemoryModel
         With which memory.
     tensors : dict of str to numpy.ndarray
-        Codes of every tensor, inputs included, as found in memory: int16 (N, C, H, W).
+        Codes of every tensor, inputs included, as found in memory: int32 (N, C, H, W).
     cycles : numpy.ndarray
         From start to interrupt, int64 (N,).
     layer_names : tuple of str
@@ -309,7 +309,7 @@ class _Work:
         self._next = 0
         self._done = 0
         self._tensors = {
-            placement.name: np.zeros((samples, *placement.shape), np.int16)
+            placement.name: np.zeros((samples, *placement.shape), np.int32)
             for placement in program.placements
         }
         self._layer_cycles = np.zeros((samples, len(program.layers)), np.int64)

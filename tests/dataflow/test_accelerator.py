@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from celosia.dataflow.accelerator import ArrayShape, Buffers, Bus, ColumnGroup
@@ -39,11 +40,20 @@ def test_words() -> None:
     assert acc.activation_format == Fixed(bits=8, signed=False)
 
 
+class _Wide(Format):
+    """A format that no column holds."""
+
+    name = "wide17"
+
+    def decode_table(self) -> np.ndarray:
+        return np.arange(-(1 << 16), 1 << 16)
+
+
 @pytest.mark.parametrize(
     ("fmt", "count", "message"),
     [
         (Fixed(bits=8, signed=False), 1, "format must have negative values: ufixed8 has none"),
-        (Fixed(bits=9), 1, "not fixed9"),
+        (_Wide(bits=17), 1, "at most 16 bits, not wide17"),
         (Fixed(bits=1), 1, "values 0 and 1 .*: fixed1 has not"),
         (Sp2(bits=4), 0, r"count must be in 1\.\.1024, not 0"),
     ],
@@ -66,7 +76,7 @@ def test_column_group_wrong(fmt: Format, count: int, message: str) -> None:
         ("pixels", 65, r"pixels must be in 1\.\.64, not 65"),
         ("accumulator_bits", 15, r"accumulator_bits must be in 16\.\.44, not 15"),
         ("accumulator_bits", 45, "not 45"),
-        ("activation_bits", 9, r"activation_bits must be in 1\.\.8, not 9"),
+        ("activation_bits", 17, r"activation_bits must be in 1\.\.16, not 17"),
     ],
 )
 def test_array_wrong(field: str, value: object, message: str) -> None:

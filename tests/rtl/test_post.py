@@ -260,7 +260,7 @@ def test_random_posts(accelerator: Accelerator, seed: int) -> None:
 
 
 def test_rounding_ties_and_limits() -> None:
-    dut = Requant(accumulator_bits=16)
+    dut = Requant(accumulator_bits=16, code_bits=9)
     values = [-32768, -1001, -13, -12, -11, -10, -9, -6, -2, -1, 0, 1, 2, 3, 6, 10, 14, 32767]
     cases = [
         (value, shift, mode) for value in values for shift in (0, 1, 2, 3) for mode in Rounding
@@ -289,6 +289,6 @@ def test_rounding_ties_and_limits() -> None:
 
 def test_parameters_wrong() -> None:
     with pytest.raises(ValueError, match=r"accumulator_bits must be 16 to 44, not 45"):
-        Requant(accumulator_bits=45)
+        Requant(accumulator_bits=45, code_bits=9)
     with pytest.raises(ValueError, match=r"lane_groups must be 1 to 256, not 0"):
         PostNest(lane_groups=0)
