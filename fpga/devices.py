@@ -48,19 +48,30 @@ class Resources:
 FIELDS = fields(Resources)
 
 
+def excess(used: Resources, budget: Resources) -> str:
+    """Return what of ``used`` exceeds ``budget``, and by how much, in words; "" if nothing."""
+    wanted, there = used.as_dict(), budget.as_dict()
+    return ", ".join(
+        f"{wanted[name]:,} {name} of {limit:,} ({wanted[name] - limit:,} too many)"
+        for name, limit in there.items()
+        if limit and wanted[name] > limit
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """One FPGA part.
 
-    ``budget`` is what it holds (``carry`` 0: not a limit of its own). ``package`` and
-    ``clock_mhz`` are for place and route: the package's name in the tool and the frequency
-    asked for, the board's oscillator.
+    ``budget`` is what it holds (``carry`` 0: not a limit of its own). The rest is for place and
+    route: ``memory_bits`` what all its block and distributed memory holds, ``package`` the
+    package's name in the tool, ``clock_mhz`` the frequency asked for, the board's oscillator.
     """
 
     name: str
     part: str
     family: Family
     budget: Resources
+    memory_bits: int | None = None
     package: str | None = None
     clock_mhz: float | None = None
 
@@ -78,6 +89,7 @@ ECP5_85K = Device(
     part="LFE5U-85F-6BG381C",
     family=Family.ECP5,
     budget=Resources(lut=83_640, ff=83_640, dsp=156, bram=208),
+    memory_bits=(3_744 + 669) << 10,  # FPGA-DS-02012
     package="CABGA381",
     clock_mhz=25.0,
 )

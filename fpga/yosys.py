@@ -17,6 +17,7 @@ from typing import Any
 from celosia.dataflow.accelerator import Accelerator
 from celosia.fpga.devices import CELLS, FIELDS, Device, Family, Resources
 from celosia.fpga.tools import ToolFailedError, kept, run_tool, tool_version
+from celosia.models.processes import Processes
 from celosia.rtl.engine import core_name, core_verilog
 
 FLOWS = {
@@ -87,8 +88,12 @@ class SynthReport:
         }
 
 
-def synth(accelerator: Accelerator, device: Device) -> SynthReport:
+def synth(
+    accelerator: Accelerator, device: Device, processes: Processes | None = None
+) -> SynthReport:
     """Synthesise the IP core of ``accelerator`` for ``device``.
+
+    Who calls it in a thread gives ``processes``, to stop it by.
 
     Raises
     ------
@@ -97,10 +102,12 @@ def synth(accelerator: Accelerator, device: Device) -> SynthReport:
     ToolFailedError
         When Yosys fails.
     """
-    return synth_verilog(core_verilog(accelerator), core_name(accelerator), device)
+    return synth_verilog(core_verilog(accelerator), core_name(accelerator), device, processes)
 
 
-def synth_verilog(verilog: str, top: str, device: Device) -> SynthReport:
+def synth_verilog(
+    verilog: str, top: str, device: Device, processes: Processes | None = None
+) -> SynthReport:
     """Synthesise the module ``top`` of a Verilog text for ``device``; see :func:`synth`."""
     flow = FLOWS[device.family]
     tool = tool_version("yosys")
@@ -108,7 +115,7 @@ def synth_verilog(verilog: str, top: str, device: Device) -> SynthReport:
     def make(folder: Path) -> None:
         (folder / "design.v").write_text(verilog)
         script = f"read_verilog design.v; {flow} -top {top}; tee -q -o stat.json stat -json"
-        run_tool("yosys", ["-Q", "-T", "-q", "-p", script], folder)
+        run_tool("yosys", ["-Q", "-T", "-q", "-p", script], folder, processes)
         (folder / "design.v").unlink()
 
     folder = kept(["synth", flow, top, tool, verilog], make)
@@ -116,6 +123,11 @@ def synth_verilog(verilog: str, top: str, device: Device) -> SynthReport:
     blocks = _blocks(modules, top, CELLS[device.family])
     version, _, _ = tool.partition(" (")  # what follows is how it was built
     return SynthReport(design=top, device=device, tool=version, blocks=blocks)
+
+
+def count_cells(text: str, top: str, family: Family) -> Resources:
+    """Return what the module ``top`` takes, from what Yosys's ``stat -json`` wrote."""
+    return _blocks(_parse(text), top, CELLS[family])[0].inclusive
 
 
 def _parse(text: str) -> dict[str, dict[str, int]]:

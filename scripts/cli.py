@@ -10,6 +10,7 @@ import _thread
 import sys
 import threading
 import warnings
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ from rich.console import Console
 
 from celosia.models.errors import CelosiaError
 from celosia.scripts.console import emit, errors, progress, table
+from celosia.scripts.signals import Stop
 
 app = typer.Typer(
     help="From a trained PyTorch network to verified hardware.",
@@ -39,7 +41,7 @@ BROKEN = 1
 """Exit status when what was asked for does not hold."""
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
+"""Exit status after Ctrl-C; 143 after SIGTERM, 129 after SIGHUP."""
 
 
 @app.command()
@@ -341,7 +343,9 @@ def _hold(holds: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit; errors that a user can mend end in one message."""
     sys.unraisablehook = _pass_on
-    status = run_command(arguments)
+    stop = Stop()
+    stop.install()
+    status = run_command(arguments, stop)
     if status:
         # Amaranth complains of every component of a design that was begun and not finished.
         warnings.simplefilter("ignore")
@@ -359,16 +363,29 @@ def _pass_on(unraisable: sys.UnraisableHookArgs) -> None:
     again.start()
 
 
-def run_command(arguments: list[str] | None = None) -> int:
-    """Run the command; return the exit status."""
+def run_command(arguments: list[str] | None = None, stop: Stop | None = None) -> int:
+    """Run the command; return the exit status. ``stop`` knows of signals that end it."""
+    stop = stop or Stop()
+    try:
+        status, message = _outcome(arguments)
+    except KeyboardInterrupt:
+        status, message = INTERRUPTED, ""
+    if stop.stopped or status == INTERRUPTED:
+        # Whatever else was said: a terminal that hangs up fails what writes to it, for one.
+        status, message = stop.status, f"{stop.reason}: what was half written is removed"
+    if message:
+        with suppress(OSError):
+            errors.print(message, markup=False, soft_wrap=True)
+    return status
+
+
+def _outcome(arguments: list[str] | None) -> tuple[int, str]:
+    """Run the command; return the exit status and the error that remains to be said, if any."""
     try:
         app(args=arguments, prog_name="celosia")
     except SystemExit as leaving:
         # Of typer: it has said what is wrong with arguments, but nothing about Ctrl-C.
-        status = leaving.code if isinstance(leaving.code, int) else BROKEN
-        if status == INTERRUPTED:
-            errors.print("interrupted: what was half written is removed")
-        return status
+        return (leaving.code if isinstance(leaving.code, int) else BROKEN), ""
     except CelosiaError as error:
         message = str(error)
     except OSError as error:
@@ -377,6 +394,5 @@ def run_command(arguments: list[str] | None = None) -> int:
     except MemoryError:
         message = "this machine has too little memory for that"
     else:
-        return 0
-    errors.print(f"error: {message}", markup=False, soft_wrap=True)
-    return BROKEN
+        return 0, ""
+    return BROKEN, f"error: {message}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from celosia.fpga.tools import tool_version
 from celosia.models.errors import CelosiaError
-from celosia.sim.toolchain import find_toolchain
+from celosia.sim.toolchain import find_verilator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,8 @@ def _fpga(name: str, needed_for: str) -> Tool:
 
 
 def _verilator() -> str:
-    return find_toolchain().verilator_version
+    _, _, version = find_verilator()
+    return version
 
 
 def _probed(

@@ -26,6 +26,7 @@ from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
 from celosia.models.importer import check_model, import_program
 from celosia.models.network import Network
+from celosia.models.processes import Processes
 from celosia.models.quantize import quantise_inputs, quantize
 from celosia.models.recipe import Recipe
 from celosia.models.storage import save
@@ -147,10 +148,10 @@ def quickstart(directory: str | Path, names: tuple[str, ...], samples: int | Non
         raise CelosiaError(f"unknown network {', '.join(unknown)!r}: known are {known}")
     target = Path(directory)
     target.mkdir(parents=True, exist_ok=True)
-    with _beside() as pool:
-        routed = pool.submit(_routed, target)
+    with _beside() as (pool, processes):
+        routed = pool.submit(_routed, target, processes)
         reports = {
-            name: pool.submit(synth, preset(name), ZCU102)
+            name: pool.submit(synth, preset(name), ZCU102, processes)
             for name in dict.fromkeys(job.accelerator for job in jobs)
         }
         work = {name: workload(name) for name in dict.fromkeys(job.workload for job in jobs)}
@@ -176,17 +177,20 @@ def quickstart(directory: str | Path, names: tuple[str, ...], samples: int | Non
 
 
 @contextmanager
-def _beside() -> Iterator[ThreadPoolExecutor]:
-    """Yield threads for the FPGA tools; what has not begun is dropped when the block fails."""
-    pool = ThreadPoolExecutor(max_workers=2)
+def _beside() -> Iterator[tuple[ThreadPoolExecutor, Processes]]:
+    """Yield threads for the FPGA tools, and what stops these tools when the block fails."""
+    pool, processes = ThreadPoolExecutor(max_workers=2), Processes()
     try:
-        yield pool
+        yield pool, processes
+    except BaseException:
+        processes.stop()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _routed(target: Path) -> Bitstream:
-    return bitstream(preset(BITSTREAM), ECP5_85K, target / "bitstream")
+def _routed(target: Path, processes: Processes) -> Bitstream:
+    return bitstream(preset(BITSTREAM), ECP5_85K, target / "bitstream", processes)
 
 
 def _holds(result: dict[str, Any]) -> bool:

@@ -49,8 +49,8 @@ class SimBench:
     eval_ratio : float
         Speed relative to a bare loop that only evaluates the same model with the same inputs,
         recorded before: 1 means that memory, checks and driver cost nothing.
-    build_seconds : float
-        What the simulator took to build, when it was built.
+    build_seconds : float or None
+        What the simulator took to build, when it was built; None where that is not known any more.
     build_cached : bool
         Whether that was at an earlier time.
     cycles : int
@@ -63,7 +63,7 @@ class SimBench:
     cycles_per_s: float
     products_per_s: float
     eval_ratio: float
-    build_seconds: float
+    build_seconds: float | None
     build_cached: bool
     cycles: int
     utilisation: float

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,8 @@ _DRAFT: Final = ".building-"
 def cache_folder() -> Path:
     """Return the cache's folder: ``$CELOSIA_CACHE`` or the user's, with ``builds`` below."""
     chosen = os.environ.get("CELOSIA_CACHE")
-    return (Path(chosen) if chosen else platformdirs.user_cache_path("celosia")) / "builds"
+    root = Path(chosen).absolute() if chosen else platformdirs.user_cache_path("celosia")
+    return root / "builds"
 
 
 def cached(key: str, build: Callable[[Path], None]) -> Path:
@@ -66,6 +68,16 @@ def cached(key: str, build: Callable[[Path], None]) -> Path:
             "space, or name another folder in CELOSIA_CACHE"
         ) from error
     return entry
+
+
+def find_entry(note: str, text: str) -> Path | None:
+    """Return the folder, of those whose file ``note`` holds ``text``, that was used last."""
+    found: list[tuple[float, Path]] = []
+    for file in cache_folder().glob(f"[!.]*/{note}"):
+        with suppress(OSError, UnicodeDecodeError):  # pruned or damaged: no such entry
+            if file.read_text() == text:
+                found.append((file.parent.stat().st_mtime, file.parent))
+    return max(found)[1] if found else None
 
 
 def _fill(root: Path, key: str, build: Callable[[Path], None]) -> None:

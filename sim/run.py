@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Final
 
@@ -318,7 +318,7 @@ class _Work:
     def run(self, workers: int) -> None:
         with ThreadPoolExecutor(max_workers=workers) as pool:
             try:
-                for future in [pool.submit(self._worker) for _ in range(workers)]:
+                for future in as_completed([pool.submit(self._worker) for _ in range(workers)]):
                     future.result()
             except BaseException:
                 # Ctrl-C, or the first error: the other threads end at their next look.

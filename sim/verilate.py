@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from celosia.sim.cache import cached
-from celosia.sim.processes import Processes
-from celosia.sim.toolchain import CXX_FLAGS, Toolchain, find_toolchain, trace_flags
+from celosia.models.errors import MissingToolError
+from celosia.models.processes import Processes
+from celosia.sim.cache import cached, find_entry
+from celosia.sim.toolchain import CXX_FLAGS, Toolchain, find_toolchain, processor, trace_flags
 
 Progress = Callable[[str, int, int], None]
 """Called as a build proceeds: what is being done, steps done, steps in all."""
@@ -24,6 +25,8 @@ Progress = Callable[[str, int, int], None]
 NATIVE: Final = Path(__file__).parent / "native"
 LIBRARY: Final = "engine.so"
 SECONDS: Final = "seconds.txt"
+SOURCES: Final = "sources.txt"
+"""In an entry: the hash of all that went into it but the tools."""
 
 _PREFIX: Final = "Vdut"
 _VERILATOR_FLAGS: Final = (
@@ -54,8 +57,8 @@ class Build:
     ----------
     library : Path
         The shared library, for :class:`celosia.sim.library.Model`.
-    seconds : float
-        What it took to build, at the time it was built.
+    seconds : float or None
+        What it took to build, at the time it was built; None where that is not known any more.
     cached : bool
         Whether it was there already.
     traced : bool
@@ -63,7 +66,7 @@ class Build:
     """
 
     library: Path
-    seconds: float
+    seconds: float | None
     cached: bool
     traced: bool
 
@@ -78,6 +81,9 @@ def verilate(
     extra: Sequence[str] = (),
 ) -> Build:
     """Return a simulator of module ``top`` of ``verilog``, building it where it is not cached.
+
+    One that is cached runs without the tools: where one is missing, what any tools made of the
+    same sources for this processor serves.
 
     Parameters
     ----------
@@ -97,17 +103,22 @@ def verilate(
     Raises
     ------
     CelosiaError
-        When a tool is missing (:class:`celosia.models.errors.MissingToolError`), when Verilator
-        refuses the design or the compiler fails, or when the disk is full. Nothing is left.
+        When a tool is missing (:class:`celosia.models.errors.MissingToolError`) and no build is
+        cached, when Verilator refuses the design or the compiler fails, or when the disk is
+        full. Nothing is left.
     """
-    toolchain = find_toolchain()
+    options = _Options(traced=traced, optimise=tuple(optimise), extra=tuple(extra))
+    sources = options.digest(verilog, top)
+    try:
+        toolchain = find_toolchain()
+        tracing = trace_flags(toolchain) if traced else ((), ())
+    except MissingToolError:
+        made = find_entry(SOURCES, sources)
+        if made is None:
+            raise
+        return _build(made, traced, cached=True)
     job = _Job(
-        toolchain=toolchain,
-        traced=traced,
-        trace_flags=trace_flags(toolchain) if traced else ((), ()),
-        optimise=tuple(optimise),
-        extra=tuple(extra),
-        progress=progress or _silent,
+        toolchain=toolchain, options=options, trace_flags=tracing, progress=progress or _silent
     )
     fresh = False
 
@@ -119,11 +130,20 @@ def verilate(
         work.mkdir()
         job.build(work, verilog, top, folder / LIBRARY)
         shutil.rmtree(work)
+        (folder / SOURCES).write_text(sources)
         (folder / SECONDS).write_text(f"{time.perf_counter() - begin:.3f}\n")
 
-    entry = cached(job.key(verilog, top), build)
-    seconds = float((entry / SECONDS).read_text())
-    return Build(library=entry / LIBRARY, seconds=seconds, cached=not fresh, traced=traced)
+    digest = hashlib.sha256(f"{toolchain.identity}\0{sources}".encode()).hexdigest()
+    return _build(cached(f"engine-{digest[:32]}", build), traced, cached=not fresh)
+
+
+def _build(entry: Path, traced: bool, *, cached: bool) -> Build:
+    """Return what the cache's folder ``entry`` holds."""
+    try:
+        seconds = float((entry / SECONDS).read_text())
+    except (OSError, ValueError):
+        seconds = None  # damaged: it is there to be shown, and nothing else
+    return Build(library=entry / LIBRARY, seconds=seconds, cached=cached, traced=traced)
 
 
 def _silent(_what: str, _done: int, _steps: int) -> None:
@@ -131,44 +151,52 @@ def _silent(_what: str, _done: int, _steps: int) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """One way to build: the tools and their options."""
+class _Options:
+    """How to build, whatever the tools."""
 
-    toolchain: Toolchain
     traced: bool
-    trace_flags: tuple[tuple[str, ...], tuple[str, ...]]
     optimise: tuple[str, ...]
     extra: tuple[str, ...]
-    progress: Progress
 
     @property
     def verilator_flags(self) -> tuple[str, ...]:
         trace = ("--trace-fst",) if self.traced else ()
         return (*_VERILATOR_FLAGS, *trace, *self.extra)
 
-    @property
-    def compile_flags(self) -> tuple[str, ...]:
-        include = self.toolchain.root / "include"
-        trace = (*_TRACE_DEFINES, *self.trace_flags[0]) if self.traced else ()
-        paths = (f"-I{include}", f"-I{include / 'vltstd'}", f"-I{NATIVE}")
-        return (*CXX_FLAGS, *_DEFINES, *trace, *paths)
-
-    def key(self, verilog: str, top: str) -> str:
+    def digest(self, verilog: str, top: str) -> str:
+        """Return the hash of all that a build depends on but the tools."""
         digest = hashlib.sha256()
         flags = (*CXX_FLAGS, *_DEFINES, *self.optimise, *_SLOW, *self.verilator_flags)
-        for part in (self.toolchain.identity, top, str(self.traced), *flags, verilog):
+        for part in (processor(), top, str(self.traced), *flags, verilog):
             digest.update(part.encode() + b"\0")
         for source in sorted(NATIVE.rglob("*")):
             if source.is_file():
                 digest.update(source.name.encode() + b"\0" + source.read_bytes())
-        return f"engine-{digest.hexdigest()[:32]}"
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One way to build: the tools and their options."""
+
+    toolchain: Toolchain
+    options: _Options
+    trace_flags: tuple[tuple[str, ...], tuple[str, ...]]
+    progress: Progress
+
+    @property
+    def compile_flags(self) -> tuple[str, ...]:
+        include = self.toolchain.root / "include"
+        trace = (*_TRACE_DEFINES, *self.trace_flags[0]) if self.options.traced else ()
+        paths = (f"-I{include}", f"-I{include / 'vltstd'}", f"-I{NATIVE}")
+        return (*CXX_FLAGS, *_DEFINES, *trace, *paths)
 
     def build(self, work: Path, verilog: str, top: str, library: Path) -> None:
         """Fill ``library``; ``work`` is an empty folder for what lies between."""
         processes = Processes()
         source = work / "engine.v"
         source.write_text(verilog)
-        command = [*self.toolchain.verilator, *self.verilator_flags, "--top-module", top]
+        command = [*self.toolchain.verilator, *self.options.verilator_flags, "--top-module", top]
         command += ["-Mdir", str(work / "cpp"), str(source)]
         self.progress("verilate", 0, 1)
         processes.run(command, work, self.toolchain.environment)
@@ -183,9 +211,9 @@ class _Job:
         header = folder / f"{_PREFIX}__pch.h"
         sources = sorted(folder.glob("*.cpp"), key=lambda path: -path.stat().st_size)
         hot = [path for path in sources if "__Slow" not in path.name and "__Syms" not in path.name]
-        jobs = [(path, self.optimise, header) for path in hot]
+        jobs = [(path, self.options.optimise, header) for path in hot]
         jobs += [(path, _SLOW, header) for path in sources if path not in hot]
-        jobs.insert(0, (NATIVE / "api.cpp", self.optimise, header))
+        jobs.insert(0, (NATIVE / "api.cpp", self.options.optimise, header))
         commands = [
             [self.toolchain.compiler, *self.compile_flags, f"-I{folder}", *options,
              "-include", str(header), "-c", str(path), "-o", str(folder / f"{path.stem}.o")]
@@ -195,7 +223,7 @@ class _Job:
 
     def _runtime(self, processes: Processes, work: Path) -> list[str]:
         """Return the objects of Verilator's own library: the same for every design."""
-        names = (*_RUNTIME, *(_TRACE_RUNTIME if self.traced else ()))
+        names = (*_RUNTIME, *(_TRACE_RUNTIME if self.options.traced else ()))
         flags = (*CXX_FLAGS, *_DEFINES, *_FAST)
         identity = "\0".join((self.toolchain.identity, *names, *flags))
 

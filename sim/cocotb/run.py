@@ -22,9 +22,9 @@ import numpy as np
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.program import Counter, Program
 from celosia.models.errors import CelosiaError, MissingToolError
+from celosia.models.processes import Processes
 from celosia.rtl.engine import core_name, core_verilog
 from celosia.sim.cache import cached
-from celosia.sim.processes import Processes
 from celosia.sim.run import check_inputs, program_image
 from celosia.sim.toolchain import find_toolchain
 

@@ -2,6 +2,8 @@
 """Bitstreams: the tools on a small design, the reading of their reports, and refusals."""
 
 import json
+import sys
+from dataclasses import replace
 
 import pytest
 
@@ -88,6 +90,34 @@ def test_failing_tool_leaves_nothing(monkeypatch, tmp_path):
     assert not (tmp_path / "out").exists()
     kept = tmp_path / "cache" / "fpga"
     assert all(path.suffix == ".lock" for path in kept.iterdir())
+
+
+def test_place_that_cannot_be_written_is_found_first(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(ecp5, "write_verilog", None)
+    with pytest.raises(NotADirectoryError, match="file"):
+        bitstream(preset("tiny"), ECP5_85K, tmp_path / "file" / "out")
+
+
+def test_memories_that_cannot_fit_are_refused_at_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(ecp5, "write_verilog", None)
+    # 1024 words of 64 x 16 weights (36 columns of 4 bits, 28 of 8), 4096 x 4 of 16 activations,
+    # 2 x 8192 of 16 residuals and outputs, and the system's 128 KiB.
+    message = (
+        r"'large' does not fit ecp5-85k: .* take 1,376 KiB .* the device has 552 \(824 too much\)"
+    )
+    with pytest.raises(CelosiaError, match=message):
+        bitstream(preset("large"), ECP5_85K, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_design_that_yosys_finds_too_large_is_not_placed(monkeypatch, tmp_path):
+    small = replace(ECP5_85K, budget=Resources(lut=83_640, ff=17, dsp=156, bram=208))
+    monkeypatch.setattr(ecp5, "write_verilog", lambda top: SMALL)
+    monkeypatch.setenv("CELOSIA_NEXTPNR_ECP5", sys.executable)  # fails, were it run
+    with pytest.raises(CelosiaError, match=r"ecp5-85k: it takes \d\d ff of 17 \(\d+ too many\)\."):
+        bitstream(preset("tiny"), small, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_report_without_a_clock_is_refused(tmp_path):

