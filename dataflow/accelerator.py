@@ -40,6 +40,8 @@ class Circuit(enum.Enum):
 
     LANES = "lanes"
     """One multiplier for each lane and pixel, of the format; synthesis maps it."""
+    LUTS = "luts"
+    """The same, of look-up tables alone: fixed-point products are sums of recoded rows."""
     TILE = "tile"
     """Precision-scalable: 4 activation bits x 1 weight bit a lane ("2-in-1", MICRO 2021)."""
     FUSION = "fusion"

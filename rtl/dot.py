@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,14 @@ from amaranth.hdl import Module, Signal, Value, signed
 from celosia.dataflow.accelerator import Circuit
 from celosia.dataflow.microarchitecture import tree_levels
 from celosia.models.formats import Format
-from celosia.rtl.pe import LANE_BITS, Multiplier, multiplier
+from celosia.rtl.pe import (
+    LANE_BITS,
+    LUT_MULTIPLIERS,
+    MULTIPLIERS,
+    MakeMultiplier,
+    Multiplier,
+    multiplier,
+)
 
 
 def product_bits(weight_format: Format, activation_bits: int) -> int:
@@ -68,12 +76,29 @@ class Dot(abc.ABC):
 
 
 class LaneDot(Dot):
-    """A multiplier for each lane and pixel, and an adder tree for each pixel."""
+    """A multiplier for each lane and pixel, and an adder tree for each pixel.
+
+    ``multipliers`` has the multiplier of each kind of format.
+    """
+
+    def __init__(
+        self,
+        shape: DotShape,
+        multipliers: Mapping[type[Format], MakeMultiplier] = MULTIPLIERS,
+    ) -> None:
+        super().__init__(shape)
+        self._multipliers = multipliers
 
     def sums(self, m: Module, weights: Value, activations: Sequence[Value]) -> list[Value]:
         fmt = self._shape.weight_format
         lanes = [
-            multiplier(m, fmt, weights.word_select(lane, fmt.bits), str(lane))
+            multiplier(
+                m,
+                fmt,
+                weights.word_select(lane, fmt.bits),
+                str(lane),
+                known=self._multipliers,
+            )
             for lane in range(self._shape.lanes)
         ]
         owed = self._owed(m, lanes)
@@ -94,7 +119,7 @@ class LaneDot(Dot):
     ) -> Value:
         """Products and adder tree of one pixel lane; returns the signed sum."""
         terms = [
-            lane.product(activations.word_select(index, LANE_BITS))
+            lane.product(activations.word_select(index, LANE_BITS).as_signed())
             for index, lane in enumerate(lanes)
         ]
         width = self._shape.product_bits
@@ -123,5 +148,8 @@ def register(m: Module, term: Value, width: int, name: str) -> Value:
     return lane
 
 
-DOTS: Mapping[Circuit, Callable[[DotShape], Dot]] = {Circuit.LANES: LaneDot}
+DOTS: Mapping[Circuit, Callable[[DotShape], Dot]] = {
+    Circuit.LANES: LaneDot,
+    Circuit.LUTS: functools.partial(LaneDot, multipliers=LUT_MULTIPLIERS),
+}
 """What makes the dot products of a column of each circuit."""

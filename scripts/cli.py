@@ -334,6 +334,39 @@ def bench_sim(
     emit(value, as_json=as_json, show=show)
 
 
+@bench_app.command("pe")
+def bench_pe(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORD]...", help="Only those whose title holds all of these."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Synthesise every processing element in one setting: what a product takes of a part."""
+    from celosia.scripts.bench_pe import bench_pe as run
+    from celosia.scripts.bench_pe import select
+
+    cases = select(words or ())
+    with progress("Processing elements") as report:
+        rows = run(cases, report)
+
+    def show(console: Console) -> None:
+        headers = ("each lane of", "LUT", "LC", "FF", "DSP", "levels", "per LUT", "per DSP", "")
+        cells = [
+            (
+                title,
+                *(row.lut_raw_per_lane, row.lc_per_lane, row.ff_per_lane, row.dsp_per_lane),
+                row.logic_levels,
+                *("-" if share is None else round(share, 4) for share in row.products),
+                "proved" if row.proved else "",
+            )
+            for title, row in zip((case.title for case in cases), rows, strict=True)
+        ]
+        console.print(table(headers, cells, title="Products a cycle"))
+
+    emit([row.as_dict() for row in rows], as_json=as_json, show=show)
+
+
 def _hold(holds: bool) -> None:
     """End with status 1 when what was asked for does not hold."""
     if not holds:

@@ -1,21 +1,29 @@
-"""Multipliers, one for each number format of weights."""
+"""Processing elements: what turns a weight's code and an activation into a term of a sum."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Protocol
 
 from amaranth.hdl import Module, Value
 
 from celosia.models.formats import Esb, Fixed, Format, Pot, Sp2
-from celosia.rtl.pe.base import LANE_BITS, Multiplier
+from celosia.rtl.pe.base import LANE_BITS, Multiplier, Term
 from celosia.rtl.pe.esb import EsbMultiplier
-from celosia.rtl.pe.fixed import FixedMultiplier
+from celosia.rtl.pe.fixed import FixedMultiplier, FixedRows
 from celosia.rtl.pe.pot import PotMultiplier
 from celosia.rtl.pe.sp2 import Sp2Multiplier
 
-MakeMultiplier = Callable[[Module, Format, Value, str], Multiplier]
 
-MULTIPLIERS: dict[type[Format], MakeMultiplier] = {
+class MakeMultiplier(Protocol):
+    """A kind of multiplier: its class."""
+
+    def __call__(
+        self, m: Module, weight_format: Format, code: Value, name: str, width: int, /
+    ) -> Multiplier: ...
+
+
+MULTIPLIERS: Mapping[type[Format], MakeMultiplier] = {
     Esb: EsbMultiplier,
     Fixed: FixedMultiplier,
     Pot: PotMultiplier,
@@ -23,8 +31,19 @@ MULTIPLIERS: dict[type[Format], MakeMultiplier] = {
 }
 """The multiplier of each kind of format; a new format adds itself here."""
 
+LUT_MULTIPLIERS: Mapping[type[Format], MakeMultiplier] = {**MULTIPLIERS, Fixed: FixedRows}
+"""The same of look-up tables alone, where synthesis might take DSP blocks."""
 
-def multiplier(m: Module, weight_format: Format, code: Value, name: str) -> Multiplier:
+
+def multiplier(
+    m: Module,
+    weight_format: Format,
+    code: Value,
+    name: str,
+    *,
+    width: int = LANE_BITS,
+    known: Mapping[type[Format], MakeMultiplier] = MULTIPLIERS,
+) -> Multiplier:
     """Return the multiplier for a weight ``code`` of ``weight_format``.
 
     Parameters
@@ -37,16 +56,28 @@ def multiplier(m: Module, weight_format: Format, code: Value, name: str) -> Mult
         Unsigned, ``weight_format.bits`` wide.
     name : str
         Ends the names of signals.
+    width : int
+        Bits of a product.
+    known : Mapping
+        The multiplier of each kind of format.
 
     Raises
     ------
     ValueError
         No multiplier is known for the format.
     """
-    for kind, make in MULTIPLIERS.items():
+    for kind, make in known.items():
         if isinstance(weight_format, kind):
-            return make(m, weight_format, code, name)
+            return make(m, weight_format, code, name, width)
     raise ValueError(f"no multiplier for weights of format {weight_format.name!r}")
 
 
-__all__ = ["LANE_BITS", "MULTIPLIERS", "MakeMultiplier", "Multiplier", "multiplier"]
+__all__ = [
+    "LANE_BITS",
+    "LUT_MULTIPLIERS",
+    "MULTIPLIERS",
+    "MakeMultiplier",
+    "Multiplier",
+    "Term",
+    "multiplier",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from dataclasses import dataclass
 
 from amaranth.hdl import Value
 
@@ -14,11 +15,27 @@ fast. Synthesis keeps the bits that reach the narrower registers behind them.
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """What one lane adds to a sum: ``value + owed``.
+
+    ``value`` is signed, ``owed`` 1 bit: a carry that an adder behind the lane takes in, or
+    ``None`` where the lane never owes one.
+    """
+
+    value: Value
+    owed: Value | None = None
+
+
 class Multiplier(abc.ABC):
     """One weight of some format, decoded once and multiplied with any number of activations.
 
     The product of activation ``a`` is ``product(a) + owed``: a multiplier may leave a carry to
     the adder tree, where one addition settles the carries of all lanes and pixels.
+
+    Subclasses are made of a module that takes the decoding, the weight's format, its code
+    (unsigned, as wide as the format), a name that ends those of signals, and the ``width`` of
+    products in bits.
     """
 
     @property
@@ -28,7 +45,7 @@ class Multiplier(abc.ABC):
 
     @abc.abstractmethod
     def product(self, activation: Value) -> Value:
-        """Return the product less ``owed``, modulo ``2**LANE_BITS``.
+        """Return the product less ``owed``, modulo ``2**width``.
 
-        ``activation`` has ``LANE_BITS`` bits, sign-extended.
+        ``activation`` is signed or unsigned as its shape says.
         """

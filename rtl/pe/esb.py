@@ -17,21 +17,24 @@ class EsbMultiplier(Multiplier):
     A negative weight inverts all bits and owes the 1 that makes it a negation.
     """
 
-    def __init__(self, m: Module, weight_format: Format, code: Value, name: str) -> None:
+    def __init__(
+        self, m: Module, weight_format: Format, code: Value, name: str, width: int = LANE_BITS
+    ) -> None:
         if not isinstance(weight_format, Esb):
             raise TypeError(f"weight_format must be an Esb, not {weight_format!r}")
+        self._width = width
         linear, exponent_bits = weight_format.linear, weight_format.exponent_bits
         exponent = code[linear : linear + exponent_bits]
         normal = Signal(name=f"normal_{name}")
         self._sign = code[-1] if weight_format.signed else Const(0, 1)
         self._significand = Signal(linear + 1, name=f"significand_{name}")
         self._shift = Signal(exponent_bits, name=f"shift_{name}")
-        self._invert = Signal(LANE_BITS, name=f"invert_{name}")
+        self._invert = Signal(width, name=f"invert_{name}")
         m.d.comb += [
             normal.eq(exponent.any()),
             self._significand.eq((normal << linear) | code[:linear]),
             self._shift.eq(exponent - normal),
-            self._invert.eq(self._sign.replicate(LANE_BITS)),
+            self._invert.eq(self._sign.replicate(width)),
         ]
 
     @property
@@ -39,5 +42,5 @@ class EsbMultiplier(Multiplier):
         return self._sign
 
     def product(self, activation: Value) -> Value:
-        magnitude = (activation.as_signed() * self._significand)[:LANE_BITS]
-        return (magnitude << self._shift)[:LANE_BITS] ^ self._invert
+        magnitude = (activation * self._significand)[: self._width]
+        return (magnitude << self._shift)[: self._width] ^ self._invert

@@ -6,37 +6,41 @@ powers of two, so a product costs look-up tables and no DSP block.
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 
 from celosia.models.formats import Format, Sp2
 from celosia.rtl.pe.base import LANE_BITS, Multiplier
 
 
 class Sp2Multiplier(Multiplier):
-    """The activation shifted by each of the code's two fields, added, inverted by its sign.
+    """The activation shifted by each of the code's two fields, and both added.
 
-    A negative weight inverts all bits of the sum and owes the 1 that makes it a negation.
+    A negative weight inverts both, and carries 1 into the addition: that makes the inverse of
+    the sum, which owes the 1 that makes it a negation. Inverted before the addition, a bit of
+    the sum is one six-input table with its carry.
     """
 
-    def __init__(self, m: Module, weight_format: Format, code: Value, name: str) -> None:
+    def __init__(
+        self, m: Module, weight_format: Format, code: Value, name: str, width: int = LANE_BITS
+    ) -> None:
         if not isinstance(weight_format, Sp2):
             raise TypeError(f"weight_format must be an Sp2, not {weight_format!r}")
-        self._m, self._name = m, name
+        self._m, self._name, self._width = m, name, width
         self._q2_shift = weight_format.q2_shift
         q2, q1 = code[: weight_format.m2], code[weight_format.m2 : -1]
         self._fields = [self._decode("q1", q1), self._decode("q2", q2)]
         self._sign = code[-1]
-        self._invert = Signal(LANE_BITS, name=f"invert_{name}")
-        m.d.comb += self._invert.eq(self._sign.replicate(LANE_BITS))
+        self._invert = Signal(width, name=f"invert_{name}")
+        m.d.comb += self._invert.eq(self._sign.replicate(width))
 
     def _decode(self, field_name: str, field: Value) -> tuple[Signal, Signal]:
         """Return a mask that is 0 where ``field`` is, and the shift that it stands for."""
         some = Signal(name=f"some_{field_name}_{self._name}")
-        mask = Signal(LANE_BITS, name=f"mask_{field_name}_{self._name}")
+        mask = Signal(self._width, name=f"mask_{field_name}_{self._name}")
         shift = Signal(max(1, len(field)), name=f"shift_{field_name}_{self._name}")
         self._m.d.comb += [
             some.eq(field.any()),
-            mask.eq(some.replicate(LANE_BITS)),
+            mask.eq(some.replicate(self._width)),
             shift.eq(field - some),
         ]
         return mask, shift
@@ -47,7 +51,8 @@ class Sp2Multiplier(Multiplier):
 
     def product(self, activation: Value) -> Value:
         (mask1, shift1), (mask2, shift2) = self._fields
-        q1 = ((activation & mask1) << shift1)[:LANE_BITS]
-        q2 = ((activation & mask2) << shift2)[:LANE_BITS]
-        high = (q2 << self._q2_shift)[:LANE_BITS]
-        return (q1 + high)[:LANE_BITS] ^ self._invert
+        rest = self._width - self._q2_shift
+        q1 = ((activation & mask1) << shift1)[: self._width] ^ self._invert
+        q2 = ((activation & mask2) << shift2)[:rest] ^ self._invert[:rest]
+        high = (q1[self._q2_shift :] + q2 + self._sign)[:rest]
+        return Cat(q1[: self._q2_shift], high)

