@@ -11,8 +11,9 @@ import enum
 import math
 from dataclasses import dataclass
 
-from celosia.models.formats import BlockScaling, Fixed, Format
-from celosia.models.network import MAX_ACCUMULATOR_BITS, MAX_ACTIVATION_BITS
+from celosia.models.formats import E8M0, BlockScaling, Fixed, Format, IntScale
+from celosia.models.network import MAX_ACCUMULATOR_BITS, MAX_ACTIVATION_BITS, MAX_WIDE_BITS
+from celosia.models.vectors import vector_limit
 
 MAX_COLUMNS = 1024
 MAX_LANES = 256
@@ -102,9 +103,11 @@ class ArrayShape:
     ``accumulator_bits`` 16..44, ``activation_bits`` 1..16 (storage width of one activation).
     Each pair of format and circuit has one column group. With ``scaling``, each run of
     ``scaling.vector`` lanes of a column, or all where there are fewer, has a scale in every
-    weight word; the vector divides the lanes or is a multiple of them. Precision-scalable columns
-    take a step together, so all are of one circuit, and have no scales. Tiles need lanes that
-    are a power of two and at least 4, fusion units a multiple of 16.
+    weight word; the vector divides the lanes or is a multiple of them. With ``element_bits``
+    activations may have scales too: of each ``scaling.vector`` lanes, which then divide the post
+    lanes, with elements of so many bits. Precision-scalable columns take a step together, so all
+    are of one circuit, and have no scales. Tiles need lanes that are a power of two and at least
+    4, fusion units a multiple of 16.
     """
 
     columns: tuple[ColumnGroup, ...]
@@ -113,6 +116,7 @@ class ArrayShape:
     accumulator_bits: int = 32
     activation_bits: int = 8
     scaling: BlockScaling | None = None
+    element_bits: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.columns, tuple) or not self.columns:
@@ -131,6 +135,10 @@ class ArrayShape:
         self._check_circuits()
         if self.scaling is not None:
             self._check_scaling(self.scaling)
+        elif self.element_bits is not None:
+            raise ValueError(
+                f"element_bits must be None without scaling, not {self.element_bits!r}"
+            )
 
     def _check_scaling(self, scaling: BlockScaling) -> None:
         if not isinstance(scaling, BlockScaling):
@@ -140,6 +148,45 @@ class ArrayShape:
                 f"scaling.vector must divide the {self.lanes} lanes or be a multiple of them, "
                 f"not {scaling.vector!r}"
             )
+        if self.element_bits is None:
+            return
+        _check_range("element_bits", self.element_bits, 2, self.activation_bits)
+        if not isinstance(scaling.scale, (IntScale, E8M0)):
+            raise ValueError(
+                f"scaling.scale must be integer or a power of two where activations have scales "
+                f"(element_bits), not {scaling.scale.name}"
+            )
+        if scaling.vector > self.lanes:
+            raise ValueError(
+                f"scaling.vector must divide the {self.lanes} lanes where activations have scales "
+                f"(element_bits), not {scaling.vector!r}"
+            )
+        if self.wide_bits > MAX_WIDE_BITS:
+            raise ValueError(
+                f"element_bits of {self.element_bits} with {scaling.scale.name} need wide values "
+                f"of {self.wide_bits} bits, at most {MAX_WIDE_BITS} are allowed"
+            )
+
+    @property
+    def activation_scale_bits(self) -> int:
+        """Bits of the scales in an activation word."""
+        if self.scaling is None or self.element_bits is None:
+            return 0
+        return self.vectors * self.scaling.scale.bits
+
+    @property
+    def wide_bits(self) -> int:
+        """Bits, signed, of a requantised value: that of 8-bit activations or a wider one."""
+        plain = max(8, self.activation_bits)
+        if self.scaling is None or self.element_bits is None:
+            return plain + 1
+        return max(plain, self.vector_limit(is_signed=False).bit_length()) + 1
+
+    def vector_limit(self, *, is_signed: bool) -> int:
+        """Return the largest magnitude of a value that becomes an element and a scale."""
+        if self.scaling is None or self.element_bits is None:
+            raise ValueError("activations have no scales: scaling or element_bits is None")
+        return vector_limit(Fixed(bits=self.element_bits, signed=is_signed), self.scaling)
 
     @property
     def vector_lanes(self) -> int:
@@ -286,8 +333,8 @@ class Accelerator:
     and fills a whole number of beats; lane or column 0 in the lowest bits):
 
     - activations, residuals, outputs: ``lanes * activation_bits`` bits, lane c at
-      bit ``c * activation_bits``. The activation buffer has one such word for each
-      of the ``pixels`` at every address.
+      bit ``c * activation_bits``, then the codes of the activations' scales, if any. The
+      activation buffer has one such word for each of the ``pixels`` at every address.
     - weights: for column k in order, ``lanes`` codes of the column's format, then the codes of
       the column's scales, if any.
     - constants: for each of ``post_lanes`` channels, see ``constant_bits``.
@@ -321,11 +368,17 @@ class Accelerator:
                 f"post_lanes must divide both the {self.array.column_count} columns and the "
                 f"{self.array.lanes} lanes, so be a divisor of {both}, not {self.post_lanes!r}"
             )
+        if self.array.element_bits is not None and self.post_lanes % self.array.vector_lanes:
+            raise ValueError(
+                f"post_lanes must be a multiple of the {self.array.vector_lanes} lanes of a vector "
+                f"where activations have scales, not {self.post_lanes!r}"
+            )
 
     @property
     def activation_word_bits(self) -> int:
         """Bits of one activation, residual or output word."""
-        return self.array.lanes * self.array.activation_bits
+        array = self.array
+        return array.lanes * array.activation_bits + array.activation_scale_bits
 
     @property
     def weight_word_bits(self) -> int:

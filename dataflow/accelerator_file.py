@@ -18,6 +18,7 @@
     scale = "uint4"
     vector = 16
     product_bits = 6  # left out: all of them
+    element_bits = 4  # of activations that have scales too; left out: none have
 
     [buffers]
     activations = 2048
@@ -55,7 +56,7 @@ from celosia.models.formats import BlockScaling, parse_format, parse_scale
 _ARRAY = ("lanes", "pixels", "accumulator_bits", "activation_bits")
 _BUFFERS = ("activations", "weights", "accumulators", "constants", "residuals", "outputs")
 _BUS = ("data_bits", "address_bits", "burst_beats", "outstanding")
-_SCALING = ("scale", "vector", "product_bits")
+_SCALING = ("scale", "vector", "product_bits", "element_bits")
 _ARRAY_DEFAULTS = ("accumulator_bits", "activation_bits")
 
 Value = TypeVar("Value")
@@ -76,6 +77,8 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         lines += [f"vector = {array.scaling.vector}"]
         if array.scaling.product_bits is not None:
             lines += [f"product_bits = {array.scaling.product_bits}"]
+        if array.element_bits is not None:
+            lines += [f"element_bits = {array.element_bits}"]
     lines += ["", "[buffers]", *(f"{k} = {getattr(accelerator.buffers, k)}" for k in _BUFFERS)]
     lines += ["", "[bus]", *(f"{key} = {getattr(accelerator.bus, key)}" for key in _BUS)]
     lines += ["", "[post]", f"lanes = {accelerator.post_lanes}", ""]
@@ -126,8 +129,9 @@ def parse_accelerator(text: str, where: str) -> Accelerator:
     _check_keys(where, "post.", parts["post"], ("lanes",), ())
     sizes = {key: value for key, value in array.items() if key in _ARRAY}
     columns = _columns(where, array["columns"])
-    scaling = _scaling(where, array["scaling"]) if "scaling" in array else None
-    shape = _build(where, "array", lambda: ArrayShape(columns=columns, scaling=scaling, **sizes))
+    if "scaling" in array:
+        sizes |= _scaling(where, array["scaling"])
+    shape = _build(where, "array", lambda: ArrayShape(columns=columns, **sizes))
     depths = _build(where, "buffers", lambda: Buffers(**buffers))
     bus = _build(where, "bus", lambda: Bus(**parts["bus"]))
     lanes = parts["post"]["lanes"]
@@ -167,15 +171,18 @@ def _group(name: str, count: int, circuit: Circuit) -> ColumnGroup:
     return ColumnGroup(format=parse_format(name), count=count, circuit=circuit)
 
 
-def _scaling(where: str, value: object) -> BlockScaling:
+def _scaling(where: str, value: object) -> dict[str, Any]:
+    """Return the fields of the array that its table ``scaling`` gives."""
     table = _table(where, "array.scaling", value)
-    _check_keys(where, "array.scaling.", table, _SCALING, ("product_bits",))
+    _check_keys(where, "array.scaling.", table, _SCALING, ("product_bits", "element_bits"))
     name = table["scale"]
     if not isinstance(name, str):
         raise CelosiaError(f"{where}: array.scaling.scale must be a string, not {name!r}")
-    return _build(
-        where, "array.scaling", lambda: BlockScaling(**{**table, "scale": parse_scale(name)})
+    fields = {key: value for key, value in table.items() if key not in ("scale", "element_bits")}
+    scaling = _build(
+        where, "array.scaling", lambda: BlockScaling(scale=parse_scale(name), **fields)
     )
+    return {"scaling": scaling, "element_bits": table.get("element_bits")}
 
 
 def _build(where: str, key: str, make: Callable[[], Value]) -> Value:

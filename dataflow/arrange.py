@@ -14,7 +14,7 @@ from celosia.dataflow.columns import ColumnPool, Needs
 from celosia.dataflow.layout import PLAIN
 from celosia.dataflow.lower import Lowered, Lowering, Step, lower
 from celosia.models.errors import CelosiaError
-from celosia.models.network import Network
+from celosia.models.network import Network, Tensor, scaled_weights
 
 TIE_COST = 1.25
 """How many times the tiles a shared layout may cost before the residual operand is copied."""
@@ -57,6 +57,8 @@ def arrange(network: Network, accelerator: Accelerator) -> Arrangement:
         _check_step(step, lowered, accelerator)
     placer = _Placer(lowered, classes, pool, accelerator)
     placer.place()
+    for tensor in lowered.tensors.values():
+        _check_order(tensor, placer.positions[tensor.name])
     for step in lowered.steps:
         _check_vectors(step, placer.positions[step.input], accelerator)
     borders, fills = _borders(lowered)
@@ -79,12 +81,43 @@ def _check_tensors(network: Network, accelerator: Accelerator) -> None:
                 f"{accelerator.name!r} stores {bits}: raise array.activation_bits or quantise "
                 f"to {bits} bits"
             )
+        if tensor.scaling is not None:
+            _check_scaling(tensor, accelerator)
+
+
+def _check_scaling(tensor: Tensor, accelerator: Accelerator) -> None:
+    """Check that the accelerator makes and reads the scales of ``tensor``."""
+    array = accelerator.array
+    if array.element_bits is None:
+        raise CelosiaError(
+            f"tensor {tensor.name!r} has scales, activations of accelerator {accelerator.name!r} "
+            "have none: set array.scaling.element_bits or quantise without"
+        )
+    if (tensor.format.bits, tensor.scaling) != (array.element_bits, array.scaling):
+        raise CelosiaError(
+            f"tensor {tensor.name!r} has elements of {tensor.format.bits} bits and "
+            f"{tensor.scaling!r}, accelerator {accelerator.name!r} makes {array.element_bits} bits "
+            f"and {array.scaling!r}: set array.scaling to the former or quantise to the latter"
+        )
+
+
+def _check_order(tensor: Tensor, positions: np.ndarray) -> None:
+    """Check that the channels of each vector lie side by side."""
+    if tensor.scaling is None:
+        return
+    channels, vector = np.arange(len(positions)), tensor.scaling.vector
+    first = positions[channels // vector * vector]
+    if (first % vector).any() or (positions != first + channels % vector).any():
+        raise CelosiaError(
+            f"tensor {tensor.name!r} has scales, and columns of several formats put its channels "
+            "out of order: use columns of one format or quantise without"
+        )
 
 
 def _check_step(step: Step, lowered: Lowered, accelerator: Accelerator) -> None:
     """Check that every sum of ``step``, with and without bias, fits the accumulators."""
-    source = lowered.tensors[step.input].format
-    rows = step.scaled_weights.reshape(len(step.weights), -1)
+    scaling, source = lowered.tensors[step.input].scaling, lowered.tensors[step.input].format
+    rows = scaled_weights(step.weights, step.scales, scaling).reshape(len(step.weights), -1)
     positive = np.where(rows > 0, rows, 0).sum(axis=1)
     negative = np.where(rows < 0, rows, 0).sum(axis=1)
     low = positive * source.low + negative * source.high
@@ -224,8 +257,9 @@ class _Placer:
         self.word_count: dict[str, int] = {}
 
     def _scaled_classes(self) -> set[str]:
-        """Return the classes of tensors whose readers' scales want channels in order."""
+        """Return the classes of tensors whose scales, or whose readers', want channels in order."""
         inputs = [step.input for step in self._lowered.steps if step.scales is not None]
+        inputs += [t.name for t in self._lowered.tensors.values() if t.scaling is not None]
         names = {name for read in inputs for name in self._lowered.concats.get(read, (read,))}
         return {self._classes[name][0] for name in names}
 

@@ -12,6 +12,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
@@ -28,7 +30,8 @@ from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.program import CompiledLayer, Program
 from celosia.dataflow.tokens import assign_tokens
 from celosia.models.errors import CelosiaError
-from celosia.models.network import Network
+from celosia.models.formats import BlockScaling, Fixed
+from celosia.models.network import Network, Tensor
 
 BASE_ADDRESS = 0x1000_0000
 _CHUNK = CHUNK_DESCRIPTORS * DESCRIPTOR_BYTES
@@ -80,6 +83,11 @@ def _check_mapping(plans: list[StepPlan], mapping: Mapping) -> None:
         if plan.step.name not in mapped:
             raise CelosiaError(f"mapping: layer {plan.step.name!r} is missing")
         plan.check(mapped[plan.step.name])
+
+
+def _written(tensor: Tensor) -> tuple[str, ...]:
+    """Return the names under which ``tensor`` is compared."""
+    return (tensor.name,) if tensor.scaling is None else (tensor.name, tensor.scales_name)
 
 
 class _Memory:
@@ -146,6 +154,11 @@ class _Compiler:
         for root, code in self.arrangement.fills.items():
             if code:
                 self.placements[root].fill(image, code)
+                tensor = self.lowered.tensors[root]
+                if tensor.scaling is not None:
+                    # The largest scale, so that no value is lower.
+                    top = (1 << tensor.scaling.scale.bits) - 1
+                    self.placements[tensor.scales_name].fill(image, top)
         return Program(
             network=self.network.name,
             accelerator=self.accelerator,
@@ -183,6 +196,24 @@ class _Compiler:
                 whole = self.placements[root]
                 address = whole.address + first * whole.plane
                 self.placements[name] = self._placement(name, address, word_bytes)
+        for name, tensor in self.lowered.tensors.items():
+            if tensor.scaling is not None:
+                self.placements[tensor.scales_name] = self._scales(name, tensor, tensor.scaling)
+
+    def _scales(self, name: str, tensor: Tensor, scaling: BlockScaling) -> Placement:
+        """Return where the scales of ``tensor`` lie: behind its lanes, in the same words."""
+        array = self.accelerator.array
+        first = self.arrangement.positions[name][:: scaling.vector]
+        return replace(
+            self.placements[name],
+            name=tensor.scales_name,
+            shape=tensor.scales_shape,
+            format=Fixed(bits=scaling.scale.bits, signed=False),
+            words=first // array.lanes,
+            lanes=first % array.lanes // scaling.vector,
+            lane_bits=scaling.scale.bits,
+            first_bit=array.lanes * array.activation_bits,
+        )
 
     def _place_root(self, name: str, word_bytes: int) -> None:
         _, height, width = self.lowered.tensors[name].shape
@@ -239,7 +270,9 @@ class _Compiler:
             layers.append(
                 CompiledLayer(
                     name=op.name,
-                    outputs=tuple(plan.step.output for plan in by_layer[op.name]),
+                    outputs=tuple(
+                        name for plan in by_layer[op.name] for name in _written(plan.target)
+                    ),
                     first=first,
                     stop=emitter.next,
                     stamp=stamps + index * beat,

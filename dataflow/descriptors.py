@@ -139,9 +139,10 @@ class Compute:
     """One loop nest on the array, ``loops`` innermost first, one step a cycle.
 
     Each step multiplies the activation word of every pixel lane by the weight word
-    and adds to the accumulators at its accumulator address. Precision-scalable columns need
-    ``precision``: their innermost loop, over the reduction, holds all addresses and counts the
-    passes of a word, which together are one such product.
+    and adds to the accumulators at its accumulator address. Where ``scaled``, activations
+    have scales; otherwise theirs are 1. Where ``rounded``, products of scales are rounded.
+    Precision-scalable columns need ``precision``: their innermost loop, over the reduction, holds
+    all addresses and counts the passes of a word, which together are one such product.
     """
 
     loops: tuple[Loop, ...]
@@ -151,6 +152,8 @@ class Compute:
     activations_signed: bool
     accumulate: bool = False
     precision: Precision | None = None
+    scaled: bool = False
+    rounded: bool = False
     wait: frozenset[Token] = NO_TOKENS
     signal: frozenset[Token] = NO_TOKENS
 
@@ -185,6 +188,11 @@ class Post:
     of the output word likewise; past the last lane group of a word the output
     address moves by ``out_word`` and the lane group returns to 0. The residual
     address is the output address plus ``residuals - outputs``.
+
+    Where ``residual_scaled``, residual codes are multiplied by their scales. Where ``scaled``,
+    outputs become elements and scales: values are then clamped to the elements' largest (those
+    of a signed format where ``output_signed``) times the largest scale, and from below to 0 or,
+    where ``low`` is negative, to the negative of that; ``high`` does not matter.
     """
 
     window_x: int
@@ -211,6 +219,9 @@ class Post:
     rounding: Rounding
     residual: bool
     residual_signed: bool
+    residual_scaled: bool = False
+    scaled: bool = False
+    output_signed: bool = False
     wait: frozenset[Token] = NO_TOKENS
     signal: frozenset[Token] = NO_TOKENS
 

@@ -264,9 +264,11 @@ class _StepEmitter:
             activations=activations,
             weights=weights,
             accumulators=accumulators,
-            activations_signed=self.data.source.placement.format.signed,
+            activations_signed=plan.source.format.signed,
             accumulate=accumulate,
             precision=plan.precision,
+            scaled=plan.source.scaling is not None,
+            rounded=plan.source.scaling is not None and plan.step.scales is not None,
         )
         self.emitter.add(compute, ready, loaded, free)
 
@@ -349,7 +351,8 @@ class _StepEmitter:
         if residuals is not None:
             residual = residuals + tile.word * pixel.area
             needs.append(trackers["residuals"].read(residual, residual + size, index))
-        operand = self.data.residual
+        target, operand = self.plan.target, self.plan.operand
+        scaled = target.scaling is not None
         post = Post(
             window_x=pool.kernel[1],
             window_y=pool.kernel[0],
@@ -370,11 +373,14 @@ class _StepEmitter:
             outputs=first,
             residuals=residual,
             lane_group=tile.lane_group,
-            low=step.requant.low,
-            high=step.requant.high,
+            low=max(step.requant.low, -1) if scaled else step.requant.low,
+            high=0 if scaled else step.requant.high,
             rounding=step.requant.rounding,
             residual=operand is not None,
-            residual_signed=operand is not None and operand.placement.format.signed,
+            residual_signed=operand is not None and operand.format.signed,
+            residual_scaled=operand is not None and operand.scaling is not None,
+            scaled=scaled,
+            output_signed=scaled and target.format.signed,
         )
         self.emitter.add(post, *needs)
 

@@ -19,7 +19,7 @@ from celosia.dataflow.event_sequencer import Sequencer
 from celosia.dataflow.event_transfers import LoadUnit, StoreUnit
 from celosia.dataflow.event_units import NestUnit, Queue, Tokens
 from celosia.dataflow.memory import MemoryModel
-from celosia.dataflow.microarchitecture import POST_LATENCY, compute_latency
+from celosia.dataflow.microarchitecture import compute_latency, post_latency
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def walk(
     sequencer = Sequencer(agenda, accelerator, port, queues, descriptors, address)
     load = LoadUnit(agenda, queues[Unit.LOAD], tokens, port, accelerator)
     compute = NestUnit(agenda, queues[Unit.COMPUTE], tokens, compute_latency(accelerator))
-    post = NestUnit(agenda, queues[Unit.POST], tokens, POST_LATENCY)
+    post = NestUnit(agenda, queues[Unit.POST], tokens, post_latency(accelerator.array))
     store = StoreUnit(agenda, queues[Unit.STORE], tokens, accelerator, memory)
     steps = (port.step, sequencer.step, load.step, compute.step, post.step, store.step)
     agenda.at(1)

@@ -34,11 +34,14 @@ from celosia.dataflow.descriptors import (
     Unit,
     unit_of,
 )
+from celosia.dataflow.packing import pack_fields
 from celosia.dataflow.precision import Precision
 from celosia.dataflow.program import Program
 from celosia.dataflow.tokens import MAX_TOKENS
+from celosia.models.formats import Fixed
 from celosia.models.network import MULTIPLIER_BITS
 from celosia.models.requantise import shift_round
+from celosia.models.vectors import quantise_vectors, vector_limit
 
 _WRAP = 1 << 16
 _CHANGE = 0.02
@@ -113,17 +116,29 @@ class _Buffers:
         array, depth = accelerator.array, accelerator.buffers
         self.columns, self.lanes = array.column_count, array.lanes
         self._formats, self._scaling = array.column_formats, array.scaling
-        self._vector_lanes = array.vector_lanes
         code = 1 << array.activation_bits
         lanes = array.lanes
         self.activations = random.integers(0, code, (array.pixels, depth.activations, lanes))
         self.weights = random.integers(-8, 8, (depth.weights, self.columns, lanes)).astype(float)
+        vectors, scale = (
+            array.vectors,
+            2 if array.scaling is None else 1 << array.scaling.scale.bits,
+        )
+        self.weight_scales = random.integers(0, scale, (depth.weights, self.columns, vectors))
+        vectors = vectors if array.activation_scale_bits else 0
+        shape = (array.pixels, depth.activations, vectors)
+        self.activation_scales = random.integers(0, scale, shape)
+        self.residual_scales = random.integers(0, scale, (depth.residuals, vectors))
+        self.output_scales = random.integers(0, scale, (depth.outputs, vectors))
         shape = (depth.accumulators, array.pixels, self.columns)
         self.accumulators = random.integers(-999, 999, shape)
         self.constants = random.integers(0, 30, (depth.constants, accelerator.post_lanes, 5))
         self.residuals = random.integers(0, code, (depth.residuals, lanes))
         self.outputs = random.integers(0, code, (depth.outputs, lanes))
         self.activation_widths = np.full(lanes, array.activation_bits)
+        if vectors and array.scaling is not None:
+            scales = np.full(vectors, array.scaling.scale.bits)
+            self.activation_widths = np.concatenate([self.activation_widths, scales])
         self._weight_widths = np.concatenate([array.column_widths(fmt) for fmt in self._formats])
         multiplier = [MULTIPLIER_BITS] * 3
         self._constant_widths = np.array([array.accumulator_bits, *multiplier, 6])
@@ -133,18 +148,21 @@ class _Buffers:
         """Write memory words ``data`` (uint8 rows) at buffer ``addresses``."""
         match load.target:
             case Buffer.ACTIVATIONS:
-                self.activations[lane, addresses] = unpack(data, self.activation_widths)
+                fields = unpack(data, self.activation_widths)
+                self.activations[lane, addresses] = fields[:, : self.lanes]
+                self.activation_scales[lane, addresses] = fields[:, self.lanes :]
             case Buffer.RESIDUALS:
-                self.residuals[addresses] = unpack(data, self.activation_widths)
+                fields = unpack(data, self.activation_widths)
+                self.residuals[addresses] = fields[:, : self.lanes]
+                self.residual_scales[addresses] = fields[:, self.lanes :]
             case Buffer.WEIGHTS:
                 codes = unpack(data, self._weight_widths)
                 codes = codes.reshape(len(codes), self.columns, -1)
                 for column, fmt in enumerate(self._formats):
-                    values = fmt.decode(codes[:, column, : self.lanes])
-                    if self._scaling is not None:
-                        scales = self._scaling.scale.decode(codes[:, column, self.lanes :])
-                        values = values * np.repeat(scales, self._vector_lanes, axis=1)
-                    self.weights[addresses, column] = values
+                    self.weights[addresses, column] = fmt.decode(codes[:, column, : self.lanes])
+                if self._scaling is not None:
+                    scales = self._scaling.scale.decode(codes[..., self.lanes :])
+                    self.weight_scales[addresses] = scales
             case Buffer.CONSTANTS:
                 widths = self._constant_widths
                 starts = np.cumsum(widths) - widths
@@ -276,17 +294,12 @@ class _Machine:
         accelerator = self.accelerator
         bits = accelerator.activation_word_bits
         size = accelerator.word_bytes(bits)
-        width = accelerator.array.activation_bits
         for index in range(store.transfer.n3):
             memory, buffer = self._walk(store.transfer, index, size)
             buffer = self._wrapped(buffer, accelerator.buffers.outputs, "outputs")
-            codes = self.buffers.outputs[buffer]
-            spread = (codes[:, :, None] >> np.arange(width)) & 1
-            packed = np.packbits(
-                spread.reshape(len(codes), -1).astype(np.uint8), axis=1, bitorder="little"
-            )
-            data = np.zeros((len(codes), size), np.uint8)
-            data[:, : packed.shape[1]] = packed
+            scales = self.buffers.output_scales[buffer]
+            fields = np.concatenate([self.buffers.outputs[buffer], scales], axis=1)
+            data = pack_fields(fields, self.buffers.activation_widths, size)
             self.image[self._bytes(memory, size)] = data
 
     def _compute(self, compute: Compute) -> None:
@@ -319,7 +332,9 @@ class _Machine:
             self._check_precision(precision, weights)
         if compute.activations_signed:
             values = signed(values, width)
-        self._add(values, activations[counted], weights[counted], sums[counted])
+        where = activations[counted], weights[counted], sums[counted]
+        for vector in range(max(1, self.accelerator.array.vectors)):
+            self._add(compute, vector, values, *where)
         bits = self.accelerator.array.accumulator_bits
         touched = np.unique(sums)
         buffers.accumulators[touched] = signed(buffers.accumulators[touched], bits)
@@ -336,26 +351,50 @@ class _Machine:
             )
 
     def _add(
-        self, values: np.ndarray, activations: np.ndarray, weights: np.ndarray, sums: np.ndarray
+        self,
+        compute: Compute,
+        vector: int,
+        values: np.ndarray,
+        activations: np.ndarray,
+        weights: np.ndarray,
+        sums: np.ndarray,
     ) -> None:
-        """Add products to the accumulators, one weight word after the other."""
-        buffers = self.buffers
+        """Add a vector's products to the accumulators, one weight word after the other."""
+        buffers, array = self.buffers, self.accelerator.array
+        lanes = slice(vector * array.vector_lanes, (vector + 1) * array.vector_lanes)
         order = np.argsort(weights, kind="stable")
         unique, starts = np.unique(weights[order], return_index=True)
         for word, part in zip(unique, np.split(order, starts[1:]), strict=True):
-            matrix = buffers.weights[word].T
+            matrix = buffers.weights[word, :, lanes].T
             step = max(1, _SPREAD // matrix.size)
             for start in range(0, len(part), step):
                 some = part[start : start + step]
                 # Exact: every product sum lies far below 2**53.
-                products = values[:, activations[some]].astype(float) @ matrix
-                added = products.transpose(1, 0, 2).astype(np.int64)
+                taken = activations[some]
+                products = values[:, taken, lanes].astype(float) @ matrix
+                scales = self._scales(compute, word, taken, vector)
+                added = products.transpose(1, 0, 2).astype(np.int64) * scales
                 np.add.at(buffers.accumulators, sums[some], added)
+
+    def _scales(
+        self, compute: Compute, word: int, activations: np.ndarray, vector: int
+    ) -> np.ndarray:
+        """Return what a vector's sums are multiplied by, (step, pixel, column) or broadcast."""
+        scaling = self.accelerator.array.scaling
+        if scaling is None:
+            return np.ones(1, np.int64)
+        weights = self.buffers.weight_scales[word, :, vector]
+        if not compute.scaled:
+            return np.asarray(weights)
+        codes = self.buffers.activation_scales[:, activations, vector]
+        theirs = scaling.scale.decode(codes).T[:, :, None]
+        return scaling.product(weights, theirs) if compute.rounded else weights * theirs
 
     def _post(self, post: Post) -> None:
         buffers, depths = self.buffers, self.accelerator.buffers
         lanes = self.accelerator.post_lanes
-        per_word = self.accelerator.array.lanes // lanes
+        array = self.accelerator.array
+        per_word = array.lanes // lanes
         group, pixel, oy, ox, wy, wx = np.ix_(
             *(
                 np.arange(n)
@@ -387,8 +426,25 @@ class _Machine:
             codes = buffers.residuals[read[..., None], out_lane]
             if post.residual_signed:
                 codes = signed(codes, self.accelerator.array.activation_bits)
+            if post.residual_scaled:
+                codes = codes * self._decoded(
+                    buffers.residual_scales[read[..., None], out_lane // array.vector_lanes]
+                )
             product = product + codes[..., None, None, :] * residual
-        codes = np.clip(shift_round(product, shift, post.rounding), post.low, post.high)
-        codes = codes.max(axis=(4, 5)) & ((1 << self.accelerator.array.activation_bits) - 1)
-        written = self._wrapped(post.outputs + out, depths.outputs, "outputs")
-        buffers.outputs[written[..., None], out_lane] = codes
+        written = self._wrapped(post.outputs + out, depths.outputs, "outputs")[..., None]
+        rounded = shift_round(product, shift, post.rounding)
+        if post.scaled and array.scaling is not None and array.element_bits is not None:
+            element = Fixed(bits=array.element_bits, signed=post.output_signed)
+            limit = vector_limit(element, array.scaling)
+            wide = np.clip(rounded, -limit if post.low < 0 else 0, limit).max(axis=(4, 5))
+            codes, scales = quantise_vectors(np.moveaxis(wide, -1, 0)[None], element, array.scaling)
+            codes = np.moveaxis(codes[0], 0, -1)
+            place = out_lane[..., :: array.vector_lanes] // array.vector_lanes
+            buffers.output_scales[written, place] = np.moveaxis(scales[0], 0, -1)
+        else:
+            codes = np.clip(rounded, post.low, post.high).max(axis=(4, 5))
+        buffers.outputs[written, out_lane] = codes & ((1 << array.activation_bits) - 1)
+
+    def _decoded(self, codes: np.ndarray) -> np.ndarray:
+        scaling = self.accelerator.array.scaling
+        return codes if scaling is None else scaling.scale.decode(codes)

@@ -58,6 +58,8 @@ class Placement:
         int64 of shape (C * unfold.count,): where each channel lies.
     lane_bits : int
         Bits of a lane.
+    first_bit : int
+        Where in a word lane 0 begins.
     unfold : Unfold
         Copies of neighbouring pixels in each word.
     """
@@ -74,6 +76,7 @@ class Placement:
     words: np.ndarray
     lanes: np.ndarray
     lane_bits: int
+    first_bit: int = 0
     unfold: Unfold = field(default=PLAIN)
 
     @property
@@ -143,13 +146,24 @@ class Placement:
         ]
         return np.concatenate(copies).reshape(channels * ny * nx, rows, cols)
 
+    @property
+    def _bytes(self) -> np.ndarray | None:
+        """The byte of each channel in its word, where lanes are bytes."""
+        if self.lane_bits != 8 or self.first_bit % 8:
+            return None
+        return np.asarray(self.lanes + self.first_bit // 8)
+
+    def _bits(self, bit: int) -> np.ndarray:
+        """Return where ``bit`` of each channel lies in its word."""
+        return np.asarray(self.first_bit + self.lanes * self.lane_bits + bit)
+
     def _put(self, region: np.ndarray, codes: np.ndarray) -> None:
-        if self.lane_bits == 8:
-            region[self.words, :, :, self.lanes] = codes
+        if self._bytes is not None:
+            region[self.words, :, :, self._bytes] = codes
             return
         bits = np.unpackbits(region, axis=-1, bitorder="little")
         for bit in range(self.lane_bits):
-            bits[self.words, :, :, self.lanes * self.lane_bits + bit] = (codes >> bit) & 1
+            bits[self.words, :, :, self._bits(bit)] = (codes >> bit) & 1
         region[...] = np.packbits(bits, axis=-1, bitorder="little")
 
     def read(self, image: np.ndarray) -> np.ndarray:
@@ -159,23 +173,23 @@ class Placement:
         """
         region = self._region(image, False)
         channels = self.shape[0]
-        words, lanes = self.words[:channels], self.lanes[:channels]
-        if self.lane_bits == 8:
-            codes = region[words, :, :, lanes].astype(np.int64)
+        words = self.words[:channels]
+        if self._bytes is not None:
+            codes = region[words, :, :, self._bytes[:channels]].astype(np.int64)
         else:
             bits = np.unpackbits(region, axis=-1, bitorder="little")
             codes = np.zeros(self.shape, np.int64)
             for bit in range(self.lane_bits):
-                codes |= bits[words, :, :, lanes * self.lane_bits + bit].astype(np.int64) << bit
+                place = self._bits(bit)[:channels]
+                codes |= bits[words, :, :, place].astype(np.int64) << bit
         if self.format.signed:
             codes = np.where(codes >> (self.lane_bits - 1), codes - (1 << self.lane_bits), codes)
         return codes
 
     def fill(self, image: np.ndarray, code: int) -> None:
-        """Fill the tensor and its border, every lane, with ``code`` (used for borders)."""
+        """Fill the tensor and its border with ``code``, in every word (used for borders)."""
         region = self._region(image, True)
-        bits = np.zeros(self.word_bytes * 8, np.uint8)
-        lanes = np.arange(self.word_bytes * 8 // self.lane_bits) * self.lane_bits
+        bits = np.unpackbits(region, axis=-1, bitorder="little")
         for bit in range(self.lane_bits):
-            bits[lanes + bit] = (code >> bit) & 1
-        region[...] = np.packbits(bits, bitorder="little")
+            bits[..., self._bits(bit)] = (code >> bit) & 1
+        region[...] = np.packbits(bits, axis=-1, bitorder="little")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from celosia.dataflow.layout import Unfold
+from celosia.models.errors import CelosiaError
 from celosia.models.formats import Format
 from celosia.models.network import (
     Concat,
@@ -52,13 +53,6 @@ class Step:
     requant: Requant
     residual: str | None = None
     scales: WeightScales | None = None
-
-    @property
-    def scaled_weights(self) -> np.ndarray:
-        """The weights times their scales, int64 ``O I FY FX``."""
-        if self.scales is None:
-            return self.weights
-        return np.asarray(self.weights * self.scales.spread(self.weights.shape[1]))
 
     @property
     def is_pool(self) -> bool:
@@ -110,6 +104,12 @@ def identity(channels: int, low: int, high: int) -> Requant:
     )
 
 
+def _unchanged(channels: int, source: Tensor) -> Requant:
+    if source.scaling is None:
+        return identity(channels, source.format.low, source.format.high)
+    return identity(channels, -source.limit if source.format.signed else 0, source.limit)
+
+
 def _diagonal(name: str, layer: str, source: Tensor, output: str, window: Window) -> Step:
     """Return the step that takes maxima over ``window``: weights of 1, each channel alone."""
     channels = source.shape[0]
@@ -123,7 +123,7 @@ def _diagonal(name: str, layer: str, source: Tensor, output: str, window: Window
         groups=channels,
         weights=np.ones((channels, 1, 1, 1), np.int64),
         formats=None,
-        requant=identity(channels, source.format.low, source.format.high),
+        requant=_unchanged(channels, source),
     )
 
 
@@ -155,6 +155,11 @@ class Lowering:
         step = self.steps[index]
         kind = "residual" if residual else "input"
         source = self.tensors[(step.residual or "") if residual else step.input]
+        if source.scaling is not None:
+            raise CelosiaError(
+                f"layer {step.layer!r} needs a copy of its {kind} {source.name!r}, and a copy of a "
+                "tensor with scales is not exact: quantise that tensor without"
+            )
         name = f"{step.layer}/{kind}"
         while name in self.tensors or any(step.name == name for step in self.steps):
             name += "'"

@@ -38,8 +38,8 @@ REQUANT_LATENCY = 6
 POOL_LATENCY = 1
 """Cycles from an output code to the write of the output buffer."""
 
-POST_LATENCY = DRAIN_LATENCY + REQUANT_LATENCY + POOL_LATENCY
-"""Cycles from a post descriptor's last step to its signal: its outputs are written."""
+VECTOR_LATENCY = 5
+"""Cycles from a vector of wide values to its elements and its scale."""
 
 
 def tree_levels(lanes: int) -> tuple[int, ...]:
@@ -82,6 +82,12 @@ def word_beats(target: Buffer, accelerator: Accelerator) -> int:
         Buffer.RESIDUALS: accelerator.activation_word_bits,
     }[target]
     return accelerator.beats(bits)
+
+
+def post_latency(array: ArrayShape) -> int:
+    """Cycles from a post descriptor's last step to its signal: its outputs are written."""
+    vectors = 0 if array.element_bits is None else VECTOR_LATENCY
+    return DRAIN_LATENCY + REQUANT_LATENCY + POOL_LATENCY + vectors
 
 
 def compute_latency(accelerator: Accelerator) -> int:

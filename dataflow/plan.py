@@ -117,6 +117,8 @@ class StepPlan:
         Its output channels.
     size : (int, int)
         Output rows and columns.
+    source, target, operand : Tensor
+        What it reads and writes, and its residual operand or ``None``.
     precision : Precision or None
         Widths of its operands, where columns are precision-scalable.
     passes : int
@@ -133,7 +135,11 @@ class StepPlan:
         lowered = arrangement.lowered
         self.size = lowered.tensors[step.output].shape[1:]
         self.precision, self.passes = self._precision(lowered)
-        self.uniform = bool((step.scaled_weights == step.scaled_weights[:, :, :1, :1]).all())
+        self.source = lowered.tensors[step.input]
+        self.target = lowered.tensors[step.output]
+        self.operand = None if step.residual is None else lowered.tensors[step.residual]
+        parts = [step.weights] if step.scales is None else [step.weights, step.scales.values]
+        self.uniform = all(bool((part == part[:, :, :1, :1]).all()) for part in parts)
         self.inputs = arrangement.positions[step.input]
         self.outputs = arrangement.positions[step.output]
         self.blocks = self._blocks()

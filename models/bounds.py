@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from celosia.models.formats import Fixed
+from celosia.models.formats import BlockScaling, Fixed
 from celosia.models.network import Conv
 
 
-def accumulator_range(conv: Conv, activation: Fixed) -> tuple[np.ndarray, np.ndarray]:
+def accumulator_range(
+    conv: Conv, activation: Fixed, scaling: BlockScaling | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and greatest sum of products of each output channel.
 
     Any partial sum, in any order, lies between them too: padding and terms not yet
-    added count as 0, which every fixed format has.
+    added count as 0, which every fixed format has. Scales are never negative, so each vector
+    is at its ends where its scale is greatest.
 
     Parameters
     ----------
     conv
         The convolution; its bias is not part of the result.
-    activation
-        Format of its input.
+    activation, scaling
+        Format of its input, and its scales.
 
     Returns
     -------
     Two int64 arrays of shape (O,), the first <= 0 <= the second.
     """
-    rows = conv.scaled_weights.reshape(len(conv.weights), -1)
+    rows = conv.scaled_weights(scaling).reshape(len(conv.weights), -1)
     positive = np.where(rows > 0, rows, 0).sum(axis=1)
     negative = np.where(rows < 0, rows, 0).sum(axis=1)
     low = positive * activation.low + negative * activation.high
@@ -33,27 +36,29 @@ def accumulator_range(conv: Conv, activation: Fixed) -> tuple[np.ndarray, np.nda
     return low, high
 
 
-def accumulator_bound(conv: Conv, activation: Fixed) -> np.ndarray:
+def accumulator_bound(
+    conv: Conv, activation: Fixed, scaling: BlockScaling | None = None
+) -> np.ndarray:
     """Return the greatest magnitude of an accumulator, with and without its bias.
 
     Parameters
     ----------
     conv
         The convolution.
-    activation
-        Format of its input.
+    activation, scaling
+        Format of its input, and its scales.
 
     Returns
     -------
     int64 array of shape (O,): neither a partial sum, nor the sum, nor sum + bias of
     that output channel is larger in magnitude, whatever the input.
     """
-    low, high = accumulator_range(conv, activation)
+    low, high = accumulator_range(conv, activation, scaling)
     bias = conv.requant.bias
     ends = np.stack([low, high, low + bias, high + bias])
     return np.asarray(np.abs(ends).max(axis=0), dtype=np.int64)
 
 
-def accumulator_bits(conv: Conv, activation: Fixed) -> int:
+def accumulator_bits(conv: Conv, activation: Fixed, scaling: BlockScaling | None = None) -> int:
     """Return the two's complement width that holds every accumulator of ``conv``."""
-    return int(accumulator_bound(conv, activation).max()).bit_length() + 1
+    return int(accumulator_bound(conv, activation, scaling).max()).bit_length() + 1

@@ -15,9 +15,10 @@ import torch
 
 from celosia.models.bounds import accumulator_bits, accumulator_bound, accumulator_range
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import Fixed
-from celosia.models.network import Concat, Conv, MaxPool, Network, Window
+from celosia.models.formats import BlockScaling, Fixed
+from celosia.models.network import Concat, Conv, MaxPool, Network, Tensor, WeightScales, Window
 from celosia.models.requantise import requantise, shift_round
+from celosia.models.vectors import quantise_vectors, spread_scales
 
 __all__ = [
     "accumulator_bits",
@@ -47,7 +48,8 @@ def evaluate(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, np
 
     Returns
     -------
-    For each tensor's name its codes, int64 (N, C, H, W).
+    For each tensor's name its codes, int64 (N, C, H, W), and for that of a tensor's scales
+    (``Tensor.scales_name``) the codes of the scales.
 
     Raises
     ------
@@ -56,33 +58,97 @@ def evaluate(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, np
     """
     values = _check_inputs(network, inputs)
     for op in network.ops:
+        target = network.tensor(op.output)
         if isinstance(op, Conv):
-            acc = convolve(op, values[op.input], network.tensor(op.input).format)
-            residual = None if op.residual is None else values[op.residual]
-            values[op.output] = requantise(acc, op.requant, residual)
+            source = network.tensor(op.input)
+            scales = values[source.scales_name] if source.scaling is not None else None
+            acc = convolve(op, values[op.input], source.format, source.scaling, scales)
+            residual = None
+            if op.residual is not None:
+                residual = _scaled(network.tensor(op.residual), values)
+            _keep(target, requantise(acc, op.requant, residual), values)
         elif isinstance(op, MaxPool):
-            values[op.output] = max_pool(op, values[op.input])
+            _keep(target, max_pool(op, _scaled(network.tensor(op.input), values)), values)
         else:
             assert isinstance(op, Concat)
             values[op.output] = np.concatenate([values[name] for name in op.inputs], axis=1)
+            if target.scaling is not None:
+                parts = [values[network.tensor(name).scales_name] for name in op.inputs]
+                values[target.scales_name] = np.concatenate(parts, axis=1)
     return values
 
 
-def convolve(conv: Conv, codes: np.ndarray, activation: Fixed) -> np.ndarray:
+def _scaled(tensor: Tensor, values: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the codes of ``tensor``, times their scales where there are any."""
+    codes = values[tensor.name]
+    if tensor.scaling is None:
+        return codes
+    scales = spread_scales(values[tensor.scales_name], tensor.scaling, codes.shape[1])
+    return np.asarray(codes * scales)
+
+
+def _keep(tensor: Tensor, wide: np.ndarray, values: dict[str, np.ndarray]) -> None:
+    """Keep the codes that ``wide`` values become, and their scales where there are any."""
+    if tensor.scaling is None:
+        values[tensor.name] = wide
+        return
+    elements, scales = quantise_vectors(wide, tensor.format, tensor.scaling)
+    values[tensor.name], values[tensor.scales_name] = elements, scales
+
+
+def convolve(
+    conv: Conv,
+    codes: np.ndarray,
+    activation: Fixed,
+    scaling: BlockScaling | None = None,
+    scales: np.ndarray | None = None,
+) -> np.ndarray:
     """Return the accumulators of ``conv`` without bias, int64 (N, O, OH, OW).
 
-    ``codes`` is int64 (N, C, H, W) of values in ``activation``. Raises ``ValueError``
-    if an accumulator could exceed what float64 holds exactly.
+    ``codes`` is int64 (N, C, H, W) of values in ``activation``; where they have scales of
+    ``scaling``, ``scales`` holds the codes of those. Raises ``ValueError`` if an accumulator
+    could exceed what float64 holds exactly.
     """
-    if int(accumulator_bound(conv, activation).max()) >= 1 << EXACT_BITS:
+    if int(accumulator_bound(conv, activation, scaling).max()) >= 1 << EXACT_BITS:
         raise ValueError(f"conv {conv.name!r}: accumulators must stay below 2**{EXACT_BITS}")
-    padded = _pad(codes, conv.window, 0.0)
+    if scaling is not None and scales is not None:
+        if conv.scales is not None and scaling.dropped_bits:
+            return _convolve_vectors(conv, codes, conv.scales, scales)
+        codes = codes * spread_scales(scales, scaling, codes.shape[1])
+    return _convolve(conv, codes, conv.scaled_weights(None))
+
+
+def _convolve_vectors(
+    conv: Conv, codes: np.ndarray, weights: WeightScales, scales: np.ndarray
+) -> np.ndarray:
+    """Return the sums of vectors, each times the rounded product of its two scales."""
+    scaling, window = weights.scaling, conv.window
+    inputs = conv.weights.shape[1]
+    blocks, per_group = weights.values.shape[1], len(conv.weights) // conv.groups
+    group = np.arange(len(conv.weights)) // per_group
+    values = scaling.scale.decode(scales)
+    total = np.zeros((), np.int64)
+    for block, ky, kx in np.ndindex(blocks, *window.kernel):
+        first, stop = block * scaling.vector, min(inputs, (block + 1) * scaling.vector)
+        alone = np.zeros_like(conv.weights)
+        alone[:, first:stop, ky, kx] = conv.weights[:, first:stop, ky, kx]
+        taps = np.zeros((len(conv.weights), values.shape[1], *window.kernel), np.int64)
+        taps[np.arange(len(conv.weights)), group * blocks + block, ky, kx] = 1
+        theirs = _convolve(conv, values, taps, groups=1)
+        mine = weights.values[:, block, ky, kx][:, None, None]
+        total = total + scaling.product(mine, theirs) * _convolve(conv, codes, alone)
+    return np.asarray(total)
+
+
+def _convolve(
+    conv: Conv, codes: np.ndarray, weights: np.ndarray, groups: int | None = None
+) -> np.ndarray:
     result = torch.nn.functional.conv2d(
-        padded,
-        torch.from_numpy(conv.scaled_weights.astype(np.float64)),
+        _pad(codes, conv.window, 0.0),
+        torch.from_numpy(weights.astype(np.float64)),
         stride=conv.window.stride,
         dilation=conv.window.dilation,
-        groups=conv.groups,
+        groups=groups or conv.groups,
     )
     return result.numpy().astype(np.int64)
 

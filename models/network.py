@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from celosia.models.formats import BlockScaling, Fixed, Format
+from celosia.models.formats import E8M0, BlockScaling, Fixed, Format, IntScale
 
 MULTIPLIER_BITS = 18
 """Width of the requantisation multipliers, two's complement."""
@@ -27,6 +27,9 @@ MAX_SHIFT = 47
 
 MAX_ACCUMULATOR_BITS = 44
 """Widest accumulator of any accelerator; no operation may need more."""
+
+MAX_WIDE_BITS = 25
+"""Bits of the widest requantised value that becomes an element and a scale, two's complement."""
 
 MAX_ACTIVATION_BITS = 16
 """Widest activation code."""
@@ -45,12 +48,18 @@ class Tensor:
 
     ``shape`` is (channels, height, width), all positive. ``format`` is a
     :class:`Fixed` of at most 16 bits; ``scale`` is the real value of code 1.
+
+    With ``scaling`` the codes are elements, and each vector of channels at a pixel has a scale
+    that they are multiplied by. The scales are a small tensor of their own, ``scales_name``, of
+    shape ``scales_shape``, made with the elements; it holds codes of the scale format. Code 1
+    times scale 1 stands for ``scale``.
     """
 
     name: str
     shape: tuple[int, int, int]
     format: Fixed
     scale: float
+    scaling: BlockScaling | None = None
 
     def __post_init__(self) -> None:
         _check_name("tensor", self.name)
@@ -64,6 +73,38 @@ class Tensor:
             raise ValueError(
                 f"tensor {self.name!r}: scale must be positive and finite, not {self.scale!r}"
             )
+        if self.scaling is not None:
+            self._check_scaling(self.scaling)
+
+    def _check_scaling(self, scaling: BlockScaling) -> None:
+        if not isinstance(scaling, BlockScaling):
+            raise TypeError(f"tensor {self.name!r}: scaling must be a BlockScaling: {scaling!r}")
+        if not isinstance(scaling.scale, (IntScale, E8M0)):
+            raise ValueError(
+                f"tensor {self.name!r}: activations have integer or power-of-two scales, not "
+                f"{scaling.scale.name}"
+            )
+        if self.limit < 1 or self.limit >= 1 << MAX_WIDE_BITS - 1:
+            raise ValueError(
+                f"tensor {self.name!r}: an element times its scale must be in 1..2**"
+                f"{MAX_WIDE_BITS - 1}, {self.format.name} with {scaling.scale.name} is not"
+            )
+
+    @property
+    def limit(self) -> int:
+        """Largest magnitude of a value; of an element times its scale where there are scales."""
+        return self.format.high * (1 if self.scaling is None else self.scaling.scale.high)
+
+    @property
+    def scales_name(self) -> str:
+        """Name of the tensor of its scales."""
+        return f"{self.name}/scales"
+
+    @property
+    def scales_shape(self) -> tuple[int, int, int]:
+        """Shape of the tensor of its scales: (vectors, height, width)."""
+        vector = 1 if self.scaling is None else self.scaling.vector
+        return -(-self.shape[0] // vector), *self.shape[1:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -179,6 +220,21 @@ class WeightScales:
         return np.repeat(self.values, self.scaling.vector, axis=1)[:, :channels]
 
 
+def scaled_weights(
+    weights: np.ndarray, scales: WeightScales | None, activations: BlockScaling | None
+) -> np.ndarray:
+    """Return the weights times what their vectors are multiplied by at most, int64 ``O I FY FX``.
+
+    Exactly what they are multiplied by where inputs have no scales (``activations`` is None);
+    otherwise the greatest that any input makes of it.
+    """
+    spread = np.ones_like(weights) if scales is None else scales.spread(weights.shape[1])
+    if activations is not None:
+        most = np.array(activations.scale.high)
+        spread = spread * most if scales is None else activations.product(spread, most)
+    return np.asarray(weights * spread)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Conv:
     """Convolution of integer values, requantised, perhaps with a residual operand.
@@ -192,6 +248,9 @@ class Conv:
     ``useful`` is false where the products are a means of this representation (copy,
     pooling, stand-alone activation) and not the network's own. ``scales``, where there are
     any, multiply the weights vector by vector; without groups the last vector may be short.
+    Where the input has scales too, each vector's sum is multiplied by the rounded product of both
+    (:meth:`BlockScaling.product`); where only one has, by that. A requantised sum whose output
+    has scales is wide: it may reach ``Tensor.limit`` (:mod:`celosia.models.vectors`).
     The constructor keeps a read-only copy of ``weights``.
     """
 
@@ -257,12 +316,9 @@ class Conv:
                 f"not {scales.values.shape}"
             )
 
-    @property
-    def scaled_weights(self) -> np.ndarray:
-        """The weights times their scales, int64 ``O I FY FX``: what the sums are made of."""
-        if self.scales is None:
-            return self.weights
-        return np.asarray(self.weights * self.scales.spread(self.weights.shape[1]))
+    def scaled_weights(self, activations: BlockScaling | None) -> np.ndarray:
+        """Return :func:`scaled_weights` for inputs with scales of ``activations``."""
+        return scaled_weights(self.weights, self.scales, activations)
 
     @property
     def channels(self) -> tuple[int, int]:

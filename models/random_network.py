@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -33,6 +33,7 @@ def random_network(
     formats: tuple[Format, ...],
     activation_bits: int = 8,
     scaling: BlockScaling | None = None,
+    element_bits: int | None = None,
 ) -> Network:
     """Return a small random network, the same for the same arguments.
 
@@ -52,6 +53,9 @@ def random_network(
         Width of all activations, 2..8; each tensor is signed or not at random.
     scaling
         Most convolutions whose channels make whole vectors have weights with such scales.
+    element_bits
+        With ``scaling``, most outputs of convolutions have scales too, and elements of so many
+        bits.
     """
     if not formats:
         raise ValueError("formats must have at least one entry")
@@ -62,6 +66,7 @@ def random_network(
         formats=formats,
         activation_bits=activation_bits,
         scaling=scaling,
+        element_bits=element_bits,
     )
     return builder.build(f"random{seed}")
 
@@ -72,6 +77,7 @@ class _Builder:
     formats: tuple[Format, ...]
     activation_bits: int
     scaling: BlockScaling | None = None
+    element_bits: int | None = None
     tensors: dict[str, Tensor] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
@@ -125,15 +131,22 @@ class _Builder:
         return names[int(self.random.integers(len(names)))]
 
     def add(
-        self, stem: str, shape: tuple[int, int, int], fmt: Fixed, like: Tensor | None = None
+        self,
+        stem: str,
+        shape: tuple[int, int, int],
+        fmt: Fixed,
+        like: Tensor | None = None,
+        scaling: BlockScaling | None = None,
     ) -> Tensor:
         """Add a new tensor, of the format and scale of ``like`` where given."""
         scale = float(2.0 ** self.random.uniform(-6, 0))
         if like is not None:
-            fmt, scale = like.format, like.scale
-        tensor = Tensor(name=f"{stem}{len(self.tensors)}", shape=shape, format=fmt, scale=scale)
+            fmt, scale, scaling = like.format, like.scale, like.scaling
+        tensor = Tensor(
+            name=f"{stem}{len(self.tensors)}", shape=shape, format=fmt, scale=scale, scaling=scaling
+        )
         self.tensors[tensor.name] = tensor
-        self.spread[tensor.name] = (fmt.high - fmt.low) / 3
+        self.spread[tensor.name] = (fmt.high - fmt.low) / 3 * tensor.limit / fmt.high
         return tensor
 
     def window(self, height: int, width: int, *, pooling: bool = False) -> Window:
@@ -198,7 +211,11 @@ class _Builder:
     ) -> Tensor:
         size = window.output_size(*source.shape[1:])
         shape = (outputs, *size)
-        fits = [name for name, tensor in self.tensors.items() if tensor.shape == shape]
+        fits = [
+            name
+            for name, tensor in self.tensors.items()
+            if tensor.shape == shape and (tensor.scaling is None or "concat" not in name)
+        ]
         if residual is None and fits and self.chance(0.5):
             residual = self.pick_name(fits)
         formats = tuple(
@@ -209,9 +226,14 @@ class _Builder:
             [self.random.choice(fmt.values, size=(per_group, *window.kernel)) for fmt in formats]
         )
         fmt = Fixed(bits=self.activation_bits, signed=self.chance(0.4))
+        scaling = None
+        if self.element_bits is not None and self.chance(0.7):
+            fmt, scaling = replace(fmt, bits=self.element_bits), self.scaling
         scales = self.scales(source, weights, groups)
         scaled = weights if scales is None else weights * scales.spread(per_group)
-        target = self.add("conv", shape, fmt, like)
+        if scales is not None and source.scaling is not None:
+            scaled = scaled >> source.scaling.dropped_bits
+        target = self.add("conv", shape, fmt, like, scaling)
         self.ops.append(
             Conv(
                 name=f"op{len(self.ops)}",
@@ -251,7 +273,7 @@ class _Builder:
         norm = np.sqrt((weights.reshape(rows, -1).astype(float) ** 2).sum(axis=1)) + 1
         deviation = norm * self.spread[source.name]
         bias = np.rint(self.random.normal(0, 0.5, rows) * deviation).astype(np.int64)
-        gain = (target.format.high - target.format.low) / 3 / deviation
+        gain = self.spread[target.name] / deviation
         limit = (1 << (MULTIPLIER_BITS - 1)) - 1
         most = np.floor(np.log2(limit / np.maximum(gain, 1e-9)))
         shift = np.clip(most - self.random.integers(0, 14, rows), 0, 47).astype(np.int64)
@@ -267,9 +289,11 @@ class _Builder:
             scaled = self.random.uniform(-1.2, 1.2, rows) * 2.0**shift
             other = np.clip(np.rint(scaled), -limit, limit).astype(np.int64)
         low, high = target.format.low, target.format.high
+        if target.scaling is not None:
+            low, high = -target.limit if target.format.signed else 0, target.limit
         if self.chance(0.3):
             low = max(low, 0)
-        if self.chance(0.1):
+        if self.chance(0.1) and target.scaling is None:
             high = max(low, high // 2)
         return Requant(
             bias=bias,
@@ -284,6 +308,9 @@ class _Builder:
 
     def pool(self, source: Tensor) -> None:
         window = self.window(*source.shape[1:], pooling=True)
+        if source.scaling is not None and source.format.signed:
+            # A padded one would be copied beside a padded convolution, which scales forbid.
+            window = Window(kernel=(1, 1), stride=window.stride)
         shape = (source.shape[0], *window.output_size(*source.shape[1:]))
         target = self.add("pool", shape, source.format, source)
         self.ops.append(
@@ -292,13 +319,13 @@ class _Builder:
 
     def concat(self, source: Tensor) -> None:
         """Two or three fresh branches of ``source``, joined."""
-        first = self.emit(source, Window(kernel=(1, 1)), 1, self.pick(CHANNELS))
+        first = self.emit(source, Window(kernel=(1, 1)), 1, self.members())
         members = [first]
         for _ in range(int(self.random.integers(1, 3))):
             kernel = self.pick((1, 3, 5))
             margin = kernel // 2
             window = Window(kernel=(kernel, kernel), padding=_all_round(margin))
-            members.append(self.emit(source, window, 1, self.pick(CHANNELS), like=first))
+            members.append(self.emit(source, window, 1, self.members(), like=first))
         shape = (sum(member.shape[0] for member in members), *first.shape[1:])
         target = self.add("concat", shape, first.format, first)
         self.ops.append(
@@ -308,6 +335,13 @@ class _Builder:
                 output=target.name,
             )
         )
+
+    def members(self) -> int:
+        """Return channels of a concat's member: whole vectors where tensors may have scales."""
+        channels = self.pick(CHANNELS)
+        if self.scaling is None or self.element_bits is None:
+            return channels
+        return -(-channels // self.scaling.vector) * self.scaling.vector
 
 
 def random_inputs(network: Network, samples: int, seed: int) -> dict[str, np.ndarray]:

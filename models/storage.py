@@ -180,6 +180,7 @@ def _encode(network: Network) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 "shape": list(tensor.shape),
                 "format": tensor.format.name,
                 "scale": float(tensor.scale).hex(),
+                "scaling": None if tensor.scaling is None else _encode_scaling(tensor.scaling),
             }
             for tensor in network.tensors
         ],
@@ -248,6 +249,7 @@ def _decode(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
                 shape=(channels, height, width),
                 format=fmt,
                 scale=float.fromhex(entry["scale"]),
+                scaling=None if entry["scaling"] is None else _decode_scaling(entry["scaling"]),
             )
         )
     return Network(

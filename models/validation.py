@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from celosia.models.bounds import accumulator_bits
+from celosia.models.formats import BlockScaling
 from celosia.models.network import (
     MAX_ACCUMULATOR_BITS,
     Concat,
@@ -78,6 +79,12 @@ def _check_order(network: Network, tensors: dict[str, Tensor]) -> dict[str, Op]:
     for name in tensors:
         if name not in known:
             raise ValueError(f"tensor {name!r} is no input and no operation writes it")
+    for name in network.inputs:
+        if tensors[name].scaling is not None:
+            raise ValueError(f"input {name!r} must not have scales: only operations make them")
+    for tensor in tensors.values():
+        if tensor.scaling is not None and tensor.scales_name in tensors:
+            raise ValueError(f"tensor {tensor.scales_name!r} is that of the scales already")
     for name in network.outputs:
         if name not in writers:
             raise ValueError(f"output {name!r} must be written by an operation")
@@ -113,12 +120,21 @@ def _check_conv(op: Conv, tensors: dict[str, Tensor]) -> None:
             f"{target.shape}, not {tensors[op.residual].shape}"
         )
     low, high = op.requant.low, op.requant.high
-    if low < target.format.low or high > target.format.high:
+    if target.scaling is not None:
+        limit = target.limit
+        if high != limit or low not in (0, -limit) or (low and not target.format.signed):
+            raise ValueError(
+                f"conv {op.name!r}: clamp must be 0..{limit}"
+                f"{f' or -{limit}..{limit}' * target.format.signed} for the vectors of "
+                f"{target.name!r}, not {low}..{high}"
+            )
+    elif low < target.format.low or high > target.format.high:
         raise ValueError(
             f"conv {op.name!r}: clamp {low}..{high} must lie in {target.format.name} of "
             f"{target.name!r}"
         )
-    bits = accumulator_bits(op, source.format)
+    _check_scalings(op, source)
+    bits = accumulator_bits(op, source.format, source.scaling)
     if bits > MAX_ACCUMULATOR_BITS:
         raise ValueError(
             f"conv {op.name!r} needs an accumulator of {bits} bits, more than "
@@ -126,17 +142,32 @@ def _check_conv(op: Conv, tensors: dict[str, Tensor]) -> None:
         )
 
 
+def _check_scalings(op: Conv, source: Tensor) -> None:
+    """Refuse weights whose vectors or scales are not those of the input, where both have some."""
+    if op.scales is None or source.scaling is None:
+        return
+    if op.scales.scaling != source.scaling:
+        raise ValueError(
+            f"conv {op.name!r}: weights and input {source.name!r} must have the same scaling, "
+            f"not {op.scales.scaling!r} and {source.scaling!r}"
+        )
+
+
 def _check_vectors(op: Conv, tensors: dict[str, Tensor], writers: dict[str, Op]) -> None:
     """Refuse a concat whose members are no whole vectors of ``op``: words begin with each."""
     concat = writers.get(op.input)
-    if op.scales is None or not isinstance(concat, Concat):
-        return
-    vector = op.scales.scaling.vector
+    if op.scales is not None and isinstance(concat, Concat):
+        _check_members(op, concat, tensors, op.scales.scaling)
+
+
+def _check_members(
+    op: Op, concat: Concat, tensors: dict[str, Tensor], scaling: BlockScaling
+) -> None:
     for name in concat.inputs[:-1]:
-        if tensors[name].shape[0] % vector:
+        if tensors[name].shape[0] % scaling.vector:
             raise ValueError(
-                f"conv {op.name!r}: a vector must divide the {tensors[name].shape[0]} channels of "
-                f"{name!r}, a member of its input {op.input!r}; {vector} does not"
+                f"operation {op.name!r}: a vector must divide the {tensors[name].shape[0]} "
+                f"channels of {name!r}, a member of {concat.output!r}; {scaling.vector} does not"
             )
 
 
@@ -177,6 +208,8 @@ def _check_concat(
                 f"not {source.shape[1:]}"
             )
         _check_same(op, source, target)
+    if target.scaling is not None:
+        _check_members(op, op, tensors, target.scaling)
     channels = sum(tensors[name].shape[0] for name in op.inputs)
     if channels != target.shape[0]:
         raise ValueError(
@@ -186,6 +219,11 @@ def _check_concat(
 
 
 def _check_same(op: Op, source: Tensor, target: Tensor) -> None:
+    if source.scaling != target.scaling:
+        raise ValueError(
+            f"operation {op.name!r}: {source.name!r} and {target.name!r} must have the same "
+            f"scaling, not {source.scaling!r} and {target.scaling!r}"
+        )
     if source.format != target.format or source.scale != target.scale:
         raise ValueError(
             f"operation {op.name!r}: {source.name!r} and {target.name!r} must have the same "

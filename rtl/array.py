@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator, Circuit
 from celosia.dataflow.microarchitecture import column_stages
+from celosia.models.formats import ScaleFormat
 from celosia.rtl.column import Column, control_layout, drain_layout
 from celosia.rtl.pe import LANE_BITS
 from celosia.rtl.scalable import SCALABLE
 from celosia.rtl.scalable.base import delayed, extended
 from celosia.rtl.scalable.column import ScalableColumn
 from celosia.rtl.shared import Shared
+
+SCALE_FLAGS = ("scaled", "rounded")
+"""What tells how to read the scales of activations, where they have some."""
 
 
 class Operands(Shared):
@@ -29,23 +34,41 @@ class Operands(Shared):
         Activations in a word, at least 1.
     bits : int
         Bits of an activation, at least 1.
+    vectors : int
+        Scales in a word, 0 for none.
+    scale : ScaleFormat or None
+        Format of the scales.
 
     Members
     -------
-    word : In(lanes * bits)
-        Codes, lane 0 lowest.
+    word : In(lanes * bits + vectors * scale.bits)
+        Codes, lane 0 lowest, then those of the scales.
     is_signed : In(1)
         The codes are two's complement.
     activations : Out(lanes * LANE_BITS)
         Sign-extended, one cycle later.
+    scaled : In(1)
+        The word's scales count; otherwise they are 1. Where there are scales.
+    scales : Out(vectors * scale.bits)
+        Their codes, one cycle later.
     """
 
-    def __init__(self, *, lanes: int, bits: int) -> None:
+    def __init__(
+        self, *, lanes: int, bits: int, vectors: int = 0, scale: ScaleFormat | None = None
+    ) -> None:
         self._lanes, self._bits = lanes, bits
+        self._vectors, self._scale = vectors, scale
+        scale_bits = 0 if scale is None else vectors * scale.bits
+        ports = {"scaled": In(1), "scales": Out(scale_bits)}
         super().__init__(
-            {"word": In(lanes * bits), "is_signed": In(1), "activations": Out(lanes * LANE_BITS)},
+            {
+                "word": In(lanes * bits + scale_bits),
+                "is_signed": In(1),
+                "activations": Out(lanes * LANE_BITS),
+                **(ports if scale_bits else {}),
+            },
             name=f"operands_c{lanes}",
-            parameters=(lanes, bits),
+            parameters=(lanes, bits, vectors, scale),
         )
 
     @property
@@ -63,6 +86,12 @@ class Operands(Shared):
             activation = Signal(signed(self._bits + 1), name=f"lane_{lane}", reset_less=True)
             m.d.sync += activation.eq(Cat(code, code[-1] & self.is_signed))
             m.d.comb += self.activations.word_select(lane, LANE_BITS).eq(activation)
+        if self._scale is not None and self._vectors:
+            one = int(self._scale.encode(np.array(1)))
+            ones = Const(sum(one << n * self._scale.bits for n in range(self._vectors)))
+            scales = Signal(len(self.scales), name="scale_codes", reset_less=True)
+            m.d.sync += scales.eq(Mux(self.scaled, self.word[self._lanes * self._bits :], ones))
+            m.d.comb += self.scales.eq(scales)
         return m
 
 
@@ -126,8 +155,9 @@ class Array(Shared):
     -------
     activations : In(...).array(pixels)
         Activation words as the buffer delivers them.
-    activations_signed : In(1)
-        How to read them.
+    activations_signed, scaled, rounded : In(1)
+        How to read them, and the scales with them: whether there are any, and whether their
+        products with the weights' are rounded.
     weights : In(...)
         Weight word as the buffer delivers it.
     passes : In(...)
@@ -149,6 +179,7 @@ class Array(Shared):
             {
                 "activations": In(accelerator.activation_word_bits).array(array.pixels),
                 "activations_signed": In(1),
+                **(dict.fromkeys(SCALE_FLAGS, In(1)) if array.activation_scale_bits else {}),
                 "weights": In(accelerator.weight_word_bits),
                 "control": In(control_layout(address_bits)),
                 "drain_enable": In(1),
@@ -168,8 +199,12 @@ class Array(Shared):
     def build(self) -> Module:
         m = Module()
         array = self._accelerator.array
-        operands = [self._operands(m, pixel) for pixel in range(array.pixels)]
+        shared = [self._operands(m, pixel) for pixel in range(array.pixels)]
+        operands = [each.activations for each in shared]
         passes = self._passes(m)
+        scaling, rounded = array.scaling if array.activation_scale_bits else None, Signal()
+        if scaling is not None:
+            m.d.sync += rounded.eq(self.rounded)
         drained, start = [], 0
         for index, column_group in enumerate(array.column_groups):
             kind = Column if array.scalable is None else ScalableColumn
@@ -189,16 +224,31 @@ class Array(Shared):
                 column.drain.eq(self.drain),
                 column.drain_enable.eq(self.drain_enable & (self.drain_group == group)),
             ]
+            if scaling is not None:
+                m.d.comb += [
+                    mine.eq(theirs.scales)
+                    for mine, theirs in zip(column.activation_scales, shared, strict=True)
+                ]
+                if scaling.dropped_bits:
+                    m.d.comb += column.rounded.eq(rounded)
             drained.append(column.drained)
             start += width
         self._choose(m, drained)
         return m
 
     def _operands(self, m: Module, pixel: int) -> Any:
-        """Return what the columns take of a pixel lane's activations, registered."""
+        """Return what registers a pixel lane's activations for all columns."""
         array = self._accelerator.array
         if array.scalable is None:
-            shared: Any = Operands(lanes=array.lanes, bits=array.activation_bits)
+            scaled = array.activation_scale_bits > 0 and array.scaling is not None
+            shared: Any = Operands(
+                lanes=array.lanes,
+                bits=array.activation_bits,
+                vectors=array.vectors if scaled else 0,
+                scale=array.scaling.scale if scaled and array.scaling is not None else None,
+            )
+            if scaled:
+                m.d.comb += shared.scaled.eq(self.scaled)
         else:
             shared = PartOperands(
                 circuit=array.scalable, lanes=array.lanes, bits=array.activation_bits
@@ -209,7 +259,7 @@ class Array(Shared):
             shared.word.eq(self.activations[pixel]),
             shared.is_signed.eq(self.activations_signed),
         ]
-        return shared.activations
+        return shared
 
     def _passes(self, m: Module) -> list[Any]:
         """Return what describes a pass, in each cycle from its words' to its sum's."""

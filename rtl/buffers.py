@@ -201,7 +201,7 @@ class OutputBuffer(Shared):
     Members
     -------
     write : In(output_write_layout(accelerator))
-        ``codes`` go to the lanes of ``group`` of the word at ``address``.
+        ``codes`` go to the lanes of ``group`` of the word at ``address``, ``scales`` to theirs.
     read : In(OutputRead.of(accelerator))
     """
 
@@ -215,8 +215,8 @@ class OutputBuffer(Shared):
             name="outputs_buffer",
             parameters=(
                 accelerator.buffers.outputs,
+                accelerator.activation_word_bits,
                 accelerator.array.lanes,
-                accelerator.array.activation_bits,
                 accelerator.post_lanes,
                 accelerator.bus.data_bits,
             ),
@@ -233,18 +233,19 @@ class OutputBuffer(Shared):
         for group in range(accelerator.array.lanes // accelerator.post_lanes):
             ram = Ram(
                 depth=accelerator.buffers.outputs,
-                width=accelerator.post_lanes * accelerator.array.activation_bits,
+                width=len(self.write.codes) + len(self.write.scales),
             )
             m.submodules[f"group_{group}"] = ram
             m.d.comb += [
                 ram.write_enable.eq(self.write.enable & (self.write.group == group)),
                 ram.write_address.eq(self.write.address),
-                ram.write_data.eq(self.write.codes),
+                ram.write_data.eq(Cat(self.write.codes, self.write.scales)),
                 ram.read_enable.eq(self.read.enable),
                 ram.read_address.eq(self.read.address),
             ]
             groups.append(ram.read_data)
-        word = Cat(*groups)
+        split = len(self.write.codes)
+        word = Cat(*(group[:split] for group in groups), *(group[split:] for group in groups))
         padding = len(self.read.data) - len(word)
         m.d.comb += self.read.data.eq(Cat(word, Const(0, padding)) if padding else word)
         return m
@@ -259,5 +260,6 @@ def output_write_layout(accelerator: Accelerator) -> data.StructLayout:
             "address": ADDRESS_BITS,
             "group": range(max(groups, 2)),
             "codes": accelerator.post_lanes * accelerator.array.activation_bits,
+            "scales": accelerator.array.activation_scale_bits // groups,
         }
     )

@@ -83,6 +83,8 @@ class Column(Shared):
     scaling : BlockScaling or None
         Scales of the weights, for each run of ``scaling.vector`` lanes, or of all where there
         are fewer.
+    activation_scales : bool
+        Whether activations have scales too.
 
     Members
     -------
@@ -90,6 +92,10 @@ class Column(Shared):
         Codes, lane 0 lowest, then those of the scales.
     activations : In(lanes * LANE_BITS).array(pixels)
         Activations sign-extended to ``LANE_BITS`` bits, lane 0 lowest.
+    activation_scales : In(vectors * scaling.scale.bits).array(pixels)
+        The codes of their scales, and with them whether products of scales are rounded; where
+        activations have scales.
+    rounded : In(1)
     control : In(control_layout(...))
     drain_enable : In(1)
         ``drain`` is meant for this column.
@@ -108,8 +114,10 @@ class Column(Shared):
         depth: int,
         circuit: Circuit = Circuit.LANES,
         scaling: BlockScaling | None = None,
+        activation_scales: bool = False,
     ) -> None:
         self._format, self._circuit, self._scaling = weight_format, circuit, scaling
+        self._activation_scales = activation_scales
         self._lanes, self._pixels, self._depth = lanes, pixels, depth
         self._activation_bits, self._accumulator_bits = activation_bits, accumulator_bits
         self._vector_lanes = lanes if scaling is None else min(lanes, scaling.vector)
@@ -135,6 +143,7 @@ class Column(Shared):
                 depth,
                 circuit,
                 scaling,
+                activation_scales,
             ),
         )
 
@@ -145,6 +154,7 @@ class Column(Shared):
             weight_format=group.format,
             circuit=group.circuit,
             scaling=accelerator.array.scaling,
+            activation_scales=accelerator.array.activation_scale_bits > 0,
             lanes=accelerator.array.lanes,
             pixels=accelerator.array.pixels,
             activation_bits=accelerator.array.activation_bits + 1,
@@ -165,7 +175,15 @@ class Column(Shared):
         return {
             "weights": In(self._lanes * self._format.bits + self._scale_bits),
             "activations": In(self._lanes * LANE_BITS).array(self._pixels),
+            **self._scale_ports(),
         }
+
+    def _scale_ports(self) -> dict[str, Member]:
+        """Return the ports of the activations' scales."""
+        if self._scaling is None or not self._activation_scales:
+            return {}
+        ports: dict[str, Member] = {"activation_scales": In(self._scale_bits).array(self._pixels)}
+        return ports | ({"rounded": In(1)} if self._scaling.dropped_bits else {})
 
     def _totals(self, m: Module) -> list[Value]:
         """Return the dot product of each pixel lane."""
@@ -197,7 +215,7 @@ class Column(Shared):
             mac = VectorMac(
                 weight_format=self._format,
                 scaling=scaling,
-                activation_scales=False,
+                activation_scales=self._activation_scales,
                 lanes=lanes,
                 pixels=self._pixels,
                 activation_bits=self._activation_bits,
@@ -212,6 +230,15 @@ class Column(Shared):
                     for mine, word in zip(mac.activations, self.activations, strict=True)
                 ),
             ]
+            if self._activation_scales:
+                m.d.comb += [
+                    mine.eq(codes.word_select(index, scaling.scale.bits))
+                    for mine, codes in zip(
+                        mac.activation_scales, self.activation_scales, strict=True
+                    )
+                ]
+                if scaling.dropped_bits:
+                    m.d.comb += mac.rounded.eq(self.rounded)
             sums.append(list(mac.sums))
         return [
             self._total(m, list(terms), pixel)

@@ -13,6 +13,7 @@ from celosia.dataflow.accelerator import Accelerator, Circuit
 from celosia.dataflow.descriptors import COMPUTE_LOOPS
 from celosia.dataflow.microarchitecture import BUFFER_LATENCY, column_stages, compute_latency
 from celosia.rtl.affine import AffineNest
+from celosia.rtl.array import SCALE_FLAGS
 from celosia.rtl.buffers import read_layout
 from celosia.rtl.column import Base, control_layout
 from celosia.rtl.descriptors import ComputeLayout
@@ -161,8 +162,8 @@ class Compute(Shared):
         As in :data:`~celosia.rtl.ports.UNIT_PORTS`.
     activations, weights : Out(read_layout())
         Reads of the two buffers; the word is there one cycle later and stays.
-    activations_signed : Out(1)
-        How the activation word that is there in this cycle is to be read.
+    activations_signed, scaled, rounded : Out(1)
+        How the activation word that is there in this cycle is to be read; see :class:`Array`.
     control : Out(control_layout(...))
         Accumulator control of the columns, given the words as the buffers deliver them.
     passes : Out(...)
@@ -172,6 +173,7 @@ class Compute(Shared):
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._latency = compute_latency(accelerator)
+        self._scaled = accelerator.array.activation_scale_bits > 0
         self._delay = BUFFER_LATENCY + column_stages(accelerator.array)
         self._address_bits = max(1, (accelerator.buffers.accumulators - 1).bit_length())
         self._circuit = accelerator.array.scalable
@@ -182,12 +184,19 @@ class Compute(Shared):
                 "activations": Out(read_layout()),
                 "weights": Out(read_layout()),
                 "activations_signed": Out(1),
+                **(dict.fromkeys(SCALE_FLAGS, Out(1)) if self._scaled else {}),
                 "control": Out(control_layout(self._address_bits)),
                 "events": Out(ComputeEvents),
             }
             | ({} if self._circuit is None else {"passes": Out(SCALABLE[self._circuit].LAYOUT)}),
             name="compute",
-            parameters=(self._latency, self._delay, self._address_bits, self._circuit),
+            parameters=(
+                self._latency,
+                self._delay,
+                self._address_bits,
+                self._circuit,
+                self._scaled,
+            ),
         )
 
     @property
@@ -223,6 +232,12 @@ class Compute(Shared):
                 is_signed.eq(descriptor.activations_signed),
             ]
         m.d.sync += self.activations_signed.eq(is_signed)
+        if self._scaled:
+            for name in SCALE_FLAGS:
+                flag = Signal(name=f"is_{name}")
+                with m.If(self.i.valid & self.i.ready):
+                    m.d.sync += flag.eq(descriptor[name])
+                m.d.sync += getattr(self, name).eq(flag)
         m.d.comb += [
             self.activations.enable.eq(nest.step & nest.changed[0]),
             self.activations.address.eq(nest.addresses[0]),

@@ -89,6 +89,8 @@ ComputeLayout = data.StructLayout(
         "weight_bits": unsigned(5),
         "activation_bits": unsigned(5),
         "weights_signed": unsigned(1),
+        "scaled": unsigned(1),
+        "rounded": unsigned(1),
     }
 )
 
@@ -110,6 +112,9 @@ PostLayout = data.StructLayout(
         "rounding": unsigned(1),
         "residual": unsigned(1),
         "residual_signed": unsigned(1),
+        "residual_scaled": unsigned(1),
+        "scaled": unsigned(1),
+        "output_signed": unsigned(1),
     }
 )
 
@@ -167,15 +172,18 @@ def _compute(descriptor: Compute) -> dict[str, object]:
         "weight_bits": 0 if precision is None else precision.weight_bits,
         "activation_bits": 0 if precision is None else precision.activation_bits,
         "weights_signed": precision is not None and precision.weights_signed,
+        "scaled": descriptor.scaled,
+        "rounded": descriptor.rounded,
     }
 
 
 def _post(descriptor: Post) -> dict[str, object]:
     words: dict[str, object] = {name: getattr(descriptor, name) & 0xFFFF for name in POST_WORDS}
-    names = (*POST_COUNTS, "lane_group", "low", "high", "residual", "residual_signed")
+    flags = ("residual", "residual_signed", "residual_scaled", "scaled", "output_signed")
     return (
         words
-        | {name: getattr(descriptor, name) for name in names}
+        | {name: getattr(descriptor, name) for name in POST_COUNTS}
+        | {name: getattr(descriptor, name) for name in ("lane_group", "low", "high", *flags)}
         | {"rounding": descriptor.rounding.value}
     )
 

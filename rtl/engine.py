@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.accelerator_file import fingerprint
 from celosia.dataflow.descriptors import Buffer, Unit
-from celosia.rtl.array import Array
+from celosia.rtl.array import SCALE_FLAGS, Array
 from celosia.rtl.axi.bus import Axi4, Axi4Lite, connect_halves
 from celosia.rtl.buffers import InputBuffer, OutputBuffer
 from celosia.rtl.compute import Compute
@@ -179,6 +179,11 @@ class Engine(Shared):
             ),
             array.activations_signed.eq(compute.activations_signed),
             *([] if accelerator.array.scalable is None else [array.passes.eq(compute.passes)]),
+            *(
+                getattr(array, name).eq(getattr(compute, name))
+                for name in SCALE_FLAGS
+                if accelerator.array.activation_scale_bits
+            ),
             array.weights.eq(words[Buffer.WEIGHTS][0]),
             array.control.eq(compute.control),
             array.drain_enable.eq(post.drain_enable),

@@ -13,9 +13,11 @@ from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.microarchitecture import (
     DRAIN_LATENCY,
     POOL_LATENCY,
-    POST_LATENCY,
     REQUANT_LATENCY,
+    VECTOR_LATENCY,
+    post_latency,
 )
+from celosia.models.formats import BlockScaling
 from celosia.rtl.affine import WORD_BITS
 from celosia.rtl.buffers import output_write_layout, read_layout
 from celosia.rtl.column import drain_layout
@@ -23,8 +25,10 @@ from celosia.rtl.compute import Finish
 from celosia.rtl.descriptors import PostLayout
 from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS
 from celosia.rtl.post_nest import PostNest
-from celosia.rtl.requant import Requant, code_bits
+from celosia.rtl.quantise import VectorQuantiser
+from celosia.rtl.requant import Requant
 from celosia.rtl.shared import Shared
+from celosia.rtl.vector import decode_scale
 
 ROUND_STAGE = DRAIN_LATENCY + 4
 """Cycles from a step to its rounding."""
@@ -35,8 +39,8 @@ CLAMP_STAGE = DRAIN_LATENCY + 5
 POOL_STAGE = DRAIN_LATENCY + REQUANT_LATENCY
 """Cycles from a step to its code."""
 
-WRITE_STAGE = POOL_STAGE + POOL_LATENCY
-"""Cycles from a window's last step to its write."""
+VECTOR_STAGE = POOL_STAGE + POOL_LATENCY
+"""Cycles from a window's last step to its maximum: the write, or what vectors are made of."""
 
 PostEvents = data.StructLayout(
     {
@@ -70,7 +74,7 @@ class Post(Shared):
     """The post unit: ``post_lanes`` accumulators a cycle to codes in the output buffer.
 
     A descriptor accepted at t has its steps at t+1 to t+N, and the next one can be accepted at
-    t+N. ``signal`` holds the descriptor's mask at t + N + ``POST_LATENCY``, in the
+    t+N. ``signal`` holds the descriptor's mask at t + N + ``post_latency(array)``, in the
     cycle of its last write.
 
     Parameters
@@ -98,7 +102,8 @@ class Post(Shared):
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
         array = accelerator.array
-        self._code_bits = code_bits(array.activation_bits)
+        self._scaling = array.scaling if array.activation_scale_bits else None
+        self._element_bits, self._bits = array.element_bits or 0, array.wide_bits
         address_bits = max(1, (accelerator.buffers.accumulators - 1).bit_length())
         groups = array.column_count // accelerator.post_lanes
         super().__init__(
@@ -128,12 +133,13 @@ class Post(Shared):
         m = Module()
         lane_groups = self._accelerator.array.lanes // self._accelerator.post_lanes
         m.submodules.nest = nest = PostNest(lane_groups=lane_groups)
-        m.submodules.finish = finish = Finish(latency=POST_LATENCY)
+        m.submodules.finish = finish = Finish(latency=post_latency(self._accelerator.array))
         mask = Signal(TOKEN_BITS)
         options: Any = Signal(
             data.StructLayout(
-                {"low": signed(self._code_bits), "high": signed(self._code_bits)}
+                {"low": signed(self._bits), "high": signed(self._bits)}
                 | dict.fromkeys(("rounding", "residual", "residual_signed"), 1)
+                | dict.fromkeys(("residual_scaled", "scaled", "output_signed"), 1)
                 | {"offset": WORD_BITS}
             )
         )
@@ -147,6 +153,8 @@ class Post(Shared):
                     for name in ("low", "high", "rounding", "residual", "residual_signed")
                 ),
             ]
+            if self._scaling is not None:
+                self._vector_options(m, payload, options)
         m.d.comb += [
             nest.i.valid.eq(self.i.valid),
             nest.i.payload.eq(payload),
@@ -160,8 +168,23 @@ class Post(Shared):
         delays = Delays(m)
         self._read(m, delays, nest, options)
         codes = self._requantise(m, delays, nest, options)
-        self._pool(m, delays, nest, codes)
+        self._write(m, delays, nest, self._pool(m, delays, nest, codes), options)
         return m
+
+    def _vector_options(self, m: Module, payload: Any, options: Any) -> None:
+        """Take over what concerns scales; outputs that get some have other limits."""
+        m.d.sync += [
+            options[name].eq(payload[name])
+            for name in ("residual_scaled", "scaled", "output_signed")
+        ]
+        with m.If(payload.scaled):
+            unsigned_limit, signed_limit = (
+                self._accelerator.array.vector_limit(is_signed=is_signed)
+                for is_signed in (False, True)
+            )
+            limit = Signal(signed(self._bits))
+            m.d.comb += limit.eq(Mux(payload.output_signed, signed_limit, unsigned_limit))
+            m.d.sync += [options.low.eq(Mux(payload.low < 0, -limit, 0)), options.high.eq(limit)]
 
     def _read(self, m: Module, delays: Delays, nest: PostNest, options: Any) -> None:
         """Drain at once; read constants and residuals a cycle later, to arrive together."""
@@ -188,22 +211,45 @@ class Post(Shared):
         """Return the residual codes of the step's lane group, 0 where there is none."""
         array, lanes = self._accelerator.array, self._accelerator.post_lanes
         width = lanes * array.activation_bits
-        groups = [
-            self.residual_word[n : n + width] for n in range(0, len(self.residual_word), width)
-        ]
-        group = Signal(width)
         lane_group = delays("lane_group", nest.o.lane_group, 2)
-        m.d.comb += group.eq(Choice(groups)[lane_group] if len(groups) > 1 else groups[0])
+        group = Signal(width)
+        stop = array.lanes * array.activation_bits
+        m.d.comb += group.eq(_chosen(self.residual_word[:stop], width, lane_group))
         enabled = delays("residual", options.residual, 2)
         is_signed = delays("residual_signed", options.residual_signed, 2)
+        scales = self._residual_scales(m, delays, options, lane_group)
         codes = []
         for lane in range(lanes):
             stored = group.word_select(lane, array.activation_bits)
-            code = Signal(signed(self._code_bits), name=f"residual_{lane}", reset_less=True)
+            code = Signal(signed(self._bits), name=f"residual_{lane}", reset_less=True)
             extended = Cat(stored, stored[-1] & is_signed).as_signed()
-            m.d.sync += code.eq(Mux(enabled, extended, 0))
+            value = extended if scales is None else extended * scales[lane // array.vector_lanes]
+            m.d.sync += code.eq(Mux(enabled, value, 0))
             codes.append(code)
         return codes
+
+    def _residual_scales(
+        self, m: Module, delays: Delays, options: Any, lane_group: Value
+    ) -> list[Value] | None:
+        """Return the residual codes' scales of the step's lane group, 1 where they have none."""
+        array, scaling = self._accelerator.array, self._scaling
+        if scaling is None:
+            return None
+        bits, vectors = scaling.scale.bits, self._accelerator.post_lanes // array.vector_lanes
+        group = Signal(vectors * bits, name="residual_scale_codes")
+        start = array.lanes * array.activation_bits
+        m.d.comb += group.eq(_chosen(self.residual_word[start:], len(group), lane_group))
+        scaled = delays("residual_scaled", options.residual_scaled, 2)
+        scales: list[Value] = []
+        for index in range(vectors):
+            scale = decode_scale(scaling.scale, group.word_select(index, bits))
+            value = scale.significand
+            if scale.shift is not None:
+                value = value << scale.shift
+            kept = Signal(scaling.scale.high.bit_length(), name=f"residual_scale_{index}")
+            m.d.comb += kept.eq(Mux(scaled, value, 1))
+            scales.append(kept)
+        return scales
 
     def _requantise(self, m: Module, delays: Delays, nest: PostNest, options: Any) -> list[Signal]:
         """Return the code of each lane."""
@@ -213,7 +259,7 @@ class Post(Shared):
         residuals = self._residuals(m, delays, nest, options)
         codes = []
         for lane in range(lanes):
-            requant = Requant(accumulator_bits=bits, code_bits=self._code_bits)
+            requant = Requant(accumulator_bits=bits, code_bits=self._bits)
             m.submodules[f"lane_{lane}"] = requant
             m.d.comb += [
                 requant.accumulator.eq(self.drained.word_select(lane, bits)),
@@ -226,21 +272,73 @@ class Post(Shared):
             codes.append(requant.code)
         return codes
 
-    def _pool(self, m: Module, delays: Delays, nest: PostNest, codes: list[Signal]) -> None:
-        """Keep the maximum over each window and write it with the window's last step."""
-        step = nest.o
-        first = delays("first", step.first, POOL_STAGE)
-        bits = self._accelerator.array.activation_bits
+    def _pool(self, m: Module, delays: Delays, nest: PostNest, codes: list[Signal]) -> list[Signal]:
+        """Keep and return the maximum over each window."""
+        first = delays("first", nest.o.first, POOL_STAGE)
         pooled = []
         for lane, code in enumerate(codes):
-            best = Signal(signed(self._code_bits), name=f"best_{lane}", reset_less=True)
+            best = Signal(signed(self._bits), name=f"best_{lane}", reset_less=True)
             with m.If(first | (code > best)):
                 m.d.sync += best.eq(code)
-            pooled.append(best[:bits])
+            pooled.append(best)
+        return pooled
+
+    def _write(
+        self, m: Module, delays: Delays, nest: PostNest, pooled: list[Signal], options: Any
+    ) -> None:
+        """Write each window's maximum, or what vectors of them become, after its last step."""
+        step, bits = nest.o, self._accelerator.array.activation_bits
+        stage = VECTOR_STAGE
+        codes: list[Value] = [best[:bits] for best in pooled]
+        if self._scaling is not None:
+            stage += VECTOR_LATENCY
+            plain = [
+                delays(f"plain_{lane}", code, VECTOR_LATENCY) for lane, code in enumerate(codes)
+            ]
+            scaled = delays("scaled", options.scaled, stage)
+            elements = self._vectors(m, delays, pooled, options, self._scaling)
+            codes = [
+                Mux(scaled, element, code)[:bits]
+                for element, code in zip(elements, plain, strict=True)
+            ]
         m.d.comb += [
-            self.write.enable.eq(delays("write", nest.step & step.last, WRITE_STAGE)),
-            self.write.address.eq(delays("output_address", step.output_address, WRITE_STAGE)),
-            self.write.group.eq(delays("lane_group", step.lane_group, WRITE_STAGE)),
-            self.write.codes.eq(Cat(*pooled)),
+            self.write.enable.eq(delays("write", nest.step & step.last, stage)),
+            self.write.address.eq(delays("output_address", step.output_address, stage)),
+            self.write.group.eq(delays("lane_group", step.lane_group, stage)),
+            self.write.codes.eq(Cat(*codes)),
             self.events.output_writes.eq(self.write.enable),
         ]
+
+    def _vectors(
+        self,
+        m: Module,
+        delays: Delays,
+        pooled: list[Signal],
+        options: Any,
+        scaling: BlockScaling,
+    ) -> list[Value]:
+        """Return the elements of all lanes; write their scales."""
+        elements: list[Value] = []
+        scales = []
+        for index, first in enumerate(range(0, len(pooled), scaling.vector)):
+            quantiser = VectorQuantiser(
+                scaling=scaling, element_bits=self._element_bits, wide_bits=self._bits
+            )
+            m.submodules[f"vector_{index}"] = quantiser
+            values = pooled[first : first + scaling.vector]
+            m.d.comb += [
+                quantiser.is_signed.eq(
+                    delays("output_signed", options.output_signed, VECTOR_STAGE)
+                ),
+                *(a.eq(b) for a, b in zip(quantiser.values, values, strict=True)),
+            ]
+            elements += list(quantiser.elements)
+            scales.append(quantiser.scale)
+        m.d.comb += self.write.scales.eq(Cat(*scales))
+        return elements
+
+
+def _chosen(word: Value, width: int, group: Value) -> Value:
+    """Return the ``width`` bits of ``word`` that are those of a lane group."""
+    groups = [word[n : n + width] for n in range(0, len(word), width)]
+    return Choice(groups)[group] if len(groups) > 1 else groups[0]

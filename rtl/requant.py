@@ -6,7 +6,12 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from celosia.models.network import MAX_ACCUMULATOR_BITS, MULTIPLIER_BITS, Rounding
+from celosia.models.network import (
+    MAX_ACCUMULATOR_BITS,
+    MAX_WIDE_BITS,
+    MULTIPLIER_BITS,
+    Rounding,
+)
 from celosia.rtl.shared import Shared
 
 SHIFT_BITS = 6
@@ -14,11 +19,6 @@ SHIFT_BITS = 6
 
 LOW_BITS = 17
 """Bits of the accumulator's low part: with a sign bit, one input of a DSP block."""
-
-
-def code_bits(activation_bits: int) -> int:
-    """Return the bits of a signed code: of 8-bit activations or wider ones, and a sign bit."""
-    return max(8, activation_bits) + 1
 
 
 def constants_layout(accumulator_bits: int) -> data.StructLayout:
@@ -46,7 +46,7 @@ class Requant(Shared):
     accumulator_bits : int
         Bits of an accumulator, 16 to 44.
     code_bits : int
-        Bits of a code, signed, 9 to 17.
+        Bits of a code and of the residual operand, signed, 9 to 25.
 
     Members
     -------
@@ -66,8 +66,8 @@ class Requant(Shared):
             raise ValueError(
                 f"accumulator_bits must be 16 to {MAX_ACCUMULATOR_BITS}, not {accumulator_bits!r}"
             )
-        if not 9 <= code_bits <= 17:
-            raise ValueError(f"code_bits must be 9 to 17, not {code_bits!r}")
+        if not 9 <= code_bits <= MAX_WIDE_BITS:
+            raise ValueError(f"code_bits must be 9 to {MAX_WIDE_BITS}, not {code_bits!r}")
         self._accumulator_bits, self._code_bits = accumulator_bits, code_bits
         super().__init__(
             {
@@ -132,7 +132,9 @@ class Requant(Shared):
             high.eq(value[LOW_BITS:].as_signed() * multiplier),
             added.eq(residual * weight),
         ]
-        scaled = Signal(signed(len(value) + MULTIPLIER_BITS + 1), reset_less=True)
+        scaled = Signal(
+            signed(max(len(value), self._code_bits) + MULTIPLIER_BITS + 1), reset_less=True
+        )
         m.d.sync += scaled.eq((high << LOW_BITS) + low + added)
         return scaled
 

@@ -43,7 +43,7 @@ def decode_scale(scale: ScaleFormat, code: Value) -> Scale:
 def product_limit(scaling: BlockScaling, activation_scales: bool) -> int:
     """Return the greatest value that a vector's sum is multiplied by."""
     high = scaling.scale.decode_table().max()
-    return int(scaling.product(high, high) if activation_scales else high)
+    return max(int(high), int(scaling.product(high, high)) if activation_scales else 0)
 
 
 class VectorMac(Shared):
@@ -51,7 +51,8 @@ class VectorMac(Shared):
 
     ``sums`` come ``len(tree_levels(lanes)) + 1`` cycles after the operands. The product of two
     scales is rounded as :meth:`~celosia.models.formats.BlockScaling.product` does while the
-    adder tree adds, so that it costs no cycles.
+    adder tree adds, so that it costs no cycles. It is not where ``rounded`` is 0: then one of
+    the two is 1.
 
     Parameters
     ----------
@@ -80,6 +81,8 @@ class VectorMac(Shared):
         Activations sign-extended to ``LANE_BITS`` bits, lane 0 lowest.
     activation_scales : In(scaling.scale.bits).array(pixels)
         The codes of the activations' scales, where they have scales.
+    rounded : In(1)
+        Products of scales are rounded; where they can be.
     sums : Out(signed(sum_bits)).array(pixels)
     """
 
@@ -105,6 +108,8 @@ class VectorMac(Shared):
         self._dot_bits = self._shape.product_bits + (lanes - 1).bit_length()
         limit = product_limit(scaling, activation_scales)
         scales = {"activation_scales": In(scaling.scale.bits).array(pixels)}
+        if scaling.dropped_bits:
+            scales["rounded"] = In(1)
         kept = "" if scaling.product_bits is None else f"_p{scaling.product_bits}"
         both = f"_both{kept}" if activation_scales else ""
         super().__init__(
@@ -154,21 +159,18 @@ class VectorMac(Shared):
         if not self._activation_scales:
             return weight
         other = decode_scale(self._scaling.scale, self.activation_scales[pixel])
+        product = weight.significand * other.significand
         dropped = self._scaling.dropped_bits
-        exact = weight.significand * other.significand
-        rounded = (exact + (1 << dropped >> 1)) >> dropped
-        product = Signal(
-            (
-                len(exact)
-                if weight.shift is not None
-                else product_limit(self._scaling, True).bit_length()
-            ),
-            name=f"product_{pixel}",
-        )
-        m.d.comb += product.eq(rounded)
-        if weight.shift is None or other.shift is None:
-            return Scale(significand=product, shift=None)
-        return Scale(significand=product, shift=weight.shift + other.shift)
+        if dropped:
+            rounded = Signal(product_limit(self._scaling, True).bit_length(), name=f"scale_{pixel}")
+            m.d.comb += rounded.eq(
+                Mux(self.rounded, (product + (1 << dropped >> 1)) >> dropped, product)
+            )
+            product = rounded
+        shift = None
+        if weight.shift is not None and other.shift is not None:
+            shift = weight.shift + other.shift
+        return Scale(significand=product, shift=shift)
 
 
 def _delayed(m: Module, value: Value, cycles: int, name: str) -> Value:

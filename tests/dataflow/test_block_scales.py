@@ -8,7 +8,7 @@ import pytest
 from celosia.dataflow.accelerator import Accelerator, ArrayShape
 from celosia.dataflow.accelerator_file import dump_accelerator, parse_accelerator
 from celosia.dataflow.compile import compile_network
-from celosia.dataflow.microarchitecture import column_stages, vector_levels
+from celosia.dataflow.microarchitecture import column_stages, post_latency, vector_levels
 from celosia.dataflow.presets import preset
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, parse_format, parse_scale
@@ -18,17 +18,28 @@ from celosia.models.random_network import random_network
 from .builders import Build, accelerator, check, k
 
 
-def scaled(columns: dict[str, int], lanes: int, scale: str, vector: int, **sizes) -> Accelerator:
-    """An accelerator whose columns have scales."""
+def scaled(
+    columns: dict[str, int],
+    lanes: int,
+    scale: str,
+    vector: int,
+    *,
+    element_bits: int | None = None,
+    product_bits: int | None = None,
+    **sizes,
+) -> Accelerator:
+    """An accelerator whose columns, and perhaps activations, have scales."""
     plain = accelerator(columns, lanes, **sizes)
-    scaling = BlockScaling(scale=parse_scale(scale), vector=vector)
-    return replace(plain, array=replace(plain.array, scaling=scaling))
+    scaling = BlockScaling(scale=parse_scale(scale), vector=vector, product_bits=product_bits)
+    array = replace(plain.array, scaling=scaling, element_bits=element_bits)
+    return replace(plain, array=array)
 
 
 def network(seed: int, target: Accelerator, vector: int | None = None) -> Network:
     assert target.array.scaling is not None
     scaling = replace(target.array.scaling, vector=vector or target.array.scaling.vector)
-    return random_network(seed, (target.array.columns[0].format,), scaling=scaling)
+    formats = (target.array.columns[0].format,)
+    return random_network(seed, formats, scaling=scaling, element_bits=target.array.element_bits)
 
 
 ACCELERATORS = {
@@ -36,6 +47,10 @@ ACCELERATORS = {
     "a word": scaled({"fixed4": 3}, 4, "uint6", 4, pixels=1),
     "two words": scaled({"esb4_1": 4}, 8, "e8m0_3", 16, pixels=1),
     "three vectors": scaled({"esb4_1": 6}, 12, "ue4m3", 4, pixels=1, accumulator_bits=44),
+    "both, rounded": scaled(
+        {"fixed4": 8}, 8, "uint4", 4, pixels=2, post_lanes=8, element_bits=4, product_bits=6
+    ),
+    "both, powers": scaled({"esb4_1": 4}, 4, "e8m0_3", 4, pixels=1, post_lanes=4, element_bits=5),
 }
 
 
@@ -54,17 +69,16 @@ def test_stages() -> None:
     assert [vector_levels(n) for n in (1, 2, 3, 4, 5, 16)] == [
         (0,), (0, 1), (0, 2), (0, 2), (0, 2, 1), (0, 2, 2),
     ]  # fmt: skip
-    assert [column_stages(target.array) for target in ACCELERATORS.values()] == [4, 3, 3, 4]
+    assert [column_stages(target.array) for target in ACCELERATORS.values()] == [
+        4, 3, 3, 4, 4, 3,
+    ]  # fmt: skip
+    assert [post_latency(target.array) for target in ACCELERATORS.values()] == [10] * 4 + [15] * 2
     assert column_stages(preset("small").array) == 2
 
 
 @pytest.mark.parametrize("target", ACCELERATORS.values(), ids=ACCELERATORS)
 def test_file(target: Accelerator) -> None:
-    kept = replace(target, array=replace(target.array, scaling=BlockScaling(
-        scale=parse_scale("uint4"), vector=4, product_bits=6,
-    )))  # fmt: skip
-    for value in (target, kept):
-        assert parse_accelerator(dump_accelerator(value), "x") == value
+    assert parse_accelerator(dump_accelerator(target), "x") == target
 
 
 @pytest.mark.parametrize(
@@ -77,12 +91,33 @@ def test_file(target: Accelerator) -> None:
         ("vector = 4", "", "key array.scaling.vector is missing"),
         ("vector = 4", "vector = 5", "array: scaling.vector must divide the 8 lanes .* not 5"),
         ("vector = 4", "vector = 128", r"array.scaling: vector must be in 4\.\.64, not 128"),
+        (
+            "vector = 4",
+            "vector = 4\nelement_bits = 9",
+            r"array: element_bits must be in 2\.\.8, not 9",
+        ),
+        (
+            "vector = 4",
+            "vector = 16\nelement_bits = 4",
+            "array: .*vector must divide the 8 lanes wh",
+        ),
+        ('"uint4"\nvector = 4', '"ue4m3"\nvector = 4\nelement_bits = 4', "array: .* not ue4m3"),
+        (
+            '"uint4"\nvector = 4',
+            '"e8m0_5"\nvector = 4\nelement_bits = 4',
+            "array: .*at most 25 are",
+        ),
+        (
+            "vector = 4",
+            "vector = 4\nelement_bits = 4",
+            "post_lanes must be a multiple of the 4 lanes",
+        ),
     ],
 )
 def test_file_wrong(old: str, new: str, message: str) -> None:
     text = dump_accelerator(ACCELERATORS["part of a word"])
     assert old in text
-    with pytest.raises(CelosiaError, match=f"x: {message}"):
+    with pytest.raises(CelosiaError, match=f"x: .*{message}"):
         parse_accelerator(text.replace(old, new, 1), "x")
 
 
@@ -96,6 +131,52 @@ def test_columns_without_scales_wrong() -> None:
     plain = replace(target, array=replace(target.array, scaling=None))
     with pytest.raises(CelosiaError, match="its weights have scales of uint4, accelerator 'test'"):
         compile_network(network(2, target), plain)
+
+
+def test_activations_without_scales_wrong() -> None:
+    target = ACCELERATORS["both, rounded"]
+    plain = replace(target, array=replace(target.array, element_bits=None))
+    with pytest.raises(CelosiaError, match=r"has scales, .* have none: set array.scaling.element"):
+        compile_network(network(2, target), plain)
+    with pytest.raises(ValueError, match="element_bits must be None without scaling, not 4"):
+        replace(target.array, scaling=None)
+    for changed in (
+        replace(target.array, element_bits=5),
+        replace(target.array, scaling=replace(target.array.scaling, product_bits=None)),
+    ):
+        with pytest.raises(CelosiaError, match=r"set array.scaling to the former or quantise to"):
+            compile_network(network(2, target), replace(target, array=changed))
+
+
+def test_scaled_rows_out_of_order_wrong() -> None:
+    target = scaled(
+        {"fixed4": 4, "sp2_4": 4}, 8, "uint4", 4, pixels=1, post_lanes=4, element_bits=4
+    )
+    formats = (parse_format("sp2_4"), parse_format("fixed4"))
+    mixed = random_network(4, formats, scaling=target.array.scaling, element_bits=4)
+    with pytest.raises(CelosiaError, match="columns of several formats put its channels out of or"):
+        compile_network(mixed, target)
+
+
+def test_copies_of_scaled_tensors_wrong() -> None:
+    """A residual operand that is a concat is copied, which would make other scales."""
+    target = ACCELERATORS["both, rounded"]
+    scaling = target.array.scaling
+    build = Build()
+    given = build.input((4, 2, 2), "fixed4")
+    for _ in range(2):
+        build.conv(given, 4, k(1), rows=("fixed4",))
+    joined = build.concat("top0", "top1")
+    build.conv(joined, 8, k(1), rows=("fixed4",), residual=joined)
+    for name in ("top0", "top1", joined):
+        build.tensors[name] = replace(build.tensors[name], scaling=scaling)
+    for index, op in enumerate(build.ops[:2]):
+        assert isinstance(op, Conv)
+        build.ops[index] = replace(op, requant=replace(op.requant, low=-105, high=105))
+    with pytest.raises(
+        CelosiaError, match="copy of its residual 'top2', and a copy of a tensor wi"
+    ):
+        compile_network(build.network(), target)
 
 
 def test_other_scales_wrong() -> None:

@@ -22,7 +22,7 @@ from celosia.rtl.descriptors import encode
 def small(
     columns: dict[str, int], lanes: int, pixels: int, *, post_lanes: int = 1, bits: int = 8,
     accumulator_bits: int = 32, data_bits: int = 64, accumulators: int = 32,
-    scaling: BlockScaling | None = None,
+    scaling: BlockScaling | None = None, element_bits: int | None = None,
 ) -> Accelerator:  # fmt: skip
     """An accelerator of the given array with small buffers."""
     return Accelerator(
@@ -37,6 +37,7 @@ def small(
             accumulator_bits=accumulator_bits,
             activation_bits=bits,
             scaling=scaling,
+            element_bits=element_bits,
         ),
         buffers=Buffers(
             activations=16,

@@ -12,7 +12,7 @@ from amaranth.lib import data
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.descriptors import Post, Token
-from celosia.dataflow.microarchitecture import DRAIN_LATENCY, POST_LATENCY
+from celosia.dataflow.microarchitecture import DRAIN_LATENCY, post_latency
 from celosia.models.network import MAX_SHIFT, Rounding
 from celosia.rtl.descriptors import PostLayout, encode
 from celosia.rtl.post import Post as PostUnit
@@ -226,10 +226,11 @@ def test_random_posts(accelerator: Accelerator, seed: int) -> None:
     written, counts = golden(accelerator, memories, posts)
     dut, model = PostUnit(accelerator), Model(accelerator, memories)
     events, accepts, signals = dict.fromkeys(counts, 0), [], []
+    latency = post_latency(accelerator.array)
 
     async def bench(ctx):
         pending = [data.Const(PostLayout, encode(post)) for post in posts]
-        latency, cycle, end = POST_LATENCY, 0, None
+        cycle, end = 0, None
         while end is None or cycle <= end:
             ctx.set(dut.i.valid, bool(pending))
             if pending:
@@ -254,7 +255,7 @@ def test_random_posts(accelerator: Accelerator, seed: int) -> None:
     simulate(dut, bench)
     starts = [int(n) for n in np.cumsum([0, *(post.steps for post in posts)])]
     assert accepts == starts[:-1]
-    assert signals == [start + POST_LATENCY for start in starts[1:]]
+    assert signals == [start + latency for start in starts[1:]]
     assert events == counts
     assert model.written == written
 

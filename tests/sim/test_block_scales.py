@@ -16,21 +16,34 @@ from celosia.sim.check import check
 from celosia.sim.run import Simulator
 
 
-def accelerator(base: str, fmt: str, scale: str, vector: int) -> Accelerator:
+def accelerator(
+    base: str,
+    fmt: str,
+    scale: str,
+    vector: int,
+    element_bits: int | None = None,
+    product_bits: int | None = None,
+) -> Accelerator:
     """A preset with columns of one format with scales, and wide accumulators."""
     plain = preset(base)
     group = replace(
         plain.array.columns[0], format=parse_format(fmt), count=plain.array.column_count
     )
-    scaling = BlockScaling(scale=parse_scale(scale), vector=vector)
-    array = replace(plain.array, columns=(group,), accumulator_bits=44, scaling=scaling)
+    array = replace(
+        plain.array,
+        columns=(group,),
+        accumulator_bits=44,
+        scaling=BlockScaling(scale=parse_scale(scale), vector=vector, product_bits=product_bits),
+        element_bits=element_bits,
+    )
     return replace(plain, array=array)
 
 
 ACCELERATORS = {
-    "VS-Quant, two vectors a word": accelerator("small", "fixed4", "uint4", 4),
-    "MXFP4, a vector in two words": accelerator("small", "esb4_1", "e8m0_3", 16),
-    "NVFP4, a vector a word": accelerator("tiny", "esb4_1", "ue4m3", 4),
+    "VS-Quant, activations too": accelerator("small", "fixed4", "uint4", 4, 4, 6),
+    "MX, activations too": accelerator("small", "fixed8", "e8m0_3", 4, 8),
+    "MXFP4 weights, a vector in two words": accelerator("small", "esb4_1", "e8m0_3", 16),
+    "NVFP4 weights, a vector a word": accelerator("tiny", "esb4_1", "ue4m3", 4),
 }
 
 
@@ -38,8 +51,10 @@ ACCELERATORS = {
 def test_random_networks_are_exact(target: Accelerator) -> None:
     simulator = Simulator(target)
     formats = tuple(group.format for group in target.array.columns)
-    for seed in range(6):
-        network = random_network(seed, formats, scaling=target.array.scaling)
+    for seed in range(10):
+        network = random_network(
+            seed, formats, scaling=target.array.scaling, element_bits=target.array.element_bits
+        )
         program = compile_network(network, target)
         inputs = random_inputs(network, 2, seed)
         memory = PRESETS["ddr4"]
