@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from celosia.models.formats import E8M0, BlockScaling, Fixed, Format, IntScale
 from celosia.models.network import MAX_ACCUMULATOR_BITS, MAX_ACTIVATION_BITS, MAX_WIDE_BITS
+from celosia.models.operations import MULTIPLY, Operation
 from celosia.models.vectors import vector_limit
 
 MAX_COLUMNS = 1024
@@ -61,16 +62,18 @@ _SCALABLE = (Circuit.TILE, Circuit.FUSION, Circuit.SERIAL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnGroup:
-    """``count`` columns of the array that multiply weights of ``format`` by ``circuit``.
+    """``count`` columns of the array for weights of ``format``, made of ``circuit``.
 
     ``format`` has at most 16 bits, the values 0 and 1 (of which copies and pooling are made)
     and, as weights are signed, negative ones. In a column of a precision-scalable circuit it is
-    fixed point, and how weights are stored: a layer's own may be narrower.
+    fixed point, and how weights are stored: a layer's own may be narrower. ``operation`` is what
+    the lanes do; only multiplication has a choice of circuits.
     """
 
     format: Format
     count: int
     circuit: Circuit = Circuit.LANES
+    operation: Operation = MULTIPLY
 
     def __post_init__(self) -> None:
         if not isinstance(self.format, Format):
@@ -94,6 +97,14 @@ class ColumnGroup:
                 f"format of a {self.circuit.value} column must be fixed point, "
                 f"not {self.format.name}"
             )
+        if not isinstance(self.operation, Operation):
+            raise TypeError(f"operation must be an Operation, not {self.operation!r}")
+        self.operation.check_format(self.format)
+        if self.operation != MULTIPLY and self.circuit is not Circuit.LANES:
+            raise ValueError(
+                f"circuit must be {Circuit.LANES.value} for operation {self.operation.name}, "
+                f"not {self.circuit.value}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +112,8 @@ class ArrayShape:
     """The array: ``K`` columns x ``lanes`` (reduction) x ``pixels`` that share weights.
 
     ``accumulator_bits`` 16..44, ``activation_bits`` 1..16 (storage width of one activation).
-    Each pair of format and circuit has one column group. With ``scaling``, each run of
-    ``scaling.vector`` lanes of a column, or all where there are fewer, has a scale in every
+    Each choice of format, circuit and operation has one column group. With ``scaling``, each run
+    of ``scaling.vector`` lanes of a column, or all where there are fewer, has a scale in every
     weight word; the vector divides the lanes or is a multiple of them. With ``element_bits``
     activations may have scales too: of each ``scaling.vector`` lanes, which then divide the post
     lanes, with elements of so many bits. Precision-scalable columns take a step together, so all
@@ -124,9 +135,13 @@ class ArrayShape:
         for group in self.columns:
             if not isinstance(group, ColumnGroup):
                 raise TypeError(f"columns must hold ColumnGroup values, not {group!r}")
-        names = [(group.format.name, group.circuit.value) for group in self.columns]
+        names = [
+            (group.format.name, group.circuit.value, group.operation.name) for group in self.columns
+        ]
         if len(set(names)) != len(names):
-            raise ValueError(f"columns must name each format and circuit once, not {names!r}")
+            raise ValueError(
+                f"columns must name each format, circuit and operation once, not {names!r}"
+            )
         _check_range("columns (their total count)", self.column_count, 1, MAX_COLUMNS)
         _check_range("lanes", self.lanes, 1, MAX_LANES)
         _check_range("pixels", self.pixels, 1, MAX_PIXELS)
@@ -148,6 +163,12 @@ class ArrayShape:
                 f"scaling.vector must divide the {self.lanes} lanes or be a multiple of them, "
                 f"not {scaling.vector!r}"
             )
+        for group in self.columns:
+            if group.operation != MULTIPLY:
+                raise ValueError(
+                    f"scaling must be None beside columns of operation {group.operation.name}: "
+                    "only products have scales"
+                )
         if self.element_bits is None:
             return
         _check_range("element_bits", self.element_bits, 2, self.activation_bits)

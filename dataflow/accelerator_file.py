@@ -6,7 +6,8 @@
 
     [array]
     columns = [
-        { format = "sp2_4", count = 4 },  # circuit = "lanes", what its products are made of
+        # circuit = "lanes", what its products are made of; operation = "multiply"
+        { format = "sp2_4", count = 4 },
         { format = "fixed8", count = 4 },
     ]
     lanes = 8
@@ -52,7 +53,9 @@ from typing import Any, TypeVar
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, Circuit, ColumnGroup
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, parse_format, parse_scale
+from celosia.models.operations import MULTIPLY, parse_operation
 
+_COLUMN = ("format", "count", "circuit", "operation")
 _ARRAY = ("lanes", "pixels", "accumulator_bits", "activation_bits")
 _BUFFERS = ("activations", "weights", "accumulators", "constants", "residuals", "outputs")
 _BUS = ("data_bits", "address_bits", "burst_beats", "outstanding")
@@ -68,7 +71,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
     lines = [f'name = "{accelerator.name}"', "", "[array]", "columns = ["]
     lines += [
         f'    {{ format = "{group.format.name}", count = {group.count}, '
-        f'circuit = "{group.circuit.value}" }},'
+        f'circuit = "{group.circuit.value}", operation = "{group.operation.name}" }},'
         for group in array.columns
     ]
     lines += ["]", *(f"{key} = {getattr(array, key)}" for key in _ARRAY)]
@@ -152,23 +155,30 @@ def _columns(where: str, value: object) -> tuple[ColumnGroup, ...]:
     for index, entry in enumerate(value):
         key = f"array.columns[{index}]"
         group = _table(where, key, entry)
-        _check_keys(where, f"{key}.", group, ("format", "count", "circuit"), ("circuit",))
+        _check_keys(where, f"{key}.", group, _COLUMN, ("circuit", "operation"))
         name, count = group["format"], group["count"]
-        if not isinstance(name, str):
-            raise CelosiaError(f"{where}: {key}.format must be a string, not {name!r}")
+        operation = group.get("operation", MULTIPLY.name)
+        for field, text in (("format", name), ("operation", operation)):
+            if not isinstance(text, str):
+                raise CelosiaError(f"{where}: {key}.{field} must be a string, not {text!r}")
         circuit = group.get("circuit", Circuit.LANES.value)
         known = [kind.value for kind in Circuit]
         if circuit not in known:
             raise CelosiaError(
                 f"{where}: {key}.circuit must be one of {', '.join(known)}, not {circuit!r}"
             )
-        make = functools.partial(_group, name, count, Circuit(circuit))
+        make = functools.partial(_group, name, count, Circuit(circuit), operation)
         groups.append(_build(where, key, make))
     return tuple(groups)
 
 
-def _group(name: str, count: int, circuit: Circuit) -> ColumnGroup:
-    return ColumnGroup(format=parse_format(name), count=count, circuit=circuit)
+def _group(name: str, count: int, circuit: Circuit, operation: str) -> ColumnGroup:
+    return ColumnGroup(
+        format=parse_format(name),
+        count=count,
+        circuit=circuit,
+        operation=parse_operation(operation),
+    )
 
 
 def _scaling(where: str, value: object) -> dict[str, Any]:

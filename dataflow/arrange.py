@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.columns import ColumnPool, Needs
+from celosia.dataflow.columns import ColumnPool, Need, Needs
 from celosia.dataflow.layout import PLAIN
 from celosia.dataflow.lower import Lowered, Lowering, Step, lower
+from celosia.models.bounds import sum_range
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network, Tensor, scaled_weights
+from celosia.models.operations import Kind
 
 TIE_COST = 1.25
 """How many times the tiles a shared layout may cost before the residual operand is copied."""
@@ -117,11 +120,8 @@ def _check_order(tensor: Tensor, positions: np.ndarray) -> None:
 def _check_step(step: Step, lowered: Lowered, accelerator: Accelerator) -> None:
     """Check that every sum of ``step``, with and without bias, fits the accumulators."""
     scaling, source = lowered.tensors[step.input].scaling, lowered.tensors[step.input].format
-    rows = scaled_weights(step.weights, step.scales, scaling).reshape(len(step.weights), -1)
-    positive = np.where(rows > 0, rows, 0).sum(axis=1)
-    negative = np.where(rows < 0, rows, 0).sum(axis=1)
-    low = positive * source.low + negative * source.high
-    high = positive * source.high + negative * source.low
+    weights = scaled_weights(step.weights, step.scales, scaling)
+    low, high = sum_range(step.operation, weights, source)
     bias, bits = step.requant.bias, accelerator.array.accumulator_bits
     limit = 1 << (bits - 1)
     lowest = np.minimum(low, np.minimum(low + bias, bias))
@@ -183,18 +183,33 @@ class _Ties:
         return name
 
     def _output_needs(self, step: Step) -> list[Needs]:
-        if step.formats is None:
-            return [frozenset()] * len(step.weights)
-        needs: list[Needs] = [frozenset((fmt,)) for fmt in step.formats]
+        formats = step.formats or (None,) * len(step.weights)
+        needs: list[Needs] = [
+            frozenset((Need(operation=step.operation, format=fmt),)) for fmt in formats
+        ]
         for channel, need in enumerate(needs):
             if not self._pool.mask(need):
-                columns = ", ".join(fmt.name for fmt in self._pool.formats)
-                raise CelosiaError(
-                    f"layer {step.layer!r}, output channel {channel}: no column of accelerator "
-                    f"{self._accelerator.name!r} multiplies {step.formats[channel].name} weights "
-                    f"(its columns: {columns}): add such columns or quantise to another format"
-                )
+                self._refuse(step, channel)
         return needs
+
+    def _refuse(self, step: Step, channel: int) -> NoReturn:
+        columns = ", ".join(ability.name for ability in self._pool.abilities)
+        none = f"no column of accelerator {self._accelerator.name!r}"
+        if step.formats is None:
+            raise CelosiaError(
+                f"layer {step.layer!r}: it copies or pools, which takes columns that multiply, and "
+                f"{none} does (its columns: {columns}): add one of operation multiply"
+            )
+        verb = {
+            Kind.MULTIPLY: "multiplies",
+            Kind.DISTANCE: "takes distances to",
+            Kind.SHIFT: f"shifts by, dropping {step.operation.dropped} bits,",
+        }[step.operation.kind]
+        raise CelosiaError(
+            f"layer {step.layer!r}, output channel {channel}: {none} {verb} "
+            f"{step.formats[channel].name} weights (its columns: {columns}): add such columns "
+            "or quantise to another format"
+        )
 
     def settle(self) -> dict[str, tuple[str, list[Needs]]]:
         """Tie operands to outputs or copy them; return each tensor's class and its needs."""
@@ -209,9 +224,7 @@ class _Ties:
             if step.residual is not None and not self._tie(step.residual, step.output):
                 self._lowering.copy_before(index, residual=True)
                 index += 1
-                copy = steps[index].residual or ""
-                self._needs[copy] = [frozenset()] * len(step.weights)
-                self._tie(copy, step.output)
+                self._tie_copy(steps[index - 1], steps[index])
             index += 1
         return {
             name: (self.find(name), self._needs[self.find(name)])
@@ -226,14 +239,32 @@ class _Ties:
         a, b = self.find(operand), self.find(output)
         if a == b:
             return True
-        joint = [x | y for x, y in zip(self._needs[a], self._needs[b], strict=True)]
-        tiles = self._pool.tiles(joint)
+        tiles = self._pool.tiles(self._joint(a, b))
         apart = max(self._pool.tiles(self._needs[name]) or 1 for name in (a, b))
         if tiles is None or tiles > TIE_COST * apart:
             return False
-        self._parent[a] = b
-        self._needs[b] = joint
+        self._join(a, b)
         return True
+
+    def _tie_copy(self, copy: Step, step: Step) -> None:
+        """Lay the ``copy`` of a residual operand like the output of ``step``, at any cost."""
+        self._needs[copy.output] = self._output_needs(copy)
+        output = self.find(step.output)
+        if self._pool.tiles(self._joint(copy.output, output)) is None:
+            raise CelosiaError(
+                f"layer {step.layer!r}: its residual operand has to be copied by columns that do "
+                f"{step.operation.name} with the weights of both the layer and the copy, and "
+                f"accelerator {self._accelerator.name!r} has none: add columns of operation "
+                f"{step.operation.name} with weights as wide as activations"
+            )
+        self._join(copy.output, output)
+
+    def _joint(self, a: str, b: str) -> list[Needs]:
+        return [x | y for x, y in zip(self._needs[a], self._needs[b], strict=True)]
+
+    def _join(self, a: str, b: str) -> None:
+        self._needs[b] = self._joint(a, b)
+        self._parent[a] = b
 
 
 class _Placer:

@@ -1,44 +1,80 @@
 """Which output channel is computed by which column.
 
 Channel positions count columns: position ``tile * K + column``. A channel fits a
-column whose format covers every format asked of it. Positions are filled from the
-lowest, so that the channels lie in few words.
+column that does every operation asked of it and whose format covers every format. Positions
+are filled from the lowest, so that the channels lie in few words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from celosia.dataflow.accelerator import ArrayShape
 from celosia.models.formats import Format
-
-Needs = frozenset[Format]
-"""The formats that a channel's column must cover; none: any column (all hold 0 and 1)."""
+from celosia.models.operations import MULTIPLY, Operation
 
 
-def suitable(needs: Needs, column: Format) -> bool:
-    """Whether a channel with ``needs`` may lie in a column of format ``column``."""
-    return all(column.covers(fmt) for fmt in needs)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a channel asks of its column: an operation with weights of ``format``.
+
+    Without a format, weights are those that all columns of the operation hold.
+    """
+
+    operation: Operation = MULTIPLY
+    format: Format | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ability:
+    """What a column can do: an operation with weights of ``format``."""
+
+    operation: Operation
+    format: Format
+
+    def serves(self, need: Need) -> bool:
+        """Whether a channel with ``need`` may lie in such a column."""
+        return self.operation == need.operation and (
+            need.format is None or self.format.covers(need.format)
+        )
+
+    @property
+    def name(self) -> str:
+        """The format's name, and the operation's where it is not multiplication."""
+        other = "" if self.operation == MULTIPLY else f" ({self.operation.name})"
+        return f"{self.format.name}{other}"
+
+
+Needs = frozenset[Need]
+"""All that a channel asks of its column; nothing: any column."""
+
+
+def suitable(needs: Needs, column: Ability) -> bool:
+    """Whether a channel with ``needs`` may lie in a column of ability ``column``."""
+    return all(column.serves(need) for need in needs)
 
 
 class ColumnPool:
-    """The columns of an array as classes of equal format, for placing channels in them."""
+    """The columns of an array as classes of equal ability, for placing channels in them."""
 
     def __init__(self, array: ArrayShape) -> None:
-        self.formats = tuple(dict.fromkeys(group.format for group in array.columns))
-        index = {fmt: i for i, fmt in enumerate(self.formats)}
-        self.classes = [index[fmt] for fmt in array.column_formats]
-        self.supply = [self.classes.count(i) for i in range(len(self.formats))]
-        self._subsets = range(1, 1 << len(self.formats))
+        columns = [
+            Ability(operation=group.operation, format=group.format) for group in array.column_groups
+        ]
+        self.abilities = tuple(dict.fromkeys(columns))
+        self.classes = [self.abilities.index(column) for column in columns]
+        self.supply = [self.classes.count(i) for i in range(len(self.abilities))]
+        self._subsets = range(1, 1 << len(self.abilities))
         self._masks: dict[Needs, int] = {}
 
     def mask(self, needs: Needs) -> int:
         """Return the set of classes, as a bit mask, that channels with ``needs`` may use."""
         if needs not in self._masks:
             self._masks[needs] = sum(
-                1 << i for i, fmt in enumerate(self.formats) if suitable(needs, fmt)
+                1 << i for i, column in enumerate(self.abilities) if suitable(needs, column)
             )
         return self._masks[needs]
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,7 @@ from celosia.dataflow.program import Program
 from celosia.dataflow.tokens import MAX_TOKENS
 from celosia.models.formats import Fixed
 from celosia.models.network import MULTIPLIER_BITS
+from celosia.models.operations import MULTIPLY, Operation
 from celosia.models.requantise import shift_round
 from celosia.models.vectors import quantise_vectors, vector_limit
 
@@ -109,6 +111,21 @@ def unpack(words: np.ndarray, widths: np.ndarray) -> np.ndarray:
     return np.asarray(spread @ (np.int64(1) << np.arange(most)))
 
 
+def _dot(operation: Operation, codes: np.ndarray, weights: np.ndarray, idle: np.ndarray) -> Any:
+    """Return the sums of terms over the lanes, int64 (steps, pixels, columns).
+
+    ``codes`` are activations (pixels, steps, lanes), ``weights`` float (lanes, columns), ``idle``
+    the weight of each column that stands for no lane.
+    """
+    if operation == MULTIPLY:
+        # Exact: every product sum lies far below 2**53.
+        sums = codes.astype(float) @ weights
+    else:
+        terms = operation.terms(weights, codes[..., None])
+        sums = np.where(weights == idle, 0, terms).sum(axis=2)
+    return sums.transpose(1, 0, 2).astype(np.int64)
+
+
 class _Buffers:
     """The on-chip memories, full of garbage at first."""
 
@@ -116,6 +133,12 @@ class _Buffers:
         array, depth = accelerator.array, accelerator.buffers
         self.columns, self.lanes = array.column_count, array.lanes
         self._formats, self._scaling = array.column_formats, array.scaling
+        done = [group.operation for group in array.column_groups]
+        self.operations = {
+            operation: np.array([i for i, other in enumerate(done) if other == operation])
+            for operation in dict.fromkeys(done)
+        }
+        self.idle = np.array([group.operation.idle(group.format) for group in array.column_groups])
         code = 1 << array.activation_bits
         lanes = array.lanes
         self.activations = random.integers(0, code, (array.pixels, depth.activations, lanes))
@@ -366,14 +389,17 @@ class _Machine:
         unique, starts = np.unique(weights[order], return_index=True)
         for word, part in zip(unique, np.split(order, starts[1:]), strict=True):
             matrix = buffers.weights[word, :, lanes].T
-            step = max(1, _SPREAD // matrix.size)
+            step = max(1, _SPREAD // (matrix.size * len(values)))
             for start in range(0, len(part), step):
                 some = part[start : start + step]
-                # Exact: every product sum lies far below 2**53.
                 taken = activations[some]
-                products = values[:, taken, lanes].astype(float) @ matrix
-                scales = self._scales(compute, word, taken, vector)
-                added = products.transpose(1, 0, 2).astype(np.int64) * scales
+                codes = values[:, taken, lanes]
+                added = np.empty((len(some), len(codes), buffers.columns), np.int64)
+                for operation, columns in buffers.operations.items():
+                    added[..., columns] = _dot(
+                        operation, codes, matrix[:, columns], buffers.idle[columns]
+                    )
+                added *= self._scales(compute, word, taken, vector)
                 np.add.at(buffers.accumulators, sums[some], added)
 
     def _scales(

@@ -17,7 +17,7 @@ import numpy as np
 
 from celosia.dataflow.layout import Unfold
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import Format
+from celosia.models.formats import Fixed, Format
 from celosia.models.network import (
     Concat,
     Conv,
@@ -28,6 +28,7 @@ from celosia.models.network import (
     WeightScales,
     Window,
 )
+from celosia.models.operations import DISTANCE, MULTIPLY, Operation
 
 _POINT = Window(kernel=(1, 1))
 
@@ -37,7 +38,7 @@ class Step:
     """One convolution and the maximum window behind it, as the array runs it.
 
     ``layer`` is the network's operation that it belongs to. ``formats`` is ``None``
-    for weights of 0 and 1 that every column holds. ``window`` is the convolution's,
+    for weights that every column of its ``operation`` holds. ``window`` is the convolution's,
     ``pool`` the maximum's (never padded). ``scales`` multiply the weights as a :class:`Conv`'s do.
     """
 
@@ -53,6 +54,7 @@ class Step:
     requant: Requant
     residual: str | None = None
     scales: WeightScales | None = None
+    operation: Operation = MULTIPLY
 
     @property
     def is_pool(self) -> bool:
@@ -110,9 +112,23 @@ def _unchanged(channels: int, source: Tensor) -> Requant:
     return identity(channels, -source.limit if source.format.signed else 0, source.limit)
 
 
-def _diagonal(name: str, layer: str, source: Tensor, output: str, window: Window) -> Step:
-    """Return the step that takes maxima over ``window``: weights of 1, each channel alone."""
-    channels = source.shape[0]
+def _diagonal(
+    name: str,
+    layer: str,
+    source: Tensor,
+    output: str,
+    window: Window,
+    operation: Operation = MULTIPLY,
+) -> Step:
+    """Return the step that takes maxima over ``window``: each channel alone, by ``operation``.
+
+    Sums are the activations themselves: products by 1, or shifts up and down again. A distance
+    from the greatest activation of a signed format lacks that, one from 0 has the wrong sign.
+    """
+    channels, fmt = source.shape[0], source.format
+    distance = operation == DISTANCE
+    weight = (fmt.high if fmt.signed else 0) if distance else 1 << operation.dropped
+    sign = -1 if distance and not fmt.signed else 1
     return Step(
         name=name,
         layer=layer,
@@ -121,9 +137,15 @@ def _diagonal(name: str, layer: str, source: Tensor, output: str, window: Window
         window=Window(kernel=(1, 1), padding=window.padding),
         pool=Window(kernel=window.kernel, stride=window.stride, dilation=window.dilation),
         groups=channels,
-        weights=np.ones((channels, 1, 1, 1), np.int64),
-        formats=None,
-        requant=_unchanged(channels, source),
+        weights=np.full((channels, 1, 1, 1), weight, np.int64),
+        formats=(Fixed(bits=max(2, fmt.bits)),) * channels if distance and fmt.signed else None,
+        requant=replace(
+            _unchanged(channels, source),
+            bias=np.full(channels, weight if distance else 0, np.int64),
+            positive=np.full(channels, sign, np.int64),
+            negative=np.full(channels, sign, np.int64),
+        ),
+        operation=operation,
     )
 
 
@@ -164,7 +186,9 @@ class Lowering:
         while name in self.tensors or any(step.name == name for step in self.steps):
             name += "'"
         self.tensors[name] = replace(source, name=name)
-        copy = _diagonal(name, step.layer, source, name, _POINT)
+        # A residual operand lies in the columns of its sum: those that do its operation.
+        operation = step.operation if residual else MULTIPLY
+        copy = _diagonal(name, step.layer, source, name, _POINT, operation)
         changed = replace(step, residual=name) if residual else replace(step, input=name)
         self.steps[index : index + 1] = [copy, changed]
 
@@ -198,7 +222,8 @@ class Lowering:
             step = self.steps[readers[0]]
             if step.residual == name or step.groups != 1 or step.formats is None:
                 continue
-            if step.scales is not None:
+            # A kernel that copies do not divide leaves lanes whose weights must be none, not 0.
+            if step.scales is not None or step.operation == DISTANCE:
                 continue
             unfold = _best_unfold(self.tensors[name].shape[0], step.window, lanes)
             if unfold.count > 1:
@@ -221,6 +246,7 @@ def _conv_step(op: Conv) -> Step:
         requant=op.requant,
         residual=op.residual,
         scales=op.scales,
+        operation=op.operation,
     )
 
 

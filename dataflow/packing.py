@@ -51,15 +51,20 @@ def weight_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
     channels = plan.input_channels(tile.channels)
     positions = plan.inputs[channels]
     formats = array.column_formats
+    # What a lane without a channel holds adds nothing, whatever its activation is.
+    idle = [
+        int(group.format.encode(np.array(group.operation.idle(group.format))))
+        for group in array.column_groups
+    ]
     wide = max(fmt.bits for fmt in formats) > 8
     unit = np.dtype("<u2" if wide else "u1")
     codes = np.zeros((len(words), ky, kx, columns, lanes + array.vectors), unit)
+    codes[..., :lanes] = np.array(idle, unit)[:, None]
     weights = np.zeros((len(tile.channels), channels.shape[1], ky, kx), unit)
     for row, (channel, column) in enumerate(zip(tile.channels, tile.columns, strict=True)):
         values = plan.step.weights[channel, :, :ky, :kx]
         weights[row] = formats[column].encode(values)
     word = place[positions // lanes]
-    # A lane without a channel keeps code 0, which is 0 in every format.
     codes[word, :, :, tile.columns[:, None], positions % lanes] = weights
     if array.scaling is not None:
         codes[..., lanes:] = array.scaling.scale.encode(np.array(1))

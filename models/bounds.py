@@ -6,16 +6,17 @@ import numpy as np
 
 from celosia.models.formats import BlockScaling, Fixed
 from celosia.models.network import Conv
+from celosia.models.operations import Operation
 
 
 def accumulator_range(
     conv: Conv, activation: Fixed, scaling: BlockScaling | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and greatest sum of products of each output channel.
+    """Return bounds of the sum of terms of each output channel.
 
-    Any partial sum, in any order, lies between them too: padding and terms not yet
-    added count as 0, which every fixed format has. Scales are never negative, so each vector
-    is at its ends where its scale is greatest.
+    Any partial sum, in any order, lies between them too: terms not yet added count as 0, and
+    padding as activations of 0, which every fixed format has. Scales are never negative, so each
+    vector is at its ends where its scale is greatest.
 
     Parameters
     ----------
@@ -28,12 +29,15 @@ def accumulator_range(
     -------
     Two int64 arrays of shape (O,), the first <= 0 <= the second.
     """
-    rows = conv.scaled_weights(scaling).reshape(len(conv.weights), -1)
-    positive = np.where(rows > 0, rows, 0).sum(axis=1)
-    negative = np.where(rows < 0, rows, 0).sum(axis=1)
-    low = positive * activation.low + negative * activation.high
-    high = positive * activation.high + negative * activation.low
-    return low, high
+    return sum_range(conv.operation, conv.scaled_weights(scaling), activation)
+
+
+def sum_range(
+    operation: Operation, weights: np.ndarray, activation: Fixed
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what :func:`accumulator_range` does, of terms of ``weights`` (int64 ``O ...``)."""
+    low, high = operation.term_range(weights.reshape(len(weights), -1), activation)
+    return low.sum(axis=1), high.sum(axis=1)
 
 
 def accumulator_bound(

@@ -1,13 +1,15 @@
 """The golden model: what a :class:`Network` computes, to the bit.
 
 Convolutions run in torch float64, which is exact here: torch has no transformed
-(Winograd, FFT) float64 convolution, and every partial sum is an integer below
-``2**53``, which a network's constructor ensures with a wide margin
+(Winograd, FFT) float64 convolution, sums distances one by one, and every partial sum is an
+integer below ``2**53``, which a network's constructor ensures with a wide margin
 (``MAX_ACCUMULATOR_BITS``) and :func:`convolve` checks again.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,6 +19,7 @@ from celosia.models.bounds import accumulator_bits, accumulator_bound, accumulat
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, Fixed
 from celosia.models.network import Concat, Conv, MaxPool, Network, Tensor, WeightScales, Window
+from celosia.models.operations import Kind
 from celosia.models.requantise import requantise, shift_round
 from celosia.models.vectors import quantise_vectors, spread_scales
 
@@ -33,6 +36,9 @@ __all__ = [
 
 EXACT_BITS = 53
 """Integers of a magnitude up to ``2**EXACT_BITS`` are exact in float64."""
+
+_SPREAD = 1 << 22
+"""Most activations that are spread out at once, to bound memory."""
 
 
 def evaluate(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -115,7 +121,13 @@ def convolve(
         if conv.scales is not None and scaling.dropped_bits:
             return _convolve_vectors(conv, codes, conv.scales, scales)
         codes = codes * spread_scales(scales, scaling, codes.shape[1])
-    return _convolve(conv, codes, conv.scaled_weights(None))
+    match conv.operation.kind:
+        case Kind.MULTIPLY:
+            return _convolve(conv, codes, conv.scaled_weights(None))
+        case Kind.SHIFT:
+            return _shifts(conv, codes)
+        case Kind.DISTANCE:
+            return _distances(conv, codes)
 
 
 def _convolve_vectors(
@@ -151,6 +163,42 @@ def _convolve(
         groups=groups or conv.groups,
     )
     return result.numpy().astype(np.int64)
+
+
+def _shifts(conv: Conv, codes: np.ndarray) -> np.ndarray:
+    """Sum, for each magnitude of weights, the activations that it shifts and rounds down."""
+    dropped, sizes = conv.operation.dropped, np.abs(conv.weights)
+    # Powers of two: what is at least 2**dropped drops nothing, the rest is 0 here.
+    total = _convolve(conv, codes, np.sign(conv.weights) * (sizes >> dropped))
+    for size in np.unique(sizes[(sizes > 0) & (sizes < 1 << dropped)]).tolist():
+        some = np.where(sizes == size, np.sign(conv.weights), 0)
+        total = total + _convolve(conv, (codes * size) >> dropped, some)
+    return total
+
+
+def _distances(conv: Conv, codes: np.ndarray) -> np.ndarray:
+    """Sum distances row by row of the output, to bound memory."""
+    padded = _pad(codes, conv.window, 0.0)
+    windows = padded
+    for axis in range(2):
+        windows = windows.unfold(2 + axis, conv.window.extent[axis], conv.window.stride[axis])
+    dy, dx = conv.window.dilation
+    windows = windows[..., ::dy, ::dx]
+    height, width = windows.shape[2:4]
+    outputs, inputs = conv.weights.shape[:2]
+    per_group = outputs // conv.groups
+    taps = torch.from_numpy(conv.weights.astype(np.float64)).reshape(conv.groups, per_group, -1)
+    result = np.empty((len(codes), outputs, height, width), np.int64)
+    rows = max(1, _SPREAD // (padded.shape[1] * width * math.prod(conv.window.kernel)))
+    for sample, first in itertools.product(range(len(codes)), range(0, height, rows)):
+        part = windows[sample, :, first : first + rows]
+        for group in range(conv.groups):
+            some = part[group * inputs : (group + 1) * inputs]
+            points = some.permute(1, 2, 0, 3, 4).reshape(-1, taps.shape[2])
+            sums = torch.cdist(taps[group], points, p=1.0).reshape(per_group, -1, width)
+            channels = slice(group * per_group, (group + 1) * per_group)
+            result[sample, channels, first : first + rows] = -sums.numpy()
+    return result
 
 
 def max_pool(pool: MaxPool, codes: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from celosia.models.formats import E8M0, BlockScaling, Fixed, Format, IntScale
+from celosia.models.operations import MULTIPLY, Operation
 
 MULTIPLIER_BITS = 18
 """Width of the requantisation multipliers, two's complement."""
@@ -251,6 +252,8 @@ class Conv:
     Where the input has scales too, each vector's sum is multiplied by the rounded product of both
     (:meth:`BlockScaling.product`); where only one has, by that. A requantised sum whose output
     has scales is wide: it may reach ``Tensor.limit`` (:mod:`celosia.models.vectors`).
+    ``operation`` makes a term of each weight and activation: products, or distances, which
+    padding takes part in as activations of 0; only products have ``scales``.
     The constructor keeps a read-only copy of ``weights``.
     """
 
@@ -265,10 +268,13 @@ class Conv:
     residual: str | None = None
     useful: bool = True
     scales: WeightScales | None = None
+    operation: Operation = MULTIPLY
 
     def __post_init__(self) -> None:
         _check_name("operation", self.name)
         where = f"conv {self.name!r}"
+        if not isinstance(self.operation, Operation):
+            raise TypeError(f"{where}: operation must be an Operation, not {self.operation!r}")
         object.__setattr__(self, "weights", _read_only(f"{where}: weights", self.weights, 4))
         rows = len(self.weights)
         if self.weights.shape[2:] != self.window.kernel:
@@ -295,11 +301,20 @@ class Conv:
                     f"{where}: weight {int(self.weights[row][wrong][0])} of row {row} is not a "
                     f"value of {fmt.name}"
                 )
+            try:
+                self.operation.check_format(fmt)
+                self.operation.check_weights(fmt, self.weights[row])
+            except ValueError as error:
+                raise ValueError(f"{where}: row {row}: {error}") from error
         if self.residual is None and self.requant.residual.any():
             raise ValueError(
                 f"{where}: residual multipliers must be 0 where there is no residual operand"
             )
         if self.scales is not None:
+            if self.operation != MULTIPLY:
+                raise ValueError(
+                    f"{where}: weights of operation {self.operation.name} cannot have scales"
+                )
             self._check_scales(self.scales, where)
 
     def _check_scales(self, scales: WeightScales, where: str) -> None:

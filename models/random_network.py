@@ -21,6 +21,7 @@ from celosia.models.network import (
     WeightScales,
     Window,
 )
+from celosia.models.operations import MULTIPLY, Kind, Operation
 from celosia.models.validation import reads, windows_touch
 
 KERNELS = (1, 1, 1, 2, 3, 3, 3, 4, 5, 7)
@@ -34,6 +35,7 @@ def random_network(
     activation_bits: int = 8,
     scaling: BlockScaling | None = None,
     element_bits: int | None = None,
+    operations: tuple[Operation, ...] = (MULTIPLY,),
 ) -> Network:
     """Return a small random network, the same for the same arguments.
 
@@ -56,14 +58,22 @@ def random_network(
     element_bits
         With ``scaling``, most outputs of convolutions have scales too, and elements of so many
         bits.
+    operations
+        Operations that convolutions may have, at least one; each has a format among ``formats``.
     """
     if not formats:
         raise ValueError("formats must have at least one entry")
     if not 2 <= activation_bits <= 8:
         raise ValueError(f"activation_bits must be in 2..8, not {activation_bits!r}")
+    choices = {operation: _suitable(operation, formats) for operation in operations}
+    for operation, suitable in choices.items():
+        if not suitable:
+            raise ValueError(f"formats must have one for operation {operation.name}")
+    if not choices:
+        raise ValueError("operations must have at least one entry")
     builder = _Builder(
         random=np.random.default_rng(seed),
-        formats=formats,
+        choices=choices,
         activation_bits=activation_bits,
         scaling=scaling,
         element_bits=element_bits,
@@ -74,7 +84,7 @@ def random_network(
 @dataclass(slots=True, kw_only=True)
 class _Builder:
     random: np.random.Generator
-    formats: tuple[Format, ...]
+    choices: dict[Operation, tuple[Format, ...]]
     activation_bits: int
     scaling: BlockScaling | None = None
     element_bits: int | None = None
@@ -218,18 +228,21 @@ class _Builder:
         ]
         if residual is None and fits and self.chance(0.5):
             residual = self.pick_name(fits)
-        formats = tuple(
-            self.formats[int(self.random.integers(len(self.formats)))] for _ in range(outputs)
-        )
+        operation = self.operation()
+        choices = self.choices[operation]
+        formats = tuple(choices[int(self.random.integers(len(choices)))] for _ in range(outputs))
         per_group = source.shape[0] // groups
         weights = np.stack(
-            [self.random.choice(fmt.values, size=(per_group, *window.kernel)) for fmt in formats]
+            [
+                self.random.choice(operation.weights(fmt), size=(per_group, *window.kernel))
+                for fmt in formats
+            ]
         )
         fmt = Fixed(bits=self.activation_bits, signed=self.chance(0.4))
         scaling = None
         if self.element_bits is not None and self.chance(0.7):
             fmt, scaling = replace(fmt, bits=self.element_bits), self.scaling
-        scales = self.scales(source, weights, groups)
+        scales = self.scales(source, weights, groups) if operation == MULTIPLY else None
         scaled = weights if scales is None else weights * scales.spread(per_group)
         if scales is not None and source.scaling is not None:
             scaled = scaled >> source.scaling.dropped_bits
@@ -243,9 +256,10 @@ class _Builder:
                 groups=groups,
                 weights=weights,
                 formats=formats,
-                requant=self.requant(source, scaled, target, residual),
+                requant=self.requant(source, operation, scaled, target, residual),
                 residual=residual,
                 scales=scales,
+                operation=operation,
             )
         )
         return target
@@ -266,13 +280,30 @@ class _Builder:
         values = np.where(self.random.random(shape) < 0.1, zero, values)
         return WeightScales(scaling=self.scaling, values=values)
 
+    def operation(self) -> Operation:
+        """Return the operation of a convolution; one choice takes no random number."""
+        known = list(self.choices)
+        chosen = int(self.random.integers(len(known))) if len(known) > 1 else 0
+        return known[chosen]
+
     def requant(
-        self, source: Tensor, weights: np.ndarray, target: Tensor, residual: str | None
+        self,
+        source: Tensor,
+        operation: Operation,
+        weights: np.ndarray,
+        target: Tensor,
+        residual: str | None,
     ) -> Requant:
         rows = len(weights)
         norm = np.sqrt((weights.reshape(rows, -1).astype(float) ** 2).sum(axis=1)) + 1
-        deviation = norm * self.spread[source.name]
-        bias = np.rint(self.random.normal(0, 0.5, rows) * deviation).astype(np.int64)
+        deviation = norm * self.spread[source.name] / (1 << operation.dropped)
+        mean = np.zeros(rows, np.int64)
+        if operation.kind is Kind.DISTANCE:
+            # Distances are never positive: their bias brings them back to about 0.
+            ends = operation.term_range(weights.reshape(rows, -1), source.format)[0]
+            mean = ends.sum(axis=1) // 2
+            deviation = np.sqrt((ends.astype(float) ** 2).sum(axis=1)) / 3 + 1
+        bias = np.rint(self.random.normal(0, 0.5, rows) * deviation).astype(np.int64) - mean
         gain = self.spread[target.name] / deviation
         limit = (1 << (MULTIPLIER_BITS - 1)) - 1
         most = np.floor(np.log2(limit / np.maximum(gain, 1e-9)))
@@ -359,6 +390,18 @@ def random_inputs(network: Network, samples: int, seed: int) -> dict[str, np.nda
         ends = random.choice([low, high], size=codes.shape)
         inputs[name] = np.where(extreme, ends, codes).astype(np.int64)
     return inputs
+
+
+def _suitable(operation: Operation, formats: tuple[Format, ...]) -> tuple[Format, ...]:
+    """Return the ``formats`` that weights of ``operation`` may have."""
+    suitable = []
+    for fmt in formats:
+        try:
+            operation.check_format(fmt)
+        except ValueError:
+            continue
+        suitable.append(fmt)
+    return tuple(suitable)
 
 
 def _all_round(margin: int) -> tuple[int, int, int, int]:

@@ -34,6 +34,7 @@ from celosia.models.network import (
     WeightScales,
     Window,
 )
+from celosia.models.operations import parse_operation
 
 FORMAT = "celosia-network"
 VERSION = 2
@@ -218,6 +219,7 @@ def _encode_op(index: int, op: Op, arrays: dict[str, np.ndarray]) -> dict[str, A
         "formats": [fmt.name for fmt in op.formats],
         "residual": op.residual,
         "useful": op.useful,
+        "operation": op.operation.name,
         "low": op.requant.low,
         "high": op.requant.high,
         "rounding": op.requant.rounding.name,
@@ -296,4 +298,5 @@ def _decode_op(index: int, entry: dict[str, Any], arrays: dict[str, np.ndarray])
         residual=entry["residual"],
         useful=entry["useful"],
         scales=scales,
+        operation=parse_operation(entry["operation"]),
     )

@@ -19,6 +19,7 @@ from celosia.models.network import (
     Tensor,
     Window,
 )
+from celosia.models.operations import MULTIPLY
 
 
 def check_network(network: Network) -> None:
@@ -132,6 +133,11 @@ def _check_conv(op: Conv, tensors: dict[str, Tensor]) -> None:
         raise ValueError(
             f"conv {op.name!r}: clamp {low}..{high} must lie in {target.format.name} of "
             f"{target.name!r}"
+        )
+    if op.operation != MULTIPLY and source.scaling is not None:
+        raise ValueError(
+            f"conv {op.name!r}: input {source.name!r} of operation {op.operation.name} cannot have "
+            "scales"
         )
     _check_scalings(op, source)
     bits = accumulator_bits(op, source.format, source.scaling)

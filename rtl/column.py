@@ -11,7 +11,8 @@ from amaranth.lib.wiring import In, Member, Out
 from celosia.dataflow.accelerator import Accelerator, Circuit, ColumnGroup
 from celosia.dataflow.microarchitecture import vector_levels
 from celosia.models.formats import BlockScaling, Format
-from celosia.rtl.dot import DOTS, DotShape
+from celosia.models.operations import MULTIPLY, Operation
+from celosia.rtl.dot import DotShape, dot_of
 from celosia.rtl.pe import LANE_BITS
 from celosia.rtl.shared import Shared
 from celosia.rtl.vector import VectorMac
@@ -85,6 +86,8 @@ class Column(Shared):
         are fewer.
     activation_scales : bool
         Whether activations have scales too.
+    operation : Operation
+        What makes terms of weights and activations; only products have scales or a circuit.
 
     Members
     -------
@@ -115,15 +118,18 @@ class Column(Shared):
         circuit: Circuit = Circuit.LANES,
         scaling: BlockScaling | None = None,
         activation_scales: bool = False,
+        operation: Operation = MULTIPLY,
     ) -> None:
         self._format, self._circuit, self._scaling = weight_format, circuit, scaling
         self._activation_scales = activation_scales
+        self._operation = operation
         self._lanes, self._pixels, self._depth = lanes, pixels, depth
         self._activation_bits, self._accumulator_bits = activation_bits, accumulator_bits
         self._vector_lanes = lanes if scaling is None else min(lanes, scaling.vector)
         vectors = lanes // self._vector_lanes
         self._scale_bits = 0 if scaling is None else vectors * scaling.scale.bits
         scales = "" if scaling is None else f"_{scaling.scale.name}_v{self._vector_lanes}"
+        kind = "" if operation == MULTIPLY else f"{operation.name}_"
         address_bits = max(1, (depth - 1).bit_length())
         super().__init__(
             {
@@ -133,7 +139,7 @@ class Column(Shared):
                 "drain": In(drain_layout(address_bits, pixels)),
                 "drained": Out(signed(accumulator_bits)),
             },
-            name=f"{self._kind()}_{weight_format.name}{scales}_c{lanes}_x{pixels}",
+            name=f"{self._kind()}_{kind}{weight_format.name}{scales}_c{lanes}_x{pixels}",
             parameters=(
                 weight_format,
                 lanes,
@@ -144,6 +150,7 @@ class Column(Shared):
                 circuit,
                 scaling,
                 activation_scales,
+                operation,
             ),
         )
 
@@ -153,6 +160,7 @@ class Column(Shared):
         return cls(
             weight_format=group.format,
             circuit=group.circuit,
+            operation=group.operation,
             scaling=accelerator.array.scaling,
             activation_scales=accelerator.array.activation_scale_bits > 0,
             lanes=accelerator.array.lanes,
@@ -196,8 +204,9 @@ class Column(Shared):
             lanes=self._lanes,
             pixels=self._pixels,
             activation_bits=self._activation_bits,
+            operation=self._operation,
         )
-        return DOTS[self._circuit](shape).sums(m, weights, list(self.activations))
+        return dot_of(shape, self._circuit).sums(m, weights, list(self.activations))
 
     def build(self) -> Module:
         m = Module()

@@ -12,6 +12,7 @@ from amaranth.hdl import Module, Signal, Value, signed
 from celosia.dataflow.accelerator import Circuit
 from celosia.dataflow.microarchitecture import tree_levels
 from celosia.models.formats import Format
+from celosia.models.operations import MULTIPLY, Kind, Operation
 from celosia.rtl.pe import (
     LANE_BITS,
     LUT_MULTIPLIERS,
@@ -20,12 +21,16 @@ from celosia.rtl.pe import (
     Multiplier,
     multiplier,
 )
+from celosia.rtl.pe.distance import Distance, Pending, added, settled
+from celosia.rtl.pe.shift import TruncatingShift
 
 
-def product_bits(weight_format: Format, activation_bits: int) -> int:
-    """Bits of a product of a weight and a signed activation, before or after its carry."""
-    magnitude = max(-weight_format.low, weight_format.high) << activation_bits - 1
-    return magnitude.bit_length() + 1
+def term_bits(weight_format: Format, activation_bits: int, operation: Operation) -> int:
+    """Bits of the term of a weight and a signed activation, before or after its carry."""
+    weight, activation = max(-weight_format.low, weight_format.high), 1 << activation_bits - 1
+    if operation.kind is Kind.DISTANCE:
+        return (weight + activation).bit_length() + 1
+    return (weight * activation >> operation.dropped).bit_length() + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,18 +38,19 @@ class DotShape:
     """What a column's dot products are made for.
 
     ``weight_format`` of the weights, ``lanes`` terms, ``pixels`` sums that share the weights,
-    ``activation_bits`` of an activation with its sign bit.
+    ``activation_bits`` of an activation with its sign bit, and what makes a term of both.
     """
 
     weight_format: Format
     lanes: int
     pixels: int
     activation_bits: int
+    operation: Operation = MULTIPLY
 
     @property
     def product_bits(self) -> int:
-        """Bits of a product, signed."""
-        return product_bits(self.weight_format, self.activation_bits)
+        """Bits of a product or other term, signed."""
+        return term_bits(self.weight_format, self.activation_bits, self.operation)
 
 
 class Dot(abc.ABC):
@@ -90,19 +96,20 @@ class LaneDot(Dot):
         self._multipliers = multipliers
 
     def sums(self, m: Module, weights: Value, activations: Sequence[Value]) -> list[Value]:
-        fmt = self._shape.weight_format
+        bits = self._shape.weight_format.bits
         lanes = [
-            multiplier(
-                m,
-                fmt,
-                weights.word_select(lane, fmt.bits),
-                str(lane),
-                known=self._multipliers,
-            )
+            self._lane(m, weights.word_select(lane, bits), str(lane))
             for lane in range(self._shape.lanes)
         ]
         owed = self._owed(m, lanes)
         return [self._sum(m, lanes, word, owed, n) for n, word in enumerate(activations)]
+
+    def _lane(self, m: Module, code: Value, name: str) -> Multiplier:
+        """Return what makes terms of the weight ``code``."""
+        fmt, operation = self._shape.weight_format, self._shape.operation
+        if operation.kind is Kind.SHIFT:
+            return TruncatingShift(m, fmt, code, name, dropped=operation.dropped)
+        return multiplier(m, fmt, code, name, known=self._multipliers)
 
     @staticmethod
     def _owed(m: Module, lanes: list[Multiplier]) -> Value | None:
@@ -139,6 +146,39 @@ class LaneDot(Dot):
         return terms[0].as_signed()
 
 
+class DistanceDot(Dot):
+    """A distance for each lane and pixel, and a tree of pending signs for each pixel."""
+
+    def sums(self, m: Module, weights: Value, activations: Sequence[Value]) -> list[Value]:
+        fmt = self._shape.weight_format
+        lanes = [
+            Distance(m, fmt, weights.word_select(lane, fmt.bits), str(lane))
+            for lane in range(self._shape.lanes)
+        ]
+        return [self._sum(m, lanes, word, pixel) for pixel, word in enumerate(activations)]
+
+    def _sum(self, m: Module, lanes: list[Distance], activations: Value, pixel: int) -> Value:
+        """Distances and adder tree of one pixel lane; returns minus their sum."""
+        terms = [
+            lane.apart(m, activations.word_select(index, LANE_BITS), f"{pixel}_{index}")
+            for index, lane in enumerate(lanes)
+        ]
+        width = self._shape.product_bits
+        for stage, levels in enumerate(tree_levels(self._shape.lanes)):
+            for _ in range(levels):
+                terms = [
+                    added(terms[i], terms[i + 1]) if i + 1 < len(terms) else terms[i]
+                    for i in range(0, len(terms), 2)
+                ]
+            width += levels
+            for index, term in enumerate(terms):
+                name = f"{stage}_{pixel}_{index}"
+                negative = Signal(name=f"negative_{name}", reset_less=True)
+                m.d.sync += negative.eq(term.negative)
+                terms[index] = Pending(register(m, term.value, width, f"sum_{name}"), negative)
+        return settled(terms[0])
+
+
 def register(m: Module, term: Value, width: int, name: str) -> Value:
     """Register the ``width`` bits of a sum that it needs; returns it as wide as a lane."""
     kept = Signal(signed(width), name=name, reset_less=True)
@@ -152,4 +192,11 @@ DOTS: Mapping[Circuit, Callable[[DotShape], Dot]] = {
     Circuit.LANES: LaneDot,
     Circuit.LUTS: functools.partial(LaneDot, multipliers=LUT_MULTIPLIERS),
 }
-"""What makes the dot products of a column of each circuit."""
+"""What multiplies and adds in a column of each circuit."""
+
+
+def dot_of(shape: DotShape, circuit: Circuit) -> Dot:
+    """Return the dot products of a column of ``circuit``, which only products can choose."""
+    if shape.operation.kind is Kind.DISTANCE:
+        return DistanceDot(shape)
+    return DOTS[circuit](shape)

@@ -15,7 +15,7 @@ SHARED = {"models.errors", "models.files", "models.processes"}
 MAY_IMPORT = {
     "models": {"models"},
     "dataflow": {"models", "dataflow"},
-    "rtl": {"dataflow", "rtl", "models.formats", "models.network"} | SHARED,
+    "rtl": {"dataflow", "rtl", "models.formats", "models.network", "models.operations"} | SHARED,
     "sim": {"models", "dataflow", "rtl", "sim"},
     "fpga": {"dataflow", "rtl", "fpga", "models.formats"} | SHARED,
     "scripts": {"models", "dataflow", "rtl", "sim", "fpga", "scripts"},

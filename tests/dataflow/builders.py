@@ -24,7 +24,18 @@ from celosia.models.network import (
     Tensor,
     Window,
 )
+from celosia.models.operations import MULTIPLY, Operation, parse_operation
 from celosia.models.random_network import random_inputs
+
+
+def column_group(name: str, count: int) -> ColumnGroup:
+    """Return columns by the name of their format, and of their operation if it is another."""
+    fmt, _, operation = name.partition(" ")
+    return ColumnGroup(
+        format=parse_format(fmt),
+        count=count,
+        operation=parse_operation(operation or "multiply"),
+    )
 
 
 def accelerator(
@@ -40,9 +51,7 @@ def accelerator(
 ) -> Accelerator:
     """Return an accelerator; ``depths`` in the order of the fields of ``Buffers``."""
     names = ("activations", "weights", "accumulators", "constants", "residuals", "outputs")
-    groups = tuple(
-        ColumnGroup(format=parse_format(name), count=count) for name, count in columns.items()
-    )
+    groups = tuple(column_group(name, count) for name, count in columns.items())
     return Accelerator(
         name="test",
         array=ArrayShape(
@@ -98,6 +107,7 @@ class Build:
         groups: int = 1,
         residual: str | None = None,
         fmt: str | None = None,
+        operation: Operation = MULTIPLY,
     ) -> str:
         """Add a convolution whose rows take the formats ``rows`` in turn."""
         taken = self.tensors[source]
@@ -106,7 +116,7 @@ class Build:
             parse_format(rows[i % len(rows)]) for i in range(channels)
         )
         shape = (taken.shape[0] // groups, *window.kernel)
-        weights = np.stack([self.random.choice(f.values, shape) for f in formats]).astype(np.int64)
+        weights = np.stack([self.random.choice(operation.weights(f), shape) for f in formats])
         spread = int(np.abs(weights).sum(axis=(1, 2, 3)).max()) * taken.format.high // out.high
         shift = np.full(channels, max(0, spread.bit_length() + 4))
         draw = functools.partial(self.random.integers, size=channels)
@@ -126,6 +136,7 @@ class Build:
             Conv(
                 name=name, input=source, output=output, window=window, groups=groups,
                 weights=weights, formats=formats, requant=requant, residual=residual,
+                operation=operation,
             )
         )  # fmt: skip
         return output

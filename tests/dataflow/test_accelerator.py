@@ -7,7 +7,8 @@ import pytest
 
 from celosia.dataflow.accelerator import ArrayShape, Buffers, Bus, ColumnGroup
 from celosia.dataflow.presets import preset
-from celosia.models.formats import Fixed, Format, Sp2
+from celosia.models.formats import BlockScaling, Fixed, Format, IntScale, Sp2
+from celosia.models.operations import DISTANCE
 
 from .builders import accelerator
 
@@ -70,7 +71,7 @@ def test_column_group_wrong(fmt: Format, count: int, message: str) -> None:
         (
             "columns",
             (ColumnGroup(format=FIXED8, count=1),) * 2,
-            "must name each format and circuit once",
+            "must name each format, circuit and operation once",
         ),
         ("lanes", 0, r"lanes must be in 1\.\.256, not 0"),
         ("pixels", 65, r"pixels must be in 1\.\.64, not 65"),
@@ -83,6 +84,17 @@ def test_array_wrong(field: str, value: object, message: str) -> None:
     good = ArrayShape(columns=(ColumnGroup(format=FIXED8, count=1),), lanes=1, pixels=1)
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(good, **{field: value})  # type: ignore[arg-type]
+
+
+def test_operations_wrong() -> None:
+    with pytest.raises(TypeError, match="operation must be an Operation, not 'distance'"):
+        ColumnGroup(format=FIXED8, count=1, operation="distance")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="a distance needs signed fixed-point weights"):
+        ColumnGroup(format=Sp2(bits=4), count=1, operation=DISTANCE)
+    good = accelerator({"fixed8": 1, "fixed8 distance": 1}, 16, 1).array
+    scaling = BlockScaling(scale=IntScale(bits=4), vector=16)
+    with pytest.raises(ValueError, match="scaling must be None beside columns of operation dist"):
+        dataclasses.replace(good, scaling=scaling)
 
 
 def test_array_kinds_wrong() -> None:

@@ -13,6 +13,8 @@ from celosia.dataflow.accelerator_file import (
 from celosia.dataflow.presets import PRESETS, preset
 from celosia.models.errors import CelosiaError
 
+from .builders import accelerator
+
 TEXT = dump_accelerator(preset("small"))
 
 
@@ -23,8 +25,15 @@ def test_presets_come_back(name: str, tmp_path: Path) -> None:
     assert load_accelerator(path) == preset(name)
 
 
+def test_operations_come_back(tmp_path: Path) -> None:
+    columns = {"fixed8": 1, "fixed8 distance": 3, "pot_5 shift_6": 2, "pot_5 shift_13": 1}
+    path = tmp_path / "a.toml"
+    path.write_text(dump_accelerator(accelerator(columns, 4, 1)))
+    assert load_accelerator(path) == accelerator(columns, 4, 1)
+
+
 def test_fingerprints_differ() -> None:
-    prints = {fingerprint(accelerator) for accelerator in PRESETS.values()}
+    prints = {fingerprint(target) for target in PRESETS.values()}
     assert len(prints) == len(PRESETS)
     assert all(len(text) == 64 for text in prints)
 
@@ -50,6 +59,9 @@ def test_defaults_may_be_left_out() -> None:
         ("sp2_4", "sp9_4", "unknown format 'sp9_4': known are .*fixedN"),
         ("count = 4,", "counts = 4,", r"unknown key array.columns\[0\].counts"),
         ('circuit = "lanes"', "circuit = 3", r"columns\[0\].circuit must be one of lanes.*, not 3"),
+        ('operation = "multiply"', "operation = 3", r"operation must be a string, not 3"),
+        ('operation = "multiply"', 'operation = "add"', "unknown operation 'add': known are"),
+        ('operation = "multiply"', 'operation = "distance"', "needs signed fixed-point weights"),
         ("data_bits = 64", "data_bits = 65", "bus: data_bits must be 64, 128, 256 or 512, not 65"),
         ("[bus]", "[bus", "not a TOML file"),
         ("= 64", "= " + "9" * 5000, "not a TOML file"),

@@ -5,14 +5,19 @@ import itertools
 import numpy as np
 import pytest
 
-from celosia.dataflow.columns import ColumnPool, Needs, suitable
+from celosia.dataflow.columns import Ability, ColumnPool, Need, Needs, suitable
 from celosia.models.formats import parse_format
+from celosia.models.operations import DISTANCE, MULTIPLY, Operation, shift
 
 from .builders import accelerator
 
 
-def needs(*names: str) -> Needs:
-    return frozenset(parse_format(name) for name in names)
+def needs(*names: str, operation: Operation = MULTIPLY) -> Needs:
+    return frozenset(Need(operation=operation, format=parse_format(name)) for name in names)
+
+
+def column(name: str, operation: Operation = MULTIPLY) -> Ability:
+    return Ability(operation=operation, format=parse_format(name))
 
 
 def pool(**columns: int) -> ColumnPool:
@@ -20,9 +25,24 @@ def pool(**columns: int) -> ColumnPool:
 
 
 def test_suitable() -> None:
-    assert suitable(needs("sp2_4", "fixed4"), parse_format("fixed8"))
-    assert not suitable(needs("fixed4"), parse_format("sp2_4"))
-    assert suitable(needs(), parse_format("sp2_4"))
+    assert suitable(needs("sp2_4", "fixed4"), column("fixed8"))
+    assert not suitable(needs("fixed4"), column("sp2_4"))
+    assert suitable(needs(), column("sp2_4"))
+
+
+def test_columns_do_one_operation() -> None:
+    distance = column("fixed8", DISTANCE)
+    assert distance.name == "fixed8 (distance)"
+    assert suitable(needs("fixed4", operation=DISTANCE), distance)
+    assert suitable(frozenset({Need(operation=DISTANCE)}), distance)
+    assert suitable(needs(), distance)
+    assert not suitable(needs("fixed4"), distance)
+    assert not suitable(frozenset({Need()}), distance)
+    assert not suitable(needs("pot_5", operation=shift(6)), column("pot_5", shift(5)))
+    mixed = ColumnPool(accelerator({"fixed8": 2, "fixed8 distance": 2}, 1, 1).array)
+    assert mixed.tiles([needs("fixed8"), needs("fixed8", operation=DISTANCE)] * 2) == 1
+    assert mixed.tiles([needs("fixed8", operation=DISTANCE)] * 3) == 2
+    assert mixed.tiles([needs("fixed8") | needs("fixed8", operation=DISTANCE)]) is None
 
 
 def test_tiles_are_the_least_possible() -> None:

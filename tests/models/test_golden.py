@@ -9,9 +9,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import Fixed, Sp2
+from celosia.models.formats import Fixed, Format, Pot, Sp2
 from celosia.models.golden import convolve, evaluate, max_pool
 from celosia.models.network import Concat, Conv, MaxPool, Network, Requant, Rounding, Window
+from celosia.models.operations import DISTANCE, MULTIPLY, Kind, Operation, shift
 from celosia.models.random_network import random_inputs, random_network
 from celosia.models.requantise import requantise, shift_round
 
@@ -23,6 +24,18 @@ def constants(rows: int) -> Requant:
     return Requant(
         bias=zeros, positive=zeros, negative=zeros, residual=zeros, shift=zeros, low=0, high=0
     )
+
+
+def loop_term(operation: Operation, w: int, a: int) -> int:
+    """One term, by the definition."""
+    match operation.kind:
+        case Kind.DISTANCE:
+            return a - w if a < w else w - a
+        case Kind.SHIFT:
+            floor = abs(w) * a // (1 << operation.dropped)
+            return -floor if w < 0 else floor
+        case Kind.MULTIPLY:
+            return w * a
 
 
 def loop_conv(op: Conv, x: np.ndarray) -> np.ndarray:
@@ -42,8 +55,9 @@ def loop_conv(op: Conv, x: np.ndarray) -> np.ndarray:
                         for fx in range(kernel_x):
                             col = ox * window.stride[1] - window.padding[1]
                             col += fx * window.dilation[1]
-                            if 0 <= y < x.shape[1] and 0 <= col < x.shape[2]:
-                                total += int(op.weights[o, i, fy, fx]) * int(x[first + i, y, col])
+                            inside = 0 <= y < x.shape[1] and 0 <= col < x.shape[2]
+                            a = int(x[first + i, y, col]) if inside else 0
+                            total += loop_term(op.operation, int(op.weights[o, i, fy, fx]), a)
                 result[o, oy, ox] = total
     return result
 
@@ -100,10 +114,17 @@ def loop_network(network: Network, inputs: dict[str, np.ndarray]) -> dict[str, n
     return values
 
 
-def test_random_networks_match_the_loops() -> None:
+@pytest.mark.parametrize(
+    ("formats", "operations"),
+    [(FORMATS, (MULTIPLY,)), ((*FORMATS, Pot(bits=5)), (MULTIPLY, DISTANCE, shift(6), shift(13)))],
+    ids=["multiply", "all"],
+)
+def test_random_networks_match_the_loops(
+    formats: tuple[Format, ...], operations: tuple[Operation, ...]
+) -> None:
     checked = 0
     for seed in range(400):
-        network = random_network(seed, FORMATS, 8 if seed % 2 else 4)
+        network = random_network(seed, formats, 8 if seed % 2 else 4, operations=operations)
         if network.macs > 2_000:
             continue
         codes = random_inputs(network, 1, seed)
@@ -115,6 +136,16 @@ def test_random_networks_match_the_loops() -> None:
         if checked == 20:
             break
     assert checked == 20
+
+
+def test_distances_do_not_depend_on_how_they_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded by a few rows at a time."""
+    network = random_network(0, (Fixed(bits=8),), operations=(DISTANCE,))
+    codes = random_inputs(network, 2, 0)
+    whole = evaluate(network, codes)
+    monkeypatch.setattr("celosia.models.golden._SPREAD", 1)
+    for name, value in evaluate(network, codes).items():
+        assert (value == whole[name]).all()
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])
@@ -195,9 +226,9 @@ def test_convolve_matches_onnxruntime() -> None:
 def test_shift_round(rounding: Rounding) -> None:
     random = np.random.default_rng(3)
     values = np.concatenate([np.arange(-40, 41), random.integers(-(2**61), 2**61, 200)])
-    for shift in (0, 1, 2, 3, 17, 46, 47):
-        got = shift_round(values, np.int64(shift), rounding)
-        expected = [loop_round(int(value), shift, rounding) for value in values]
+    for bits in (0, 1, 2, 3, 17, 46, 47):
+        got = shift_round(values, np.int64(bits), rounding)
+        expected = [loop_round(int(value), bits, rounding) for value in values]
         assert got.tolist() == expected
 
 
@@ -290,3 +321,10 @@ def test_random_network_is_deterministic_and_alive() -> None:
 def test_random_network_wrong(formats: tuple, bits: int) -> None:
     with pytest.raises(ValueError, match=r"formats must have|activation_bits must be"):
         random_network(0, formats, bits)
+
+
+def test_random_network_operations_wrong() -> None:
+    with pytest.raises(ValueError, match="operations must have at least one entry"):
+        random_network(0, FORMATS, operations=())
+    with pytest.raises(ValueError, match="formats must have one for operation shift_3"):
+        random_network(0, FORMATS, operations=(MULTIPLY, shift(3)))

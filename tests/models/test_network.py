@@ -8,6 +8,7 @@ import pytest
 from celosia.models.bounds import accumulator_bits, accumulator_bound, accumulator_range
 from celosia.models.formats import Fixed, Sp2
 from celosia.models.network import Concat, Conv, MaxPool, Network, Requant, Tensor, Window
+from celosia.models.operations import DISTANCE, shift
 
 U8 = Fixed(bits=8, signed=False)
 S8 = Fixed(bits=8)
@@ -160,6 +161,15 @@ def test_arrays_are_copies_and_read_only() -> None:
         ({"formats": (Fixed(bits=4),)}, "formats must have 2 entries"),
         ({"requant": requant(3)}, "requant must have 2 entries"),
         ({"requant": requant(2, residual=np.array([1, 0]))}, "no residual operand"),
+        (
+            {"operation": DISTANCE, "weights": np.full((2, 3, 3, 3), -8)},
+            "conv 'conv': row 0: a distance cannot have the weight -8 of fixed4",
+        ),
+        (
+            {"operation": DISTANCE, "formats": (Fixed(bits=4), Sp2(bits=4))},
+            "row 1: a distance needs signed fixed-point weights",
+        ),
+        ({"operation": shift(2)}, "row 0: a shift needs weights that are powers of two"),
     ],
 )
 def test_conv_wrong(fields: dict[str, object], message: str) -> None:
@@ -170,6 +180,8 @@ def test_conv_wrong(fields: dict[str, object], message: str) -> None:
 def test_conv_wrong_kind() -> None:
     with pytest.raises(TypeError, match="weights must be an int64 array"):
         conv(weights=np.ones((2, 3, 3, 3)))
+    with pytest.raises(TypeError, match="operation must be an Operation, not 'distance'"):
+        conv(operation="distance")
     with pytest.raises(TypeError, match=r"formats\[1\] must be a Format"):
         conv(formats=(Fixed(bits=4), "fixed4"))
 

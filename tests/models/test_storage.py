@@ -11,17 +11,22 @@ import numpy as np
 import pytest
 
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import Fixed, Sp2
+from celosia.models.formats import Fixed, Pot, Sp2
 from celosia.models.golden import evaluate
 from celosia.models.network import Network
+from celosia.models.operations import DISTANCE, MULTIPLY, shift
 from celosia.models.random_network import random_inputs, random_network
 from celosia.models.storage import fingerprint, load, save
 
 FORMATS = (Sp2(bits=4), Fixed(bits=4), Fixed(bits=8), Sp2(bits=8), Fixed(bits=2))
 
 
+OPERATIONS = (MULTIPLY, DISTANCE, shift(2))
+
+
 def sample(seed: int = 3) -> Network:
-    return random_network(seed, FORMATS)
+    formats = (*FORMATS, Pot(bits=4)) if seed % 2 else FORMATS
+    return random_network(seed, formats, operations=OPERATIONS if seed % 2 else (MULTIPLY,))
 
 
 @pytest.mark.parametrize("seed", range(6))

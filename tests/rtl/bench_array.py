@@ -13,6 +13,7 @@ from amaranth.sim import Simulator
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
 from celosia.dataflow.descriptors import Buffer, Compute
 from celosia.models.formats import BlockScaling, Fixed, Sp2, parse_format
+from celosia.models.operations import DISTANCE, parse_operation
 from celosia.rtl.array import Array
 from celosia.rtl.buffers import InputBuffer
 from celosia.rtl.compute import Compute as ComputeUnit
@@ -29,7 +30,11 @@ def small(
         name="small",
         array=ArrayShape(
             columns=tuple(
-                ColumnGroup(format=parse_format(name), count=count)
+                ColumnGroup(
+                    format=parse_format(name.partition(" ")[0]),
+                    count=count,
+                    operation=parse_operation(name.partition(" ")[2] or "multiply"),
+                )
                 for name, count in columns.items()
             ),
             lanes=lanes,
@@ -153,6 +158,14 @@ def walk(descriptor: Compute):
         )  # fmt: skip
 
 
+def dot(group: ColumnGroup, codes: np.ndarray, activations: np.ndarray) -> np.ndarray:
+    """Sum of terms for each pixel: activations (pixel, lane), codes (lane,)."""
+    weights = group.format.decode(codes)
+    terms = group.operation.terms(weights, activations)
+    off = (weights == group.format.low) & (group.operation == DISTANCE)
+    return np.where(off, 0, terms).sum(axis=1)
+
+
 def accumulate(
     accelerator: Accelerator, contents: Contents, nests: list[Compute], sums: np.ndarray
 ) -> dict[str, int]:
@@ -174,15 +187,9 @@ def accumulate(
         before = (None, None, None)
         for activations, weights, row, fresh in walk(nest):
             a = fmt.decode(contents.activations[activations])
-            w = np.stack(
-                [
-                    column.decode(codes)
-                    for column, codes in zip(
-                        array.column_formats, contents.weights[weights], strict=True
-                    )
-                ]
-            )
-            sums[row] = wrap((0 if fresh else sums[row]) + w @ a.T, array.accumulator_bits)
+            columns = zip(array.column_groups, contents.weights[weights], strict=True)
+            dots = np.stack([dot(group, codes, a) for group, codes in columns])
+            sums[row] = wrap((0 if fresh else sums[row]) + dots, array.accumulator_bits)
             counts["compute_steps"] += 1
             counts["activation_reads"] += activations != before[0]
             counts["weight_reads"] += weights != before[1]

@@ -55,6 +55,12 @@ ACCELERATORS = [
     ),
     small({"sp2_8": 1, "fixed5": 2}, lanes=17, pixels=1, accumulator_bits=40, data_bits=128),
     small({"sp2_3": 1}, lanes=2, pixels=3, bits=1, accumulators=1),
+    small(
+        {"fixed8 distance": 1, "fixed2 distance": 1, "pot_5 shift_6": 1, "pot_3 shift_1": 1},
+        lanes=6,
+        pixels=2,
+        accumulators=8,
+    ),
 ]
 
 
@@ -121,7 +127,9 @@ def check(accelerator, contents: Contents, nests: list[Compute]) -> None:
     ]
 
 
-@pytest.mark.parametrize("accelerator", ACCELERATORS, ids=["mix", "tiny", "wide", "bits"])
+@pytest.mark.parametrize(
+    "accelerator", ACCELERATORS, ids=["mix", "tiny", "wide", "bits", "operations"]
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_random_nests(accelerator, seed: int) -> None:
     print("seed", seed)

@@ -1,0 +1,229 @@
+# amaranth: UnusedElaboratable=no
+"""Lanes of distances and of truncating shifts: exhaustive, proved, and wrong copies caught."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from amaranth.hdl import Array, Assert, Const, Module, Mux, Signal, Value, signed
+from amaranth.sim import Simulator
+
+from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.microarchitecture import tree_levels
+from celosia.models.formats import Fixed, Format, Pot, Sp2
+from celosia.models.operations import DISTANCE, Operation, shift
+from celosia.rtl.dot import DotShape, dot_of
+from celosia.rtl.pe import LANE_BITS
+from celosia.rtl.pe.distance import Distance, Pending, added, settled
+from celosia.rtl.pe.shift import TruncatingShift
+
+from .prover import prove
+
+
+def lane(m: Module, operation: Operation, fmt: Format, code: Value, activation: Value) -> Value:
+    """The whole term of one lane."""
+    if operation == DISTANCE:
+        return settled(Distance(m, fmt, code, "w").apart(m, activation, "a"))
+    unit = TruncatingShift(m, fmt, code, "w", dropped=operation.dropped)
+    return (unit.product(activation) + unit.owed)[:LANE_BITS].as_signed()
+
+
+def expected_terms(operation: Operation, fmt: Format, activations: np.ndarray) -> np.ndarray:
+    """The term of every code and activation."""
+    weights = fmt.decode(np.arange(1 << fmt.bits))[:, None]
+    terms = operation.terms(weights, activations)
+    return np.where(weights == fmt.low, 0, terms) if operation == DISTANCE else terms
+
+
+@pytest.mark.parametrize(
+    ("operation", "fmt", "bits"),
+    [
+        (DISTANCE, Fixed(bits=8), 5),
+        (DISTANCE, Fixed(bits=2), 9),
+        (shift(6), Pot(bits=5), 9),
+        (shift(13), Pot(bits=5), 6),
+        (shift(1), Pot(bits=3), 9),
+    ],
+    ids=str,
+)
+def test_every_term(operation: Operation, fmt: Format, bits: int) -> None:
+    m = Module()
+    code, activation = Signal(fmt.bits), Signal(signed(LANE_BITS))
+    out = Signal(signed(LANE_BITS))
+    m.d.comb += out.eq(lane(m, operation, fmt, code, activation))
+    values = np.arange(-(1 << bits - 1), 1 << bits - 1)
+    got = np.zeros((1 << fmt.bits, len(values)), dtype=np.int64)
+
+    async def bench(ctx):
+        for c in range(1 << fmt.bits):
+            ctx.set(code, c)
+            for j, value in enumerate(values):
+                ctx.set(activation, int(value))
+                got[c, j] = ctx.get(out)
+
+    sim = Simulator(m)
+    sim.add_testbench(bench)
+    sim.run()
+    np.testing.assert_array_equal(got, expected_terms(operation, fmt, values))
+
+
+def claim(operation: Operation, fmt: Format) -> tuple[Module, list[Signal]]:
+    """Every code's term is the definition's, for any activation of 9 bits."""
+    m = Module()
+    code, activation, word = Signal(fmt.bits), Signal(signed(9)), Signal(signed(LANE_BITS))
+    m.d.comb += word.eq(activation)
+    if operation == DISTANCE:
+        apart = activation - code.as_signed()
+        plain = Mux(code == 1 << fmt.bits - 1, 0, Mux(apart < 0, apart, -apart))
+    else:
+        weight = Array(Const(int(value), signed(18)) for value in fmt.decode_table())[code]
+        floor = (activation * Mux(weight < 0, -weight, weight)) >> operation.dropped
+        plain = Mux(weight < 0, -floor, floor)
+    m.d.comb += Assert(lane(m, operation, fmt, code, word) == plain)
+    return m, [code, activation]
+
+
+@pytest.mark.parametrize(
+    ("operation", "fmt"),
+    [
+        *((DISTANCE, Fixed(bits=bits)) for bits in range(2, 9)),
+        *((shift(dropped), Pot(bits=5)) for dropped in (1, 6, 8, 13)),
+        (shift(3), Pot(bits=4)),
+        (shift(2), Pot(bits=3)),
+    ],
+    ids=str,
+)
+def test_terms(operation: Operation, fmt: Format, tmp_path: Path) -> None:
+    prove(*claim(operation, fmt), tmp_path)
+
+
+class _NoMask(Distance):
+    """The lowest code is a weight like any other."""
+
+    def __init__(self, m: Module, weight_format: Format, code: Value, name: str) -> None:
+        super().__init__(m, weight_format, code, name)
+        self._mask = Const(-1, LANE_BITS)
+
+
+def _no_carry(total: Pending) -> Value:
+    return (total.value ^ (~total.negative).replicate(LANE_BITS))[:LANE_BITS].as_signed()
+
+
+def _swapped_sign(total: Pending) -> Value:
+    flip = total.negative
+    return ((total.value ^ flip.replicate(LANE_BITS)) + flip)[:LANE_BITS].as_signed()
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"), [("Distance", _NoMask), ("settled", _no_carry), ("settled", _swapped_sign)]
+)
+def test_broken_distances_are_caught(
+    name: str, broken: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), name, broken)
+    with pytest.raises(AssertionError, match="Assert failed in proof"):
+        prove(*claim(DISTANCE, Fixed(bits=4)), tmp_path)
+
+
+class _SignFirst(TruncatingShift):
+    """Bits are dropped after the negation: rounds minus a floor up."""
+
+    @property
+    def owed(self) -> Value:
+        return Const(0, 1)
+
+    def product(self, activation: Value) -> Value:
+        exact = self._exact.product(activation) + self._exact.owed
+        return (exact[:LANE_BITS].as_signed() >> self._dropped).as_unsigned()
+
+
+def test_broken_shifts_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "TruncatingShift", _SignFirst)
+    with pytest.raises(AssertionError, match="Assert failed in proof"):
+        prove(*claim(shift(2), Pot(bits=4)), tmp_path)
+
+
+def sum_claim(add: Callable[[Pending, Pending], Pending]) -> tuple[Module, list[Signal]]:
+    """Sums of pending signs are sums of what they stand for."""
+    m = Module()
+    values = [Signal(signed(5), name=f"value_{n}") for n in range(3)]
+    signs = [Signal(name=f"sign_{n}") for n in range(3)]
+    terms = []
+    for n, (value, sign) in enumerate(zip(values, signs, strict=True)):
+        wide = Signal(signed(LANE_BITS), name=f"wide_{n}")
+        m.d.comb += wide.eq(value)
+        terms.append(Pending(wide, sign))
+    total = settled(add(add(terms[0], terms[1]), terms[2]))
+    plain = sum((Mux(s, v, -v) for v, s in zip(values, signs, strict=True)), start=Const(0))
+    m.d.comb += Assert(total == plain)
+    return m, [*values, *signs]
+
+
+def test_sums_of_pending_signs(tmp_path: Path) -> None:
+    m, inputs = sum_claim(added)
+    prove(m, inputs, tmp_path)
+
+
+def test_broken_sums_are_caught(tmp_path: Path) -> None:
+    def no_carry(one: Pending, other: Pending) -> Pending:
+        flipped = other.value ^ (one.negative ^ other.negative).replicate(LANE_BITS)
+        return Pending((one.value + flipped)[:LANE_BITS].as_signed(), one.negative)
+
+    def other_sign(one: Pending, other: Pending) -> Pending:
+        return Pending(added(one, other).value, other.negative)
+
+    for broken in (no_carry, other_sign):
+        m, inputs = sum_claim(broken)
+        with pytest.raises(AssertionError, match="Assert failed in proof"):
+            prove(m, inputs, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("operation", "fmt"), [(DISTANCE, Fixed(bits=8)), (shift(6), Pot(bits=5))], ids=str
+)
+@pytest.mark.parametrize("lanes", [1, 7, 64])
+def test_longest_sums(operation: Operation, fmt: Format, lanes: int) -> None:
+    """Random vectors, and all lanes at the extremes: the tree's registers are wide enough."""
+    m = Module()
+    weights, word = Signal(lanes * fmt.bits), Signal(lanes * LANE_BITS)
+    shape = DotShape(
+        weight_format=fmt, lanes=lanes, pixels=1, activation_bits=9, operation=operation
+    )
+    out = Signal(signed(LANE_BITS))
+    m.d.comb += out.eq(dot_of(shape, Circuit.LANES).sums(m, weights, [word])[0])
+    rng = np.random.default_rng(lanes)
+    ends = [(c, a) for c in (1, (1 << fmt.bits - 1) - 1, (1 << fmt.bits) - 1) for a in (-128, 255)]
+    codes = rng.integers(0, 1 << fmt.bits, (len(ends) + 20, lanes))
+    values = rng.integers(-128, 256, codes.shape)
+    for row, (code, value) in enumerate(ends):
+        codes[row], values[row] = code, value
+    table = expected_terms(operation, fmt, np.arange(-128, 256))
+    got = []
+
+    async def bench(ctx):
+        for row, activations in zip(codes, values, strict=True):
+            ctx.set(weights, sum(int(c) << fmt.bits * i for i, c in enumerate(row)))
+            ctx.set(
+                word,
+                sum((int(a) & 0xFFFF_FFFF) << LANE_BITS * i for i, a in enumerate(activations)),
+            )
+            await ctx.tick().repeat(len(tree_levels(lanes)))
+            got.append(ctx.get(out))
+
+    sim = Simulator(m)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.run()
+    assert got == table[codes, values + 128].sum(axis=1).tolist()
+
+
+def test_lanes_wrong() -> None:
+    m, code = Module(), Signal(4)
+    for fmt in (Sp2(bits=4), Fixed(bits=4, signed=False)):
+        with pytest.raises(TypeError, match="weight_format must be a signed Fixed"):
+            Distance(m, fmt, code, "w")
+    with pytest.raises(TypeError, match="weight_format must be a Pot"):
+        TruncatingShift(m, Fixed(bits=4), code, "w", dropped=2)
