@@ -58,10 +58,14 @@ class Blocks:
                 raise ValueError(f"{field} must be in {fmt.name}, which {value} is not")
 
     @property
+    def factors(self) -> np.ndarray:
+        """The scale of each element's vector, int64 (O, K)."""
+        return spread(self.scales, self.scaling.vector, self.values.shape[1])
+
+    @property
     def integers(self) -> np.ndarray:
         """Each element times its vector's scale, int64 (O, K)."""
-        reduction = self.values.shape[1]
-        return np.asarray(self.values * spread(self.scales, self.scaling.vector, reduction))
+        return np.asarray(self.values * self.factors)
 
     @property
     def real(self) -> np.ndarray:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from celosia.models.find_scales import ScaleMethod, find_scales
+from celosia.models.errors import CelosiaError
+from celosia.models.find_scales import find_scales
 from celosia.models.formats import Fixed
 from celosia.models.graph import FloatConv, FloatGraph, reads
 from celosia.models.network import Concat, MaxPool
@@ -47,7 +48,12 @@ def calibrate(
     values
         Each tensor's values on the calibration data, as ``evaluate_float`` gives.
     recipe
-        For the widths.
+        For the widths, and how scales are found.
+
+    Raises
+    ------
+    CelosiaError
+        If a tensor with values of both signs is to have one bit.
     """
     positive = _non_negative(graph, values)
     grids: dict[str, Grid] = {}
@@ -56,6 +62,11 @@ def calibrate(
         fmt = Fixed(bits=bits, signed=not all(name in positive for name in names))
         judged = _judged(graph, names)
         data = np.concatenate([_sample(values[name]) for name in judged])
+        if fmt.high == 0 and data.max() > 0:
+            raise CelosiaError(
+                f"tensor {names[0]!r} has values of both signs, and one bit holds -1 and 0 only: "
+                "give it 2 bits or more (activation_bits, output_bits), or a ReLU"
+            )
         grid = Grid(format=fmt, scale=tensor_scale(data, fmt, recipe))
         grids.update(dict.fromkeys(names, grid))
     return grids
@@ -63,8 +74,8 @@ def calibrate(
 
 def tensor_scale(values: np.ndarray, fmt: Fixed, recipe: Recipe) -> float:
     """Return the scale of a tensor with ``values`` (K,) in ``fmt``; 1 where all are 0."""
-    found = float(find_scales(values[None], fmt, ScaleMethod.MSE)[0])
-    return found if found > 0 else 1.0
+    (found,) = find_scales(values[None], fmt, recipe.activation_scale, recipe.percentile)
+    return float(found) if found > 0 else 1.0
 
 
 def _width(graph: FloatGraph, name: str, recipe: Recipe) -> int:

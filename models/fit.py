@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from celosia.models.find_scales import Snap
-from celosia.models.formats import Format
 from celosia.models.graph import FloatConv, pad_float
-from celosia.models.round_weights import round_rows
+from celosia.models.round_weights import Rounded, Rounder
 from celosia.models.threads import product, single_thread, solve
 
 PATCHES = 16_384
@@ -76,13 +74,9 @@ def layer_data(op: FloatConv, x: torch.Tensor, wanted: torch.Tensor) -> LayerDat
 
 
 def fit_layer(
-    rows: np.ndarray,
-    groups: int,
-    formats: tuple[Format, ...],
-    data: LayerData,
-    snap: Snap,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return integer weights (O, K), their scales (O,) and the real bias (O,).
+    rows: np.ndarray, groups: int, rounder: Rounder, data: LayerData
+) -> tuple[Rounded, np.ndarray]:
+    """Return the rounded weights and the real bias (O,).
 
     Parameters
     ----------
@@ -90,41 +84,34 @@ def fit_layer(
         Real weights, (O, K).
     groups
         Groups of the convolution.
-    formats
-        Format of each row.
+    rounder
+        How the rows are rounded.
     data
         From :func:`layer_data`.
-    snap
-        As for :func:`celosia.models.round_weights.round_rows`, on all rows.
     """
     with single_thread():
-        return _fit_groups(rows, groups, formats, data, snap)
+        per_group = len(rows) // groups
+        parts, bias = [], np.zeros(len(rows))
+        for group in range(groups):
+            part = slice(group * per_group, (group + 1) * per_group)
+            done = _fit_group(rows[part], group, rounder.part(part), data)
+            real = done.values * done.factors * done.scale[:, None]
+            bias[part] = data.wanted[part] - real @ data.mean[group]
+            parts.append(done)
+    return Rounded(
+        values=np.concatenate([part.values for part in parts]),
+        scale=np.concatenate([part.scale for part in parts]),
+        factors=np.concatenate([part.factors for part in parts]),
+    ), bias
 
 
-def _fit_groups(
-    rows: np.ndarray, groups: int, formats: tuple[Format, ...], data: LayerData, snap: Snap
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    per_group = len(rows) // groups
-    integers = np.zeros(rows.shape, dtype=np.int64)
-    scales, bias = np.zeros(len(rows)), np.zeros(len(rows))
-    for group in range(groups):
-        part = slice(group * per_group, (group + 1) * per_group)
-        hessian = _regular(data.covariance[group], data.patches)
-        target = rows[part]
-        if hessian is not None:
-            # Ridge regression towards the given weights.
-            missing = data.cross[group] - product(target, data.covariance[group])
-            target = target + solve(hessian, missing.T).T
-
-        def snap_part(scale: np.ndarray, part: slice = part) -> np.ndarray:
-            every = np.ones(len(rows))
-            every[part] = scale
-            return snap(every)[part]
-
-        integers[part], scales[part] = round_rows(target, formats[part], hessian, snap_part)
-        given = (integers[part] * scales[part][:, None]) @ data.mean[group]
-        bias[part] = data.wanted[part] - given
-    return integers, scales, bias
+def _fit_group(rows: np.ndarray, group: int, rounder: Rounder, data: LayerData) -> Rounded:
+    hessian = _regular(data.covariance[group], data.patches)
+    if hessian is None:
+        return rounder.round(rows)
+    # Ridge regression towards the given weights.
+    missing = data.cross[group] - product(rows, data.covariance[group])
+    return rounder.round(rows + solve(hessian, missing.T).T, hessian)
 
 
 def _regular(covariance: np.ndarray, patches: int) -> np.ndarray | None:

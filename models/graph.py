@@ -173,9 +173,15 @@ def _output_shape(op: FloatOp, shapes: dict[str, tuple[int, int, int]]) -> tuple
 
 
 def evaluate_float(
-    graph: FloatGraph, inputs: Mapping[str, torch.Tensor]
+    graph: FloatGraph,
+    inputs: Mapping[str, torch.Tensor],
+    weights: Mapping[str, torch.Tensor] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Return every tensor of ``graph``, (N, C, H, W), in the type of the inputs."""
+    """Return every tensor of ``graph``, (N, C, H, W), in the type of the inputs.
+
+    ``weights`` stand in for those of the convolutions that they are named after.
+    """
+    instead = weights or {}
     values = {name: inputs[name] for name in graph.inputs}
     for op in graph.ops:
         if isinstance(op, Concat):
@@ -183,15 +189,18 @@ def evaluate_float(
         elif isinstance(op, MaxPool):
             values[op.output] = pool_float(op, values[op.input])
         else:
-            acc = convolve_float(op, values[op.input])
+            acc = convolve_float(op, values[op.input], instead.get(op.name))
             residual = None if op.residual is None else values[op.residual]
             values[op.output] = finish_float(op, acc, residual)
     return values
 
 
-def convolve_float(op: FloatConv, x: torch.Tensor) -> torch.Tensor:
-    """Return ``conv(x) + bias``."""
-    weight = torch.from_numpy(op.weight).to(x.dtype)
+def convolve_float(
+    op: FloatConv, x: torch.Tensor, weight: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return ``conv(x) + bias``, with ``weight`` instead of the operation's where given."""
+    if weight is None:
+        weight = torch.from_numpy(op.weight).to(x.dtype)
     bias = torch.from_numpy(op.bias).to(x.dtype)
     window = op.window
     return torch.nn.functional.conv2d(

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from celosia.models.errors import CelosiaError
-from celosia.models.find_scales import nearest_rows
 from celosia.models.golden import evaluate
 from celosia.models.graph import (
     FloatConv,
@@ -178,7 +177,8 @@ class _Student:
             if isinstance(op, Conv) and op.useful:
                 scale = self.plan.rows[op.name].scale
                 unit = start.tensor(op.input).scale
-                self.weights[op.name] = _parameter(op.weights * scale[:, None, None, None])
+                real = op.scaled_weights(None) * scale[:, None, None, None]
+                self.weights[op.name] = _parameter(real)
                 self.biases[op.name] = _parameter(op.requant.bias * scale * unit)
 
     @property
@@ -192,8 +192,7 @@ class _Student:
             return torch.from_numpy(op.weight).to(torch.float32)
         weight = self.weights[op.name]
         rows = self.plan.rows[op.name]
-        scale = rows.scale[:, None]
-        grid = nearest_rows(_rows(weight) / scale, rows.formats) * scale
+        grid = rows.round(_rows(weight)) * rows.step
         target = torch.from_numpy(grid.reshape(op.weight.shape)).to(torch.float32)
         return weight + (target - weight).detach()
 

@@ -1,7 +1,7 @@
 """Post-training quantisation: from a float graph to an integer-exact :class:`Network`.
 
-Activations get one scale for each tensor, found by least squared error on calibration
-data; weights one scale for each row. With ``Recipe.error_feedback`` layers are treated in
+Activations get one scale for each tensor, found on calibration data; weights one scale for
+each row, or for each vector of a row. With ``Recipe.error_feedback`` layers are treated in
 order: the real weights of a layer are first fitted so that, on the inputs which the
 quantised layers before it give, it computes what the float layer computes; then they are
 rounded so that their errors cancel (coordinate descent on the output error, the idea
@@ -17,26 +17,22 @@ import numpy as np
 import torch
 
 from celosia.models.calibrate import Grid, calibrate
+from celosia.models.curvature import row_curvatures
 from celosia.models.errors import CelosiaError
-from celosia.models.find_scales import nearest_rows
-from celosia.models.fit import LayerData, fit_layer, layer_data
-from celosia.models.formats import Fixed, Format
+from celosia.models.formats import Format
 from celosia.models.golden import convolve, max_pool
-from celosia.models.graph import FloatConv, FloatGraph, convolve_float, evaluate_float
+from celosia.models.graph import FloatGraph, evaluate_float
 from celosia.models.network import (
-    MAX_SHIFT,
-    MULTIPLIER_BITS,
     Concat,
     Conv,
     MaxPool,
     Network,
     Op,
-    Requant,
     Tensor,
 )
+from celosia.models.quantize_layer import LayerTask, Rows
 from celosia.models.recipe import Assignment, Recipe
 from celosia.models.requantise import requantise
-from celosia.models.round_weights import assign_formats, round_rows
 
 __all__ = [
     "Assignment",
@@ -49,18 +45,6 @@ __all__ = [
     "quantize",
     "weight_scale",
 ]
-
-MULTIPLIER_MAX = (1 << (MULTIPLIER_BITS - 1)) - 1
-BIAS_MAX = 1 << 20
-"""Largest bias code that the choice of a weight scale aims at."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Rows:
-    """Formats and real scales (float64 (O,)) of the weight rows of one layer."""
-
-    formats: tuple[Format, ...]
-    scale: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,15 +62,22 @@ class Plan:
             for tensor in network.tensors
         }
         rows = {
-            op.name: Rows(formats=op.formats, scale=weight_scale(network, op))
+            op.name: Rows(formats=op.formats, scale=weight_scale(network, op), factors=_factors(op))
             for op in network.ops
             if isinstance(op, Conv) and op.useful
         }
         return Plan(grids=grids, rows=rows)
 
 
+def _factors(op: Conv) -> np.ndarray:
+    """Return the scale of each weight's vector, int64 (O, K); 1 where there are none."""
+    if op.scales is None:
+        return np.ones((len(op.weights), op.weights[0].size), dtype=np.int64)
+    return op.scales.spread(op.weights.shape[1]).reshape(len(op.weights), -1)
+
+
 def weight_scale(network: Network, op: Conv) -> np.ndarray:
-    """Return the real value of weight 1 in each row of ``op``, float64 (O,)."""
+    """Return the real value of weight 1, with scale 1, in each row of ``op``, float64 (O,)."""
     ratio = network.tensor(op.output).scale / network.tensor(op.input).scale
     return np.asarray(np.maximum(op.requant.positive, 1) / 2.0**op.requant.shift * ratio)
 
@@ -114,7 +105,8 @@ def quantize(
     Raises
     ------
     CelosiaError
-        If the calibration data does not fit the graph's inputs.
+        If the calibration data does not fit the graph's inputs, or the recipe cannot hold
+        what is in the graph: one bit for both signs, sums that no accumulator holds.
     """
     inputs = check_calibration(graph, calibration)
     with torch.no_grad():
@@ -123,6 +115,9 @@ def quantize(
     _check_finite(values)
     known = calibrate(graph, values, recipe) if plan is None else plan.grids
     rows = {} if plan is None else plan.rows
+    curvatures: dict[str, np.ndarray] = {}
+    if plan is None and recipe.assignment is Assignment.HESSIAN:
+        curvatures = row_curvatures(graph, tensors, seed=recipe.seed)
     codes = {name: known[name].codes(data) for name, data in inputs.items()}
     ops: list[Op] = []
     formats: dict[str, tuple[Format, ...]] = {}
@@ -135,23 +130,36 @@ def quantize(
             codes[op.output] = np.concatenate([codes[name] for name in op.inputs], axis=1)
             ops.append(op)
         else:
-            task = _Layer(graph=graph, op=op, grids=known, recipe=recipe, planned=rows.get(op.name))
+            task = LayerTask(
+                graph=graph,
+                op=op,
+                grids=known,
+                recipe=recipe,
+                planned=rows.get(op.name),
+                curvature=curvatures.get(op.name),
+            )
             conv = task.quantize(values, codes, formats.get(op.input, ()))
             formats[op.output] = conv.formats
             residual = None if op.residual is None else codes[op.residual]
             acc = convolve(conv, codes[op.input], known[op.input].format)
             codes[op.output] = requantise(acc, conv.requant, residual)
             ops.append(conv)
-    return Network(
-        name=graph.name,
-        tensors=tuple(
-            Tensor(name=name, shape=shape, format=known[name].format, scale=known[name].scale)
-            for name, shape in graph.shapes().items()
-        ),
-        inputs=tuple(graph.inputs),
-        outputs=graph.outputs,
-        ops=tuple(ops),
-    )
+    try:
+        return Network(
+            name=graph.name,
+            tensors=tuple(
+                Tensor(name=name, shape=shape, format=known[name].format, scale=known[name].scale)
+                for name, shape in graph.shapes().items()
+            ),
+            inputs=tuple(graph.inputs),
+            outputs=graph.outputs,
+            ops=tuple(ops),
+        )
+    except ValueError as error:
+        raise CelosiaError(
+            f"the recipe does not fit the network: {error}; use formats with fewer bits or a "
+            "smaller range"
+        ) from error
 
 
 def quantise_input(network: Network, values: np.ndarray, name: str | None = None) -> np.ndarray:
@@ -242,122 +250,3 @@ def _check_images(name: str, shape: tuple[int, int, int], values: np.ndarray) ->
     if single is None or not np.isfinite(single).all():
         raise CelosiaError(f"data for input {name!r} must be finite numbers that fit a float32")
     return single
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layer:
-    """Quantisation of one convolution."""
-
-    graph: FloatGraph
-    op: FloatConv
-    grids: Mapping[str, Grid]
-    recipe: Recipe
-    planned: Rows | None
-
-    def quantize(
-        self,
-        values: Mapping[str, torch.Tensor],
-        codes: Mapping[str, np.ndarray],
-        before: tuple[Format, ...],
-    ) -> Conv:
-        op, rows = self.op, len(self.op.weight)
-        flat = op.weight.reshape(rows, -1)
-        formats = self.planned.formats if self.planned else self.formats(flat, before)
-        bias = op.bias
-        levels = np.abs(flat).max(axis=1)
-        steps = np.where(levels > 0, levels, 1.0)[:, None]
-        if self.planned is not None:
-            scale = self.planned.scale
-            integers = nearest_rows(flat / scale[:, None], formats).astype(np.int64)
-        elif np.isin(np.abs(flat) / steps, (0.0, 1.0)).all():
-            # Rows of one magnitude (copies, average pooling) are exact with weights of 1.
-            # A row that is next to nothing beside its bias is nothing.
-            floor = self.floor(bias)
-            integers = (np.rint(flat / steps) * (levels >= floor)[:, None]).astype(np.int64)
-            scale = np.maximum(levels, floor)
-        elif not self.recipe.error_feedback:
-            integers, scale = round_rows(flat, formats, None, self.snap)
-        else:
-            data = self.data(values, codes)
-            integers, scale, bias = fit_layer(flat, op.groups, formats, data, self.snap)
-        return Conv(
-            name=op.name,
-            input=op.input,
-            output=op.output,
-            window=op.window,
-            groups=op.groups,
-            weights=integers.reshape(op.weight.shape),
-            formats=formats,
-            requant=self.requant(scale, bias),
-            residual=op.residual,
-            useful=op.useful,
-        )
-
-    def formats(self, flat: np.ndarray, before: tuple[Format, ...]) -> tuple[Format, ...]:
-        """Return the rows' formats; a copy takes over those of the layer before it."""
-        edge = self.op.input in self.graph.inputs or self.op.output in self.graph.outputs
-        if edge and self.recipe.first_last_8bit:
-            return (Fixed(bits=8),) * len(flat)
-        if not self.op.useful and len(before) == len(flat) and self.op.pointwise:
-            return before
-        return assign_formats(flat, self.recipe)
-
-    def data(
-        self, values: Mapping[str, torch.Tensor], codes: Mapping[str, np.ndarray]
-    ) -> LayerData:
-        """Return quantised inputs and wanted sums, for the fit."""
-        op = self.op
-        x = torch.from_numpy(codes[op.input] * self.grids[op.input].scale)
-        with torch.no_grad():
-            wanted = convolve_float(op, values[op.input].to(torch.float64))
-        if op.residual is not None and op.slope is None:
-            given = torch.from_numpy(codes[op.residual] * self.grids[op.residual].scale)
-            wanted = wanted + values[op.residual] - given
-        return layer_data(op, x, wanted)
-
-    def floor(self, bias: np.ndarray) -> np.ndarray:
-        """Return the least sensible weight scale of each row: the bias stays small."""
-        unit = self.grids[self.op.input].scale
-        tiny = self.grids[self.op.output].scale / unit / 2**16
-        return np.asarray(np.maximum(np.abs(bias) / unit / BIAS_MAX, tiny))
-
-    def factors(self, scale: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-        """Return real multipliers for the sum and the residual, and the shifts."""
-        op = self.op
-        out = self.grids[op.output].scale
-        main = scale * self.grids[op.input].scale / out
-        other = 0.0 if op.residual is None else self.grids[op.residual].scale / out
-        slope = np.ones(len(main)) if op.slope is None else np.abs(op.slope)
-        largest = np.maximum(main * np.maximum(slope, 1.0), other)
-        shift = np.floor(np.log2((MULTIPLIER_MAX + 0.49) / largest))
-        return main, other, np.clip(shift, 0, MAX_SHIFT)
-
-    def snap(self, scale: np.ndarray) -> np.ndarray:
-        """Return the scales next to ``scale`` whose multipliers are exact integers."""
-        scale = np.maximum(scale, self.floor(self.op.bias))
-        main, _, shift = self.factors(scale)
-        integer = np.clip(np.rint(main * 2.0**shift), 1, MULTIPLIER_MAX)
-        return np.asarray(scale * (integer / 2.0**shift) / main)
-
-    def requant(self, scale: np.ndarray, bias: np.ndarray) -> Requant:
-        op, grid = self.op, self.grids[self.op.output]
-        main, other, shift = self.factors(scale)
-        slope = np.ones(len(main)) if op.slope is None else op.slope
-        power = 2.0**shift
-
-        def integers(real: np.ndarray, limit: int = MULTIPLIER_MAX) -> np.ndarray:
-            return np.asarray(np.clip(np.rint(real), -limit, limit), dtype=np.int64)
-
-        low, high = grid.format.low, grid.format.high
-        ends = np.rint(np.clip(np.array([op.low, op.high]) / grid.scale, low, high))
-        positive = integers(main * power)
-        return Requant(
-            bias=integers(bias / (scale * self.grids[op.input].scale), 1 << 38),
-            positive=positive,
-            negative=positive if op.slope is None else integers(main * slope * power),
-            residual=integers(np.full(len(main), other) * power),
-            shift=shift.astype(np.int64),
-            low=int(ends[0]),
-            high=int(ends[1]),
-            rounding=self.recipe.rounding,
-        )

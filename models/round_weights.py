@@ -2,97 +2,181 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from celosia.models.find_scales import Snap, nearest, nearest_rows, search_scales
-from celosia.models.formats import Format
-from celosia.models.recipe import Assignment, Recipe
+from celosia.models.blocks import Blocks, quantise_blocks
+from celosia.models.find_scales import (
+    DEFAULT_PERCENTILE,
+    ScaleMethod,
+    Snap,
+    find_scales,
+    nearest,
+    nearest_rows,
+    search_scales,
+)
+from celosia.models.formats import E8M0, UE4M3, BlockScaling, Format, IntScale
 from celosia.models.threads import product
 
-
-def assign_formats(rows: np.ndarray, recipe: Recipe) -> tuple[Format, ...]:
-    """Return the format of each row of ``rows`` (O, K), ``recipe.sp2_ratio`` of them SP2."""
-    count = round(recipe.sp2_ratio * len(rows))
-    if recipe.assignment is Assignment.VARIANCE:
-        key = rows.var(axis=1)
-    else:
-        key = _row_error(rows, recipe.sp2) - _row_error(rows, recipe.fixed)
-    chosen = set(np.argsort(key, kind="stable")[:count].tolist())
-    return tuple(recipe.sp2 if row in chosen else recipe.fixed for row in range(len(rows)))
+SWEEPS = 4
+"""Sweeps of coordinate descent."""
 
 
-def _row_error(rows: np.ndarray, fmt: Format) -> np.ndarray:
-    """Return the mean squared error of each row in ``fmt``, relative to its mean square."""
-    formats = (fmt,) * len(rows)
-    scale = search_scales(rows, formats)[:, None]
-    safe = np.where(scale > 0, scale, 1.0)
-    error = ((nearest_rows(rows / safe, formats) * safe - rows) ** 2).sum(axis=1)
-    return np.asarray(error / np.maximum((rows**2).sum(axis=1), 1e-300))
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rounded:
+    """Rows as integers: row ``o`` stands for ``values[o] * factors[o] * scale[o]``.
+
+    ``values`` int64 (O, K) in the rows' formats, ``scale`` float64 (O,), ``factors`` the scale of
+    each weight's vector, int64 (O, K), 1 where there are none.
+    """
+
+    values: np.ndarray
+    scale: np.ndarray
+    factors: np.ndarray
 
 
-def round_rows(
-    rows: np.ndarray,
-    formats: tuple[Format, ...],
-    hessian: np.ndarray | None,
-    snap: Snap,
-    sweeps: int = 4,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the integer values (O, K) and the scales (O,) that stand for ``rows``.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rounder:
+    """How the rows of a layer are rounded.
 
-    With a Hessian the weights are rounded one after another, each making good for the
-    errors of the others, in several sweeps of coordinate descent on ``e H e``, with a new
-    scale fitted between them.
-
-    Parameters
+    Attributes
     ----------
-    rows
-        Real weights, float64 (O, K).
     formats
         The format of each row.
-    hessian
-        Second moments of the layer's input, (K, K), positive definite; None for rounding
-        to the nearest.
     snap
         Moves scales to ones that the requantisation can have; it never returns 0.
-    sweeps
-        Sweeps of coordinate descent.
+    method, percentile
+        How scales of rows are found.
+    blocks
+        Scales for vectors along the input channels; None for one scale a row.
+    kernel
+        Kernel positions: a row is (channels, kernel) flattened, and no vector holds two
+        positions.
+    largest
+        Largest sum of magnitudes of a row's integers that its accumulator holds.
     """
-    scale = search_scales(rows, formats, hessian, snap)
-    values = nearest_rows(rows / scale[:, None], formats)
-    if hessian is None:
-        return values.astype(np.int64), scale
-    for sweep in range(sweeps):
-        values = _descend(rows, values, scale, formats, hessian)
-        if sweep < sweeps - 1:
-            weighted = product(values, hessian)
-            below = (weighted * values).sum(axis=1)
-            fitted = (weighted * rows).sum(axis=1) / np.where(below > 0, below, 1.0)
-            good = (below > 0) & (fitted > 0)
-            scale = snap(np.where(good, fitted, scale))
-    return values.astype(np.int64), scale
+
+    formats: tuple[Format, ...]
+    snap: Snap
+    method: ScaleMethod = ScaleMethod.MSE
+    percentile: float = DEFAULT_PERCENTILE
+    blocks: BlockScaling | None = None
+    kernel: int = 1
+    largest: int = 1 << 42
+
+    def part(self, rows: slice) -> Rounder:
+        """Return the same for some of the rows."""
+        count = len(self.formats)
+
+        def snap(scale: np.ndarray) -> np.ndarray:
+            every = np.ones(count)
+            every[rows] = scale
+            return self.snap(every)[rows]
+
+        return replace(self, formats=self.formats[rows], snap=snap)
+
+    def round(self, rows: np.ndarray, hessian: np.ndarray | None = None) -> Rounded:
+        """Return ``rows`` (float64 (O, K)) rounded.
+
+        With ``hessian``, the second moments of the layer's input (K, K), positive definite, the
+        weights are rounded one after another, each making good for the errors of the others,
+        in several sweeps of coordinate descent on ``e H e``; between them the scales are
+        fitted again where the method is the search for the least error. Without, every
+        weight is rounded to the nearest.
+        """
+        if self.blocks is None:
+            scale = self._scales(rows, hessian)
+            factors = np.ones(rows.shape, dtype=np.int64)
+            values = nearest_rows(rows / scale[:, None], self.formats)
+        else:
+            values, factors, unit = self._cut(rows, self.blocks)
+            scale = self.snap(unit)
+        fitted = self.blocks is None and self.method is ScaleMethod.MSE
+        for sweep in range(0 if hessian is None else SWEEPS):
+            assert hessian is not None
+            values = _descend(rows, values, scale[:, None] * factors, self.formats, hessian)
+            if fitted and sweep < SWEEPS - 1:
+                weighted = product(values, hessian)
+                below = (weighted * values).sum(axis=1)
+                best = (weighted * rows).sum(axis=1) / np.where(below > 0, below, 1.0)
+                scale = self.snap(np.where((below > 0) & (best > 0), best, scale))
+        return Rounded(values=values.astype(np.int64), scale=scale, factors=factors)
+
+    def _scales(self, rows: np.ndarray, hessian: np.ndarray | None) -> np.ndarray:
+        if self.method is ScaleMethod.MSE:
+            return search_scales(rows, self.formats, hessian, self.snap)
+        scale = np.empty(len(rows))
+        for fmt in dict.fromkeys(self.formats):
+            chosen = np.array([other == fmt for other in self.formats])
+            scale[chosen] = find_scales(rows[chosen], fmt, self.method, self.percentile)
+        return self.snap(scale)
+
+    def _cut(
+        self, rows: np.ndarray, scaling: BlockScaling
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return elements and their vectors' scales (O, K), and the unit (O,)."""
+        channels = rows.shape[1] // self.kernel
+        whole = -(-channels // scaling.vector) * scaling.vector
+        places = np.zeros((len(rows), self.kernel, whole))
+        places[:, :, :channels] = rows.reshape(-1, channels, self.kernel).transpose(0, 2, 1)
+
+        def back(data: np.ndarray) -> np.ndarray:
+            cube = data.reshape(-1, self.kernel, whole)[:, :, :channels]
+            return np.ascontiguousarray(cube.transpose(0, 2, 1)).reshape(len(cube), -1)
+
+        values, factors = np.zeros(rows.shape), np.ones(rows.shape, dtype=np.int64)
+        unit = np.ones(len(rows))
+        for fmt in dict.fromkeys(self.formats):
+            chosen = np.array([other == fmt for other in self.formats])
+            cut = self._fitting(places[chosen].reshape(int(chosen.sum()), -1), fmt, scaling)
+            values[chosen], factors[chosen] = back(cut.values), back(cut.factors)
+            unit[chosen] = cut.unit
+        return values, factors, unit
+
+    def _fitting(self, rows: np.ndarray, fmt: Format, scaling: BlockScaling) -> Blocks:
+        """Return ``rows`` in vectors, as published, with sums that the accumulators hold.
+
+        NVFP4 has one unit for a tensor. Integer scales of few bits are rounded up for elements of
+        many, as VS-Quant's error asks for. Powers of two that reach too far are cut off
+        below.
+        """
+        few = isinstance(scaling.scale, IntScale) and fmt.bits > scaling.scale.bits + 1
+        common = isinstance(scaling.scale, UE4M3)
+        cut = quantise_blocks(rows, fmt, scaling, common=common, round_up=few)
+        sums = np.abs(cut.integers).sum(axis=1)
+        if isinstance(scaling.scale, E8M0) and (sums > self.largest).any():
+            excess = np.ceil(np.log2(np.maximum(sums / self.largest, 1.0)))
+            cut = quantise_blocks(rows, fmt, scaling, unit=cut.unit * np.exp2(excess))
+        return cut
 
 
 def _descend(
     rows: np.ndarray,
     values: np.ndarray,
-    scale: np.ndarray,
+    step: np.ndarray,
     formats: tuple[Format, ...],
     hessian: np.ndarray,
 ) -> np.ndarray:
-    """Return ``values`` after each was set, in turn, to the best given all others."""
+    """Return ``values`` after each was set, in turn, to the best given all others.
+
+    ``step`` (O, K) is the real number that 1 stands for.
+    """
     values = values.copy()
-    error = values * scale[:, None] - rows
+    error = values * step - rows
     gradient = product(error, hessian)
     groups = [
         (fmt, np.array([i for i, other in enumerate(formats) if other == fmt]))
         for fmt in dict.fromkeys(formats)
     ]
     for column in range(rows.shape[1]):
-        wanted = values[:, column] - gradient[:, column] / (hessian[column, column] * scale)
+        wanted = values[:, column] - gradient[:, column] / (
+            hessian[column, column] * step[:, column]
+        )
         new = np.empty(len(rows))
         for fmt, members in groups:
             new[members] = nearest(wanted[members], fmt)
-        change = (new - values[:, column]) * scale
+        change = (new - values[:, column]) * step[:, column]
         moved = np.flatnonzero(change)
         if len(moved):
             values[:, column] = new

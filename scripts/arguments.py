@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from celosia.dataflow.presets import PRESETS, preset
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network
 from celosia.models.quantize import quantise_input
+from celosia.models.recipe import Share, msq, parse_mix
+
+Choice = TypeVar("Choice", bound=enum.Enum)
 
 
 def read_accelerator(name: str) -> Accelerator:
@@ -63,6 +68,39 @@ def read_calibration(path: Path) -> np.ndarray:
             f"{path}: calibration inputs have the shape (N, C, H, W), not {array.shape}"
         )
     return array.astype(np.uint8) if array.dtype.kind == "b" else array
+
+
+def read_choice(option: str, text: str, choices: type[Choice]) -> Choice:
+    """Return the member of an enumeration that has the value ``text``."""
+    for choice in choices:
+        if choice.value == text:
+            return choice
+    known = ", ".join(str(choice.value) for choice in choices)
+    raise CelosiaError(f"{option} {text!r} is unknown: choose {known}")
+
+
+def read_weights(
+    mix: str | None, weight_bits: int | None, sp2_ratio: float | None
+) -> tuple[Share, ...]:
+    """Return the mix of formats that options say, ``mix`` or the simple ones.
+
+    Raises
+    ------
+    CelosiaError
+        If both ways are used, or what is written is wrong.
+    """
+    try:
+        if mix is None:
+            return msq(
+                4 if weight_bits is None else weight_bits, 0.6 if sp2_ratio is None else sp2_ratio
+            )
+        if weight_bits is not None or sp2_ratio is not None:
+            raise ValueError(
+                "give either the mix (--weights) or --weight-bits and --sp2-ratio, not both"
+            )
+        return parse_mix(mix)
+    except ValueError as error:
+        raise CelosiaError(str(error)) from error
 
 
 def input_codes(network: Network, values: np.ndarray) -> dict[str, np.ndarray]:

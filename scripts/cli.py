@@ -107,24 +107,54 @@ def quantize(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .pt2 file (torch.export).")],
     calibration: Annotated[Path, typer.Option(help="Typical inputs, .npy (N, C, H, W).")],
     output: Output,
-    weight_bits: Annotated[int, typer.Option(help="4 or 8.")] = 4,
-    activation_bits: Annotated[int, typer.Option(help="4 or 8.")] = 8,
-    sp2_ratio: Annotated[float, typer.Option(help="Share of SP2 rows in a layer, 0 to 1.")] = 0.6,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Formats of rows and their per cent: pot_4:60,fixed4:35,fixed8:5."),
+    ] = None,
+    weight_bits: Annotated[
+        int | None, typer.Option(help="Without --weights: 3 to 8. [default: 4]")
+    ] = None,
+    sp2_ratio: Annotated[
+        float | None,
+        typer.Option(help="Without --weights: share of SP2 rows, 0 to 1. [default: 0.6]"),
+    ] = None,
+    assignment: Annotated[
+        str, typer.Option(help="Which rows get which format: variance, mse or hessian.")
+    ] = "variance",
+    scale: Annotated[
+        str, typer.Option(help="Weight scales by max, percentile, mse, octav or dda.")
+    ] = "mse",
+    blocks: Annotated[
+        str | None,
+        typer.Option(help="Scales of weight vectors: uint4:16, e8m0_4:32 or ue4m3:16."),
+    ] = None,
+    activation_bits: Annotated[int, typer.Option(help="1 to 16.")] = 8,
+    activation_scale: Annotated[
+        str, typer.Option(help="Activation scales, by the methods of --scale.")
+    ] = "mse",
+    percentile: Annotated[
+        float, typer.Option(help="Per cent of values not clipped by the percentile method.")
+    ] = 99.9,
     first_last_8bit: Annotated[bool, typer.Option(help="8 bits in the first and last.")] = False,
     epochs: Annotated[int, typer.Option(min=0, help="Passes of fine-tuning.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Quantise a model to an integer-exact network file."""
-    from celosia.models.recipe import Recipe
-    from celosia.scripts.arguments import read_calibration
+    from celosia.models.find_scales import ScaleMethod
+    from celosia.models.recipe import Assignment, Recipe, parse_blocks
+    from celosia.scripts.arguments import read_calibration, read_choice, read_weights
     from celosia.scripts.quantize import quantize as quantise_file
     from celosia.scripts.quantize import summary
 
     try:
         recipe = Recipe(
-            weight_bits=weight_bits,
+            weights=read_weights(weights, weight_bits, sp2_ratio),
+            assignment=read_choice("--assignment", assignment, Assignment),
+            scale=read_choice("--scale", scale, ScaleMethod),
+            blocks=None if blocks is None else parse_blocks(blocks),
             activation_bits=activation_bits,
-            sp2_ratio=sp2_ratio,
+            activation_scale=read_choice("--activation-scale", activation_scale, ScaleMethod),
+            percentile=percentile,
             first_last_8bit=first_last_8bit,
         )
     except ValueError as error:

@@ -62,6 +62,7 @@ def summary(network: Network) -> dict[str, object]:
     layers = []
     for op in network.ops:
         formats = [fmt.name for fmt in op.formats] if isinstance(op, Conv) else []
+        scaling = op.scales.scaling if isinstance(op, Conv) and op.scales else None
         target = network.tensor(op.output)
         layers.append(
             {
@@ -70,6 +71,7 @@ def summary(network: Network) -> dict[str, object]:
                 "output": list(target.shape),
                 "output_format": target.format.name,
                 "rows": {name: formats.count(name) for name in dict.fromkeys(formats)},
+                "scales": f"{scaling.scale.name}:{scaling.vector}" if scaling else None,
                 "weights": int(op.weights.size) if isinstance(op, Conv) else 0,
             }
         )

@@ -50,11 +50,7 @@ class Job:
     @property
     def text(self) -> str:
         """The recipe in words."""
-        recipe = self.recipe
-        return (
-            f"W{recipe.weight_bits}A{recipe.activation_bits}, {100 * recipe.sp2_ratio:.0f} % of "
-            "each layer's rows SP2"
-        )
+        return self.recipe.text
 
 
 JOBS = (

@@ -34,7 +34,7 @@ def distance(graph: FloatGraph, network: Network, data: np.ndarray) -> float:
     return float(((dequantise(network, name, codes) - wanted[name].numpy()) ** 2).mean())
 
 
-RECIPE = Recipe(weight_bits=4, activation_bits=8, error_feedback=False)
+RECIPE = Recipe(activation_bits=8, error_feedback=False)
 
 
 def test_training_helps_and_is_deterministic(case: tuple[FloatGraph, np.ndarray]) -> None:

@@ -46,18 +46,18 @@ def test_rnet_float(rnet: tuple[Workload, FloatGraph]) -> None:
 
 
 def test_rnet_w4a8(rnet: tuple[Workload, FloatGraph]) -> None:
-    assert accuracy(*rnet, Recipe(weight_bits=4, activation_bits=8, sp2_ratio=0.6)) >= 199 / 200
+    assert accuracy(*rnet, Recipe(activation_bits=8)) >= 199 / 200
 
 
 def test_rnet_w4a4(rnet: tuple[Workload, FloatGraph]) -> None:
-    assert accuracy(*rnet, Recipe(weight_bits=4, activation_bits=4, sp2_ratio=0.6)) >= 0.97
+    assert accuracy(*rnet, Recipe(activation_bits=4)) >= 0.97
 
 
 def test_digits(digits: tuple[Workload, FloatGraph]) -> None:
     work, graph = digits
     float_accuracy = work.accuracy(work.run_float())
     assert float_accuracy > 0.97
-    assert accuracy(work, graph, Recipe(weight_bits=4, activation_bits=8)) >= float_accuracy - 0.01
+    assert accuracy(work, graph, Recipe(activation_bits=8)) >= float_accuracy - 0.01
 
 
 def test_mnist() -> None:
@@ -69,7 +69,7 @@ def test_mnist() -> None:
     assert np.bincount(work.training_labels).min() > 300
     float_accuracy = work.accuracy(work.run_float())
     assert float_accuracy > 0.96
-    assert accuracy(work, graph, Recipe(weight_bits=4, activation_bits=8)) >= float_accuracy - 0.01
+    assert accuracy(work, graph, Recipe(activation_bits=8)) >= float_accuracy - 0.01
 
 
 def test_predict_takes_mappings_and_codes(digits: tuple[Workload, FloatGraph]) -> None:

@@ -129,7 +129,14 @@ def test_unsupported_model_leaves_nothing(files, capsys):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--weight-bits", "5", "weight_bits must be 4 or 8, not 5"),
+        ("--weight-bits", "9", "sp2 format has 3 to 8 bits, not 9"),
+        ("--activation-bits", "17", "activation_bits must be in 1..16, not 17"),
+        ("--weights", "pot_4:60", "add up to 100 %, not 60 %: pot_4 60 %"),
+        ("--weights", "ufixed4", "format must hold weights of both signs"),
+        ("--scale", "best", "--scale 'best' is unknown: choose max, percentile, mse, octav, dda"),
+        ("--assignment", "hessian", "assignment hessian needs weights of different bits"),
+        ("--blocks", "uint4", "blocks 'uint4' are not understood: write scale:vector"),
+        ("--percentile", "0", "percentile must be above 0 and at most 100"),
         ("--sp2-ratio", "1.5", "sp2_ratio must be in 0..1, not 1.5"),
     ],
 )
@@ -137,6 +144,40 @@ def test_recipe_wrong(files, capsys, option, value, message):
     status, _, err = quantise(capsys, option, value)
     assert status == 1
     assert message in err
+
+
+def test_quantize_takes_a_mix(files, capsys):
+    mix = ("--weights", "pot_4:60,fixed4:35,fixed8:5", "--assignment", "hessian")
+    methods = ("--scale", "octav", "--activation-scale", "percentile", "--percentile", "99")
+    status, out, _ = quantise(capsys, *mix, *methods, "--activation-bits", "5", "--json")
+    layers = json.loads(out)["layers"]
+    assert status == 0
+    assert [layer["rows"] for layer in layers] == [
+        {"pot_4": 2, "fixed4": 1},
+        {"pot_4": 1, "fixed4": 1},
+    ]
+    assert {layer["output_format"] for layer in layers} == {"ufixed5", "fixed5"}
+    status, out, _ = quantise(capsys, "--weights", "esb4_1", "--blocks", "ue4m3:16", "--json")
+    assert status == 0
+    assert [layer["scales"] for layer in json.loads(out)["layers"]] == ["ue4m3:16"] * 2
+
+
+def test_quantize_takes_one_kind_of_mix(files, capsys):
+    status, _, err = quantise(capsys, "--weights", "fixed4", "--sp2-ratio", "0.5")
+    assert status == 1
+    assert "give either the mix (--weights) or --weight-bits and --sp2-ratio, not both" in err
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(files, capsys, value):
+    model = Tiny()
+    with torch.no_grad():
+        model.conv.weight[0, 0, 0, 0] = value
+    save_model(model, (torch.zeros(1, 2, 4, 4),), "tiny.pt2")
+    status, _, err = quantise(capsys)
+    assert status == 1
+    assert "conv 'conv': weight must be finite" in err
+    assert not (files / "tiny.net").exists()
 
 
 @pytest.mark.parametrize(

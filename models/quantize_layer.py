@@ -1,0 +1,223 @@
+"""Quantisation of one convolution, given the grids of the tensors round it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from celosia.models.assign import assign_formats
+from celosia.models.calibrate import Grid
+from celosia.models.find_scales import nearest_rows
+from celosia.models.fit import LayerData, fit_layer, layer_data
+from celosia.models.formats import BlockScaling, Fixed, Format
+from celosia.models.graph import FloatConv, FloatGraph, convolve_float
+from celosia.models.network import (
+    MAX_ACCUMULATOR_BITS,
+    MAX_SHIFT,
+    MULTIPLIER_BITS,
+    Concat,
+    Conv,
+    Requant,
+    WeightScales,
+)
+from celosia.models.recipe import Recipe
+from celosia.models.round_weights import Rounded, Rounder
+
+MULTIPLIER_MAX = (1 << (MULTIPLIER_BITS - 1)) - 1
+BIAS_MAX = 1 << 20
+"""Largest bias code that the choice of a weight scale aims at, in units of the largest scale."""
+BIAS_LIMIT = 1 << 38
+"""Largest bias code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rows:
+    """Formats and scales of the weight rows of one layer.
+
+    ``scale`` float64 (O,) is the real number that 1 stands for; ``factors`` int64 (O, K) what
+    each weight is multiplied by beside, the scale of its vector.
+    """
+
+    formats: tuple[Format, ...]
+    scale: np.ndarray
+    factors: np.ndarray
+
+    @property
+    def step(self) -> np.ndarray:
+        """The real number that 1 stands for in each weight, float64 (O, K)."""
+        return np.asarray(self.scale[:, None] * self.factors)
+
+    def round(self, rows: np.ndarray) -> np.ndarray:
+        """Return the values nearest to ``rows`` (float64 (O, K)), as float64."""
+        return nearest_rows(rows / self.step, self.formats)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerTask:
+    """Quantisation of one convolution."""
+
+    graph: FloatGraph
+    op: FloatConv
+    grids: Mapping[str, Grid]
+    recipe: Recipe
+    planned: Rows | None
+    curvature: np.ndarray | None
+
+    def quantize(
+        self,
+        values: Mapping[str, torch.Tensor],
+        codes: Mapping[str, np.ndarray],
+        before: tuple[Format, ...],
+    ) -> Conv:
+        op, rows = self.op, len(self.op.weight)
+        flat = op.weight.reshape(rows, -1)
+        formats = self.planned.formats if self.planned else self.formats(flat, before)
+        bias, blocks = op.bias, None
+        if self.planned is not None:
+            rounded = Rounded(
+                values=self.planned.round(flat).astype(np.int64),
+                scale=self.planned.scale,
+                factors=self.planned.factors,
+            )
+            blocks = self.blocks
+        elif (even := self.even(flat)) is not None:
+            rounded = even
+        else:
+            blocks = self.blocks
+            rounder = self.rounder(formats, blocks)
+            if self.recipe.error_feedback:
+                rounded, bias = fit_layer(flat, op.groups, rounder, self.data(values, codes))
+            else:
+                rounded = rounder.round(flat)
+        return Conv(
+            name=op.name,
+            input=op.input,
+            output=op.output,
+            window=op.window,
+            groups=op.groups,
+            weights=rounded.values.reshape(op.weight.shape),
+            formats=formats,
+            requant=self.requant(rounded.scale, bias),
+            residual=op.residual,
+            useful=op.useful,
+            scales=None if blocks is None else self.scales(rounded, blocks),
+        )
+
+    def even(self, flat: np.ndarray) -> Rounded | None:
+        """Return rows of one magnitude (copies, average pooling): weights of 1 are exact.
+
+        A row that is next to nothing beside its bias is nothing. None for other rows.
+        """
+        levels = np.abs(flat).max(axis=1)
+        steps = np.where(levels > 0, levels, 1.0)[:, None]
+        if not np.isin(np.abs(flat) / steps, (0.0, 1.0)).all():
+            return None
+        floor = self.floor(self.op.bias)
+        values = (np.rint(flat / steps) * (levels >= floor)[:, None]).astype(np.int64)
+        return Rounded(values=values, scale=np.maximum(levels, floor), factors=np.ones_like(values))
+
+    @property
+    def blocks(self) -> BlockScaling | None:
+        """The scales of this layer's vectors; None where its channels are no whole vectors."""
+        scaling, op = self.recipe.blocks, self.op
+        if scaling is None or (op.groups > 1 and op.weight.shape[1] % scaling.vector):
+            return None
+        writer = self.graph.writers().get(op.input)
+        members = writer.inputs[:-1] if isinstance(writer, Concat) else ()
+        shapes = self.graph.shapes()
+        return None if any(shapes[name][0] % scaling.vector for name in members) else scaling
+
+    def rounder(self, formats: tuple[Format, ...], blocks: BlockScaling | None) -> Rounder:
+        fmt = self.grids[self.op.input].format
+        return Rounder(
+            formats=formats,
+            snap=self.snap,
+            method=self.recipe.scale,
+            percentile=self.recipe.percentile,
+            blocks=blocks,
+            kernel=int(np.prod(self.op.window.kernel)),
+            largest=(1 << (MAX_ACCUMULATOR_BITS - 2)) // max(fmt.high, -fmt.low),
+        )
+
+    def scales(self, rounded: Rounded, scaling: BlockScaling) -> WeightScales:
+        factors = rounded.factors.reshape(self.op.weight.shape)
+        return WeightScales(
+            scaling=scaling, values=np.ascontiguousarray(factors[:, :: scaling.vector])
+        )
+
+    def formats(self, flat: np.ndarray, before: tuple[Format, ...]) -> tuple[Format, ...]:
+        """Return the rows' formats; a copy takes over those of the layer before it."""
+        edge = self.op.input in self.graph.inputs or self.op.output in self.graph.outputs
+        if edge and self.recipe.first_last_8bit:
+            return (Fixed(bits=8),) * len(flat)
+        if not self.op.useful and len(before) == len(flat) and self.op.pointwise:
+            return before
+        curvature = self.curvature
+        if curvature is None:  # of layers that are not the network's own none is known
+            curvature = np.zeros(len(flat))
+        return assign_formats(flat, self.recipe, curvature)
+
+    def data(
+        self, values: Mapping[str, torch.Tensor], codes: Mapping[str, np.ndarray]
+    ) -> LayerData:
+        """Return quantised inputs and wanted sums, for the fit."""
+        op = self.op
+        x = torch.from_numpy(codes[op.input] * self.grids[op.input].scale)
+        with torch.no_grad():
+            wanted = convolve_float(op, values[op.input].to(torch.float64))
+        if op.residual is not None and op.slope is None:
+            given = torch.from_numpy(codes[op.residual] * self.grids[op.residual].scale)
+            wanted = wanted + values[op.residual] - given
+        return layer_data(op, x, wanted)
+
+    def floor(self, bias: np.ndarray) -> np.ndarray:
+        """Return the least sensible weight scale of each row: the bias stays small."""
+        unit = self.grids[self.op.input].scale
+        finest = 1 if self.blocks is None else self.blocks.scale.high
+        tiny = self.grids[self.op.output].scale / unit / 2**16 / finest
+        limit = min(BIAS_MAX * finest, BIAS_LIMIT)
+        return np.asarray(np.maximum(np.abs(bias) / unit / limit, tiny))
+
+    def factors(self, scale: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+        """Return real multipliers for the sum and the residual, and the shifts."""
+        op = self.op
+        out = self.grids[op.output].scale
+        main = scale * self.grids[op.input].scale / out
+        other = 0.0 if op.residual is None else self.grids[op.residual].scale / out
+        slope = np.ones(len(main)) if op.slope is None else np.abs(op.slope)
+        largest = np.maximum(main * np.maximum(slope, 1.0), other)
+        shift = np.floor(np.log2((MULTIPLIER_MAX + 0.49) / largest))
+        return main, other, np.clip(shift, 0, MAX_SHIFT)
+
+    def snap(self, scale: np.ndarray) -> np.ndarray:
+        """Return the scales next to ``scale`` whose multipliers are exact integers."""
+        scale = np.maximum(scale, self.floor(self.op.bias))
+        main, _, shift = self.factors(scale)
+        integer = np.clip(np.rint(main * 2.0**shift), 1, MULTIPLIER_MAX)
+        return np.asarray(scale * (integer / 2.0**shift) / main)
+
+    def requant(self, scale: np.ndarray, bias: np.ndarray) -> Requant:
+        op, grid = self.op, self.grids[self.op.output]
+        main, other, shift = self.factors(scale)
+        slope = np.ones(len(main)) if op.slope is None else op.slope
+        power = 2.0**shift
+
+        def integers(real: np.ndarray, limit: int = MULTIPLIER_MAX) -> np.ndarray:
+            return np.asarray(np.clip(np.rint(real), -limit, limit), dtype=np.int64)
+
+        low, high = grid.format.low, grid.format.high
+        ends = np.rint(np.clip(np.array([op.low, op.high]) / grid.scale, low, high))
+        positive = integers(main * power)
+        return Requant(
+            bias=integers(bias / (scale * self.grids[op.input].scale), BIAS_LIMIT),
+            positive=positive,
+            negative=positive if op.slope is None else integers(main * slope * power),
+            residual=integers(np.full(len(main), other) * power),
+            shift=shift.astype(np.int64),
+            low=int(ends[0]),
+            high=int(ends[1]),
+            rounding=self.recipe.rounding,
+        )
