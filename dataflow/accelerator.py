@@ -44,6 +44,8 @@ class Circuit(enum.Enum):
     """One multiplier for each lane and pixel, of the format; synthesis maps it."""
     LUTS = "luts"
     """The same, of look-up tables alone: fixed-point products are sums of recoded rows."""
+    DSP = "dsp"
+    """Fixed-point products that share DSP48E2 blocks, see :mod:`celosia.dataflow.dsp`."""
     TILE = "tile"
     """Precision-scalable: 4 activation bits x 1 weight bit a lane ("2-in-1", MICRO 2021)."""
     FUSION = "fusion"
@@ -55,6 +57,15 @@ class Circuit(enum.Enum):
     def scalable(self) -> bool:
         """Whether columns of this circuit are precision-scalable."""
         return self in _SCALABLE
+
+    @property
+    def prefix(self) -> str:
+        """What names of modules made of it begin with."""
+        return "" if self is Circuit.LANES else f"{self.value}_"
+
+    def serves(self, weight_format: Format) -> bool:
+        """Whether weights of ``weight_format`` can be multiplied by this circuit."""
+        return self in (Circuit.LANES, Circuit.LUTS) or isinstance(weight_format, Fixed)
 
 
 _SCALABLE = (Circuit.TILE, Circuit.FUSION, Circuit.SERIAL)
@@ -92,7 +103,7 @@ class ColumnGroup:
         _check_range("count", self.count, 1, MAX_COLUMNS)
         if not isinstance(self.circuit, Circuit):
             raise TypeError(f"circuit must be a Circuit, not {self.circuit!r}")
-        if self.circuit.scalable and not isinstance(self.format, Fixed):
+        if not self.circuit.serves(self.format):
             raise ValueError(
                 f"format of a {self.circuit.value} column must be fixed point, "
                 f"not {self.format.name}"

@@ -6,7 +6,7 @@
 
     [array]
     columns = [
-        # circuit = "lanes", what its products are made of; operation = "multiply"
+        # circuit = "lanes", "luts" or "dsp"; operation = "multiply"
         { format = "sp2_4", count = 4 },
         { format = "fixed8", count = 4 },
     ]

@@ -102,7 +102,9 @@ def synth(
     ToolFailedError
         When Yosys fails.
     """
-    return synth_verilog(core_verilog(accelerator), core_name(accelerator), device, processes)
+    primitives = device.family is Family.ULTRASCALE_PLUS
+    verilog = core_verilog(accelerator, primitives=primitives)
+    return synth_verilog(verilog, core_name(accelerator), device, processes)
 
 
 def synth_verilog(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator, Circuit
+from celosia.dataflow.dsp import column_units
 from celosia.dataflow.microarchitecture import column_stages
 from celosia.models.formats import ScaleFormat
 from celosia.rtl.column import Column, control_layout, drain_layout
@@ -205,24 +207,28 @@ class Array(Shared):
         scaling, rounded = array.scaling if array.activation_scale_bits else None, Signal()
         if scaling is not None:
             m.d.sync += rounded.eq(self.rounded)
-        drained, start = [], 0
-        for index, column_group in enumerate(array.column_groups):
+        starts = self._starts()
+        drained: dict[int, Value] = {}
+        for unit in column_units(array):
             kind = Column if array.scalable is None else ScalableColumn
-            column = kind.of(self._accelerator, column_group)
+            column = kind.of(self._accelerator, unit)
             if passes:
                 m.d.comb += [mine.eq(now) for mine, now in zip(column.passes, passes, strict=True)]
-            m.submodules[f"column_{index}"] = column
-            width = sum(array.column_widths(column_group.format))
-            group = index // self._accelerator.post_lanes
+            m.submodules["_".join(map(str, ("column", *unit.positions)))] = column
+            groups = [place // self._accelerator.post_lanes for place in unit.positions]
             m.d.comb += [
-                column.weights.eq(self.weights[start : start + width]),
+                column.weights.eq(
+                    Cat(self.weights[starts[n] : starts[n + 1]] for n in unit.positions)
+                ),
                 *(
                     mine.eq(theirs)
                     for mine, theirs in zip(column.activations, operands, strict=True)
                 ),
                 column.control.eq(self.control),
                 column.drain.eq(self.drain),
-                column.drain_enable.eq(self.drain_enable & (self.drain_group == group)),
+                column.drain_enable.eq(
+                    Cat(self.drain_enable & (self.drain_group == group) for group in groups)
+                ),
             ]
             if scaling is not None:
                 m.d.comb += [
@@ -231,10 +237,15 @@ class Array(Shared):
                 ]
                 if scaling.dropped_bits:
                     m.d.comb += column.rounded.eq(rounded)
-            drained.append(column.drained)
-            start += width
-        self._choose(m, drained)
+            drained |= dict(zip(unit.positions, column.drained, strict=True))
+        self._choose(m, [drained[place] for place in sorted(drained)])
         return m
+
+    def _starts(self) -> list[int]:
+        """Return where each column's bits begin in the weight word, and the word's length."""
+        array = self._accelerator.array
+        widths = [sum(array.column_widths(fmt)) for fmt in array.column_formats]
+        return [0, *itertools.accumulate(widths)]
 
     def _operands(self, m: Module, pixel: int) -> Any:
         """Return what registers a pixel lane's activations for all columns."""
@@ -268,7 +279,7 @@ class Array(Shared):
             return []
         return [self.passes, *delayed(m, self.passes, column_stages(array) + 1, "pass")]
 
-    def _choose(self, m: Module, drained: list[Signal]) -> None:
+    def _choose(self, m: Module, drained: list[Value]) -> None:
         """Register the accumulators of the group that was asked for two cycles before."""
         lanes = self._accelerator.post_lanes
         group = [self.drain_group]

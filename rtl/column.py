@@ -8,11 +8,13 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, enum, memory
 from amaranth.lib.wiring import In, Member, Out
 
-from celosia.dataflow.accelerator import Accelerator, Circuit, ColumnGroup
+from celosia.dataflow.accelerator import Accelerator, Circuit
+from celosia.dataflow.dsp import ColumnUnit
 from celosia.dataflow.microarchitecture import vector_levels
 from celosia.models.formats import BlockScaling, Format
 from celosia.models.operations import MULTIPLY, Operation
-from celosia.rtl.dot import DotShape, dot_of
+from celosia.rtl.circuits import dot_of
+from celosia.rtl.dot import DotShape
 from celosia.rtl.pe import LANE_BITS
 from celosia.rtl.shared import Shared
 from celosia.rtl.vector import VectorMac
@@ -57,6 +59,9 @@ def drain_layout(address_bits: int, pixels: int) -> data.StructLayout:
 class Column(Shared):
     """One column of the array: a dot product for each pixel lane, all with the same weights.
 
+    Or as many columns as their circuit puts together
+    (:func:`~celosia.dataflow.dsp.column_units`).
+
     Weights and activations given in one cycle are registered, multiplied, and added up
     (:mod:`celosia.rtl.dot`), where they have scales vector by vector (:mod:`celosia.rtl.vector`);
     the sum meets its accumulator control
@@ -88,11 +93,13 @@ class Column(Shared):
         Whether activations have scales too.
     operation : Operation
         What makes terms of weights and activations; only products have scales or a circuit.
+    columns : int
+        Columns, 1 with scales.
 
     Members
     -------
-    weights : In(lanes * weight_format.bits + vectors * scaling.scale.bits)
-        Codes, lane 0 lowest, then those of the scales.
+    weights : In(columns * lanes * weight_format.bits + vectors * scaling.scale.bits)
+        Codes, lane 0 lowest, column 0 lowest, then those of the scales.
     activations : In(lanes * LANE_BITS).array(pixels)
         Activations sign-extended to ``LANE_BITS`` bits, lane 0 lowest.
     activation_scales : In(vectors * scaling.scale.bits).array(pixels)
@@ -100,10 +107,10 @@ class Column(Shared):
         activations have scales.
     rounded : In(1)
     control : In(control_layout(...))
-    drain_enable : In(1)
+    drain_enable : In(columns)
         ``drain`` is meant for this column.
     drain : In(drain_layout(...))
-    drained : Out(signed(accumulator_bits))
+    drained : Out(signed(accumulator_bits)).array(columns)
     """
 
     def __init__(
@@ -119,7 +126,11 @@ class Column(Shared):
         scaling: BlockScaling | None = None,
         activation_scales: bool = False,
         operation: Operation = MULTIPLY,
+        columns: int = 1,
     ) -> None:
+        if columns != 1 and scaling is not None:
+            raise ValueError(f"columns must be 1 with scales, not {columns!r}")
+        self._columns = columns
         self._format, self._circuit, self._scaling = weight_format, circuit, scaling
         self._activation_scales = activation_scales
         self._operation = operation
@@ -130,16 +141,17 @@ class Column(Shared):
         self._scale_bits = 0 if scaling is None else vectors * scaling.scale.bits
         scales = "" if scaling is None else f"_{scaling.scale.name}_v{self._vector_lanes}"
         kind = "" if operation == MULTIPLY else f"{operation.name}_"
+        several = f"_k{columns}" if columns > 1 else ""
         address_bits = max(1, (depth - 1).bit_length())
         super().__init__(
             {
                 **self._operands(),
                 "control": In(control_layout(address_bits)),
-                "drain_enable": In(1),
+                "drain_enable": In(columns),
                 "drain": In(drain_layout(address_bits, pixels)),
-                "drained": Out(signed(accumulator_bits)),
+                "drained": Out(signed(accumulator_bits)).array(columns),
             },
-            name=f"{self._kind()}_{kind}{weight_format.name}{scales}_c{lanes}_x{pixels}",
+            name=f"{circuit.prefix}column_{kind}{weight_format.name}{scales}_c{lanes}_x{pixels}{several}",
             parameters=(
                 weight_format,
                 lanes,
@@ -151,16 +163,18 @@ class Column(Shared):
                 scaling,
                 activation_scales,
                 operation,
+                columns,
             ),
         )
 
     @classmethod
-    def of(cls, accelerator: Accelerator, group: ColumnGroup) -> Column:
-        """Return one of the columns of ``group`` in ``accelerator``."""
+    def of(cls, accelerator: Accelerator, unit: ColumnUnit) -> Column:
+        """Return the columns of ``unit`` in ``accelerator``."""
         return cls(
-            weight_format=group.format,
-            circuit=group.circuit,
-            operation=group.operation,
+            weight_format=unit.group.format,
+            circuit=unit.group.circuit,
+            operation=unit.group.operation,
+            columns=len(unit.positions),
             scaling=accelerator.array.scaling,
             activation_scales=accelerator.array.activation_scale_bits > 0,
             lanes=accelerator.array.lanes,
@@ -174,14 +188,10 @@ class Column(Shared):
     def weight_format(self) -> Format:
         return self._format
 
-    def _kind(self) -> str:
-        """Return what begins the module's name."""
-        return "column"
-
     def _operands(self) -> dict[str, Member]:
         """Return the ports of weights and activations."""
         return {
-            "weights": In(self._lanes * self._format.bits + self._scale_bits),
+            "weights": In(self._columns * self._lanes * self._format.bits + self._scale_bits),
             "activations": In(self._lanes * LANE_BITS).array(self._pixels),
             **self._scale_ports(),
         }
@@ -194,7 +204,7 @@ class Column(Shared):
         return ports | ({"rounded": In(1)} if self._scaling.dropped_bits else {})
 
     def _totals(self, m: Module) -> list[Value]:
-        """Return the dot product of each pixel lane."""
+        """Return the dot product of each pixel lane, column by column."""
         weights = Signal(len(self.weights), reset_less=True)
         m.d.sync += weights.eq(self.weights)
         if self._scaling is not None:
@@ -205,14 +215,18 @@ class Column(Shared):
             pixels=self._pixels,
             activation_bits=self._activation_bits,
             operation=self._operation,
+            columns=self._columns,
         )
         return dot_of(shape, self._circuit).sums(m, weights, list(self.activations))
 
     def build(self) -> Module:
         m = Module()
         totals = self._totals(m)
-        drained = [self._accumulator(m, total, pixel) for pixel, total in enumerate(totals)]
-        self._drain(m, drained)
+        for column in range(self._columns):
+            mine = totals[column * self._pixels : (column + 1) * self._pixels]
+            self._drain(
+                m, column, [self._accumulator(m, column, n, total) for n, total in enumerate(mine)]
+            )
         return m
 
     def _scaled(self, m: Module, weights: Value, scaling: BlockScaling) -> list[Value]:
@@ -271,17 +285,18 @@ class Column(Shared):
             terms = list(kept)
         return terms[0]
 
-    def _accumulator(self, m: Module, total: Value, pixel: int) -> Any:
+    def _accumulator(self, m: Module, column: int, pixel: int, total: Value) -> Any:
         """Accumulators of one pixel lane; returns the data of the drain's read port."""
         shape = signed(self._accumulator_bits)
+        name = str(column * self._pixels + pixel)
         rows: Any = memory.Memory(shape=shape, depth=self._depth, init=[])
-        m.submodules[f"accumulators_{pixel}"] = rows
+        m.submodules[f"accumulators_{name}"] = rows
         write = rows.write_port()
         read = rows.read_port()
         drain = rows.read_port()
-        result = Signal(shape, name=f"result_{pixel}", reset_less=True)
-        written = Signal(shape, name=f"written_{pixel}", reset_less=True)
-        base = Signal(shape, name=f"base_{pixel}")
+        result = Signal(shape, name=f"result_{name}", reset_less=True)
+        written = Signal(shape, name=f"written_{name}", reset_less=True)
+        base = Signal(shape, name=f"base_{name}")
         control = self.control
         with m.Switch(control.base):
             with m.Case(Base.SUM):
@@ -300,19 +315,19 @@ class Column(Shared):
             write.en.eq(control.write),
             write.addr.eq(control.write_address),
             write.data.eq(result),
-            drain.en.eq(self.drain_enable & (self.drain.pixel == pixel)),
+            drain.en.eq(self.drain_enable[column] & (self.drain.pixel == pixel)),
             drain.addr.eq(self.drain.address),
         ]
         return drain.data
 
-    def _drain(self, m: Module, drained: list[Value]) -> None:
+    def _drain(self, m: Module, column: int, drained: list[Value]) -> None:
         enable = Signal()
         pixel = Signal(self.drain.pixel.shape(), reset_less=True)
-        m.d.sync += enable.eq(self.drain_enable)
-        with m.If(self.drain_enable):
+        m.d.sync += enable.eq(self.drain_enable[column])
+        with m.If(self.drain_enable[column]):
             m.d.sync += pixel.eq(self.drain.pixel)
         with m.If(enable):
             chosen: Value = drained[0]
             for index, value in enumerate(drained[1:], 1):
                 chosen = Mux(pixel == index, value, chosen)
-            m.d.sync += self.drained.eq(chosen)
+            m.d.sync += self.drained[column].eq(chosen)

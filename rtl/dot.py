@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import abc
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from amaranth.hdl import Module, Signal, Value, signed
 
-from celosia.dataflow.accelerator import Circuit
 from celosia.dataflow.microarchitecture import tree_levels
 from celosia.models.formats import Format
 from celosia.models.operations import MULTIPLY, Kind, Operation
 from celosia.rtl.pe import (
     LANE_BITS,
-    LUT_MULTIPLIERS,
     MULTIPLIERS,
     MakeMultiplier,
     Multiplier,
@@ -38,7 +35,9 @@ class DotShape:
     """What a column's dot products are made for.
 
     ``weight_format`` of the weights, ``lanes`` terms, ``pixels`` sums that share the weights,
-    ``activation_bits`` of an activation with its sign bit, and what makes a term of both.
+    ``activation_bits`` of an activation with its sign bit (it is a code of one bit less, signed or
+    not), and what makes a term of both. ``columns`` that share the activations, where a circuit
+    puts several together.
     """
 
     weight_format: Format
@@ -46,6 +45,7 @@ class DotShape:
     pixels: int
     activation_bits: int
     operation: Operation = MULTIPLY
+    columns: int = 1
 
     @property
     def product_bits(self) -> int:
@@ -70,12 +70,14 @@ class Dot(abc.ABC):
     def sums(self, m: Module, weights: Value, activations: Sequence[Value]) -> list[Value]:
         """Add the logic to ``m``; return a signed sum of ``LANE_BITS`` bits for each pixel.
 
+        Sums of several columns come column by column.
+
         Parameters
         ----------
         m : Module
             Takes the logic.
         weights : Value
-            ``lanes`` codes, lane 0 lowest, from a register.
+            ``lanes`` codes, lane 0 lowest, from a register; those of column 0 lowest.
         activations : sequence of Value
             For each pixel ``lanes`` activations sign-extended to ``LANE_BITS`` bits.
         """
@@ -93,6 +95,8 @@ class LaneDot(Dot):
         multipliers: Mapping[type[Format], MakeMultiplier] = MULTIPLIERS,
     ) -> None:
         super().__init__(shape)
+        if shape.columns != 1:
+            raise ValueError(f"columns must be 1: lanes are not shared, not {shape.columns!r}")
         self._multipliers = multipliers
 
     def sums(self, m: Module, weights: Value, activations: Sequence[Value]) -> list[Value]:
@@ -131,11 +135,7 @@ class LaneDot(Dot):
         ]
         width = self._shape.product_bits
         for stage, levels in enumerate(tree_levels(self._shape.lanes)):
-            for _ in range(levels):
-                terms = [
-                    (terms[i] + terms[i + 1])[:LANE_BITS] if i + 1 < len(terms) else terms[i]
-                    for i in range(0, len(terms), 2)
-                ]
+            terms = add_pairs(terms, levels)
             width += levels
             terms = [
                 register(m, term, width, f"sum_{stage}_{pixel}_{index}")
@@ -179,6 +179,16 @@ class DistanceDot(Dot):
         return settled(terms[0])
 
 
+def add_pairs(terms: list[Value], levels: int) -> list[Value]:
+    """Return the sums of ``levels`` levels of an adder tree, modulo ``2**LANE_BITS``."""
+    for _ in range(levels):
+        terms = [
+            (terms[i] + terms[i + 1])[:LANE_BITS] if i + 1 < len(terms) else terms[i]
+            for i in range(0, len(terms), 2)
+        ]
+    return terms
+
+
 def register(m: Module, term: Value, width: int, name: str) -> Value:
     """Register the ``width`` bits of a sum that it needs; returns it as wide as a lane."""
     kept = Signal(signed(width), name=name, reset_less=True)
@@ -186,17 +196,3 @@ def register(m: Module, term: Value, width: int, name: str) -> Value:
     lane = Signal(signed(LANE_BITS), name=f"{name}_lane")
     m.d.comb += lane.eq(kept)
     return lane
-
-
-DOTS: Mapping[Circuit, Callable[[DotShape], Dot]] = {
-    Circuit.LANES: LaneDot,
-    Circuit.LUTS: functools.partial(LaneDot, multipliers=LUT_MULTIPLIERS),
-}
-"""What multiplies and adds in a column of each circuit."""
-
-
-def dot_of(shape: DotShape, circuit: Circuit) -> Dot:
-    """Return the dot products of a column of ``circuit``, which only products can choose."""
-    if shape.operation.kind is Kind.DISTANCE:
-        return DistanceDot(shape)
-    return DOTS[circuit](shape)

@@ -26,7 +26,7 @@ from celosia.rtl.shared import Shared, flat_ports
 from celosia.rtl.shell import Shell
 from celosia.rtl.store import Store
 from celosia.rtl.tokens import Tokens, UnitQueue
-from celosia.rtl.verilog import write_verilog
+from celosia.rtl.verilog import VerilogParts, write_parts
 
 
 def engine_ports(accelerator: Accelerator) -> dict[str, wiring.Member]:
@@ -281,10 +281,20 @@ def build(accelerator: Accelerator) -> Engine:
 
 
 @functools.lru_cache(maxsize=8)
-def core_verilog(accelerator: Accelerator) -> str:
-    """Return the Verilog of the IP core; its top module is ``core_name(accelerator)``.
+def core_parts(accelerator: Accelerator) -> VerilogParts:
+    """Return the Verilog of the IP core in parts; its top module is ``core_name(accelerator)``.
 
     Elaborating a large engine takes seconds and its text is the same each time, so the last few
     are kept.
     """
-    return write_verilog(Core(accelerator))
+    return write_parts(Core(accelerator))
+
+
+def core_verilog(accelerator: Accelerator, *, primitives: bool = False) -> str:
+    """Return the Verilog of the IP core, whole; its top module is ``core_name(accelerator)``.
+
+    With ``primitives``, DSP columns hold the device's blocks, otherwise their models.
+    """
+    parts = core_parts(accelerator)
+    blocks = parts.primitives if primitives else parts.models
+    return f"{blocks}\n{parts.logic}" if blocks else parts.logic

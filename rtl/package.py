@@ -8,7 +8,7 @@ from pathlib import Path
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.accelerator_file import dump_accelerator
 from celosia.models.files import atomic_directory
-from celosia.rtl.engine import core_name, core_registers, core_verilog
+from celosia.rtl.engine import core_name, core_parts, core_registers
 from celosia.rtl.ipxact import render_component
 from celosia.rtl.registers import render_c_header, render_json, render_markdown
 
@@ -33,6 +33,7 @@ filesets:
     files:
       - {name}.v
     file_type: verilogSource
+{blocks}\
   lint:
     files:
       - {name}.vlt
@@ -40,17 +41,48 @@ filesets:
 
 targets:
   default:
-    filesets: [rtl]
+    filesets: [rtl{primitives}]
     toplevel: {name}
+{simulation}\
   lint:
     default_tool: verilator
-    filesets: [lint, rtl]
+    filesets: [lint, rtl{models}]
     toplevel: {name}
     tools:
       verilator:
         mode: lint-only
         verilator_options: ["-Wall"]
 """
+
+BLOCKS = """\
+  primitives:
+    files:
+      - {name}_dsp48e2.v
+    file_type: verilogSource
+  models:
+    files:
+      - {name}_model.v
+    file_type: verilogSource
+"""
+
+SIMULATION = """\
+  sim:
+    filesets: [rtl, models]
+    toplevel: {name}
+"""
+
+
+def render_core(name: str, release: str, accelerator: str, *, blocks: bool) -> str:
+    """Return the FuseSoC description; with ``blocks`` there are primitives and their models."""
+    return CORE.format(
+        name=name,
+        version=release,
+        accelerator=accelerator,
+        blocks=BLOCKS.format(name=name) if blocks else "",
+        primitives=", primitives" if blocks else "",
+        models=", models" if blocks else "",
+        simulation=SIMULATION.format(name=name) if blocks else "",
+    )
 
 
 def render_waivers() -> str:
@@ -62,15 +94,24 @@ def render_waivers() -> str:
 
 
 def package_files(accelerator: Accelerator) -> dict[str, str]:
-    """Return the text of each file of the generated folder, by name."""
+    """Return the text of each file of the generated folder, by name.
+
+    An accelerator with DSP columns has their blocks in files of their own: ``*_dsp48e2.v`` for
+    devices that have them, ``*_model.v`` for simulators and other devices.
+    """
     name = core_name(accelerator)
     registers = core_registers(accelerator)
     release = version("celosia")
+    parts = core_parts(accelerator)
+    verilog = {f"{name}.v": parts.logic}
+    if parts.primitives:
+        verilog |= {f"{name}_dsp48e2.v": parts.primitives, f"{name}_model.v": parts.models}
+    sources = tuple(file for file in verilog if not file.endswith("_model.v"))
     return {
-        f"{name}.v": core_verilog(accelerator),
+        **verilog,
         f"{name}.vlt": render_waivers(),
-        f"{name}.core": CORE.format(name=name, version=release, accelerator=accelerator.name),
-        "component.xml": render_component(accelerator, version=release, sources=(f"{name}.v",)),
+        f"{name}.core": render_core(name, release, accelerator.name, blocks=len(verilog) > 1),
+        "component.xml": render_component(accelerator, version=release, sources=sources),
         "registers.md": f"# Registers of {name}\n\n" + render_markdown(registers),
         "registers.json": render_json(registers),
         "celosia_registers.h": render_c_header(registers),

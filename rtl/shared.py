@@ -136,3 +136,15 @@ class Shared(wiring.Component):
         for reset in self._resets:
             contents = ResetInserter(reset)(contents)
         return contents
+
+
+class Primitive(Shared):
+    """A component that is one block of some family of devices.
+
+    :meth:`build` is its model, which any tool takes; :meth:`build_primitive` holds the block
+    itself, for tools that know it. Both have the same bits in the same cycles, and take the clock.
+    """
+
+    @abc.abstractmethod
+    def build_primitive(self) -> Module:
+        """Return the module's contents where the device has the block."""

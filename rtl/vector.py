@@ -10,7 +10,8 @@ from amaranth.lib.wiring import In, Out
 from celosia.dataflow.accelerator import Circuit
 from celosia.dataflow.microarchitecture import tree_levels
 from celosia.models.formats import E8M0, UE4M3, BlockScaling, Format, IntScale, ScaleFormat
-from celosia.rtl.dot import DOTS, DotShape
+from celosia.rtl.circuits import DOTS
+from celosia.rtl.dot import DotShape
 from celosia.rtl.pe import LANE_BITS
 from celosia.rtl.shared import Shared
 
@@ -120,7 +121,8 @@ class VectorMac(Shared):
                 **(scales if activation_scales else {}),
                 "sums": Out(signed(self._dot_bits + limit.bit_length())).array(pixels),
             },
-            name=f"vector_{weight_format.name}_{scaling.scale.name}{both}_c{lanes}_x{pixels}",
+            name=f"{circuit.prefix}vector_{weight_format.name}_{scaling.scale.name}{both}"
+            f"_c{lanes}_x{pixels}",
             parameters=(
                 weight_format,
                 scaling.scale,

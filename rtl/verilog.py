@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from amaranth.hdl import _ir as ir
 
 from celosia.rtl.readable import WIDTH, readable
 from celosia.rtl.rtlil import tidy
-from celosia.rtl.shared import Shared
+from celosia.rtl.shared import Primitive, Shared
 
 rtlil: Any = importlib.import_module("amaranth.back.rtlil")  # which the type stubs leave out
 
@@ -53,16 +54,27 @@ class _Emitted:
 class VerilogWriter:
     """Collects the modules of a design; the platform that :class:`Shared` components know.
 
+    With ``primitives``, components that are a :class:`Primitive` hold that, otherwise its model.
+
     Raises ``ValueError`` when two different components have one module name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, primitives: bool = False) -> None:
         self._modules: dict[str, _Emitted] = {}
         self._converting: list[Shared] = []
+        self._primitives = primitives
+        self._found: list[Primitive] = []
+
+    @property
+    def found(self) -> tuple[Primitive, ...]:
+        """The primitives among the components emitted, one for each module."""
+        return tuple(self._found)
 
     def instantiate(self, component: Shared) -> Any:
         """Return an instance of ``component``'s module, which is emitted if it is new."""
         if self._converting and component is self._converting[-1]:
+            if self._primitives and isinstance(component, Primitive):
+                return component.build_primitive()
             return component.build()
         emitted = self.emit(component)
         connections = {
@@ -85,6 +97,8 @@ class VerilogWriter:
         if known is None:
             known = self._convert(component)
             self._modules[name] = known
+            if isinstance(component, Primitive):
+                self._found.append(component)
         elif known.kind is not type(component) or known.parameters != component.parameters:
             raise ValueError(
                 f"module name {name!r} stands for {known.kind.__name__}{known.parameters!r} "
@@ -112,8 +126,8 @@ class VerilogWriter:
             fields=tuple(component.port_fields()),
         )
 
-    def text(self) -> str:
-        """Return the Verilog of all modules emitted, parts before what holds them."""
+    def modules(self) -> dict[str, str]:
+        """Return the Verilog of each module emitted, by name, parts before what holds them."""
         source = "\n".join(module.rtlil for module in self._modules.values())
         verilog = find_yosys(lambda version: version >= OLDEST_YOSYS).run(
             ["-q", "-"], SCRIPT.format(rtlil=source), ignore_warnings=True
@@ -126,7 +140,7 @@ class VerilogWriter:
             *(name for name in found if name not in self._modules),
             *(name for name in self._modules if name in found),
         ]
-        return "\n\n".join(self._headed(name, found[name]) for name in order) + "\n"
+        return {name: self._headed(name, found[name]) for name in order}
 
     def _headed(self, name: str, text: str) -> str:
         """Return the module with a comment before it: what it is, and the fields of its ports."""
@@ -136,7 +150,43 @@ class VerilogWriter:
         return "".join(f"// {line}\n" for line in lines) + readable(text)
 
 
-def write_verilog(component: Shared, name: str | None = None) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerilogParts:
+    """The Verilog of a design in parts: what any tool takes, and primitives and their models.
+
+    ``logic`` goes with either ``models`` or ``primitives``, which have the same modules; both are
+    empty where the design has no :class:`Primitive`.
+    """
+
+    logic: str
+    models: str
+    primitives: str
+
+
+def write_parts(component: Shared) -> VerilogParts:
+    """Return the Verilog-2001 text of ``component`` and everything it holds, in parts.
+
+    Raises ``ValueError`` as :func:`write_verilog` does.
+    """
+    writer = VerilogWriter()
+    writer.emit(component)
+    modules = writer.modules()
+    blocks = VerilogWriter(primitives=True)
+    for primitive in writer.found:
+        blocks.emit(primitive)
+    names = {primitive.module_name for primitive in writer.found}
+    return VerilogParts(
+        logic=_joined(text for name, text in modules.items() if name not in names),
+        models=_joined(text for name, text in modules.items() if name in names),
+        primitives=_joined(blocks.modules().values() if names else ()),
+    )
+
+
+def _joined(modules: Iterable[str]) -> str:
+    return "\n".join(f"{text}\n" for text in modules)
+
+
+def write_verilog(component: Shared, name: str | None = None, *, primitives: bool = False) -> str:
     """Return the Verilog-2001 text of ``component`` and everything it holds.
 
     Each distinct :class:`Shared` component is one module. The same component gives the same
@@ -148,15 +198,18 @@ def write_verilog(component: Shared, name: str | None = None) -> str:
         The top.
     name : str, optional
         Name of the top module; ``component.module_name`` by default.
+    primitives : bool, optional
+        Whether components that are a :class:`Primitive` hold that, for tools that know it, and
+        not its model.
 
     Raises
     ------
     ValueError
         When two different components have one module name.
     """
-    writer = VerilogWriter()
+    writer = VerilogWriter(primitives=primitives)
     writer.emit(component)
-    text = writer.text()
+    text = _joined(writer.modules().values())
     if name is not None and name != component.module_name:
         text = re.sub(rf"^module {component.module_name}\(", f"module {name}(", text, flags=re.M)
     return text

@@ -29,9 +29,6 @@ class ScalableColumn(Column):
     def _dot(self) -> ScalableDot:
         return SCALABLE[self._circuit](lanes=self._lanes, weight_bits=self._format.bits)
 
-    def _kind(self) -> str:
-        return f"{self._circuit.value}_column"
-
     def _operands(self) -> dict[str, Member]:
         dot = self._dot
         return {

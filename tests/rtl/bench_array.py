@@ -10,7 +10,14 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
+from celosia.dataflow.accelerator import (
+    Accelerator,
+    ArrayShape,
+    Buffers,
+    Bus,
+    Circuit,
+    ColumnGroup,
+)
 from celosia.dataflow.descriptors import Buffer, Compute
 from celosia.models.formats import BlockScaling, Fixed, Sp2, parse_format
 from celosia.models.operations import DISTANCE, parse_operation
@@ -25,14 +32,15 @@ def small(
     accumulator_bits: int = 32, data_bits: int = 64, accumulators: int = 32,
     scaling: BlockScaling | None = None, element_bits: int | None = None,
 ) -> Accelerator:  # fmt: skip
-    """An accelerator of the given array with small buffers."""
+    """An accelerator of the given array with small buffers; ``columns`` such as ``fixed4@dsp``."""
     return Accelerator(
         name="small",
         array=ArrayShape(
             columns=tuple(
                 ColumnGroup(
-                    format=parse_format(name.partition(" ")[0]),
+                    format=parse_format(name.split(" ")[0].split("@")[0]),
                     count=count,
+                    circuit=Circuit(name.split("@")[1]) if "@" in name else Circuit.LANES,
                     operation=parse_operation(name.partition(" ")[2] or "multiply"),
                 )
                 for name, count in columns.items()

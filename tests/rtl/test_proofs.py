@@ -132,7 +132,7 @@ def test_column(weights: Format, lanes: int, pixels: int, tmp_path: Path) -> Non
         sums.append(delayed(m, total, 1, f"total_{index}"))
     drained = Signal(signed(18))
     m.d.sync += drained.eq(Array(sums)[pixel])
-    m.d.comb += Assert(column.drained == delayed(m, drained, 1, "drained"))
+    m.d.comb += Assert(column.drained[0] == delayed(m, drained, 1, "drained"))
     prove(m, [codes, *operands, pixel, add], tmp_path, steps=stages + 7)
 
 
