@@ -78,7 +78,7 @@ def select(words: Sequence[str]) -> tuple[PeCase, ...]:
 def measure(case: PeCase) -> PeRow:
     """Synthesise one case, or take what was kept of it; raises as :func:`synth_pe`."""
     component = case.build()
-    verilog = case.black_boxes + write_verilog(component)
+    verilog = case.black_boxes + write_verilog(component, primitives=True)
     return _row(case, synth_pe(verilog, component.module_name, dsp_allowed=case.dsp_allowed))
 
 

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from celosia.scripts.pe_blocks import block_cases
 from celosia.scripts.pe_case import PeCase
 from celosia.scripts.pe_lanes import lane_cases
 
-FAMILIES: tuple[Callable[[], Sequence[PeCase]], ...] = (lane_cases,)
+FAMILIES: tuple[Callable[[], Sequence[PeCase]], ...] = (lane_cases, block_cases)
 """What gives the rows of the table, in its order."""
 
 

@@ -1,0 +1,64 @@
+"""Blocks of about 16 x 16 fixed-point products in each circuit, as rows of the table."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from celosia.dataflow.accelerator import ArrayShape, Circuit, ColumnGroup
+from celosia.models.formats import Format, parse_format
+from celosia.rtl.block import ProductBlock
+from celosia.scripts.pe_case import PeCase
+
+LANES = 16
+ACCUMULATOR_BITS = 24
+PROOF = "tests/rtl/test_dsp_dot.py::test_products"
+
+DSP_BLOCKS = (
+    ("fixed8", 8, 8, 2), ("fixed8", 8, 16, 1),
+    ("fixed4", 4, 8, 2), ("fixed4", 4, 5, 3), ("fixed4", 4, 1, 16),
+    ("fixed4", 8, 8, 2), ("fixed8", 4, 8, 2),
+)  # fmt: skip
+"""Weights' format, activations' bits, columns and pixels: each of these packs otherwise."""
+
+OTHER_BLOCKS = (
+    (Circuit.LUTS, "fixed4", 4), (Circuit.LUTS, "fixed8", 8), (Circuit.LUTS, "fixed4", 8),
+    (Circuit.LUTS, "sp2_4", 4), (Circuit.LUTS, "sp2_4", 8), (Circuit.LUTS, "pot_4", 4),
+    (Circuit.LANES, "fixed8", 8),
+)  # fmt: skip
+"""Circuit, weights' format, activations' bits."""
+
+
+def block_cases() -> Sequence[PeCase]:
+    """Return the case of each block."""
+    cases = [_case(Circuit.DSP, *block) for block in DSP_BLOCKS]
+    return [*cases, *(_case(*block, columns=8, pixels=2) for block in OTHER_BLOCKS)]
+
+
+def _case(
+    circuit: Circuit, weights: str, activation_bits: int, columns: int, pixels: int
+) -> PeCase:
+    fmt = parse_format(weights)
+    return PeCase(
+        pe=f"block of {columns} x {pixels} {weights} columns, {circuit.value}",
+        build=functools.partial(block, fmt, activation_bits, circuit, columns, pixels),
+        lanes=LANES * columns * pixels,
+        weight_bits=fmt.bits,
+        act_bits=activation_bits,
+        dsp_allowed=circuit is not Circuit.LUTS,
+        proof=PROOF if circuit is Circuit.DSP else "tests/rtl/test_unit.py::test_lanes",
+    )
+
+
+def block(
+    fmt: Format, activation_bits: int, circuit: Circuit, columns: int, pixels: int
+) -> ProductBlock:
+    """Return the block of ``columns`` columns of 16 lanes and ``pixels`` pixels."""
+    shape = ArrayShape(
+        columns=(ColumnGroup(format=fmt, count=columns, circuit=circuit),),
+        lanes=LANES,
+        pixels=pixels,
+        accumulator_bits=ACCUMULATOR_BITS,
+        activation_bits=activation_bits,
+    )
+    return ProductBlock(shape)
