@@ -215,10 +215,13 @@ def _check_keys(
     known: tuple[str, ...],
     optional: tuple[str, ...],
 ) -> None:
-    allowed = ", ".join(known)
     for key in table:
         if key not in known:
+            allowed = ", ".join(known)
             raise CelosiaError(f"{where}: unknown key {prefix}{key}: allowed are {allowed}")
-    for key in known:
-        if key not in table and key not in optional:
-            raise CelosiaError(f"{where}: key {prefix}{key} is missing: needed are {allowed}")
+    needed = [key for key in known if key not in optional]
+    for key in needed:
+        if key not in table:
+            raise CelosiaError(
+                f"{where}: key {prefix}{key} is missing: needed are {', '.join(needed)}"
+            )

@@ -14,6 +14,29 @@ MANIFEST = ".celosia-files"
 """Written into every directory made here: the files that it holds, one on each line."""
 
 
+def check_writable(path: str | Path) -> None:
+    """Refuse, before a long computation, what :func:`atomic_file` would refuse after it.
+
+    Raises :class:`OSError` as it does, but for a disk that is full. Nothing is made.
+    """
+    target = Path(path)
+    _check_file(target)
+    folder = next(folder for folder in target.absolute().parents if folder.exists())
+    if not folder.is_dir():
+        raise _refusal(errno.ENOTDIR, folder)
+    with _naming(target), tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def advice(error: OSError) -> str:
+    """Return what to do when a file cannot be written, "" where the error says it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "; free some space, or name another place"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "; name a folder that you may write to"
+    return ""
+
+
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Yield a path to write to; it takes the place of ``path`` when the block ends.
@@ -28,11 +51,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         ``path``.
     """
     target = Path(path)
-    if target.is_dir():
-        raise _refusal(errno.EISDIR, target)
-    if target.exists() and not target.is_file():
-        # Never put a file in the place of a device: /dev/null would be gone for all.
-        raise OSError(errno.EEXIST, "it is a device or a pipe, not a file", str(target))
+    _check_file(target)
     _make_folder(target.parent)
     with _naming(target):
         # The suffix is kept: numpy and others choose the form of the file by it.
@@ -96,6 +115,14 @@ def _move_into(draft: Path, files: list[str], target: Path) -> None:
         if stale.resolve().is_relative_to(target.resolve()):
             stale.unlink(missing_ok=True)
     (draft / MANIFEST).replace(manifest)
+
+
+def _check_file(target: Path) -> None:
+    if target.is_dir():
+        raise _refusal(errno.EISDIR, target)
+    if target.exists() and not target.is_file():
+        # Never put a file in the place of a device: /dev/null would be gone for all.
+        raise OSError(errno.EEXIST, "it is a device or a pipe, not a file", str(target))
 
 
 def _make_folder(folder: Path) -> None:

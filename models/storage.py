@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from celosia.models.errors import CelosiaError
-from celosia.models.files import atomic_file
+from celosia.models.files import advice, atomic_file
 from celosia.models.formats import BlockScaling, Fixed, parse_format, parse_scale
 from celosia.models.network import (
     Concat,
@@ -78,8 +78,7 @@ def save(network: Network, path: str | Path) -> None:
             draft.write_bytes(buffer.getvalue())
     except OSError as error:
         raise CelosiaError(
-            f"cannot write {path}: {error.strerror or error}; "
-            "check that its folder is writable and has room"
+            f"cannot write {path}: {error.strerror or error}{advice(error)}"
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,9 +21,14 @@ from celosia.models.recipe import Share, msq, parse_mix
 
 Choice = TypeVar("Choice", bound=enum.Enum)
 
+Arrays = np.ndarray | dict[str, np.ndarray]
+"""What a file of inputs holds: one array without a name, or arrays by the inputs' names."""
+
 
 def read_accelerator(name: str) -> Accelerator:
     """Return the accelerator of a TOML file, or a preset where no such file is there."""
+    if not name:
+        raise CelosiaError(f"name an accelerator file, or a preset: {', '.join(PRESETS)}")
     if name in PRESETS and not Path(name).exists():
         return preset(name)
     if not Path(name).exists():
@@ -47,27 +53,51 @@ def read_memory(text: str) -> MemoryModel:
         ) from error
 
 
-def read_array(path: Path) -> np.ndarray:
-    """Return the array of a ``.npy`` file; nothing in it is run."""
+def read_arrays(path: Path) -> Arrays:
+    """Return the array of a ``.npy`` file, or those of a ``.npz`` file by name.
+
+    Nothing in the file is run. Truth values come as 0 and 1.
+
+    Raises
+    ------
+    CelosiaError
+        If the file cannot be read, is damaged, or holds anything but numbers.
+    """
     try:
-        array = np.load(path, allow_pickle=False)
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            found = {"": loaded}
+        else:
+            with loaded:
+                found = {name: loaded[name] for name in loaded.files}
     except OSError as error:
         raise CelosiaError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise CelosiaError(f"{path} is no .npy file of numbers: {error}") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
-        raise CelosiaError(f"{path} must hold one array of numbers, written with numpy.save")
-    return array
+    except MemoryError:
+        raise
+    except Exception as error:  # of the parsers of headers and archives: of any kind
+        raise CelosiaError(f"{path} is no .npy or .npz file of numbers: {error}") from error
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
+            raise CelosiaError(
+                f"{path}{f', array {name!r},' if name else ''} must hold numbers alone, written "
+                "with numpy.save or numpy.savez"
+            )
+    plain = {
+        name: array.astype(np.uint8) if array.dtype.kind == "b" else array
+        for name, array in found.items()
+    }
+    return plain[""] if isinstance(loaded, np.ndarray) else plain
 
 
-def read_calibration(path: Path) -> np.ndarray:
-    """Return calibration inputs, numbers (N, C, H, W)."""
-    array = read_array(path)
-    if array.ndim != 4 or not len(array):
-        raise CelosiaError(
-            f"{path}: calibration inputs have the shape (N, C, H, W), not {array.shape}"
-        )
-    return array.astype(np.uint8) if array.dtype.kind == "b" else array
+def read_calibration(path: Path) -> Arrays:
+    """Return calibration inputs, numbers (N, C, H, W); of a ``.npz`` file by input name."""
+    arrays = read_arrays(path)
+    for array in arrays.values() if isinstance(arrays, dict) else (arrays,):
+        if array.ndim != 4 or not len(array):
+            raise CelosiaError(
+                f"{path}: calibration inputs have the shape (N, C, H, W), not {array.shape}"
+            )
+    return arrays
 
 
 def read_choice(option: str, text: str, choices: type[Choice]) -> Choice:
@@ -103,35 +133,77 @@ def read_weights(
         raise CelosiaError(str(error)) from error
 
 
-def input_codes(network: Network, values: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the input's codes by name: real ``values`` are quantised, integers taken as codes.
+def by_name(arrays: Arrays, names: Iterable[str], what: str) -> dict[str, np.ndarray]:
+    """Return one array for each of the inputs ``names`` of ``what``.
+
+    Raises :class:`CelosiaError` when the inputs that ``arrays`` is for are others.
+    """
+    wanted = list(names)
+    if not isinstance(arrays, dict):
+        if len(wanted) == 1:
+            return {wanted[0]: arrays}
+        found = "one array without a name"
+    elif set(arrays) == set(wanted):
+        return {name: arrays[name] for name in wanted}
+    else:
+        found = f"arrays called {', '.join(map(repr, arrays))}" if arrays else "no array"
+    example = ", ".join(f"{name}=..." for name in wanted)
+    raise CelosiaError(
+        f"{what} has the inputs {', '.join(map(repr, wanted))}, the file holds {found}: give an "
+        f"array for each input in a .npz file, as numpy.savez(file, {example}) writes it"
+    )
+
+
+def input_codes(network: Network, arrays: Arrays, *, codes: bool) -> dict[str, np.ndarray]:
+    """Return the codes of a network's inputs by name, int64 (N, C, H, W).
+
+    Parameters
+    ----------
+    network
+        Whose inputs they are.
+    arrays
+        Numbers (N, C, H, W), or (C, H, W) for one sample; by name where there are several inputs.
+    codes
+        Whether they are codes already. Otherwise they are real values, integers too, and
+        are quantised.
 
     Raises
     ------
     CelosiaError
-        If the network has several inputs, or the shape or a code does not fit its input.
+        If an input is missing, or a shape, a value or a number of samples does not fit.
     """
-    if len(network.inputs) != 1:
-        raise CelosiaError(
-            f"network {network.name!r} has the inputs {', '.join(network.inputs)}: give those of "
-            "more than one to celosia.sim.run from Python"
-        )
-    (name,) = network.inputs
+    found = {
+        name: _input_codes(network, name, values, codes=codes)
+        for name, values in by_name(arrays, network.inputs, f"network {network.name!r}").items()
+    }
+    counts = {name: len(values) for name, values in found.items()}
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{count} of {name!r}" for name, count in counts.items())
+        raise CelosiaError(f"the inputs have different numbers of samples: {said}")
+    return found
+
+
+def _input_codes(network: Network, name: str, values: np.ndarray, *, codes: bool) -> np.ndarray:
     tensor = network.tensor(name)
     if values.ndim == 3 and values.shape == tensor.shape:
         values = values[None]
-    if values.dtype.kind == "f":
-        return {name: quantise_input(network, values, name)}
-    if values.shape[1:] != tensor.shape or not len(values):
+    if not codes:
+        return quantise_input(network, values, name)
+    if values.ndim != 4 or values.shape[1:] != tensor.shape or not len(values):
         raise CelosiaError(
             f"input {name!r} has the shape (N, {', '.join(map(str, tensor.shape))}), "
             f"not {values.shape}"
+        )
+    if values.dtype.kind == "f":
+        raise CelosiaError(
+            f"the codes of input {name!r} must be integers, not {values.dtype}: leave --codes out "
+            "for real values"
         )
     # As Python's integers: a cast would wrap large unsigned ones round.
     low, high = int(values.min()), int(values.max())
     if low < tensor.format.low or high > tensor.format.high:
         raise CelosiaError(
             f"input {name!r} takes codes {tensor.format.low} to {tensor.format.high}, not "
-            f"{low} to {high}: real values must be of a float type"
+            f"{low} to {high}: leave --codes out for real values"
         )
-    return {name: values.astype(np.int64)}
+    return values.astype(np.int64)

@@ -35,7 +35,22 @@ Json = Annotated[bool, typer.Option("--json", help="Only JSON on stdout.")]
 AcceleratorArgument = Annotated[
     str, typer.Argument(metavar="ACC.toml", help="Accelerator file, or a preset's name.")
 ]
-Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
+
+
+def _path(text: str | Path) -> Path:
+    """Return a path of the command line; an empty one would be the current directory."""
+    if text == "":
+        raise typer.BadParameter("a path must not be empty; the current directory is .")
+    return Path(text)
+
+
+Output = Annotated[
+    Path,
+    typer.Option("-o", "--output", help="Where to write.", parser=_path, metavar="PATH"),
+]
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A .pt2 file (torch.export).", parser=_path)
+]
 
 BROKEN = 1
 """Exit status when what was asked for does not hold."""
@@ -75,7 +90,7 @@ def doctor(as_json: Json = False) -> None:
 
 @app.command()
 def check(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .pt2 file (torch.export).")],
+    model: Model,
     as_json: Json = False,
 ) -> None:
     """List every operator of a model that is not supported, where, and what to do."""
@@ -104,8 +119,15 @@ def check(
 
 @app.command()
 def quantize(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .pt2 file (torch.export).")],
-    calibration: Annotated[Path, typer.Option(help="Typical inputs, .npy (N, C, H, W).")],
+    model: Model,
+    calibration: Annotated[
+        Path,
+        typer.Option(
+            help="Typical inputs, real values (N, C, H, W): .npy, or .npz by input name.",
+            parser=_path,
+            metavar="PATH",
+        ),
+    ],
     output: Output,
     weights: Annotated[
         str | None,
@@ -186,8 +208,7 @@ def generate(accelerator: AcceleratorArgument, output: Output, as_json: Json = F
 
     chosen = read_accelerator(accelerator)
     with errors.status(f"Generating {chosen.name}"):
-        write(chosen, output)
-    files = sorted(path for path in output.rglob("*") if path.is_file() and path.name[0] != ".")
+        files = sorted(write(chosen, output))
     sizes = {str(path.relative_to(output)): path.stat().st_size for path in files}
 
     def show(console: Console) -> None:
@@ -198,29 +219,44 @@ def generate(accelerator: AcceleratorArgument, output: Output, as_json: Json = F
 
 @app.command()
 def simulate(
-    network: Annotated[Path, typer.Argument(metavar="NETWORK", help="What quantize wrote.")],
+    network: Annotated[
+        Path, typer.Argument(metavar="NETWORK", help="What quantize wrote.", parser=_path)
+    ],
     accelerator: Annotated[str, typer.Option(help="Accelerator file, or a preset's name.")],
     inputs: Annotated[
-        Path, typer.Option(help="Inputs, .npy (N, C, H, W): real values, or integer codes.")
+        Path,
+        typer.Option(
+            help="Inputs (N, C, H, W): .npy, or .npz by input name; real values, integers too.",
+            parser=_path,
+            metavar="PATH",
+        ),
     ],
+    codes: Annotated[
+        bool, typer.Option("--codes", help="The inputs are codes, as the hardware takes them.")
+    ] = False,
     memory: Annotated[
         str, typer.Option(help="latency,bytes-per-cycle,outstanding, or ideal, ddr4, slow.")
     ] = "ddr4",
     trace: Annotated[
-        Path, typer.Option(help="Where to write signals (FST) should there be a difference.")
+        Path,
+        typer.Option(
+            help="Where to write signals (FST) should there be a difference.",
+            parser=_path,
+            metavar="PATH",
+        ),
     ] = Path("divergence.fst"),
     as_json: Json = False,
 ) -> None:
     """Run a network on the RTL and compare every bit, cycle and access with what is expected."""
     from celosia.models.storage import load
-    from celosia.scripts.arguments import input_codes, read_accelerator, read_array, read_memory
+    from celosia.scripts.arguments import input_codes, read_accelerator, read_arrays, read_memory
     from celosia.scripts.simulate import simulate as run
 
     loaded = load(network)
-    codes = input_codes(loaded, read_array(inputs))
+    data = input_codes(loaded, read_arrays(inputs), codes=codes)
     chosen, model = read_accelerator(accelerator), read_memory(memory)
     with progress("Simulating") as report:
-        result = run(loaded, chosen, codes, model, report, trace)
+        result = run(loaded, chosen, data, model, report, trace)
 
     def show(console: Console) -> None:
         for part in result.tables():
@@ -289,10 +325,13 @@ def bitstream(
 
 @app.command()
 def report(
-    summary: Annotated[Path, typer.Argument(help="summary.json of a quickstart run.")] = Path(
-        "build/quickstart/summary.json"
-    ),
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="HTML file.")] = None,
+    summary: Annotated[
+        Path, typer.Argument(help="summary.json of a quickstart run.", parser=_path)
+    ] = Path("build/quickstart/summary.json"),
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="HTML file.", parser=_path, metavar="PATH"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write the HTML report of a run from its summary."""

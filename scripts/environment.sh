@@ -19,11 +19,12 @@ python_command() {
     return 1
 }
 
-# missing_packages: print the Debian packages whose programs are missing, one on each line.
+# missing_packages PROGRAM...: print the Debian packages whose programs are missing, one on each
+# line: of Python and of those named, which are called as their package.
 missing_packages() {
     local program
     python_command >/dev/null || printf 'python3\npython3-venv\n'
-    for program in g++ make perl; do
+    for program in "$@"; do
         command -v "$program" >/dev/null 2>&1 || printf '%s\n' "$program"
     done
 }
@@ -38,23 +39,24 @@ install_command() {
     fi
 }
 
-# ensure_system_tools: see that Python, g++, make and perl are there, or say what to install.
+# ensure_system_tools PROGRAM...: see that Python and the named programs are there, or say what
+# to install.
 ensure_system_tools() {
     local missing install
-    missing=$(missing_packages | tr '\n' ' ')
+    missing=$(missing_packages "$@" | tr '\n' ' ')
     [ -n "${missing// /}" ] || return 0
     install=$(install_command)
     if [ -n "$install" ]; then
         say "Installing $missing"
         # shellcheck disable=SC2086
         { $install update && $install install -y --no-install-recommends $missing; } >&2 || true
-        missing=$(missing_packages | tr '\n' ' ')
+        missing=$(missing_packages "$@" | tr '\n' ' ')
         [ -n "${missing// /}" ] || return 0
     fi
     die "missing: $missing
-  Python 3.11 or newer (with venv), g++, make and perl are needed. Install them and try again:
+  Python 3.11 or newer (with venv) is needed, and: $*. Install what is missing and try again:
     Debian or Ubuntu:  sudo apt-get install $missing
-    Fedora:            sudo dnf install python3 gcc-c++ make perl
+    Fedora:            sudo dnf install python3 gcc-c++ make
     macOS:             xcode-select --install, and Python from Homebrew (brew install python)"
 }
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from celosia.models.archive import load_model
+from celosia.models.files import check_writable
 from celosia.models.importer import import_program
 from celosia.models.network import Conv, Network
 from celosia.models.qat import Schedule, finetune
 from celosia.models.quantize import quantize as quantise_graph
 from celosia.models.recipe import Recipe
 from celosia.models.storage import save
+from celosia.scripts.arguments import Arrays, by_name
 
 
 def quantize(
     model: str | Path,
-    calibration: np.ndarray,
+    calibration: Arrays,
     recipe: Recipe,
     output: str | Path,
     *,
@@ -30,7 +30,7 @@ def quantize(
     model
         A ``.pt2`` file.
     calibration
-        Typical inputs, float (N, C, H, W).
+        Typical inputs, real values (N, C, H, W); by name where there are several.
     recipe
         Formats and methods.
     output
@@ -45,10 +45,13 @@ def quantize(
     Raises
     ------
     CelosiaError
-        When the model cannot be imported, the data does not fit it, or the file cannot be
-        written.
+        When the model cannot be imported, or the data does not fit it.
+    OSError
+        When the file cannot be written; found out before anything is computed.
     """
+    check_writable(output)
     graph = import_program(load_model(model), Path(model).stem)
+    calibration = by_name(calibration, graph.inputs, f"model {model}")
     if epochs:
         network = finetune(graph, calibration, recipe, Schedule(epochs=epochs))
     else:

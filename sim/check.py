@@ -87,8 +87,10 @@ class Verdict:
         Whether the cycles of the program and of each layer are as predicted, in every sample.
     counters_exact : bool
         The same for all counters.
-    tensors, elements : int
-        How many tensors and elements were compared, over all samples.
+    tensors : int
+        How many tensors were compared, in every sample.
+    elements : int
+        How many values they have, over all samples.
     divergences : tuple
         The first of each kind: values, cycles, counters.
     """
@@ -140,7 +142,7 @@ def check(program: Program, run: Run, golden: Mapping[str, np.ndarray], timing: 
         bit_exact=value is None,
         cycle_exact=cycle is None,
         counters_exact=counter is None,
-        tensors=run.samples * len(golden),
+        tensors=len(golden),
         elements=sum(run.tensors[name].size for name in golden),
         divergences=tuple(found for found in (value, cycle, counter) if found is not None),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from celosia.models.files import MANIFEST, atomic_directory, atomic_file
+from celosia.models.files import MANIFEST, advice, atomic_directory, atomic_file, check_writable
 
 
 def names(path: Path) -> set[str]:
@@ -122,3 +122,24 @@ def test_nothing_is_made_beside_a_directory_that_is_there(tmp_path):
         (draft / "a.v").write_text("1")
     assert names(target) == {"a.v", MANIFEST}
     assert sorted(f.name for f in target.iterdir()) == [MANIFEST, "a.v"]
+
+
+def test_place_is_tried_without_a_trace(tmp_path):
+    (tmp_path / "file").write_text("old")
+    check_writable(tmp_path / "file")
+    check_writable(tmp_path / "new" / "folder" / "file")
+    assert names(tmp_path) == {"file"}
+    assert not (tmp_path / "new").exists()
+    for place in (tmp_path, tmp_path / "file" / "new", Path(os.devnull)):
+        with pytest.raises(OSError, match=r"Is a directory|Not a directory|a device or a pipe"):
+            check_writable(place)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(errno.ENOSPC, "free some space"), (errno.EACCES, "you may write to"), (errno.EEXIST, "")],
+)
+def test_advice_fits_the_error(number, text):
+    said = advice(OSError(number, "x"))
+    assert text in said
+    assert bool(said) == bool(text)

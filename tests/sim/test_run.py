@@ -1,5 +1,6 @@
 """Whole programs on the real engine: values, cycles and counters; refusals; stops."""
 
+import math
 import os
 import signal
 import threading
@@ -61,7 +62,8 @@ def test_random_networks_are_exact(simulator: Simulator, seed: int, memory: Memo
     result = simulator.run(program, inputs, memory)
     verdict = check(program, result, evaluate(network, inputs), timing(program, memory))
     assert verdict.passed, f"seed {seed}: {verdict}"
-    assert verdict.tensors == 2 * len(network.tensors)
+    assert verdict.tensors == len(network.tensors)
+    assert verdict.elements == 2 * sum(math.prod(tensor.shape) for tensor in network.tensors)
 
 
 def test_order_and_workers_change_nothing(
