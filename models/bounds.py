@@ -66,3 +66,35 @@ def accumulator_bound(
 def accumulator_bits(conv: Conv, activation: Fixed, scaling: BlockScaling | None = None) -> int:
     """Return the two's complement width that holds every accumulator of ``conv``."""
     return int(accumulator_bound(conv, activation, scaling).max()).bit_length() + 1
+
+
+def reduction_bits(extremes: tuple[int, int], terms: int) -> int:
+    """Return the two's complement width that holds every partial sum of ``terms`` terms.
+
+    Parameters
+    ----------
+    extremes
+        Least and greatest value of a term, the first <= 0 <= the second.
+    terms
+        Terms of the longest reduction, at least 1.
+    """
+    low, high = (terms * end for end in extremes)
+    return max((-low - 1).bit_length() if low else 0, high.bit_length()) + 1
+
+
+def longest_reduction(extremes: tuple[int, int], bits: int) -> int:
+    """Return how many terms an accumulator of ``bits`` bits takes before it can overflow.
+
+    Parameters
+    ----------
+    extremes
+        Least and greatest value of a term, the first <= 0 <= the second, not both 0.
+    bits
+        Width of the accumulator, two's complement.
+    """
+    low, high = extremes
+    ends = [
+        ((1 << bits - 1) // -low) if low else None,
+        ((1 << bits - 1) - 1) // high if high else None,
+    ]
+    return min(end for end in ends if end is not None)

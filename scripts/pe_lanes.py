@@ -6,7 +6,8 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from celosia.models.formats import Esb, Fixed, Format, Pot, Sp2
+from celosia.models.formats import BlockScaling, Esb, Fixed, Format, IntScale, Pot, Sp2
+from celosia.rtl.pe.scaled_unit import ScaledUnit
 from celosia.rtl.pe.unit import Lane, LaneShape, SignStyle, Unit
 from celosia.scripts.pe_case import PeCase
 
@@ -81,14 +82,50 @@ def lane_cases() -> tuple[PeCase, ...]:
     )
 
 
+def vector_cases() -> tuple[PeCase, ...]:
+    """Return vector MACs of VS-Quant: bits of the scales, and how many their product keeps."""
+    return tuple(
+        PeCase(
+            pe=f"vsquant s{scale_bits} p{kept}",
+            build=functools.partial(vector_unit, weight_bits, bits, scale_bits, kept, dsp_allowed),
+            lanes=LANES,
+            weight_bits=weight_bits,
+            act_bits=bits,
+            dsp_allowed=dsp_allowed,
+            proof=PROOF,
+        )
+        for weight_bits, bits, scale_bits, kept in (
+            (4, 4, 4, 8), (4, 4, 4, 6), (4, 4, 4, 4), (4, 4, 6, 6), (4, 8, 6, 6), (8, 8, 6, 6),
+        )
+        for dsp_allowed in (False, True)
+    )  # fmt: skip
+
+
+def vector_unit(
+    weight_bits: int, bits: int, scale_bits: int, kept: int, dsp_allowed: bool
+) -> ScaledUnit:
+    """Return the vector MAC of 16 elements whose scales' product keeps ``kept`` bits."""
+    shape = LaneShape(weights=Fixed(bits=weight_bits), activations=_unsigned(bits), lane=Lane.ROWS)
+    return ScaledUnit(
+        shape=shape,
+        scaling=BlockScaling(scale=IntScale(bits=scale_bits), vector=LANES, product_bits=kept),
+        accumulator_bits=max(ACCUMULATOR_BITS, _needed(shape) + kept),
+        sign_style=SignStyle.CARRY,
+        scaled_by=Lane.PRODUCT if dsp_allowed else Lane.ROWS,
+    )
+
+
 def unit(weights: Format, activations: Format, lane: Lane, style: SignStyle) -> Unit:
     """Return the unit of 16 lanes: 24 bits of accumulator, or what one step needs if more."""
     shape = LaneShape(weights=weights, activations=activations, lane=lane)
-    # Sixteen terms and as many again: an accumulator that cannot take a second step is none.
-    needed = shape.term_bits + (2 * LANES - 1).bit_length()
     return Unit(
         shape=shape,
         lanes=LANES,
-        accumulator_bits=max(ACCUMULATOR_BITS, needed),
+        accumulator_bits=max(ACCUMULATOR_BITS, _needed(shape)),
         sign_style=style,
     )
+
+
+def _needed(shape: LaneShape) -> int:
+    """Return bits for two steps: an accumulator that cannot take a second one is none."""
+    return shape.term_bits + (2 * LANES - 1).bit_length()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Any
 
 from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
@@ -172,34 +173,55 @@ class Unit(Shared):
 
     def build(self) -> Module:
         m = Module()
-        terms: list[Value] = []
-        carries: list[Value | None] = []
-        for lane in range(self._lanes):
-            weight = self.weights.word_select(lane, self._shape.weights.bits)
-            activation = self.activations.word_select(lane, self._shape.activations.bits)
-            made = term(m, self._shape, weight, activation, str(lane))
-            value = Signal(signed(self._shape.term_bits), name=f"term_{lane}")
-            if made.owed is None or self._style is SignStyle.CARRY:
-                m.d.comb += value.eq(made.value)
-                carries.append(made.owed)
-            else:
-                m.d.comb += value.eq(made.value + made.owed)
-            terms.append(value)
-        owed = [carry for carry in carries if carry is not None]
-        bits = self._shape.term_bits
-        while len(terms) > 1:
-            bits += 1
-            sums = [Signal(signed(bits), name=f"sum_{bits}_{n}") for n in range(len(terms) // 2)]
-            for n, total in enumerate(sums):
-                m.d.comb += total.eq(_added(terms[2 * n], terms[2 * n + 1], owed))
-            terms = [*sums]
-        with m.If(self.clear):
-            m.d.sync += self.total.eq(0)
-        with m.Elif(self.step):
-            m.d.sync += self.total.eq(_added(self.total, terms[0], owed))
+        dot = dot_product(m, self._shape, self._style, self.weights, self.activations)
+        accumulate(m, self, dot)
         return m
 
 
-def _added(one: Value, other: Value, owed: list[Value]) -> Value:
-    """Return the sum of two terms, with a carry where one is still owed."""
-    return one + other + (owed.pop() if owed else 0)
+def dot_product(
+    m: Module, shape: LaneShape, style: SignStyle, weights: Value, activations: Value
+) -> Term:
+    """Return the sum of the terms of all lanes; the last carry is owed.
+
+    Parameters
+    ----------
+    m : Module
+        Takes the logic.
+    shape : LaneShape
+        Of each lane.
+    style : SignStyle
+        Who settles the carries.
+    weights, activations : Value
+        Codes of as many lanes as there are, a power of two; lane 0 lowest.
+    """
+    terms: list[Value] = []
+    owed: list[Value] = []
+    for lane in range(len(weights) // shape.weights.bits):
+        weight = weights.word_select(lane, shape.weights.bits)
+        activation = activations.word_select(lane, shape.activations.bits)
+        made = term(m, shape, weight, activation, str(lane))
+        value = Signal(signed(shape.term_bits), name=f"term_{lane}")
+        if made.owed is not None and style is SignStyle.CARRY:
+            owed.append(made.owed)
+            m.d.comb += value.eq(made.value)
+        else:
+            m.d.comb += value.eq(made.value + (0 if made.owed is None else made.owed))
+        terms.append(value)
+    bits = shape.term_bits
+    while len(terms) > 1:
+        bits += 1
+        sums = [Signal(signed(bits), name=f"sum_{bits}_{n}") for n in range(len(terms) // 2)]
+        for n, total in enumerate(sums):
+            carry = owed.pop() if owed else 0
+            m.d.comb += total.eq(terms[2 * n] + terms[2 * n + 1] + carry)
+        terms = [*sums]
+    return Term(value=terms[0], owed=owed.pop() if owed else None)
+
+
+def accumulate(m: Module, unit: Any, addend: Term) -> None:
+    """Add ``addend`` to the port ``total`` of ``unit`` at each ``step``; ``clear`` sets it to 0."""
+    carry = 0 if addend.owed is None else addend.owed
+    with m.If(unit.clear):
+        m.d.sync += unit.total.eq(0)
+    with m.Elif(unit.step):
+        m.d.sync += unit.total.eq(unit.total + addend.value + carry)

@@ -29,6 +29,7 @@ GATES: Mapping[str, Callable[..., np.ndarray]] = {
     "MUXF7": lambda a, b, s: (b & s) | (a & ~s),
     "MUXF8": lambda a, b, s: (b & s) | (a & ~s),
 }
+OUTPUTS = ("O", "CO", "O5", "O6", "Y")
 INPUTS = {"INV": ("I",), "MUXF7": ("I0", "I1", "S"), "MUXF8": ("I0", "I1", "S")}
 
 
@@ -63,20 +64,23 @@ class Cell:
     parameters: dict[str, str]
 
     @property
+    def inputs(self) -> list[list[int | str]]:
+        return [wires for name, wires in self.wires.items() if name not in OUTPUTS]
+
+    @property
     def outputs(self) -> list[int | str]:
-        names = {"CARRY4": ("O", "CO"), "LUT6_2": ("O5", "O6")}.get(self.kind, ("O", "Y"))
-        return [wire for name in names for wire in self.wires.get(name, [])]
+        return [wire for name in OUTPUTS for wire in self.wires.get(name, [])]
 
     @property
     def is_register(self) -> bool:
-        return self.kind.startswith("FD")
+        return self.kind.startswith(("FD", "$_DFF_P_"))
 
 
 class Netlist:
     """One flat module. Registers begin with 0.
 
-    ``driven`` are the wires that cells drive; one of them can be ``inverted``, to see whether a
-    broken copy is caught.
+    ``driven`` are the wires that cells drive and take; one of them can be ``inverted``, to see
+    whether a broken copy is caught.
     """
 
     def __init__(self, path: Path, top: str) -> None:
@@ -88,7 +92,9 @@ class Netlist:
         ]
         self.registers = [cell for cell in cells if cell.is_register]
         self.cells = list(self._ordered([cell for cell in cells if not cell.is_register]))
-        self.driven = [wire for cell in self.cells for wire in cell.outputs]
+        taken = {wire for cell in cells for port in cell.inputs for wire in port}
+        taken |= {wire for bits in self._ports.values() for wire in bits}
+        self.driven = [wire for cell in self.cells for wire in cell.outputs if wire in taken]
         self.inverted: int | str | None = None
         self._state: dict[int | str, np.ndarray] = {}
 
@@ -115,6 +121,10 @@ class Netlist:
                 if wire in driver and id(driver[wire]) not in done
             ]
 
+    def preset(self, port: str, bits: Bits) -> None:
+        """Set the registers behind an output ``port``."""
+        self._state |= dict(zip(self._ports[port], bits, strict=True))
+
     def step(self, inputs: Mapping[str, Bits]) -> dict[str, Bits]:
         """Return the outputs for ``inputs`` by port, before the clock's edge; then step."""
         words = len(next(iter(inputs.values()))[0])
@@ -134,9 +144,9 @@ class Netlist:
                 value[self.inverted] = ~value[self.inverted]
         for register in self.registers:
             (wire,), (data,) = register.wires["Q"], register.wires["D"]
-            enable, clear = (value[register.wires[name][0]] for name in ("CE", "R"))
-            after = (value[data] & enable) | (value[wire] & ~enable)
-            self._state[wire] = after & ~clear
+            (enable,), (clear,) = (register.wires.get(n, [d]) for n, d in (("CE", "1"), ("R", "0")))
+            after = (value[data] & value[enable]) | (value[wire] & ~value[enable])
+            self._state[wire] = after & ~value[clear]
         return {name: [value[wire] for wire in bits] for name, bits in self._ports.items()}
 
 

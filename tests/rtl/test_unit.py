@@ -10,18 +10,22 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib.wiring import In, Out
 
+from celosia.fpga.pe import synth_pe
 from celosia.fpga.tools import run_tool
-from celosia.models.formats import Esb, Fixed, Pot, Sp2
-from celosia.rtl.pe.unit import Lane, LaneShape, term
+from celosia.models.bounds import longest_reduction, reduction_bits
+from celosia.models.formats import E8M0, BlockScaling, Esb, Fixed, IntScale, Pot, Sp2
+from celosia.rtl.pe.scaled_unit import ScaledUnit
+from celosia.rtl.pe.unit import Lane, LaneShape, SignStyle, Unit, term
 from celosia.rtl.shared import Shared
 from celosia.rtl.verilog import write_verilog
 from celosia.scripts.pe_cases import pe_cases
+from celosia.scripts.pe_lanes import lane_cases, vector_unit
 
-from .netlist import Netlist, pack, unpack
+from .netlist import Bits, Netlist, pack, unpack
 
 GATES = (
     "read_verilog {top}.v; hierarchy -top {top}; proc; flatten; opt; techmap; opt -full; "
-    "simplemap; opt_clean; write_json {top}.json"
+    "simplemap; dfflegalize -cell $_DFF_P_ 0; opt_clean; write_json {top}.json"
 )
 
 
@@ -68,6 +72,8 @@ SHAPES = [
         for lane in (Lane.PRODUCT, Lane.ROWS)
     ),
     LaneShape(weights=unsigned(5), activations=unsigned(4), lane=Lane.ROWS),
+    # The scaling of a vector's sum: of 12 bits, by products of scales of 6 and 8 bits.
+    *(LaneShape(weights=unsigned(b), activations=Fixed(bits=12), lane=Lane.ROWS) for b in (6, 8)),
     *(LaneShape(weights=Sp2(bits=b), activations=unsigned(a)) for b in range(3, 9) for a in (4, 8)),
     LaneShape(weights=Sp2(bits=5), activations=Fixed(bits=5)),
     *(LaneShape(weights=Pot(bits=b), activations=unsigned(8)) for b in range(2, 6)),
@@ -135,6 +141,179 @@ def test_lanes(shape: LaneShape, tmp_path: Path) -> None:
         netlist.inverted = wire
         value, owed, _ = terms(netlist, shape)
         assert not np.array_equal(value + owed, expected), f"wire {wire}"
+
+
+UNITS = {case.title: case for case in lane_cases() if not case.dsp_allowed}
+CARRIES = [title for title, case in UNITS.items() if case.sign_style is SignStyle.CARRY]
+NAIVE = ["fixed w4a4 naive", "sp2 w4a4 naive", "esb4_1^2 w4a4 naive", "adder w4a4 naive"]
+MAPPED = ["fixed w4a4 carry", "sp2 w4a8 carry", "esb4_1^2 w4a4 carry", "adder w8a8 carry"]
+STREAMS, STEPS = 6464, 16
+"""Of random vectors: more than 100,000. Each stream is an accumulator of its own."""
+
+
+def unit_of(title: str) -> Unit:
+    unit = UNITS[title].build()
+    assert isinstance(unit, Unit)
+    return unit
+
+
+def codes(rng: np.random.Generator, bits: int, lanes: int, streams: int) -> np.ndarray:
+    return rng.integers(0, 1 << bits, (lanes, streams))
+
+
+def word(values: np.ndarray, bits: int) -> Bits:
+    """Return a port's bits of what each lane holds, (lanes, streams)."""
+    return [bit for lane in values for bit in pack(lane, bits)]
+
+
+def wrapped(values: np.ndarray, bits: int) -> np.ndarray:
+    return (values + (1 << bits - 1) & (1 << bits) - 1) - (1 << bits - 1)
+
+
+def run_random(netlist: Netlist, unit: Unit, steps: int = STEPS) -> bool:
+    """Return whether ``total`` is right in every cycle of every stream, with stalls."""
+    rng = np.random.default_rng(11)
+    shape, bits = unit.shape, len(unit.total)
+    total = rng.integers(-1 << bits - 1, 1 << bits - 1, STREAMS)
+    netlist.preset("total", pack(total, bits))
+    for _ in range(steps):
+        weights = codes(rng, shape.weights.bits, unit.lanes, STREAMS)
+        activations = codes(rng, shape.activations.bits, unit.lanes, STREAMS)
+        step, clear = rng.random(STREAMS) < 0.7, rng.random(STREAMS) < 0.1
+        out = netlist.step(
+            {
+                "weights": word(weights, shape.weights.bits),
+                "activations": word(activations, shape.activations.bits),
+                "step": pack(step, 1),
+                "clear": pack(clear, 1),
+            }
+        )
+        if not np.array_equal(unpack(out["total"], STREAMS, signed=True), total):
+            return False
+        dot = reference(shape, weights, activations).sum(axis=0)
+        total = np.where(clear, 0, wrapped(total + step * dot, bits))
+    return True
+
+
+def caught(netlist: Netlist, unit: Unit) -> int:
+    """Return how many of 8 inverted wires make a sum wrong.
+
+    Not all do: some gates of an adder's carries, and of a sign that never changes, say nothing
+    that others do not.
+    """
+    wrong = 0
+    for wire in np.random.default_rng(5).permutation(netlist.driven)[:8]:
+        netlist.inverted = wire
+        wrong += not run_random(netlist, unit, steps=2)
+    return wrong
+
+
+@pytest.mark.parametrize("title", CARRIES + NAIVE)
+def test_dot_products(title: str, tmp_path: Path) -> None:
+    """More than 100,000 random dot products are right; of a broken netlist they are not."""
+    unit = unit_of(title)
+    netlist = Netlist(gates(unit, tmp_path), unit.module_name)
+    assert run_random(netlist, unit)
+    assert caught(netlist, unit) >= 5
+
+
+@pytest.mark.parametrize("title", [*MAPPED, "pot w5a8 carry", "esb6_2^2 w6a6 carry"])
+def test_accumulator_is_wide_enough_and_no_wider(title: str, tmp_path: Path) -> None:
+    """The longest reduction of the extreme terms is exact; one bit less overflows."""
+    shape, bits = unit_of(title).shape, len(unit_of(title).total)
+    low, high = shape.extremes
+    terms = longest_reduction(shape.extremes, bits)
+    assert reduction_bits(shape.extremes, terms) == bits
+    assert reduction_bits(shape.extremes, terms + 1) == bits + 1
+    pairs = np.arange(1 << shape.weights.bits + shape.activations.bits)
+    split = np.divmod(pairs, 1 << shape.activations.bits)
+    every = reference(shape, *split)
+    assert (every.min(), max(every.max(), 0)) == (low, high)
+    lanes = 16
+    for width, fits in ((bits, True), (bits - 1, False)):
+        unit = Unit(shape=shape, lanes=lanes, accumulator_bits=width, sign_style=SignStyle.CARRY)
+        netlist = Netlist(gates(unit, tmp_path), unit.module_name)
+        exact = []
+        for extreme in (low, high):
+            (weight,), (activation,) = (part[every == extreme][:1] for part in split)
+            before = (terms - lanes) * extreme
+            netlist.preset("total", pack(np.array([before]), width))
+            inputs = {
+                "weights": word(np.full((lanes, 1), weight), shape.weights.bits),
+                "activations": word(np.full((lanes, 1), activation), shape.activations.bits),
+                "step": pack(np.array([1]), 1),
+                "clear": pack(np.array([0]), 1),
+            }
+            netlist.step(inputs)
+            (after,) = unpack(netlist.step(inputs)["total"], 1, signed=True)
+            exact.append(after == terms * extreme)
+        assert all(exact) is fits
+
+
+@pytest.mark.parametrize("title", MAPPED)
+def test_what_is_counted_is_right(title: str) -> None:
+    """The netlist whose cells the table counts gives the same 100,000 dot products."""
+    unit = unit_of(title)
+    synth = synth_pe(write_verilog(unit), unit.module_name, dsp_allowed=False)
+    netlist = Netlist(synth.netlist, unit.module_name)
+    assert run_random(netlist, unit)
+    assert len(netlist.registers) == synth.ff == 24
+    assert caught(netlist, unit) >= 5
+
+
+@pytest.mark.parametrize(("scale_bits", "kept"), [(4, 8), (4, 6), (4, 4), (6, 6)])
+def test_scaled_dot_products(scale_bits: int, kept: int, tmp_path: Path) -> None:
+    """A vector's sum times the rounded product of its scales, on 12,000 random vectors."""
+    unit = vector_unit(4, 4, scale_bits, kept, dsp_allowed=False)
+    netlist = Netlist(gates(unit, tmp_path), unit.module_name)
+    scaling = BlockScaling(scale=IntScale(bits=scale_bits), vector=16, product_bits=kept)
+    assert run_scaled(netlist, scaling)
+    netlist.inverted = netlist.driven[-1]
+    assert not run_scaled(netlist, scaling)
+
+
+def run_scaled(netlist: Netlist, scaling: BlockScaling) -> bool:
+    rng = np.random.default_rng(17)
+    shape = LaneShape(weights=Fixed(bits=4), activations=unsigned(4))
+    total = np.zeros(STREAMS, np.int64)
+    bits = scaling.scale.bits
+    for _ in range(2):
+        operands = [codes(rng, 4, 16, STREAMS) for _ in range(2)]
+        scales = [codes(rng, bits, 1, STREAMS) for _ in range(2)]
+        out = netlist.step(
+            {
+                "weights": word(operands[0], 4),
+                "activations": word(operands[1], 4),
+                "weight_scale": word(scales[0], bits),
+                "activation_scale": word(scales[1], bits),
+                "step": pack(np.ones(STREAMS), 1),
+                "clear": pack(np.zeros(STREAMS), 1),
+            }
+        )
+        if not np.array_equal(unpack(out["total"], STREAMS, signed=True), total):
+            return False
+        total = total + reference(shape, *operands).sum(axis=0) * scaling.product(*scales)[0]
+    return True
+
+
+def test_refusals() -> None:
+    fixed, fp4 = Fixed(bits=4), Esb(bits=4, linear=1)
+    with pytest.raises(ValueError, match="activations must be fixed point, or of an esb format"):
+        LaneShape(weights=fixed, activations=fp4)
+    with pytest.raises(ValueError, match="operands of a difference must be fixed point, not sp2_4"):
+        LaneShape(weights=Sp2(bits=4), activations=fixed, lane=Lane.DIFFERENCE)
+    shape = LaneShape(weights=fixed, activations=fixed)
+    style = SignStyle.CARRY
+    with pytest.raises(ValueError, match="lanes must be a power of two, not 3"):
+        Unit(shape=shape, lanes=3, accumulator_bits=24, sign_style=style)
+    with pytest.raises(ValueError, match="accumulator_bits must be at least a term's 8, not 7"):
+        Unit(shape=shape, lanes=4, accumulator_bits=7, sign_style=style)
+    powers = BlockScaling(scale=E8M0(bits=4), vector=16)
+    with pytest.raises(ValueError, match="scales must be integers, not e8m0"):
+        ScaledUnit(shape=shape, scaling=powers, accumulator_bits=24, sign_style=style)
+    twelve = BlockScaling(scale=IntScale(bits=4), vector=12)
+    with pytest.raises(ValueError, match="vector must be a power of two, not 12"):
+        ScaledUnit(shape=shape, scaling=twelve, accumulator_bits=24, sign_style=style)
 
 
 def test_every_proof_exists() -> None:
