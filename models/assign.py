@@ -16,9 +16,9 @@ def row_counts(shares: Sequence[Share], rows: int) -> tuple[int, ...]:
     """Return how many of ``rows`` rows each share gets; they add up to ``rows``.
 
     Each share gets whole granules up to its due; what is left goes, granule by granule, to the
-    share that lacks most among those that it does not fill beyond their due (RMSMP, section
-    4.3: the mix of every tile is the same). With granules of 1 this is the largest-remainder
-    rule. The last portion may be a part of a granule. Of equals the first is served.
+    share that lacks most among those that lack any and that it fits (RMSMP: so the mix of
+    every tile is the same). With granules of 1 this is the largest-remainder rule. The last
+    portion may be a part of a granule. Of equals the first is served.
     """
     due = [share.ratio * rows for share in shares]
     counts = [

@@ -1,6 +1,6 @@
 """Block quantisers: elements that share a scale with their neighbours along the reduction.
 
-One procedure for VS-Quant (MLSys 2021, section 4), OCP's microscaling formats (MX 1.0, section
+One procedure for VS-Quant (MLSys 2021), OCP's microscaling formats (MX 1.0, section
 6.3) and NVFP4: they differ in the formats of element and scale alone. It computes in float64,
 divides once for each element, and rounds halves to even codes, so it gives the same integers on
 every machine.

@@ -1,6 +1,6 @@
 """How curved a loss is in each row of weights: the largest eigenvalues of its Hessian.
 
-RMSMP (ICCV 2021, section 4.2) gives the rows in which the loss is most curved the formats of
+RMSMP (ICCV 2021) gives the rows in which the loss is most curved the formats of
 the most bits. The Hessian of one row is never written out: its product with a vector is the
 gradient of the gradient's product with that vector (Pearlmutter, 1994).
 """

@@ -106,7 +106,7 @@ def nearest(values: np.ndarray, fmt: Format) -> np.ndarray:
     """Return the value of ``fmt`` nearest to each entry of ``values``, as float64.
 
     Halfway between two values the one with the even code is taken, as IEEE 754 and the
-    microscaling formats do.
+    microscaling formats do; where both codes are even or odd, the one nearer to 0.
     """
     grid, limits = _limits(fmt)
     return np.asarray(grid[np.searchsorted(limits, values)], dtype=np.float64)
@@ -118,7 +118,7 @@ def _limits(fmt: Format) -> tuple[np.ndarray, np.ndarray]:
     grid = fmt.values.astype(np.float64)
     middle = (grid[1:] + grid[:-1]) / 2
     even = fmt.encode(fmt.values) % 2 == 0
-    up = even[1:] & ~even[:-1]
+    up = np.where(even[1:] == even[:-1], middle < 0, even[1:])
     return grid, np.where(up, np.nextafter(middle, -np.inf), middle)
 
 
@@ -168,8 +168,7 @@ def _needed(rows: np.ndarray, fmt: Format) -> np.ndarray:
 def octav(rows: np.ndarray, noise: float, start: np.ndarray | None = None) -> np.ndarray:
     """Return OCTAV's clipping point of each row, float64 (O,); 0 for a row of zeros.
 
-    ``s <- E[|x|; |x| > s] / (noise P(0 < |x| <= s) + P(|x| > s))`` until it stands still
-    (equation 6 of the paper).
+    ``s <- E[|x|; |x| > s] / (noise P(0 < |x| <= s) + P(|x| > s))`` until it stands still.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ class ScaleFormat(Format):
 @_SCALES.register("uintN (N = 1..8)", r"uint(?P<bits>[0-9])")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntScale(ScaleFormat):
-    """Integers 0 to ``2**bits - 1``, ``bits`` 1..8 ("VS-Quant", MLSys 2021, section 4)."""
+    """Integers 0 to ``2**bits - 1``, ``bits`` 1..8 ("VS-Quant", MLSys 2021)."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 8:
@@ -114,7 +114,7 @@ class BlockScaling:
         missing counts as 0.
     product_bits
         Bits that are kept of the product of a weight's and an activation's scale, from the top
-        (VS-Quant, section 4.4), 1 to twice the scale's bits; None for all. Integer scales only:
+        (VS-Quant), 1 to twice the scale's bits; None for all. Integer scales only:
         the products of the others are shifted, not multiplied out.
     """
 

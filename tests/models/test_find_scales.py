@@ -57,6 +57,8 @@ def test_halves_go_to_even_codes() -> None:
     ties = np.array([0.5, 1.5, 2.5, 3.5, 5, 7, 10])
     assert nearest(ties, Esb(bits=4, linear=1)).tolist() == [0, 2, 2, 4, 4, 8, 8]
     assert nearest(-ties, Esb(bits=4, linear=1)).tolist() == [0, -2, -2, -4, -4, -8, -8]
+    # Of SP2's codes 2 and 4 (1 and 2) both are even: the nearer to 0.
+    assert nearest(np.array([-1.5, 1.5]), Sp2(bits=4)).tolist() == [-1, 1]
 
 
 OCTAV_TABLE = [

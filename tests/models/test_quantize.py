@@ -422,6 +422,25 @@ def check_published(graph: FloatGraph, op: Conv, recipe: Recipe, unit: np.ndarra
     assert unit == pytest.approx(cut.unit, rel=1e-4)
 
 
+@pytest.mark.parametrize(("channels", "cut"), [(16, True), (12, False)])
+def test_vectors_do_not_reach_over_members_of_a_concat(channels: int, cut: bool) -> None:
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Conv2d(3, channels, 1), nn.Conv2d(3, 8, 1)
+            self.last = nn.Conv2d(channels + 8, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(torch.cat([self.left(x), self.right(x)], 1))
+
+    data = np.random.default_rng(7).normal(size=(8, 3, 3, 3)).astype(np.float32)
+    recipe = Recipe(weights=parse_mix("fixed4"), blocks=parse_blocks("uint4:16"))
+    network = quantize(graph_of(Joined(), 3, 3, 3), data, recipe)
+    (last,) = (op for op in network.ops if op.name == "last")
+    assert isinstance(last, Conv)
+    assert (last.scales is not None) == cut
+
+
 def test_sums_of_powers_are_cut_to_the_accumulator() -> None:
     conv = nn.Conv2d(32, 1, 1, bias=False)
     with torch.no_grad():

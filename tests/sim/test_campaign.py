@@ -6,6 +6,7 @@ the cycles of every layer and every counter of every sample must be as predicted
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from celosia.models.importer import import_program
 from celosia.models.network import Network
 from celosia.models.quantize import quantise_inputs, quantize
 from celosia.models.random_network import random_inputs, random_network
-from celosia.models.recipe import Recipe
+from celosia.models.recipe import Assignment, Recipe, parse_blocks, parse_mix
 from celosia.models.zoo import workload
 from celosia.sim.check import check
 from celosia.sim.run import Simulator
@@ -98,3 +99,59 @@ def test_random_networks_on_odd_accelerators(accelerator: Accelerator) -> None:
         inputs = random_inputs(network, 2, seed)
         for memory in (*PRESETS.values(), odd_memory):
             assert_exact(accelerator, network, inputs, memory)
+
+
+FAMILIES = {
+    "fixed": ("fixed2", "fixed3", "fixed4", "fixed5", "fixed6", "fixed7", "fixed8"),
+    "sp2": ("sp2_3", "sp2_4", "sp2_5", "sp2_6", "sp2_7", "sp2_8"),
+    "pot": ("pot_2", "pot_3", "pot_4", "pot_5", "fixed4", "fixed8"),
+    "esb": ("esb3_0", "esb4_0", "esb4_1", "esb5_1", "esb5_2", "esb6_2", "esb6_3", "esb8_4"),
+}
+
+
+@cache
+def rnet(weights: str, **fields: Any) -> tuple[Network, dict[str, np.ndarray]]:
+    """R-Net with a mix of weights, and three of its inputs."""
+    work = workload("rnet")
+    recipe = Recipe(weights=parse_mix(weights), **fields)
+    exported = export_model(work.model, (work.example,))
+    network = quantize(import_program(exported), work.calibration, recipe)
+    return network, quantise_inputs(network, work.inputs[:3])
+
+
+def family(name: str) -> Accelerator:
+    """An engine with a column of each format of a family."""
+    plain = odd(name, " ".join(f"{kind}*1" for kind in FAMILIES[name]), 8, 2, 1, 128)
+    return replace(plain, array=replace(plain.array, accumulator_bits=40))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(name, kind) for name, kinds in FAMILIES.items() for kind in kinds]
+)
+def test_rnet_in_every_format(name: str, kind: str) -> None:
+    assert_exact(family(name), *rnet(kind), PRESETS["ddr4"])
+
+
+def test_rnet_in_rmsmps_mix() -> None:
+    mix = "pot_4:60,fixed4:35,fixed8:5"
+    network, inputs = rnet(mix, assignment=Assignment.HESSIAN)
+    assert_exact(family("pot"), network, inputs, PRESETS["ddr4"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "blocks"),
+    [
+        ("fixed4", "uint4:16"),
+        ("fixed8", "e8m0_4:32"),
+        ("esb4_1", "e8m0_4:32"),
+        ("esb6_2", "e8m0_3:32"),
+        ("esb6_3", "e8m0_4:32"),
+        ("esb4_1", "ue4m3:16"),
+    ],
+)
+def test_rnet_with_scales_of_vectors(kind: str, blocks: str) -> None:
+    scaling = parse_blocks(blocks)
+    plain = odd("vectors", f"{kind}*8", 16, 2, 8, 128)
+    array = replace(plain.array, accumulator_bits=44, scaling=scaling)
+    network, inputs = rnet(kind, blocks=scaling)
+    assert_exact(replace(plain, array=array), network, inputs, PRESETS["ddr4"])
