@@ -163,6 +163,11 @@ class ScalableDot(abc.ABC):
     def activation_part_bits(self) -> int:
         """Bits of the parts of a word of activations."""
 
+    @property
+    @abc.abstractmethod
+    def weight_part_bits(self) -> int:
+        """Bits of the parts of a word of weights."""
+
     @abc.abstractmethod
     def activation_part(self, m: Module, lanes: Sequence[Value], control: Any) -> Value:
         """Return the parts that a pass takes of a word of activations, to be registered.
@@ -194,19 +199,19 @@ class ScalableDot(abc.ABC):
             Ends the names of signals.
         """
 
-    def total(
+    def so_far(
         self,
         m: Module,
         partial: tuple[Value, Value],
         control: Sequence[Any],
         width: int,
         name: str,
-    ) -> Value:
-        """Return the sum over all passes, ``width`` bits, in its last pass, and 0 in all others.
+    ) -> Signal:
+        """Return the sum over the passes so far, ``width`` bits, in a register.
 
         ``partial`` is the sum of one pass as :meth:`pass_sum` gives it.
         """
-        now, shown = control[self.stages], control[self.stages + 1]
+        now = control[self.stages]
         so_far = Signal(signed(width), name=f"so_far_{name}", reset_less=True)
         before = Signal(signed(width), name=f"before_{name}")
         with m.If(~now.first):
@@ -214,9 +219,7 @@ class ScalableDot(abc.ABC):
         # One adder: the carry goes in below its lowest bit.
         value, carry = partial
         m.d.sync += so_far.eq((Cat(carry, value).as_signed() + Cat(carry, before).as_signed()) >> 1)
-        result = Signal(signed(width), name=f"total_{name}")
-        m.d.comb += result.eq(so_far & shown.last.replicate(width))
-        return result
+        return so_far
 
 
 def delayed(m: Module, control: Any, cycles: int, name: str) -> list[Any]:

@@ -45,5 +45,6 @@ class ScalableColumn(Column):
         totals = []
         for pixel, activations in enumerate(self.activations):
             partial = dot.pass_sum(m, weights, activations, control, str(pixel))
-            totals.append(dot.total(m, partial, control, self._accumulator_bits, str(pixel)))
-        return totals
+            so_far = dot.so_far(m, partial, control, self._accumulator_bits, str(pixel))
+            totals.append(so_far & control[-1].last.replicate(len(so_far)))
+        return [total.as_signed() for total in totals]

@@ -103,6 +103,10 @@ class FusionDot(ScalableDot):
     def activation_part_bits(self) -> int:
         return BRICK_BITS * self._lanes
 
+    @property
+    def weight_part_bits(self) -> int:
+        return BRICK_BITS * self._lanes
+
     def activation_part(self, m: Module, lanes: Sequence[Value], control: Any) -> Value:
         return self._part(lanes, control, control.activations_high, 1)
 

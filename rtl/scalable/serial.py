@@ -49,6 +49,10 @@ class SerialDot(ScalableDot):
     def activation_part_bits(self) -> int:
         return self._lanes
 
+    @property
+    def weight_part_bits(self) -> int:
+        return self._weight_bits * self._lanes
+
     def activation_part(self, m: Module, lanes: Sequence[Value], control: Any) -> Value:
         return Cat(lane.bit_select(control.bit, 1) for lane in lanes)
 

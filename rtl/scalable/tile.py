@@ -97,6 +97,10 @@ class TileDot(ScalableDot):
     def activation_part_bits(self) -> int:
         return CHUNK_BITS * self._lanes
 
+    @property
+    def weight_part_bits(self) -> int:
+        return self._lanes
+
     def activation_part(self, m: Module, lanes: Sequence[Value], control: Any) -> Value:
         return Cat(lane.word_select(control.chunk, CHUNK_BITS) for lane in lanes)
 

@@ -1,0 +1,109 @@
+# amaranth: UnusedElaboratable=no
+"""Units against plain integers: all operands of up to 8 bits, random ones of up to 16.
+
+Compiled benches, as Amaranth's simulator would take hours. Cycles are counted too: from one word
+to the next there are as many as its passes, whatever the precisions of the two.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.precision import pass_factors
+from celosia.rtl.scalable.unit import ScalableUnit
+from celosia.rtl.verilog import write_verilog
+from celosia.sim.toolchain import CXX_FLAGS, find_toolchain
+
+CIRCUITS = [circuit for circuit in Circuit if circuit.scalable]
+LANES = {Circuit.TILE: 4, Circuit.FUSION: 16, Circuit.SERIAL: 6}
+SEED = 2109
+SOURCE = Path(__file__).parent / "vectors.cpp"
+
+
+@pytest.fixture(scope="session")
+def runtime(tmp_path_factory) -> list[Path]:
+    """Verilator's own library, compiled."""
+    folder, tools = tmp_path_factory.mktemp("runtime"), find_toolchain()
+    include = tools.root / "include"
+    sources = [include / "verilated.cpp", include / "verilated_threads.cpp"]
+    command = [tools.compiler, *CXX_FLAGS, "-O1", f"-I{include}", "-c", *sources]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return list(folder.glob("*.o"))
+
+
+def build(verilog: str, runtime: list[Path], folder: Path) -> Path:
+    """Compile the bench of a unit; returns the program."""
+    tools = find_toolchain()
+    (folder / "unit.v").write_text(verilog)
+    command = [*tools.verilator, "--cc", "-O3", "--no-assert", "-Wno-fatal", "-Wno-lint",
+               "-Wno-style", "--prefix", "Vunit", "-Mdir", "cpp", "unit.v"]  # fmt: skip
+    subprocess.run(command, cwd=folder, env=tools.environment, check=True, capture_output=True)
+    include = tools.root / "include"
+    sources = [SOURCE, *sorted((folder / "cpp").glob("*.cpp"))]
+    subprocess.run(
+        [tools.compiler, *CXX_FLAGS, "-O2", f"-I{include}", f"-I{include / 'vltstd'}", "-Icpp",
+         "-include", "cpp/Vunit__pch.h", *sources, *runtime, "-pthread", "-o", "vectors"],
+        cwd=folder, check=True, capture_output=True,
+    )  # fmt: skip
+    return folder / "vectors"
+
+
+@functools.cache
+def verilog(circuit: Circuit) -> str:
+    return write_verilog(ScalableUnit(circuit=circuit, lanes=LANES[circuit]))
+
+
+@pytest.fixture(scope="module", params=CIRCUITS, ids=lambda circuit: circuit.value)
+def bench(request, runtime, tmp_path_factory) -> tuple[Circuit, Path]:
+    text = verilog(request.param)
+    return request.param, build(text, runtime, tmp_path_factory.mktemp("unit"))
+
+
+def run(circuit: Circuit, program: Path, mode: str, count: int) -> tuple[int, int]:
+    """Run the bench; returns the words and the cycles that they took."""
+    widths = range(1, 17)
+    table = " ".join(
+        str(pass_factors(circuit, weights)[0] * pass_factors(circuit, activations)[1])
+        for weights in widths
+        for activations in widths
+    )
+    print("seed", SEED)
+    done = subprocess.run(
+        [program, str(LANES[circuit]), str(SEED), mode, str(count)],
+        input=table, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    found = re.fullmatch(r"(\d+) words (\d+) cycles\n", done.stdout)
+    assert found is not None, done.stdout
+    return int(found[1]), int(found[2])
+
+
+def test_all_operands_up_to_8_bits(bench: tuple[Circuit, Path]) -> None:
+    words, _ = run(*bench, "all", 8)
+    assert words == 4 * sum(2**bits for bits in range(1, 9)) ** 2
+
+
+def test_random_operands_up_to_16_bits(bench: tuple[Circuit, Path]) -> None:
+    words, cycles = run(*bench, "random", 400)
+    assert words == 256 * 400
+    circuit, widths = bench[0], range(1, 17)
+    factors = [pass_factors(circuit, bits) for bits in widths]
+    assert cycles == 400 * sum(w for w, _ in factors) * sum(a for _, a in factors)
+
+
+def test_stalls(bench: tuple[Circuit, Path]) -> None:
+    words, _ = run(*bench, "stalls", 40)
+    assert words == 256 * 40
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1800)
+def test_100_000_operands_of_each_precision(bench: tuple[Circuit, Path]) -> None:
+    words, _ = run(*bench, "random", 100_000)
+    assert words == 25_600_000
