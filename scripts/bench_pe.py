@@ -32,6 +32,8 @@ class PeRow:
         Flip-flops and DSP48E2 blocks.
     logic_levels : int
         Cells on the longest path between registers, each bit of a carry chain being one.
+    cycles : float
+        Cycles that a lane takes for a product: above 1 where operands are taken part by part.
     proved : bool
         Whether a test proves its lanes, or blocks, for all inputs.
     """
@@ -46,13 +48,15 @@ class PeRow:
     ff_per_lane: float
     dsp_per_lane: float
     logic_levels: int
+    cycles: float
     proved: bool
 
     @property
     def products(self) -> tuple[float | None, float | None]:
         """Products a cycle for each look-up table and each DSP block; ``None`` without any."""
         lut, dsp = self.lut_raw_per_lane, self.dsp_per_lane
-        return 1 / lut if lut else None, 1 / dsp if dsp else None
+        each = (1 / (amount * self.cycles) if amount else None for amount in (lut, dsp))
+        return next(each), next(each)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row as JSON values."""
@@ -116,5 +120,6 @@ def _row(case: PeCase, synth: PeSynth) -> PeRow:
         ff_per_lane=synth.ff / case.lanes,
         dsp_per_lane=synth.dsp / case.lanes,
         logic_levels=synth.levels,
+        cycles=case.cycles,
         proved=bool(case.proof),
     )

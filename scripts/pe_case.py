@@ -23,6 +23,8 @@ class PeCase:
         Products (or terms) that it makes a cycle; amounts are divided by it.
     weight_bits, act_bits : int
         Width of a weight and of an activation.
+    cycles : float
+        Cycles that a lane takes for a product, on average.
     sign_style : SignStyle
         Who settles the carries of lanes.
     dsp_allowed : bool
@@ -38,6 +40,7 @@ class PeCase:
     lanes: int
     weight_bits: int
     act_bits: int
+    cycles: float = 1.0
     sign_style: SignStyle = SignStyle.CARRY
     dsp_allowed: bool = False
     proof: str = ""
@@ -46,6 +49,8 @@ class PeCase:
     def __post_init__(self) -> None:
         if self.lanes < 1:
             raise ValueError(f"lanes must be at least 1, not {self.lanes!r}")
+        if self.cycles < 1:
+            raise ValueError(f"cycles must be at least 1, not {self.cycles!r}")
 
     @property
     def title(self) -> str:

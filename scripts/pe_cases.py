@@ -17,8 +17,14 @@ from collections.abc import Callable, Sequence
 from celosia.scripts.pe_blocks import block_cases
 from celosia.scripts.pe_case import PeCase
 from celosia.scripts.pe_lanes import lane_cases, vector_cases
+from celosia.scripts.pe_scalable import scalable_cases
 
-FAMILIES: tuple[Callable[[], Sequence[PeCase]], ...] = (lane_cases, vector_cases, block_cases)
+FAMILIES: tuple[Callable[[], Sequence[PeCase]], ...] = (
+    lane_cases,
+    vector_cases,
+    block_cases,
+    scalable_cases,
+)
 """What gives the rows of the table, in its order."""
 
 

@@ -7,14 +7,17 @@ import pytest
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
-from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.accelerator import Bus, Circuit
 from celosia.dataflow.descriptors import (
     COMPUTE_LOOPS,
+    Compute,
     End,
+    Loop,
     Stamp,
     Token,
     Unit,
 )
+from celosia.dataflow.precision import Precision, passes
 from celosia.rtl.descriptors import DESCRIPTOR_BITS, POST_COUNTS, TRANSFER, encode
 from celosia.rtl.legality import LAYOUT_OF, LegalityCheck
 
@@ -32,8 +35,8 @@ KINDS = {
 }
 
 
-def verdicts(descriptors: list[int]) -> list[bool]:
-    dut = LegalityCheck(BUS)
+def verdicts(descriptors: list[int], circuit: Circuit | None = None) -> list[bool]:
+    dut = LegalityCheck(BUS, circuit)
     found = []
 
     async def bench(ctx):
@@ -127,3 +130,39 @@ def test_an_end_is_empty():
 def test_unknown_opcodes():
     good = encode(a_load())
     assert verdicts([good & ~0xF | opcode for opcode in (0, *range(7, 16))]) == [False] * 10
+
+
+def scalable(circuit: Circuit, weights: int, activations: int) -> int:
+    """A compute of precision-scalable columns: its passes, and a word."""
+    precision = Precision(weight_bits=weights, activation_bits=activations, weights_signed=True)
+    still = dict.fromkeys(("activations", "weights", "accumulators"), 0)
+    return encode(
+        Compute(
+            loops=(
+                Loop(count=passes(circuit, precision), reduction=True, **still),
+                Loop(count=3, activations=1, weights=1, accumulators=0, reduction=True),
+            ),
+            activations=0, weights=0, accumulators=0, activations_signed=True,
+            precision=precision,
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("circuit", [c for c in Circuit if c.scalable], ids=lambda c: c.value)
+def test_passes_are_those_of_the_precision(circuit):
+    widths = [(1, 1), (3, 5), (4, 16), (9, 2), (16, 16)]
+    good = [scalable(circuit, *pair) for pair in widths]
+    assert verdicts(good, circuit) == [True] * len(good)
+    assert verdicts(good) == [False] * len(good)
+    last = good[-1]
+    wrong = {
+        ("loops", 0, "count"): 65,
+        ("loops", 0, "activations"): 1,
+        ("loops", 0, "weights"): 1,
+        ("loops", 0, "accumulators"): 1,
+        ("reduction",): 2,
+        ("weight_bits",): 0,
+        ("activation_bits",): 17,
+    }
+    cases = [changed(Unit.COMPUTE, last, path, value) for path, value in wrong.items()]
+    assert verdicts([*cases, encode(a_compute())], circuit) == [False] * (len(cases) + 1)

