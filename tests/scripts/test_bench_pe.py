@@ -26,7 +26,7 @@ def test_titles_and_modules_are_distinct():
 
 
 def test_select():
-    chosen = select(["sp2", "w4a8", "carry"])
+    chosen = select(["sp2 w4a8", "carry"])
     assert [case.title for case in chosen] == ["sp2 w4a8 carry", "sp2 w4a8 carry+dsp"]
     assert [case.title for case in select([])] == [case.title for case in pe_cases()]
     with pytest.raises(CelosiaError, match="title holds 'sp2' and 'w9': titles look like"):
