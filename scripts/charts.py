@@ -1,7 +1,8 @@
-"""Bar charts as inline SVG, for the report."""
+"""Charts as inline SVG, for the report: a page that needs nothing else."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,3 +84,94 @@ def flow(stages: Sequence[tuple[str, str]]) -> Markup:
             )
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A labelled point of a :func:`scatter`; ``spread`` is the height of the line through it."""
+
+    label: str
+    x: float
+    y: float
+    spread: float = 0.0
+
+
+def scatter(title: str, points: Sequence[Point], across: str, up: str) -> Markup:
+    """Return an SVG of ``points`` with both axes, named ``across`` and ``up``.
+
+    Labels stand to the right of their points, moved down where they would overlap.
+    """
+    height, left, bottom = 330, 60, 40
+    xs = [point.x for point in points] or [0.0]
+    ys = [point.y + sign * point.spread / 2 for point in points for sign in (-1, 1)] or [0.0]
+    x_axis = _axis(0.0, max(xs) * 1.25, left, WIDTH - 10)
+    y_axis = _axis(min(ys), max(ys), height - bottom, 12)
+    parts = [
+        Markup('<svg role="img" viewBox="0 0 {} {}" aria-label="{}">').format(WIDTH, height, title)
+    ]
+    for value, place in x_axis.ticks():
+        parts.append(
+            Markup(
+                '<path class="arrow" d="M{0:.1f} 12 V{1}" opacity=".15"/>'
+                '<text x="{0:.1f}" y="{2}" text-anchor="middle" class="small">{3:g}</text>'
+            ).format(place, height - bottom, height - bottom + 15, value)
+        )
+    for value, place in y_axis.ticks():
+        parts.append(
+            Markup(
+                '<path class="arrow" d="M{0} {1:.1f} H{2}" opacity=".15"/>'
+                '<text x="{3}" y="{4:.1f}" text-anchor="end" class="small">{5:g}</text>'
+            ).format(left, place, WIDTH - 10, left - 6, place + 4, value)
+        )
+    parts.append(
+        Markup(
+            '<text x="{}" y="{}" text-anchor="middle">{}</text>'
+            '<text x="14" y="{}" text-anchor="middle" transform="rotate(-90 14 {})">{}</text>'
+        ).format((left + WIDTH) / 2, height - 6, across, height / 2, height / 2, up)
+    )
+    lowest = -math.inf
+    for point in sorted(points, key=lambda point: (-point.y, point.x)):
+        x, y = x_axis.place(point.x), y_axis.place(point.y)
+        lowest = max(y + 4, lowest + 12)
+        half = abs(y_axis.place(point.y + point.spread / 2) - y)
+        parts.append(
+            Markup(
+                '<path class="arrow" d="M{0:.1f} {1:.1f} v{2:.1f}"/>'
+                '<circle class="two" cx="{0:.1f}" cy="{3:.1f}" r="4"/>'
+                '<text x="{4:.1f}" y="{5:.1f}" class="small">{6}</text>'
+            ).format(x, y - half, 2 * half, y, x + 8, lowest, point.label)
+        )
+    parts.append(Markup("</svg>"))
+    return Markup("").join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Axis:
+    """Real numbers ``low`` to ``high`` between two places of a drawing, in steps of ``step``."""
+
+    low: float
+    high: float
+    step: float
+    begin: float
+    end: float
+
+    def place(self, value: float) -> float:
+        """Return where ``value`` lies."""
+        share = (value - self.low) / (self.high - self.low)
+        return self.begin + share * (self.end - self.begin)
+
+    def ticks(self) -> list[tuple[float, float]]:
+        """Return each round number on the axis, with its place."""
+        count = round((self.high - self.low) / self.step)
+        values = [round(self.low + index * self.step, 10) for index in range(count + 1)]
+        return [(value, self.place(value)) for value in values]
+
+
+def _axis(low: float, high: float, begin: float, end: float) -> _Axis:
+    """Return an axis of some five round steps that holds ``low`` to ``high``."""
+    rough = max(high - low, 1e-9) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = power * min(factor for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    least = math.floor(low / step + 1e-9) * step
+    most = max(math.ceil(high / step - 1e-9) * step, least + step)
+    return _Axis(low=least, high=most, step=step, begin=begin, end=end)

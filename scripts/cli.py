@@ -13,7 +13,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -332,14 +332,22 @@ def report(
         Path | None,
         typer.Option("-o", "--output", help="HTML file.", parser=_path, metavar="PATH"),
     ] = None,
+    formats: Annotated[
+        Path | None,
+        typer.Option(
+            help="What 'bench formats --json' wrote; else what comes along.",
+            parser=_path,
+            metavar="PATH",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write the HTML report of a run from its summary."""
-    from celosia.scripts.report import read_summary, write_report
+    from celosia.scripts.report import read_formats, read_summary, write_report
 
     value = read_summary(summary)
     target = output or summary.with_name("report.html")
-    write_report(value, target)
+    write_report(value, target, read_formats(formats))
     emit(
         {"report": str(target)},
         as_json=as_json,
@@ -434,6 +442,52 @@ def bench_pe(
         console.print(table(headers, cells, title="Products a cycle"))
 
     emit([row.as_dict() for row in rows], as_json=as_json, show=show)
+
+
+@bench_app.command("formats")
+def bench_formats(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORD]...", help="Only those whose name holds all of these."),
+    ] = None,
+    networks: Annotated[
+        str, typer.Option(help="Which networks, separated by commas.")
+    ] = "rnet,digits,mnist",
+    as_json: Json = False,
+) -> None:
+    """Compare number formats: accuracy, bits, area and cycles, on the same networks."""
+    from celosia.scripts.bench_formats import bench_formats as run
+
+    with progress("Formats") as report:
+        rows = [row.as_dict() for row in run(networks.split(","), words or (), report)]
+
+    def show(console: Console) -> None:
+        headers = ("format", "float %", "PTQ %", "QAT %", "bits", "LUT", "LUT, DSP", "cycles")
+        for name in dict.fromkeys(row["workload"] for row in rows):
+            cells = [
+                (
+                    row["format"],
+                    *(
+                        f"{100 * row[f'{kind}_mean']:.2f} ({100 * row[f'{kind}_spread']:.2f})"
+                        for kind in ("float", "ptq", "qat")
+                    ),
+                    round(row["bits_per_weight"], 3),
+                    *_areas(row),
+                    row["cycles"],
+                )
+                for row in rows
+                if row["workload"] == name
+            ]
+            title = f"{name}: mean (largest minus smallest) of seeds; LUT and DSP a product"
+            console.print(table(headers, cells, title=title))
+
+    emit(rows, as_json=as_json, show=show)
+
+
+def _areas(row: dict[str, Any]) -> tuple[str, str]:
+    """Return look-up tables a product without DSP blocks, and both with them."""
+    only, lut, dsp = (row[f"{kind}_per_product"] for kind in ("lut_only", "lut", "dsp"))
+    return "-" if only is None else f"{only:.1f}", "-" if lut is None else f"{lut:.1f}, {dsp:.2g}"
 
 
 def _hold(holds: bool) -> None:

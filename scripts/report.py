@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
-from celosia.scripts.charts import Bar, bars, flow
+from celosia.scripts.charts import Bar, Point, bars, flow, scatter
 
 RESOURCES = ("lut", "ff", "dsp", "bram")
 
@@ -38,8 +38,40 @@ def read_summary(path: str | Path) -> dict[str, Any]:
     return summary
 
 
-def write_report(summary: dict[str, Any], path: str | Path) -> None:
-    """Write the report of ``summary`` to ``path``.
+def read_formats(path: str | Path | None = None) -> list[dict[str, Any]]:
+    """Return the rows of a table of formats; without a path those that come with Celosia.
+
+    Raises
+    ------
+    CelosiaError
+        When the file is missing or holds no such rows.
+    """
+    source = files("celosia.scripts").joinpath("formats.json") if path is None else Path(path)
+    try:
+        rows = json.loads(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CelosiaError(
+            f"cannot read {path}: {error.strerror or error}. 'celosia bench formats --json' "
+            "writes it"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise CelosiaError(f"{path} is damaged: {error}") from error
+    needed = {"format", "workload", "qat_mean", "qat_spread", "lut_only_per_product"}
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and needed <= set(row) for row in rows
+    ):
+        raise CelosiaError(
+            f"{path} is no table of formats: 'celosia bench formats --json' writes one"
+        )
+    return rows
+
+
+def write_report(
+    summary: dict[str, Any], path: str | Path, formats: list[dict[str, Any]] | None = None
+) -> None:
+    """Write the report of ``summary`` to ``path``, with the table of ``formats``.
+
+    Without one it shows the table that comes with Celosia.
 
     Raises
     ------
@@ -49,7 +81,7 @@ def write_report(summary: dict[str, Any], path: str | Path) -> None:
         When the file cannot be written.
     """
     try:
-        page = render(summary)
+        page = render(summary, read_formats() if formats is None else formats)
     except (jinja2.UndefinedError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CelosiaError(
             f"the summary is of another version of Celosia ({error}): run the quickstart again"
@@ -58,8 +90,8 @@ def write_report(summary: dict[str, Any], path: str | Path) -> None:
         draft.write_text(page, encoding="utf-8")
 
 
-def render(summary: dict[str, Any]) -> str:
-    """Return the report's HTML."""
+def render(summary: dict[str, Any], formats: list[dict[str, Any]]) -> str:
+    """Return the report's HTML; ``formats`` is as :func:`read_formats` gives it."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -73,6 +105,30 @@ def render(summary: dict[str, Any]) -> str:
         cycles={name: _cycles(net) for name, net in networks.items()},
         uses={name: _uses(net) for name, net in networks.items()},
         resources={name: _resources(net) for name, net in networks.items()},
+        formats={name: _formats(formats, name) for name in _workloads(formats)},
+    )
+
+
+def _workloads(formats: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(row["workload"] for row in formats))
+
+
+def _formats(formats: list[dict[str, Any]], workload: str) -> Markup:
+    points = [
+        Point(
+            label=row["format"],
+            x=row["lut_only_per_product"],
+            y=100 * row["qat_mean"],
+            spread=100 * row["qat_spread"],
+        )
+        for row in formats
+        if row["workload"] == workload and row["lut_only_per_product"] is not None
+    ]
+    return scatter(
+        f"accuracy against look-up tables a product on {workload}",
+        points,
+        "look-up tables a product, without DSP blocks",
+        "accuracy in %",
     )
 
 

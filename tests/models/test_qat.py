@@ -6,13 +6,18 @@ import torch
 from torch import nn
 
 from celosia.models.errors import CelosiaError
+from celosia.models.find_scales import ScaleMethod
 from celosia.models.golden import evaluate
+from celosia.models.gradients import Gradient
 from celosia.models.graph import FloatGraph, evaluate_float
 from celosia.models.importer import export_model, import_program
-from celosia.models.network import Network
+from celosia.models.network import Conv, Network
 from celosia.models.qat import Schedule, finetune
 from celosia.models.quantize import Recipe, dequantise, quantise_inputs, quantize
+from celosia.models.recipe import Assignment, parse_blocks, parse_mix
 from celosia.models.storage import fingerprint
+from celosia.models.student import Student
+from celosia.models.zoo import digits
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +65,66 @@ def test_never_worse(case: tuple[FloatGraph, np.ndarray]) -> None:
     assert distance(graph, wild, data) <= distance(graph, start, data)
 
 
+@pytest.mark.parametrize("gradient", Gradient)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(weights=parse_mix("fixed4"), scale=ScaleMethod.OCTAV, error_feedback=False),
+        Recipe(
+            weights=parse_mix("pot_4:60,fixed4:25,fixed8:15"),
+            assignment=Assignment.HESSIAN,
+            error_feedback=False,
+        ),
+        Recipe(weights=parse_mix("esb4_1"), blocks=parse_blocks("ue4m3:4"), error_feedback=False),
+    ],
+    ids=["octav", "rmsmp", "nvfp4"],
+)
+def test_every_format_and_gradient(
+    case: tuple[FloatGraph, np.ndarray], recipe: Recipe, gradient: Gradient
+) -> None:
+    graph, data = case
+    schedule = Schedule(epochs=8, refresh=2, learning_rate=1e-2, weight_gradient=gradient)
+    after = finetune(graph, data, recipe, schedule)
+    assert distance(graph, after, data) <= distance(graph, quantize(graph, data, recipe), data)
+    first = next(op for op in after.ops if isinstance(op, Conv))
+    assert set(first.formats) <= {share.format for share in recipe.weights}
+    assert (first.scales is None) == (recipe.blocks is None)
+
+
+def test_rows_change_their_formats_while_training(case: tuple[FloatGraph, np.ndarray]) -> None:
+    """After a refresh the formats are those that the learnt weights would be given."""
+    graph, data = case
+    recipe = Recipe(
+        weights=parse_mix("pot_4:60,fixed4:25,fixed8:15"),
+        assignment=Assignment.HESSIAN,
+        error_feedback=False,
+    )
+    student = Student(
+        graph,
+        quantize(graph, data, recipe),
+        recipe,
+        Gradient.STRAIGHT_THROUGH,
+        Gradient.PIECEWISE_LINEAR,
+    )
+    before = dict(student.plan.rows)
+    with torch.no_grad():
+        for weight in student.weights.values():
+            weight[0] *= 5.0
+    student.refresh({next(iter(graph.inputs)): data})
+    assert any(rows.formats != before[name].formats for name, rows in student.plan.rows.items())
+    assert any((rows.scale != before[name].scale).any() for name, rows in student.plan.rows.items())
+
+
 def test_wrong_arguments(case: tuple[FloatGraph, np.ndarray]) -> None:
     graph, data = case
     with pytest.raises(CelosiaError, match="labels must be int64 of shape"):
         finetune(graph, data, RECIPE, Schedule(), labels=np.zeros(3, dtype=np.int64))
     with pytest.raises(CelosiaError, match="head must be"):
         finetune(graph, data, RECIPE, Schedule(), head=1)
+    with pytest.raises(ValueError, match="refresh must not be negative, not -1"):
+        Schedule(refresh=-1)
+    with pytest.raises(TypeError, match="weight_gradient must be a Gradient"):
+        Schedule(weight_gradient="ste")  # type: ignore[arg-type]
     for fields in ({"epochs": 0}, {"batch": 0}, {"learning_rate": 0.0}):
         with pytest.raises(ValueError, match="must be positive"):
             Schedule(**fields)
@@ -76,3 +135,61 @@ def test_nothing_to_train() -> None:
     data = np.random.default_rng(0).normal(size=(4, 3, 4, 4)).astype(np.float32)
     with pytest.raises(CelosiaError, match="no weights to fine-tune"):
         finetune(graph, data, Recipe(), Schedule(epochs=1))
+
+
+SEEDS = (0, 1, 2)
+"""Of the float network and of its fine-tuning."""
+
+
+def accuracies(seed: int, recipes: dict[str, tuple[Recipe, Gradient]]) -> dict[str, float]:
+    """Return the test accuracy of digits after 8 epochs of fine-tuning with each recipe."""
+    work = digits(seed=seed)
+    graph = import_program(export_model(work.model, (work.example,)), work.name)
+    found = {}
+    for name, (recipe, gradient) in recipes.items():
+        schedule = Schedule(epochs=8, batch=64, seed=seed, refresh=1, weight_gradient=gradient)
+        network = finetune(graph, work.training, recipe, schedule, work.training_labels)
+        codes = evaluate(network, quantise_inputs(network, work.inputs))
+        found[name] = work.accuracy([codes[output] for output in network.outputs])
+    print(seed, found)
+    return found
+
+
+def w4a4(
+    mix: str,
+    scale: ScaleMethod = ScaleMethod.MSE,
+    assignment: Assignment = Assignment.VARIANCE,
+    gradient: Gradient = Gradient.STRAIGHT_THROUGH,
+) -> tuple[Recipe, Gradient]:
+    recipe = Recipe(
+        weights=parse_mix(mix), activation_bits=4, output_bits=8, error_feedback=False,
+        scale=scale, activation_scale=scale, assignment=assignment,
+    )  # fmt: skip
+    return recipe, gradient
+
+
+@pytest.mark.campaign
+def test_octav_is_no_worse_than_the_largest_value() -> None:
+    recipes = {
+        "max": w4a4("fixed4", ScaleMethod.MAX),
+        "octav": w4a4("fixed4", ScaleMethod.OCTAV, gradient=Gradient.MAGNITUDE_AWARE),
+    }
+    found = [accuracies(seed, recipes) for seed in SEEDS]
+    assert np.mean([f["octav"] for f in found]) >= np.mean([f["max"] for f in found])
+
+
+@pytest.mark.campaign
+def test_msq_is_within_a_point_of_fixed_point() -> None:
+    recipes = {"fixed": w4a4("fixed4"), "msq": w4a4("sp2_4:60,fixed4:40")}
+    found = [accuracies(seed, recipes) for seed in SEEDS]
+    assert np.mean([f["msq"] for f in found]) >= np.mean([f["fixed"] for f in found]) - 0.01
+
+
+@pytest.mark.campaign
+def test_some_rows_of_8_bits_help() -> None:
+    recipes = {
+        "without": w4a4("pot_4:60,fixed4:40"),
+        "with": w4a4("pot_4:60,fixed4:35,fixed8:5", assignment=Assignment.HESSIAN),
+    }
+    found = [accuracies(seed, recipes) for seed in SEEDS]
+    assert sum(f["with"] > f["without"] for f in found) >= 2

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from celosia.models.errors import CelosiaError
-from celosia.scripts.charts import Bar, bars, flow
+from celosia.scripts.charts import Bar, Point, bars, flow, scatter
 from celosia.scripts.report import read_summary, render, write_report
 
 
@@ -95,7 +95,7 @@ def test_report_needs_nothing_else(tmp_path):
 
 
 def test_report_shows_what_differs():
-    page = render(summary(measured=31))
+    page = render(summary(measured=31), [])
     assert "Something does not hold" in page
     assert "layer &#39;a&lt;b&gt;&#39;: expected 1, got 2" in page
     assert 'class="over"' in page
@@ -141,3 +141,39 @@ def test_bars_are_in_proportion():
 def test_flow_has_an_arrow_between_boxes():
     drawn = flow([("a", "1"), ("b", "2"), ("c", "3")])
     assert (drawn.count("<rect"), drawn.count("<path")) == (3, 2)
+
+
+def test_scatter_places_points_and_names_axes():
+    points = [
+        Point(label="a<b", x=10.0, y=90.0, spread=4.0),
+        Point(label="low", x=0.0, y=80.0),
+    ]
+    svg = str(scatter("title", points, "across", "up"))
+    assert "a&lt;b" in svg
+    assert ">across<" in svg
+    assert ">up<" in svg
+    centres = re.findall(r'cx="([0-9.]+)" cy="([0-9.]+)"', svg)
+    (high_x, high_y), (low_x, low_y) = ((float(x), float(y)) for x, y in centres)
+    assert high_x > low_x
+    assert high_y < low_y
+    assert low_x == 60.0
+
+
+@pytest.mark.parametrize("points", [[], [Point(label="one", x=0.0, y=1.0)]])
+def test_scatter_of_little(points):
+    assert str(scatter("t", points, "x", "y")).count("<circle") == len(points)
+
+
+def test_report_shows_formats():
+    rows = [
+        {
+            "format": "SP2 W4A4",
+            "workload": "digits",
+            "qat_mean": 0.99,
+            "qat_spread": 0.01,
+            "lut_only_per_product": lut,
+        }
+        for lut in (24.0, None)
+    ]
+    page = render(summary(), rows)
+    assert page.count("SP2 W4A4") == 1
