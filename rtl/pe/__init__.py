@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
 
 from amaranth.hdl import Module, Value
 
@@ -23,16 +23,28 @@ class MakeMultiplier(Protocol):
     ) -> Multiplier: ...
 
 
-MULTIPLIERS: Mapping[type[Format], MakeMultiplier] = {
+Kind = TypeVar("Kind", bound=MakeMultiplier)
+
+MULTIPLIERS: dict[type[Format], MakeMultiplier] = {
     Esb: EsbMultiplier,
     Fixed: FixedMultiplier,
     Pot: PotMultiplier,
     Sp2: Sp2Multiplier,
 }
-"""The multiplier of each kind of format; a new format adds itself here."""
+"""The multiplier of each kind of format; see :func:`register_multiplier`."""
 
-LUT_MULTIPLIERS: Mapping[type[Format], MakeMultiplier] = {**MULTIPLIERS, Fixed: FixedRows}
+LUT_MULTIPLIERS: dict[type[Format], MakeMultiplier] = {**MULTIPLIERS, Fixed: FixedRows}
 """The same of look-up tables alone, where synthesis might take DSP blocks."""
+
+
+def register_multiplier(weight_format: type[Format]) -> Callable[[Kind], Kind]:
+    """Make :func:`multiplier` know the multiplier of a kind of format: decorates its class."""
+
+    def register(make: Kind) -> Kind:
+        MULTIPLIERS[weight_format] = LUT_MULTIPLIERS[weight_format] = make
+        return make
+
+    return register
 
 
 def multiplier(
@@ -80,4 +92,5 @@ __all__ = [
     "Multiplier",
     "Term",
     "multiplier",
+    "register_multiplier",
 ]

@@ -30,6 +30,11 @@ def test_blocks_run(page, tmp_path, monkeypatch):
     assert code.co_names
 
 
+def test_a_format_takes_few_lines():
+    code = [line for line in blocks(Path("adding_a_format.md")).splitlines() if line.strip()]
+    assert 20 < len(code) < 60
+
+
 @pytest.mark.parametrize(
     "page", [*PAGES, Path("../README.md"), Path("../CONTRIBUTING.md")], ids=str
 )
