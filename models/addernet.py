@@ -17,6 +17,50 @@ from torch import nn
 
 from celosia.models.formats import Pot
 
+_WINDOW = "int stride, int padding) -> Tensor"
+
+
+def _sized(x: torch.Tensor, weight: torch.Tensor, stride: int, padding: int) -> torch.Tensor:
+    """Return an empty tensor like the result of a convolution."""
+    size = [(n + 2 * padding - weight.shape[2]) // stride + 1 for n in x.shape[2:]]
+    return x.new_empty((x.shape[0], weight.shape[0], *size))
+
+
+@torch.library.custom_op(
+    "celosia::distance_conv2d", mutates_args=(), schema=f"(Tensor input, Tensor weight, {_WINDOW}"
+)
+def distance_conv2d(
+    x: torch.Tensor, weight: torch.Tensor, stride: int, padding: int
+) -> torch.Tensor:
+    """Compute an adder layer as the one operator that it is in an exported program."""
+    kernel = weight.shape[2]
+    columns = nn.functional.unfold(x, kernel, padding=padding, stride=stride).transpose(1, 2)
+    sums = -torch.cdist(columns, weight.flatten(1), p=1)
+    return sums.transpose(1, 2).reshape(_sized(x, weight, stride, padding).shape)
+
+
+@torch.library.custom_op(
+    "celosia::power_conv2d",
+    mutates_args=(),
+    schema=f"(Tensor input, Tensor weight, int bits, {_WINDOW}",
+)
+def power_conv2d(
+    x: torch.Tensor, weight: torch.Tensor, bits: int, stride: int, padding: int
+) -> torch.Tensor:
+    """Compute a shift layer likewise: ``weight`` has powers of two of ``bits``, or 0."""
+    return nn.functional.conv2d(x, weight, None, stride, padding)
+
+
+@distance_conv2d.register_fake
+def _(x: torch.Tensor, weight: torch.Tensor, stride: int, padding: int) -> torch.Tensor:
+    return _sized(x, weight, stride, padding)
+
+
+@power_conv2d.register_fake
+def _(x: torch.Tensor, weight: torch.Tensor, bits: int, stride: int, padding: int) -> torch.Tensor:
+    return _sized(x, weight, stride, padding)
+
+
 ADAPTIVE_RATE = 0.2
 """AdderNet's eta: how far one step moves a layer's weights, by root mean square, for rate 1."""
 
@@ -86,6 +130,9 @@ class AdderConv2d(_Window):
         self.weight = nn.Parameter(torch.randn(self.shape))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.compiler.is_exporting():
+            sums: torch.Tensor = distance_conv2d(x, self.weight, self.stride, self.padding)
+            return sums
         columns = nn.functional.unfold(x, self.kernel, padding=self.padding, stride=self.stride)
         sums = distance(columns.transpose(1, 2), self.weight.flatten(1))
         height = (x.shape[2] + 2 * self.padding - self.kernel) // self.stride + 1
@@ -169,6 +216,10 @@ class ShiftConv2d(_Window):
         return torch.round(self.power().detach() * self.format.high).to(torch.int64)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.compiler.is_exporting():
+            bits, power = self.format.bits, self.power()
+            sums: torch.Tensor = power_conv2d(x, power, bits, self.stride, self.padding)
+            return sums
         return nn.functional.conv2d(x, self.power(), None, self.stride, self.padding)
 
     def _nearest(self, weight: torch.Tensor) -> torch.Tensor:

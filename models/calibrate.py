@@ -15,6 +15,9 @@ from celosia.models.graph import FloatConv, FloatGraph, reads
 from celosia.models.network import Concat, MaxPool
 from celosia.models.recipe import Recipe
 
+DISTANCE_WEIGHTS = Fixed(bits=8)
+"""Format of the weights of distances; the lowest code is no weight."""
+
 SAMPLES = 60_000
 """Most values that the search for one scale looks at."""
 
@@ -67,7 +70,8 @@ def calibrate(
                 f"tensor {names[0]!r} has values of both signs, and one bit holds -1 and 0 only: "
                 "give it 2 bits or more (activation_bits, output_bits), or a ReLU"
             )
-        grid = Grid(format=fmt, scale=tensor_scale(data, fmt, recipe))
+        scale = max(tensor_scale(data, fmt, recipe), _least_step(graph, names))
+        grid = Grid(format=fmt, scale=scale)
         grids.update(dict.fromkeys(names, grid))
     return grids
 
@@ -76,6 +80,19 @@ def tensor_scale(values: np.ndarray, fmt: Fixed, recipe: Recipe) -> float:
     """Return the scale of a tensor with ``values`` (K,) in ``fmt``; 1 where all are 0."""
     (found,) = find_scales(values[None], fmt, recipe.activation_scale, recipe.percentile)
     return float(found) if found > 0 else 1.0
+
+
+def _least_step(graph: FloatGraph, names: list[str]) -> float:
+    """Return the step that the weights of distances from ``names`` need: they have the same one.
+
+    No weight is clipped (AdderNet's 8-bit quantisation as ShiftAddNet, NeurIPS 2020, does it).
+    """
+    weights = [
+        np.abs(op.weight).max()
+        for op in graph.ops
+        if isinstance(op, FloatConv) and op.distance and op.input in names
+    ]
+    return float(max(weights, default=0.0)) / DISTANCE_WEIGHTS.high
 
 
 def _width(graph: FloatGraph, name: str, recipe: Recipe) -> int:
@@ -126,7 +143,11 @@ def _non_negative(graph: FloatGraph, values: Mapping[str, torch.Tensor]) -> set[
                 known.add(op.output)
             continue
         carried = (
-            op.input in known and (op.weight >= 0).all() and (op.bias >= 0).all() and op.high >= 0
+            op.input in known
+            and not op.distance
+            and (op.weight >= 0).all()
+            and (op.bias >= 0).all()
+            and op.high >= 0
         )
         ramp = op.slope is not None and not op.slope.any() and op.high >= 0
         added = op.residual is None or op.residual in known

@@ -179,10 +179,16 @@ def _merge(first: FloatConv, second: FloatConv) -> FloatConv | None:
     """Return ``second`` after ``first`` as one operation, or None if there is none."""
     if first.plain:
         column = second.weight.reshape(-1)
+        weight, gain = first.weight, first.gain
+        if first.distance:
+            gain = column if gain is None else gain * column
+        else:
+            weight = weight * column[:, None, None, None]
         return replace(
             first,
+            weight=weight,
+            gain=gain,
             output=second.output,
-            weight=first.weight * column[:, None, None, None],
             bias=first.bias * column + second.bias,
             slope=second.slope,
             residual=second.residual,
@@ -217,8 +223,10 @@ def _merge(first: FloatConv, second: FloatConv) -> FloatConv | None:
 
 def _takes(user: FloatOp, op: FloatConv) -> bool:
     """Whether ``user`` can take in the scale and shift ``op`` that it reads."""
-    if not isinstance(user, FloatConv) or user.residual == op.output:
+    if not isinstance(user, FloatConv) or user.residual == op.output or user.distance:
         return False
+    if user.power is not None:
+        return False  # a scale of each channel would make other numbers of its powers of two
     return not any(user.window.padding) or not op.bias.any()
 
 

@@ -8,14 +8,13 @@ integer below ``2**53``, which a network's constructor ensures with a wide margi
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from celosia.models.bounds import accumulator_bits, accumulator_bound, accumulator_range
+from celosia.models.distances import sum_distances
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, Fixed
 from celosia.models.network import Concat, Conv, MaxPool, Network, Tensor, WeightScales, Window
@@ -36,9 +35,6 @@ __all__ = [
 
 EXACT_BITS = 53
 """Integers of a magnitude up to ``2**EXACT_BITS`` are exact in float64."""
-
-_SPREAD = 1 << 22
-"""Most activations that are spread out at once, to bound memory."""
 
 
 def evaluate(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -177,28 +173,9 @@ def _shifts(conv: Conv, codes: np.ndarray) -> np.ndarray:
 
 
 def _distances(conv: Conv, codes: np.ndarray) -> np.ndarray:
-    """Sum distances row by row of the output, to bound memory."""
-    padded = _pad(codes, conv.window, 0.0)
-    windows = padded
-    for axis in range(2):
-        windows = windows.unfold(2 + axis, conv.window.extent[axis], conv.window.stride[axis])
-    dy, dx = conv.window.dilation
-    windows = windows[..., ::dy, ::dx]
-    height, width = windows.shape[2:4]
-    outputs, inputs = conv.weights.shape[:2]
-    per_group = outputs // conv.groups
-    taps = torch.from_numpy(conv.weights.astype(np.float64)).reshape(conv.groups, per_group, -1)
-    result = np.empty((len(codes), outputs, height, width), np.int64)
-    rows = max(1, _SPREAD // (padded.shape[1] * width * math.prod(conv.window.kernel)))
-    for sample, first in itertools.product(range(len(codes)), range(0, height, rows)):
-        part = windows[sample, :, first : first + rows]
-        for group in range(conv.groups):
-            some = part[group * inputs : (group + 1) * inputs]
-            points = some.permute(1, 2, 0, 3, 4).reshape(-1, taps.shape[2])
-            sums = torch.cdist(taps[group], points, p=1.0).reshape(per_group, -1, width)
-            channels = slice(group * per_group, (group + 1) * per_group)
-            result[sample, channels, first : first + rows] = -sums.numpy()
-    return result
+    weights = torch.from_numpy(conv.weights.astype(np.float64))
+    sums = sum_distances(_pad(codes, conv.window, 0.0), weights, conv.window, conv.groups)
+    return sums.numpy().astype(np.int64)
 
 
 def max_pool(pool: MaxPool, codes: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from celosia.models.distances import sum_distances
+from celosia.models.formats import Pot
 from celosia.models.network import Concat, MaxPool, Window
 from celosia.models.validation import windows_touch
 
@@ -23,11 +25,15 @@ from celosia.models.validation import windows_touch
 class FloatConv:
     """A convolution with what follows it.
 
-    ``v = conv(input) + bias``; ``v = v * slope`` where ``v < 0`` (not without a slope);
+    ``v = gain * conv(input) + bias``; ``v = v * slope`` where ``v < 0`` (not without a slope);
     ``v = v + residual``; ``output = clip(v, low, high)``.
 
-    ``weight`` is float64 ``O I FY FX``, ``bias`` and ``slope`` float64 (O,). ``useful`` is
-    false where the products are not the network's own (see
+    ``conv`` adds products, or minus the distances of input and weights (AdderNet), which only
+    then have a ``gain`` of their own, 1 where it is None. ``power``, where rows are a scale times
+    powers of two, is their format.
+
+    ``weight`` is float64 ``O I FY FX``, ``bias``, ``slope`` and ``gain`` float64 (O,). ``useful``
+    is false where the products are not the network's own (see
     :class:`celosia.models.network.Conv`).
     """
 
@@ -43,8 +49,13 @@ class FloatConv:
     low: float = -math.inf
     high: float = math.inf
     useful: bool = True
+    distance: bool = False
+    gain: np.ndarray | None = None
+    power: Pot | None = None
 
     def __post_init__(self) -> None:
+        if self.gain is not None and not self.distance:
+            raise ValueError(f"conv {self.name!r}: gain is a matter of weights, so must be None")
         if self.weight.ndim != 4 or self.weight.shape[2:] != self.window.kernel:
             raise ValueError(
                 f"conv {self.name!r}: weight {self.weight.shape} must be O I FY FX with the "
@@ -53,13 +64,13 @@ class FloatConv:
         rows = len(self.weight)
         if self.groups < 1 or rows % self.groups:
             raise ValueError(f"conv {self.name!r}: groups {self.groups} must divide {rows}")
-        for field in ("bias", "slope"):
+        for field in ("bias", "slope", "gain"):
             value = getattr(self, field)
             if value is not None and value.shape != (rows,):
                 raise ValueError(
                     f"conv {self.name!r}: {field} must have shape {(rows,)}, not {value.shape}"
                 )
-        for field in ("weight", "bias", "slope"):
+        for field in ("weight", "bias", "slope", "gain"):
             value = getattr(self, field)
             if value is not None and not np.isfinite(value).all():
                 raise ValueError(f"conv {self.name!r}: {field} must be finite")
@@ -71,7 +82,8 @@ class FloatConv:
         """Whether every output element depends on the one input element in its place."""
         window = self.window
         return (
-            window.kernel == (1, 1)
+            not self.distance
+            and window.kernel == (1, 1)
             and window.stride == (1, 1)
             and not any(window.padding)
             and self.weight.shape[:2] == (self.groups, 1)
@@ -198,11 +210,15 @@ def evaluate_float(
 def convolve_float(
     op: FloatConv, x: torch.Tensor, weight: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Return ``conv(x) + bias``, with ``weight`` instead of the operation's where given."""
+    """Return ``gain * conv(x) + bias``, with ``weight`` instead of the operation's where given."""
     if weight is None:
         weight = torch.from_numpy(op.weight).to(x.dtype)
     bias = torch.from_numpy(op.bias).to(x.dtype)
     window = op.window
+    if op.distance:
+        sums = sum_distances(pad_float(x, window, 0.0), weight, window, op.groups)
+        gain = torch.ones_like(bias) if op.gain is None else torch.from_numpy(op.gain).to(x.dtype)
+        return sums * gain[:, None, None] + bias[:, None, None]
     return torch.nn.functional.conv2d(
         pad_float(x, window, 0.0), weight, bias, window.stride, 0, window.dilation, op.groups
     )

@@ -15,6 +15,7 @@ from celosia.models.archive import export_model, load_model, save_model
 from celosia.models.errors import CelosiaError
 from celosia.models.fuse import fuse
 from celosia.models.graph import FloatGraph
+from celosia.models.import_adder import OPERATORS
 from celosia.models.import_ops import Call
 from celosia.models.import_pools import HANDLERS
 from celosia.models.import_values import Builder, Unsupported, View
@@ -28,6 +29,8 @@ __all__ = [
     "save_model",
 ]
 
+assert OPERATORS, "programs may name these operators: they are known from here on"
+
 _DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 _SAME = (*_DROPOUTS, "alias", "clone", "contiguous", "detach", "lift_fresh_copy", "identity")
 _CASTS = ("to", "_to_copy")
@@ -37,6 +40,7 @@ _ENDINGS = ("softmax", "_softmax", "log_softmax", "_log_softmax")
 _FOLDED = (
     *("ones", "zeros", "full", "arange", "scalar_tensor", "expand", "slice", "select", "cat"),
     *("add", "sub", "rsub", "mul", "div", "neg", "abs", "sqrt", "rsqrt", "exp", "reciprocal"),
+    *("log2", "exp2", "round", "sign", "clamp", "clamp_min", "where", "lt", "zeros_like"),
 )
 _IGNORED = ("sym_size", "_assert_tensor_metadata", "_guards_fn", "_assert_scalar")
 

@@ -142,6 +142,12 @@ def finetune(
     count = len(next(iter(inputs.values())))
     if labels is not None and (labels.shape != (count,) or labels.dtype != np.int64):
         raise CelosiaError(f"labels must be int64 of shape ({count},), not {labels.shape}")
+    for op in graph.ops:
+        if isinstance(op, FloatConv) and (op.distance or op.power is not None):
+            raise CelosiaError(
+                f"layer {op.name!r} is an adder or a shift layer, which cannot be fine-tuned: "
+                "quantise without epochs"
+            )
     if not 0 <= head < len(graph.outputs):
         raise CelosiaError(f"head must be the position of an output, not {head}")
     tensors = {name: torch.from_numpy(data) for name, data in inputs.items()}

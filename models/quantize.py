@@ -21,7 +21,7 @@ from celosia.models.curvature import row_curvatures
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Format
 from celosia.models.golden import convolve, max_pool
-from celosia.models.graph import FloatGraph, evaluate_float
+from celosia.models.graph import FloatConv, FloatGraph, evaluate_float
 from celosia.models.network import (
     Concat,
     Conv,
@@ -117,6 +117,12 @@ def quantize(
     rows = {} if plan is None else plan.rows
     curvatures: dict[str, np.ndarray] = {}
     if plan is None and recipe.assignment is Assignment.HESSIAN:
+        for op in graph.ops:
+            if isinstance(op, FloatConv) and op.distance:
+                raise CelosiaError(
+                    f"layer {op.name!r} is an adder layer, whose curvature is not defined: "
+                    "assign formats by variance or error"
+                )
         curvatures = row_curvatures(graph, tensors, seed=recipe.seed)
     codes = {name: known[name].codes(data) for name, data in inputs.items()}
     ops: list[Op] = []

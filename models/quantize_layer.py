@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from celosia.models.assign import assign_formats
-from celosia.models.calibrate import Grid
+from celosia.models.calibrate import DISTANCE_WEIGHTS, Grid
 from celosia.models.find_scales import nearest_rows
 from celosia.models.fit import LayerData, fit_layer, layer_data
 from celosia.models.formats import BlockScaling, Fixed, Format
+from celosia.models.golden import convolve
 from celosia.models.graph import FloatConv, FloatGraph, convolve_float
 from celosia.models.network import (
     MAX_ACCUMULATOR_BITS,
@@ -23,6 +24,7 @@ from celosia.models.network import (
     Requant,
     WeightScales,
 )
+from celosia.models.operations import DISTANCE
 from celosia.models.recipe import Recipe
 from celosia.models.round_weights import Rounded, Rounder
 
@@ -73,6 +75,8 @@ class LayerTask:
         before: tuple[Format, ...],
     ) -> Conv:
         op, rows = self.op, len(self.op.weight)
+        if op.distance:
+            return self.distances(values, codes)
         flat = op.weight.reshape(rows, -1)
         formats = self.planned.formats if self.planned else self.formats(flat, before)
         bias, blocks = op.bias, None
@@ -106,13 +110,53 @@ class LayerTask:
             scales=None if blocks is None else self.scales(rounded, blocks),
         )
 
-    def even(self, flat: np.ndarray) -> Rounded | None:
-        """Return rows of one magnitude (copies, average pooling): weights of 1 are exact.
+    def distances(
+        self, values: Mapping[str, torch.Tensor], codes: Mapping[str, np.ndarray]
+    ) -> Conv:
+        """Quantise an adder layer: weights in the step of its input, the gain as multiplier.
 
-        A row that is next to nothing beside its bias is nothing. None for other rows.
+        The bias takes up what rounding both changes in the mean.
+        """
+        op, grid = self.op, self.grids[self.op.input]
+        rows = len(op.weight)
+        gain = np.ones(rows) if op.gain is None else op.gain
+        scale = np.where(gain < 0, -1.0, 1.0) * np.maximum(np.abs(gain), self.floor(op.bias))
+        high = DISTANCE_WEIGHTS.high
+        conv = Conv(
+            name=op.name,
+            input=op.input,
+            output=op.output,
+            window=op.window,
+            groups=op.groups,
+            weights=np.clip(np.rint(op.weight / grid.scale), -high, high).astype(np.int64),
+            formats=(DISTANCE_WEIGHTS,) * rows,
+            requant=self.requant(scale, op.bias),
+            residual=op.residual,
+            useful=op.useful,
+            operation=DISTANCE,
+        )
+        if not self.recipe.error_feedback:
+            return conv
+        with torch.no_grad():
+            wanted = convolve_float(op, values[op.input].to(torch.float64)).numpy()
+        sums = convolve(conv, codes[op.input], grid.format) * grid.scale
+        got = sums * scale[:, None, None] + op.bias[:, None, None]
+        bias = op.bias + (wanted - got).mean(axis=(0, 2, 3))
+        return replace(conv, requant=self.requant(scale, bias))
+
+    def even(self, flat: np.ndarray) -> Rounded | None:
+        """Return rows that are a scale times integers as they stand; None for other rows.
+
+        Rows of one magnitude (copies, average pooling) have weights of 1; one that is next to
+        nothing beside its bias is nothing. Powers of two are values of their format.
         """
         levels = np.abs(flat).max(axis=1)
         steps = np.where(levels > 0, levels, 1.0)[:, None]
+        if self.op.power is not None:
+            high = self.op.power.high
+            powers = np.rint(flat / steps * high).astype(np.int64)
+            scale = np.where(levels > 0, levels / high, self.floor(self.op.bias))
+            return Rounded(values=powers, scale=scale, factors=np.ones_like(powers))
         if not np.isin(np.abs(flat) / steps, (0.0, 1.0)).all():
             return None
         floor = self.floor(self.op.bias)
@@ -150,6 +194,8 @@ class LayerTask:
 
     def formats(self, flat: np.ndarray, before: tuple[Format, ...]) -> tuple[Format, ...]:
         """Return the rows' formats; a copy takes over those of the layer before it."""
+        if self.op.power is not None:
+            return (self.op.power,) * len(flat)
         edge = self.op.input in self.graph.inputs or self.op.output in self.graph.outputs
         if edge and self.recipe.first_last_8bit:
             return (Fixed(bits=8),) * len(flat)
@@ -188,7 +234,7 @@ class LayerTask:
         main = scale * self.grids[op.input].scale / out
         other = 0.0 if op.residual is None else self.grids[op.residual].scale / out
         slope = np.ones(len(main)) if op.slope is None else np.abs(op.slope)
-        largest = np.maximum(main * np.maximum(slope, 1.0), other)
+        largest = np.maximum(np.abs(main) * np.maximum(slope, 1.0), other)
         shift = np.floor(np.log2((MULTIPLIER_MAX + 0.49) / largest))
         return main, other, np.clip(shift, 0, MAX_SHIFT)
 
@@ -210,11 +256,13 @@ class LayerTask:
 
         low, high = grid.format.low, grid.format.high
         ends = np.rint(np.clip(np.array([op.low, op.high]) / grid.scale, low, high))
-        positive = integers(main * power)
+        positive, negative = integers(main * power), integers(main * slope * power)
+        # Where the multiplier is negative, a sum is when the value that it stands for is not.
+        turned = scale < 0
         return Requant(
             bias=integers(bias / (scale * self.grids[op.input].scale), BIAS_LIMIT),
-            positive=positive,
-            negative=positive if op.slope is None else integers(main * slope * power),
+            positive=np.where(turned, negative, positive),
+            negative=np.where(turned, positive, negative),
             residual=integers(np.full(len(main), other) * power),
             shift=shift.astype(np.int64),
             low=int(ends[0]),

@@ -143,7 +143,7 @@ def test_distances_do_not_depend_on_how_they_are_cut(monkeypatch: pytest.MonkeyP
     network = random_network(0, (Fixed(bits=8),), operations=(DISTANCE,))
     codes = random_inputs(network, 2, 0)
     whole = evaluate(network, codes)
-    monkeypatch.setattr("celosia.models.golden._SPREAD", 1)
+    monkeypatch.setattr("celosia.models.distances.SPREAD", 1)
     for name, value in evaluate(network, codes).items():
         assert (value == whole[name]).all()
 

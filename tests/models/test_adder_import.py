@@ -1,0 +1,187 @@
+"""Adder and shift layers from torch modules, through a file, to integers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from celosia.models.addernet import AdderConv2d, ShiftConv2d, ShiftMode
+from celosia.models.addernet_zoo import adder_digits, shift_add_digits
+from celosia.models.errors import CelosiaError
+from celosia.models.formats import Fixed, Pot
+from celosia.models.golden import evaluate
+from celosia.models.graph import FloatConv, FloatGraph, evaluate_float
+from celosia.models.importer import export_model, import_program, load_model, save_model
+from celosia.models.network import Conv, Network, Window
+from celosia.models.operations import DISTANCE, MULTIPLY
+from celosia.models.qat import Schedule, finetune
+from celosia.models.quantize import dequantise, quantise_inputs, quantize
+from celosia.models.recipe import Assignment, Recipe, msq
+from celosia.models.zoo import Workload, digits
+
+RECIPE = Recipe(weights=msq(8, 0.0))
+
+
+class Block(nn.Module):
+    """A block of ShiftAddNet's ResNet-20: shift and add twice, their input added."""
+
+    def __init__(self, channels: int, mode: ShiftMode = ShiftMode.Q) -> None:
+        super().__init__()
+
+        def half() -> nn.Sequential:
+            return nn.Sequential(
+                ShiftConv2d(channels, channels, 3, padding=1, mode=mode),
+                AdderConv2d(channels, channels, 3, padding=1),
+                nn.BatchNorm2d(channels),
+            )
+
+        self.stem = nn.Sequential(nn.Conv2d(3, channels, 1), nn.ReLU())
+        self.first, self.second = half(), half()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        return torch.relu(self.second(torch.relu(self.first(x))) + x)
+
+
+def block(channels: int = 6, mode: ShiftMode = ShiftMode.Q) -> tuple[Block, torch.Tensor]:
+    """A block whose normalisations know its data; some of their weights are negative."""
+    torch.manual_seed(7)
+    model, x = Block(channels, mode), torch.rand(8, 3, 6, 6)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, -1.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+        elif isinstance(module, AdderConv2d):
+            nn.init.normal_(module.weight, std=0.3)
+    with torch.no_grad():
+        for _ in range(60):
+            model(x)
+    return model.eval(), x
+
+
+def imported(model: nn.Module, x: torch.Tensor, path: Path) -> FloatGraph:
+    save_model(model, (x[:1],), path)
+    return import_program(load_model(path))
+
+
+@pytest.mark.parametrize("mode", ShiftMode)
+def test_blocks_come_through_a_file(mode: ShiftMode, tmp_path: Path) -> None:
+    model, x = block(mode=mode)
+    graph = imported(model, x, tmp_path / "block.pt2")
+    convs = [op for op in graph.ops if isinstance(op, FloatConv)]
+    assert [op.distance for op in convs] == [False, False, True, False, True]
+    assert [op.power for op in convs] == [None, Pot(bits=5), None, Pot(bits=5), None]
+    # Batch normalisation, ReLU and addition are part of the adder layers.
+    assert convs[-1].residual is not None
+    assert convs[-1].low == 0
+    assert min(op.gain.min() for op in convs if op.gain is not None) < 0
+    with torch.no_grad():
+        found = evaluate_float(graph, {"x": x})[graph.outputs[0]]
+        torch.testing.assert_close(found, model(x), atol=1e-3, rtol=1e-3)
+
+
+def integer_block(tmp_path: Path) -> tuple[Network, FloatGraph, torch.Tensor]:
+    model, x = block()
+    graph = imported(model, x, tmp_path / "block.pt2")
+    return quantize(graph, x.numpy(), RECIPE), graph, x
+
+
+def test_blocks_become_integers(tmp_path: Path) -> None:
+    network, graph, x = integer_block(tmp_path)
+    convs = [op for op in network.ops if isinstance(op, Conv)]
+    assert [op.operation for op in convs] == [MULTIPLY, MULTIPLY, DISTANCE, MULTIPLY, DISTANCE]
+    assert [op.formats[0] for op in convs[1:3]] == [Pot(bits=5), Fixed(bits=8)]
+    # Outputs of distances keep the sign of their batch normalisation's weight.
+    assert min(op.requant.positive.min() for op in convs if op.operation == DISTANCE) < 0
+    name = graph.outputs[0]
+    codes = evaluate(network, quantise_inputs(network, x.numpy()))[name]
+    wanted = evaluate_float(graph, {"x": x})[name].detach().numpy()
+    apart = dequantise(network, name, codes) - wanted
+    assert np.sqrt((apart**2).mean()) < 0.1 * wanted.std()
+
+
+def test_weights_of_distances_have_the_step_of_their_input(tmp_path: Path) -> None:
+    network, graph, _ = integer_block(tmp_path)
+    for op, real in zip(network.ops, graph.ops, strict=True):
+        if isinstance(op, Conv) and isinstance(real, FloatConv) and real.distance:
+            step = network.tensor(op.input).scale
+            np.testing.assert_array_equal(op.weights, np.rint(real.weight / step))
+            assert np.abs(op.weights).max() <= 127
+
+
+def test_powers_of_two_stay_what_they_are(tmp_path: Path) -> None:
+    network, _, _ = integer_block(tmp_path)
+    model, _ = block()
+    layer = model.first[0]
+    assert isinstance(layer, ShiftConv2d)
+    own, found = layer.values().numpy(), network.ops[1].weights  # type: ignore[union-attr]
+    scale = np.abs(own).max(axis=(1, 2, 3)) / np.abs(found).max(axis=(1, 2, 3))
+    np.testing.assert_array_equal(found * scale[:, None, None, None], own)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.25])
+def test_a_negative_gain_turns_a_slope_round(slope: float) -> None:
+    """Where the multiplier is negative, a sum below 0 stands for a value above 0."""
+    rng = np.random.default_rng(2)
+    op = FloatConv(
+        name="op", input="x", output="y", window=Window(kernel=(1, 1)), groups=1,
+        weight=rng.normal(size=(2, 3, 1, 1)), bias=np.array([3.0, -3.0]),
+        slope=np.full(2, slope), distance=True, gain=np.array([1.0, -1.0]),
+    )  # fmt: skip
+    graph = FloatGraph(name="net", inputs={"x": (3, 8, 8)}, outputs=("y",), ops=(op,))
+    x = rng.normal(size=(4, 3, 8, 8)).astype(np.float32)
+    network = quantize(graph, x, RECIPE)
+    codes = evaluate(network, quantise_inputs(network, x))["y"]
+    wanted = evaluate_float(graph, {"x": torch.from_numpy(x)})["y"].numpy()
+    apart = dequantise(network, "y", codes) - wanted
+    assert np.sqrt((apart**2).mean()) < 0.1 * wanted.std()
+
+
+def test_exported_layers_equal_the_modules() -> None:
+    for layer in (AdderConv2d(3, 4, 3, 2, 1), ShiftConv2d(3, 4, 3, 2, 1)):
+        x = torch.rand(2, 3, 7, 6)
+        exported = export_model(nn.Sequential(layer), (x,))
+        torch.testing.assert_close(exported.module()(x), layer(x))
+
+
+def test_fine_tuning_wrong(tmp_path: Path) -> None:
+    model, x = block()
+    graph = imported(model, x, tmp_path / "block.pt2")
+    with pytest.raises(CelosiaError, match=r"layer 'first\.0' is an adder or a shift layer"):
+        finetune(graph, x.numpy(), RECIPE, Schedule(epochs=1))
+
+
+def test_curvature_wrong(tmp_path: Path) -> None:
+    model, x = block()
+    graph = imported(model, x, tmp_path / "block.pt2")
+    recipe = replace(RECIPE, assignment=Assignment.HESSIAN)
+    with pytest.raises(CelosiaError, match="is an adder layer, whose curvature is not defined"):
+        quantize(graph, x.numpy(), recipe)
+
+
+def test_gain_without_distances_wrong() -> None:
+    with pytest.raises(ValueError, match="conv 'op': gain is a matter of weights, so must be None"):
+        FloatConv(
+            name="op", input="x", output="y", window=Window(kernel=(1, 1)), groups=1,
+            weight=np.ones((1, 1, 1, 1)), bias=np.zeros(1), gain=np.ones(1),
+        )  # fmt: skip
+
+
+def integer_accuracy(work: Workload) -> float:
+    graph = import_program(export_model(work.model, (work.example,)))
+    network = quantize(graph, work.calibration, RECIPE)
+    values = evaluate(network, quantise_inputs(network, work.inputs))
+    return work.accuracy([values[name] for name in network.outputs])
+
+
+@pytest.mark.campaign
+def test_accuracy_beside_the_multiplier_network() -> None:
+    """Gates of AdderNet (2 points) and ShiftAddNet (3 points), 8-bit integers, digits."""
+    multiplier = integer_accuracy(digits())
+    assert integer_accuracy(adder_digits()) >= multiplier - 0.02
+    assert integer_accuracy(shift_add_digits()) >= multiplier - 0.03
