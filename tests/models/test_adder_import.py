@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from celosia.models.network import Conv, Network, Window
 from celosia.models.operations import DISTANCE, MULTIPLY
 from celosia.models.qat import Schedule, finetune
 from celosia.models.quantize import dequantise, quantise_inputs, quantize
-from celosia.models.recipe import Assignment, Recipe, msq
+from celosia.models.recipe import Assignment, Recipe, msq, parse_mix
 from celosia.models.zoo import Workload, digits
 
 RECIPE = Recipe(weights=msq(8, 0.0))
@@ -30,12 +29,12 @@ RECIPE = Recipe(weights=msq(8, 0.0))
 class Block(nn.Module):
     """A block of ShiftAddNet's ResNet-20: shift and add twice, their input added."""
 
-    def __init__(self, channels: int, mode: ShiftMode = ShiftMode.Q) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
 
         def half() -> nn.Sequential:
             return nn.Sequential(
-                ShiftConv2d(channels, channels, 3, padding=1, mode=mode),
+                ShiftConv2d(channels, channels, 3, padding=1),
                 AdderConv2d(channels, channels, 3, padding=1),
                 nn.BatchNorm2d(channels),
             )
@@ -48,10 +47,10 @@ class Block(nn.Module):
         return torch.relu(self.second(torch.relu(self.first(x))) + x)
 
 
-def block(channels: int = 6, mode: ShiftMode = ShiftMode.Q) -> tuple[Block, torch.Tensor]:
+def block() -> tuple[Block, torch.Tensor]:
     """A block whose normalisations know its data; some of their weights are negative."""
     torch.manual_seed(7)
-    model, x = Block(channels, mode), torch.rand(8, 3, 6, 6)
+    model, x = Block(6), torch.rand(8, 3, 6, 6)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, -1.5, 1.5)
@@ -69,10 +68,22 @@ def imported(model: nn.Module, x: torch.Tensor, path: Path) -> FloatGraph:
     return import_program(load_model(path))
 
 
-@pytest.mark.parametrize("mode", ShiftMode)
-def test_blocks_come_through_a_file(mode: ShiftMode, tmp_path: Path) -> None:
-    model, x = block(mode=mode)
-    graph = imported(model, x, tmp_path / "block.pt2")
+Through = tuple[Block, FloatGraph, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def through(tmp_path_factory: pytest.TempPathFactory) -> Through:
+    model, x = block()
+    return model, imported(model, x, tmp_path_factory.mktemp("block") / "block.pt2"), x
+
+
+@pytest.fixture(scope="module")
+def network(through: Through) -> Network:
+    return quantize(through[1], through[2].numpy(), RECIPE)
+
+
+def test_blocks_come_through_a_file(through: Through) -> None:
+    model, graph, x = through
     convs = [op for op in graph.ops if isinstance(op, FloatConv)]
     assert [op.distance for op in convs] == [False, False, True, False, True]
     assert [op.power for op in convs] == [None, Pot(bits=5), None, Pot(bits=5), None]
@@ -85,14 +96,8 @@ def test_blocks_come_through_a_file(mode: ShiftMode, tmp_path: Path) -> None:
         torch.testing.assert_close(found, model(x), atol=1e-3, rtol=1e-3)
 
 
-def integer_block(tmp_path: Path) -> tuple[Network, FloatGraph, torch.Tensor]:
-    model, x = block()
-    graph = imported(model, x, tmp_path / "block.pt2")
-    return quantize(graph, x.numpy(), RECIPE), graph, x
-
-
-def test_blocks_become_integers(tmp_path: Path) -> None:
-    network, graph, x = integer_block(tmp_path)
+def test_blocks_become_integers(through: Through, network: Network) -> None:
+    _, graph, x = through
     convs = [op for op in network.ops if isinstance(op, Conv)]
     assert [op.operation for op in convs] == [MULTIPLY, MULTIPLY, DISTANCE, MULTIPLY, DISTANCE]
     assert [op.formats[0] for op in convs[1:3]] == [Pot(bits=5), Fixed(bits=8)]
@@ -105,19 +110,18 @@ def test_blocks_become_integers(tmp_path: Path) -> None:
     assert np.sqrt((apart**2).mean()) < 0.1 * wanted.std()
 
 
-def test_weights_of_distances_have_the_step_of_their_input(tmp_path: Path) -> None:
-    network, graph, _ = integer_block(tmp_path)
-    for op, real in zip(network.ops, graph.ops, strict=True):
+def test_weights_of_distances_have_the_step_of_their_input(
+    through: Through, network: Network
+) -> None:
+    for op, real in zip(network.ops, through[1].ops, strict=True):
         if isinstance(op, Conv) and isinstance(real, FloatConv) and real.distance:
             step = network.tensor(op.input).scale
             np.testing.assert_array_equal(op.weights, np.rint(real.weight / step))
             assert np.abs(op.weights).max() <= 127
 
 
-def test_powers_of_two_stay_what_they_are(tmp_path: Path) -> None:
-    network, _, _ = integer_block(tmp_path)
-    model, _ = block()
-    layer = model.first[0]
+def test_powers_of_two_stay_what_they_are(through: Through, network: Network) -> None:
+    layer = through[0].first[0]
     assert isinstance(layer, ShiftConv2d)
     own, found = layer.values().numpy(), network.ops[1].weights  # type: ignore[union-attr]
     scale = np.abs(own).max(axis=(1, 2, 3)) / np.abs(found).max(axis=(1, 2, 3))
@@ -143,23 +147,21 @@ def test_a_negative_gain_turns_a_slope_round(slope: float) -> None:
 
 
 def test_exported_layers_equal_the_modules() -> None:
-    for layer in (AdderConv2d(3, 4, 3, 2, 1), ShiftConv2d(3, 4, 3, 2, 1)):
-        x = torch.rand(2, 3, 7, 6)
-        exported = export_model(nn.Sequential(layer), (x,))
-        torch.testing.assert_close(exported.module()(x), layer(x))
+    model = nn.Sequential(AdderConv2d(3, 4, 3, 2, 1), ShiftConv2d(4, 4, 3, 2, 1, mode=ShiftMode.PS))
+    x = torch.rand(2, 3, 7, 6)
+    torch.testing.assert_close(export_model(model, (x,)).module()(x), model(x))
 
 
-def test_fine_tuning_wrong(tmp_path: Path) -> None:
-    model, x = block()
-    graph = imported(model, x, tmp_path / "block.pt2")
+def test_fine_tuning_wrong(through: Through) -> None:
+    _, graph, x = through
     with pytest.raises(CelosiaError, match=r"layer 'first\.0' is an adder or a shift layer"):
         finetune(graph, x.numpy(), RECIPE, Schedule(epochs=1))
 
 
-def test_curvature_wrong(tmp_path: Path) -> None:
-    model, x = block()
-    graph = imported(model, x, tmp_path / "block.pt2")
-    recipe = replace(RECIPE, assignment=Assignment.HESSIAN)
+def test_curvature_wrong(through: Through) -> None:
+    _, graph, x = through
+    mix = parse_mix("fixed4:50,fixed8:50")
+    recipe = Recipe(weights=mix, assignment=Assignment.HESSIAN)
     with pytest.raises(CelosiaError, match="is an adder layer, whose curvature is not defined"):
         quantize(graph, x.numpy(), recipe)
 
