@@ -18,7 +18,7 @@ import torch
 from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
 from celosia.models.gradients import Gradient
-from celosia.models.graph import FloatGraph, evaluate_float
+from celosia.models.graph import FloatConv, FloatGraph, evaluate_float
 from celosia.models.network import Network
 from celosia.models.quantize import check_calibration, dequantise, quantise_inputs, quantize
 from celosia.models.recipe import Recipe
