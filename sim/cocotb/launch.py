@@ -1,6 +1,7 @@
 """What runs in a process of its own: cocotb's runner changes the environment and exits.
 
-``python -m celosia.sim.cocotb.launch build VERILOG TOP FOLDER`` or ``... test TOP FOLDER TASK``.
+``python -m celosia.sim.cocotb.launch build VERILOG TOP FOLDER`` or ``... test BENCH TOP FOLDER
+TASK``, where BENCH is a name of :data:`BENCHES`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from pathlib import Path
 
 from cocotb_tools.runner import get_runner
 
-from celosia.sim.cocotb import bench
+from celosia.sim.cocotb import bench, unit_bench
 from celosia.sim.toolchain import find_toolchain
+
+BENCHES = {"program": bench.__name__, "unit": unit_bench.__name__}
+"""The module of each bench: a program on an engine, or a processing element's operands."""
 
 BUILD_FLAGS = (
     "-Wno-fatal", "-Wno-lint", "-Wno-style",
@@ -53,10 +57,10 @@ def build(verilog: Path, top: str, folder: Path) -> None:
     )
 
 
-def test(top: str, folder: Path, task: Path) -> None:
-    """Run the bench on what :func:`build` made, in ``task``; exits with 1 when it fails."""
+def test(name: str, top: str, folder: Path, task: Path) -> None:
+    """Run bench ``name`` on what :func:`build` made, in ``task``; exits with 1 when it fails."""
     get_runner("verilator").test(
-        test_module=bench.__name__,
+        test_module=BENCHES[name],
         hdl_toplevel=top,
         hdl_toplevel_lang="verilog",
         build_dir=folder,
@@ -72,8 +76,8 @@ def main(arguments: list[str]) -> None:
     match arguments:
         case ["build", verilog, top, folder]:
             build(Path(verilog), top, Path(folder))
-        case ["test", top, folder, task]:
-            test(top, Path(folder), Path(task))
+        case ["test", name, top, folder, task]:
+            test(name, top, Path(folder), Path(task))
         case _:
             raise SystemExit(__doc__)
 

@@ -98,7 +98,7 @@ def run_bench(
     with tempfile.TemporaryDirectory(prefix="celosia-cocotb-") as name:
         task = Path(name)
         np.savez(task / "task.npz", image=image, numbers=numbers, stall=stall)
-        _launch("test", core_name(accelerator), str(folder), str(task), cwd=task)
+        launch("test", "program", core_name(accelerator), str(folder), str(task), cwd=task)
         with np.load(task / "result.npz") as result:
             after, counters = result["image"], result["counters"]
     return BenchRun(
@@ -109,17 +109,30 @@ def run_bench(
 
 def build_bench(accelerator: Accelerator) -> Path:
     """Return the folder of the cocotb simulator of ``accelerator``, from the cache if there."""
+    _require()  # before the Verilog is made, which takes longer than to look
+    return build_module(core_verilog(accelerator), core_name(accelerator))
+
+
+def build_module(verilog: str, top: str) -> Path:
+    """Return the folder of the cocotb simulator of a Verilog module; see :func:`build_bench`.
+
+    Raises
+    ------
+    MissingToolError
+        When cocotb, cocotbext-axi, make, the compiler or Verilator are missing.
+    CelosiaError
+        When the build fails: with the end of its log.
+    """
     _require()
-    verilog, top = core_verilog(accelerator), core_name(accelerator)
     versions = [importlib.metadata.version(package) for package in _PACKAGES]
     parts = [find_toolchain().identity, *versions, sys.executable, top, verilog]
     parts.append((Path(__file__).parent / "launch.py").read_text())
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
     def build(folder: Path) -> None:
-        source = folder / "engine.v"
+        source = folder / "design.v"
         source.write_text(verilog)
-        _launch("build", str(source), top, str(folder), cwd=folder)
+        launch("build", str(source), top, str(folder), cwd=folder)
         for path in folder.iterdir():  # keep the program only
             if path.is_dir():
                 shutil.rmtree(path)
@@ -129,7 +142,8 @@ def build_bench(accelerator: Accelerator) -> Path:
     return cached(f"cocotb-{digest}", build)
 
 
-def _launch(*arguments: str, cwd: Path) -> None:
+def launch(*arguments: str, cwd: Path) -> None:
+    """Run what :mod:`celosia.sim.cocotb.launch` does in ``cwd``; ``CelosiaError`` if it fails."""
     Processes().run([sys.executable, "-m", "celosia.sim.cocotb.launch", *arguments], cwd)
 
 
