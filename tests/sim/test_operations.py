@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
 from celosia.dataflow.compile import compile_network
-from celosia.dataflow.memory import PRESETS
+from celosia.dataflow.memory import DDR4, PRESETS
 from celosia.dataflow.timing import timing
+from celosia.models.addernet import AdderConv2d, ShiftConv2d
 from celosia.models.formats import Fixed, Pot
 from celosia.models.golden import evaluate
+from celosia.models.importer import export_model, import_program
+from celosia.models.network import Conv
 from celosia.models.operations import DISTANCE, MULTIPLY, shift
+from celosia.models.quantize import quantise_inputs, quantize
 from celosia.models.random_network import random_inputs, random_network
+from celosia.models.recipe import Recipe, msq
 from celosia.sim.check import check
 from celosia.sim.cocotb.run import STALL_COUNTERS, run_bench
 from celosia.sim.run import Simulator
@@ -54,6 +61,43 @@ def test_random_networks_are_exact(simulator: Simulator, seed: int, memory) -> N
     run = simulator.run(program, inputs, memory)
     verdict = check(program, run, evaluate(network, inputs), timing(program, memory))
     assert verdict.passed, f"seed {seed}: {verdict}"
+
+
+class Block(nn.Module):
+    """A residual block of ShiftAddNet's ResNet-20 behind a convolution: 16 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def half() -> list[nn.Module]:
+            shifts, adds = ShiftConv2d(16, 16, 3, padding=1), AdderConv2d(16, 16, 3, padding=1)
+            return [shifts, adds, nn.BatchNorm2d(16)]
+
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU())
+        self.body = nn.Sequential(*half(), nn.ReLU(), *half())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        return torch.relu(self.body(x) + x)
+
+
+def test_a_block_of_resnet20(simulator: Simulator) -> None:
+    """Shift, add, normalise, twice, and the sum with the input, copied by a distance column."""
+    torch.manual_seed(3)
+    model, x = Block(), torch.rand(4, 3, 8, 8)
+    with torch.no_grad():
+        for _ in range(30):
+            model(x)
+    graph = import_program(export_model(model.eval(), (x[:1],)))
+    network = quantize(graph, x.numpy(), Recipe(weights=msq(8, 0.0)))
+    done = [op.operation for op in network.ops if isinstance(op, Conv)]
+    assert done == [MULTIPLY, MULTIPLY, DISTANCE, MULTIPLY, DISTANCE]
+    program = compile_network(network, ACCELERATOR)
+    inputs = quantise_inputs(network, x[:1].numpy())
+    run = simulator.run(program, inputs, DDR4)
+    golden = evaluate(network, inputs)
+    assert len(np.unique(golden[network.outputs[0]])) > 20
+    assert check(program, run, golden, timing(program, DDR4)).passed
 
 
 def test_stalls_on_a_bus_that_nobody_here_wrote(simulator: Simulator) -> None:
