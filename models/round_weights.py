@@ -130,6 +130,8 @@ class Rounder:
         for fmt in dict.fromkeys(self.formats):
             chosen = np.array([other == fmt for other in self.formats])
             cut = self._fitting(places[chosen].reshape(int(chosen.sum()), -1), fmt, scaling)
+            if isinstance(scaling.scale, UE4M3):
+                cut = _lowered(cut)
             values[chosen], factors[chosen] = back(cut.values), back(cut.factors)
             unit[chosen] = cut.unit
         return values, factors, unit
@@ -149,6 +151,20 @@ class Rounder:
             excess = np.ceil(np.log2(np.maximum(sums / self.largest, 1.0)))
             cut = quantise_blocks(rows, fmt, scaling, unit=cut.unit * np.exp2(excess))
         return cut
+
+
+def _lowered(cut: Blocks) -> Blocks:
+    """Return the same numbers with the least exponents of the floats that are their scales.
+
+    What all scales of a row have in common goes into its unit: its integers are smaller by
+    as much, and the requantisation has more bits for them. Vectors of zeros do not count.
+    """
+    vector = cut.scaling.vector
+    filled = np.add.reduceat(np.abs(cut.values), np.arange(0, cut.values.shape[1], vector), axis=1)
+    least = np.where(filled > 0, cut.scales, cut.scaling.scale.high).min(axis=1)
+    shift = np.maximum(np.frexp(least)[1] - 4, 0)  # normal scales are 8 and more
+    scales = np.where(filled > 0, cut.scales >> shift[:, None], 1)
+    return replace(cut, scales=scales, unit=np.ldexp(cut.unit, shift))
 
 
 def _descend(
