@@ -10,10 +10,11 @@ import torch
 
 from celosia.models.errors import CelosiaError
 from celosia.models.find_scales import find_scales
-from celosia.models.formats import Fixed
+from celosia.models.formats import BlockScaling, Fixed
 from celosia.models.graph import FloatConv, FloatGraph, reads
 from celosia.models.network import Concat, MaxPool
 from celosia.models.recipe import Recipe
+from celosia.models.vectors import quantise_vectors, spread_scales, vector_limit
 
 DISTANCE_WEIGHTS = Fixed(bits=8)
 """Format of the weights of distances; the lowest code is no weight."""
@@ -24,10 +25,29 @@ SAMPLES = 60_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """The values that a tensor's codes stand for: the format's integers times ``scale``."""
+    """The values that a tensor's codes stand for: the format's integers times ``scale``.
+
+    With ``scaling`` integers are elements times the scale of their vector, so they go further.
+    """
 
     format: Fixed
     scale: float
+    scaling: BlockScaling | None = None
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Least and greatest integer."""
+        if self.scaling is None:
+            return self.format.low, self.format.high
+        limit = vector_limit(self.format, self.scaling)
+        return -limit if self.format.signed else 0, limit
+
+    def kept(self, integers: np.ndarray) -> np.ndarray:
+        """Return what is kept of ``integers`` (N, C, ...): elements times scales, or all."""
+        if self.scaling is None:
+            return integers
+        elements, codes = quantise_vectors(integers, self.format, self.scaling)
+        return np.asarray(elements * spread_scales(codes, self.scaling, integers.shape[1]))
 
     def codes(self, values: np.ndarray) -> np.ndarray:
         """Return the nearest codes to ``values``, int64, saturated."""
@@ -63,6 +83,12 @@ def calibrate(
     for names in _groups(graph):
         bits = max(_width(graph, name, recipe) for name in names)
         fmt = Fixed(bits=bits, signed=not all(name in positive for name in names))
+        if recipe.element_bits is not None and recipe.blocks is not None:
+            element = Fixed(bits=recipe.element_bits, signed=fmt.signed)
+            if _may_be_scaled(graph, names, fmt.signed, recipe.blocks.vector):
+                grid = _scaled_grid(values, names, element, recipe.blocks)
+                grids.update(dict.fromkeys(names, grid))
+                continue
         judged = _judged(graph, names)
         data = np.concatenate([_sample(values[name]) for name in judged])
         if fmt.high == 0 and data.max() > 0:
@@ -74,6 +100,41 @@ def calibrate(
         grid = Grid(format=fmt, scale=scale)
         grids.update(dict.fromkeys(names, grid))
     return grids
+
+
+def _scaled_grid(
+    values: Mapping[str, torch.Tensor], names: list[str], element: Fixed, scaling: BlockScaling
+) -> Grid:
+    """Return the grid whose largest scale is that of the largest value (VS-Quant's gamma)."""
+    most = max(float(values[name].abs().max()) for name in names)
+    limit = vector_limit(element, scaling)
+    return Grid(format=element, scale=most / limit if most > 0 else 1.0, scaling=scaling)
+
+
+def _may_be_scaled(graph: FloatGraph, names: list[str], signed: bool, vector: int) -> bool:
+    """Whether the tensors ``names``, which share a grid, may have scales of vectors.
+
+    Not inputs and outputs; not what is clipped but at 0, as scales reach as far as values do;
+    not concats of broken vectors, nor what the compiler would have to copy.
+    """
+    shapes, writers, readers = graph.shapes(), graph.writers(), graph.readers()
+    for name in names:
+        writer = writers.get(name)
+        if writer is None or name in graph.outputs:
+            return False
+        if isinstance(writer, FloatConv) and (
+            writer.high < np.inf or writer.low not in (0, -np.inf)
+        ):
+            return False
+        if isinstance(writer, Concat):
+            if any(shapes[member][0] % vector for member in writer.inputs[:-1]):
+                return False
+            if any(isinstance(op, FloatConv) and op.residual == name for op in readers[name]):
+                return False
+        padded = any(isinstance(op, MaxPool) and any(op.window.padding) for op in readers[name])
+        if signed and padded and len(readers[name]) > 1:
+            return False
+    return True
 
 
 def tensor_scale(values: np.ndarray, fmt: Fixed, recipe: Recipe) -> float:

@@ -58,7 +58,7 @@ class Plan:
     def of(network: Network) -> Plan:
         """Return the grids that ``network`` has."""
         grids = {
-            tensor.name: Grid(format=tensor.format, scale=tensor.scale)
+            tensor.name: Grid(format=tensor.format, scale=tensor.scale, scaling=tensor.scaling)
             for tensor in network.tensors
         }
         rows = {
@@ -129,7 +129,7 @@ def quantize(
     formats: dict[str, tuple[Format, ...]] = {}
     for op in graph.ops:
         if isinstance(op, MaxPool):
-            codes[op.output] = max_pool(op, codes[op.input])
+            codes[op.output] = known[op.output].kept(max_pool(op, codes[op.input]))
             formats[op.output] = formats.get(op.input, ())
             ops.append(op)
         elif isinstance(op, Concat):
@@ -147,14 +147,22 @@ def quantize(
             conv = task.quantize(values, codes, formats.get(op.input, ()))
             formats[op.output] = conv.formats
             residual = None if op.residual is None else codes[op.residual]
-            acc = convolve(conv, codes[op.input], known[op.input].format)
-            codes[op.output] = requantise(acc, conv.requant, residual)
+            # Elements times their scales are codes like others: products of scales are whole.
+            source = known[op.input]
+            acc = convolve(conv, codes[op.input], source.format, source.scaling)
+            codes[op.output] = known[op.output].kept(requantise(acc, conv.requant, residual))
             ops.append(conv)
     try:
         return Network(
             name=graph.name,
             tensors=tuple(
-                Tensor(name=name, shape=shape, format=known[name].format, scale=known[name].scale)
+                Tensor(
+                    name=name,
+                    shape=shape,
+                    format=known[name].format,
+                    scale=known[name].scale,
+                    scaling=known[name].scaling,
+                )
                 for name, shape in graph.shapes().items()
             ),
             inputs=tuple(graph.inputs),

@@ -175,7 +175,7 @@ class LayerTask:
         return None if any(shapes[name][0] % scaling.vector for name in members) else scaling
 
     def rounder(self, formats: tuple[Format, ...], blocks: BlockScaling | None) -> Rounder:
-        fmt = self.grids[self.op.input].format
+        low, high = self.grids[self.op.input].ends
         return Rounder(
             formats=formats,
             snap=self.snap,
@@ -183,7 +183,7 @@ class LayerTask:
             percentile=self.recipe.percentile,
             blocks=blocks,
             kernel=int(np.prod(self.op.window.kernel)),
-            largest=(1 << (MAX_ACCUMULATOR_BITS - 2)) // max(fmt.high, -fmt.low),
+            largest=(1 << (MAX_ACCUMULATOR_BITS - 2)) // max(high, -low),
         )
 
     def scales(self, rounded: Rounded, scaling: BlockScaling) -> WeightScales:
@@ -254,7 +254,7 @@ class LayerTask:
         def integers(real: np.ndarray, limit: int = MULTIPLIER_MAX) -> np.ndarray:
             return np.asarray(np.clip(np.rint(real), -limit, limit), dtype=np.int64)
 
-        low, high = grid.format.low, grid.format.high
+        low, high = grid.ends
         ends = np.rint(np.clip(np.array([op.low, op.high]) / grid.scale, low, high))
         positive, negative = integers(main * power), integers(main * slope * power)
         # Where the multiplier is negative, a sum is when the value that it stands for is not.

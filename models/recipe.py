@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from celosia.models.find_scales import DEFAULT_PERCENTILE, ScaleMethod
 from celosia.models.formats import (
+    E8M0,
     BlockScaling,
     Fixed,
     Format,
+    IntScale,
     ScaleFormat,
     Sp2,
     parse_format,
@@ -151,6 +153,10 @@ class Recipe:
     blocks
         Scales for vectors of weights; None for one scale a row. Where a layer's groups, or the
         members of a concat that it reads, are no whole vectors, it has a scale a row.
+    element_bits
+        With ``blocks``, tensors between convolutions, poolings and joins get scales of the same
+        kind, made for each input as it comes, and elements of so many bits, 2 to 8. ``None``:
+        one scale a tensor for all, as inputs and outputs have in any case.
     rounding
         Rounding of the requantisation.
     error_feedback
@@ -172,6 +178,7 @@ class Recipe:
     activation_scale: ScaleMethod = ScaleMethod.MSE
     percentile: float = DEFAULT_PERCENTILE
     blocks: BlockScaling | None = None
+    element_bits: int | None = None
     rounding: Rounding = Rounding.HALF_EVEN
     error_feedback: bool = True
     output_bits: int | None = None
@@ -200,6 +207,23 @@ class Recipe:
             raise ValueError(f"percentile must be above 0 and at most 100, not {self.percentile!r}")
         if self.blocks is not None and not isinstance(self.blocks, BlockScaling):
             raise TypeError(f"blocks must be a BlockScaling or None, not {self.blocks!r}")
+        if self.element_bits is not None:
+            self._check_elements()
+
+    def _check_elements(self) -> None:
+        if not isinstance(self.element_bits, int) or not 2 <= self.element_bits <= 8:
+            raise ValueError(f"element_bits must be in 2..8 or None, not {self.element_bits!r}")
+        if self.blocks is None or not isinstance(self.blocks.scale, IntScale | E8M0):
+            known = "none" if self.blocks is None else self.blocks.scale.name
+            raise ValueError(
+                "element_bits needs blocks with scales that are integers or powers of two, such "
+                f"as uint4:16: there are {known}"
+            )
+        if self.blocks.product_bits is not None:
+            raise ValueError(
+                "product_bits of blocks must be None with element_bits: whole products of scales "
+                f"are what weights are fitted to, not {self.blocks.product_bits!r} bits of them"
+            )
 
     def _check_mix(self) -> None:
         if not isinstance(self.weights, tuple) or not self.weights:
@@ -236,7 +260,13 @@ class Recipe:
         scales = ""
         if self.blocks is not None:
             scales = f", a {self.blocks.scale.name} scale for {self.blocks.vector} weights"
-        return f"rows of each layer: {mix}{scales}; activations of {self.activation_bits} bits"
+        elements = ""
+        if self.element_bits is not None:
+            elements = f", between layers elements of {self.element_bits} with scales like those"
+        return (
+            f"rows of each layer: {mix}{scales}; activations of {self.activation_bits} bits"
+            f"{elements}"
+        )
 
     @property
     def input_width(self) -> int:

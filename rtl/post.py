@@ -23,12 +23,12 @@ from celosia.rtl.buffers import output_write_layout, read_layout
 from celosia.rtl.column import drain_layout
 from celosia.rtl.compute import Finish
 from celosia.rtl.descriptors import PostLayout
+from celosia.rtl.pe.scale import decode_scale
 from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS
 from celosia.rtl.post_nest import PostNest
 from celosia.rtl.quantise import VectorQuantiser
 from celosia.rtl.requant import Requant
 from celosia.rtl.shared import Shared
-from celosia.rtl.vector import decode_scale
 
 ROUND_STAGE = DRAIN_LATENCY + 4
 """Cycles from a step to its rounding."""

@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Circuit
 from celosia.dataflow.microarchitecture import tree_levels
-from celosia.models.formats import E8M0, UE4M3, BlockScaling, Format, IntScale, ScaleFormat
+from celosia.models.formats import BlockScaling, Format
 from celosia.rtl.circuits import DOTS
 from celosia.rtl.dot import DotShape
 from celosia.rtl.pe import LANE_BITS
+from celosia.rtl.pe.scale import Scale, decode_scale, product_limit, scale_product
 from celosia.rtl.shared import Shared
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
-    """A decoded scale: ``significand << shift``, the shift ``None`` where it is always 0."""
-
-    significand: Value
-    shift: Value | None
-
-
-def decode_scale(scale: ScaleFormat, code: Value) -> Scale:
-    """Return the scale that a ``code`` of format ``scale`` stands for.
-
-    Raises ``ValueError`` for a format that has no decoder.
-    """
-    match scale:
-        case IntScale():
-            return Scale(significand=code, shift=None)
-        case E8M0():
-            return Scale(significand=Const(1, 1), shift=code)
-        case UE4M3():
-            normal = code[3:].any()
-            significand = Mux(normal, 8, 0)[:4] | code[:3]
-            return Scale(significand=significand, shift=(code[3:] - normal)[:4])
-    raise ValueError(f"no decoder for scales of format {scale.name!r}")
-
-
-def product_limit(scaling: BlockScaling, activation_scales: bool) -> int:
-    """Return the greatest value that a vector's sum is multiplied by."""
-    high = scaling.scale.decode_table().max()
-    return max(int(high), int(scaling.product(high, high)) if activation_scales else 0)
 
 
 class VectorMac(Shared):
@@ -161,18 +129,13 @@ class VectorMac(Shared):
         if not self._activation_scales:
             return weight
         other = decode_scale(self._scaling.scale, self.activation_scales[pixel])
-        product = weight.significand * other.significand
-        dropped = self._scaling.dropped_bits
-        if dropped:
-            rounded = Signal(product_limit(self._scaling, True).bit_length(), name=f"scale_{pixel}")
-            m.d.comb += rounded.eq(
-                Mux(self.rounded, (product + (1 << dropped >> 1)) >> dropped, product)
-            )
-            product = rounded
-        shift = None
-        if weight.shift is not None and other.shift is not None:
-            shift = weight.shift + other.shift
-        return Scale(significand=product, shift=shift)
+        product = scale_product(self._scaling, weight, other)
+        if not self._scaling.dropped_bits:
+            return product
+        kept = Signal(product_limit(self._scaling, True).bit_length(), name=f"scale_{pixel}")
+        exact = weight.significand * other.significand
+        m.d.comb += kept.eq(Mux(self.rounded, product.significand, exact))
+        return Scale(significand=kept, shift=None)
 
 
 def _delayed(m: Module, value: Value, cycles: int, name: str) -> Value:

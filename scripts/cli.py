@@ -150,6 +150,10 @@ def quantize(
         str | None,
         typer.Option(help="Scales of weight vectors: uint4:16, e8m0_4:32 or ue4m3:16."),
     ] = None,
+    element_bits: Annotated[
+        int | None,
+        typer.Option(help="Bits of activations with scales like --blocks; left out: no scales."),
+    ] = None,
     activation_bits: Annotated[int, typer.Option(help="1 to 16.")] = 8,
     activation_scale: Annotated[
         str, typer.Option(help="Activation scales, by the methods of --scale.")
@@ -174,6 +178,7 @@ def quantize(
             assignment=read_choice("--assignment", assignment, Assignment),
             scale=read_choice("--scale", scale, ScaleMethod),
             blocks=None if blocks is None else parse_blocks(blocks),
+            element_bits=element_bits,
             activation_bits=activation_bits,
             activation_scale=read_choice("--activation-scale", activation_scale, ScaleMethod),
             percentile=percentile,

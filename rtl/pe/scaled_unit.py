@@ -8,9 +8,9 @@ from amaranth.lib.wiring import In, Out
 from celosia.models.formats import BlockScaling, Fixed, IntScale
 from celosia.rtl.pe import LUT_MULTIPLIERS, MULTIPLIERS, multiplier
 from celosia.rtl.pe.base import Term
+from celosia.rtl.pe.scale import product_limit
 from celosia.rtl.pe.unit import Lane, LaneShape, SignStyle, accumulate, dot_product
 from celosia.rtl.shared import Shared
-from celosia.rtl.vector import product_limit
 
 
 class ScaledUnit(Shared):

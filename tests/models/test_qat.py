@@ -193,3 +193,10 @@ def test_some_rows_of_8_bits_help() -> None:
     }
     found = [accuracies(seed, recipes) for seed in SEEDS]
     assert sum(f["with"] > f["without"] for f in found) >= 2
+
+
+def test_scales_made_for_each_input_wrong(case: tuple[FloatGraph, np.ndarray]) -> None:
+    graph, data = case
+    recipe = Recipe(blocks=parse_blocks("uint4:4"), element_bits=4)
+    with pytest.raises(CelosiaError, match="leave out element_bits"):
+        finetune(graph, data, recipe, Schedule(epochs=1))

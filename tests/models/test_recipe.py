@@ -119,3 +119,34 @@ def test_simple_mix_wrong() -> None:
 
 def test_methods_have_names() -> None:
     assert [method.value for method in ScaleMethod] == ["max", "percentile", "mse", "octav", "dda"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"element_bits": 9}, r"element_bits must be in 2\.\.8 or None, not 9"),
+        (
+            {"element_bits": 4, "blocks": None},
+            "needs blocks with scales that are .*: there are none",
+        ),
+        (
+            {"element_bits": 4, "blocks": parse_blocks("ue4m3:16")},
+            "needs blocks .*: there are ue4m3",
+        ),
+        (
+            {
+                "element_bits": 4,
+                "blocks": BlockScaling(scale=IntScale(bits=4), vector=16, product_bits=6),
+            },
+            "product_bits of blocks must be None with element_bits",
+        ),
+    ],
+)
+def test_elements_wrong(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recipe(**{"blocks": parse_blocks("uint4:16"), **fields})
+
+
+def test_elements_are_in_the_text() -> None:
+    recipe = Recipe(blocks=parse_blocks("uint4:16"), element_bits=4)
+    assert recipe.text.endswith("between layers elements of 4 with scales like those")
