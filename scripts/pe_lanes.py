@@ -46,7 +46,13 @@ def _rows() -> Iterator[_Row]:
         sign_magnitude = Esb(bits=weight_bits, linear=weight_bits - 2)
         yield _Row(pe="fixed, sign-magnitude", weights=sign_magnitude, activations=_unsigned(bits))
     for weight_bits, bits in ((4, 4), (4, 8), (8, 8)):
-        yield _Row(pe="sp2", weights=Sp2(bits=weight_bits), activations=_unsigned(bits))
+        yield _Row(
+            pe="sp2",
+            weights=Sp2(bits=weight_bits),
+            activations=_unsigned(bits),
+            lane=Lane.ROWS,
+            naive=Lane.ROWS,
+        )
     for weight_bits, bits in ((4, 4), (4, 8), (5, 8)):
         yield _Row(pe="pot", weights=Pot(bits=weight_bits), activations=_unsigned(bits))
     fp4, fp6, fp6_wide = (Esb(bits=b, linear=n) for b, n in ((4, 1), (6, 3), (6, 2)))

@@ -12,7 +12,7 @@ from celosia.rtl.pe.base import LANE_BITS, Multiplier, Term
 from celosia.rtl.pe.esb import EsbMultiplier
 from celosia.rtl.pe.fixed import FixedMultiplier, FixedRows
 from celosia.rtl.pe.pot import PotMultiplier
-from celosia.rtl.pe.sp2 import Sp2Multiplier
+from celosia.rtl.pe.sp2 import Sp2Multiplier, Sp2Rows
 
 
 class MakeMultiplier(Protocol):
@@ -33,7 +33,11 @@ MULTIPLIERS: dict[type[Format], MakeMultiplier] = {
 }
 """The multiplier of each kind of format; see :func:`register_multiplier`."""
 
-LUT_MULTIPLIERS: dict[type[Format], MakeMultiplier] = {**MULTIPLIERS, Fixed: FixedRows}
+LUT_MULTIPLIERS: dict[type[Format], MakeMultiplier] = {
+    **MULTIPLIERS,
+    Fixed: FixedRows,
+    Sp2: Sp2Rows,
+}
 """The same of look-up tables alone, where synthesis might take DSP blocks."""
 
 

@@ -13,11 +13,9 @@ from celosia.rtl.pe.base import LANE_BITS, Multiplier
 
 
 class Sp2Multiplier(Multiplier):
-    """The activation shifted by each of the code's two fields, and both added.
+    """The activation shifted by each of the code's two fields, added, inverted by its sign.
 
-    A negative weight inverts both, and carries 1 into the addition: that makes the inverse of
-    the sum, which owes the 1 that makes it a negation. Inverted before the addition, a bit of
-    the sum is one six-input table with its carry.
+    A negative weight inverts all bits of the sum and owes the 1 that makes it a negation.
     """
 
     def __init__(
@@ -50,9 +48,26 @@ class Sp2Multiplier(Multiplier):
         return self._sign
 
     def product(self, activation: Value) -> Value:
+        q1, q2 = self._shifted(activation)
+        high = (q2 << self._q2_shift)[: self._width]
+        return (q1 + high)[: self._width] ^ self._invert
+
+    def _shifted(self, activation: Value) -> tuple[Value, Value]:
+        """Return the activation times q1, and times q2 in units of q2's smallest power."""
         (mask1, shift1), (mask2, shift2) = self._fields
+        q1 = ((activation & mask1) << shift1)[: self._width]
+        return q1, ((activation & mask2) << shift2)[: self._width]
+
+
+class Sp2Rows(Sp2Multiplier):
+    """The same with both summands inverted by the sign, and the sign carried into their addition.
+
+    That makes the inverse of the sum too. It takes fewer look-up tables, each bit of the sum
+    being one of six inputs with its carry, and more of a simulator's instructions.
+    """
+
+    def product(self, activation: Value) -> Value:
+        q1, q2 = (value ^ self._invert for value in self._shifted(activation))
         rest = self._width - self._q2_shift
-        q1 = ((activation & mask1) << shift1)[: self._width] ^ self._invert
-        q2 = ((activation & mask2) << shift2)[:rest] ^ self._invert[:rest]
-        high = (q1[self._q2_shift :] + q2 + self._sign)[:rest]
+        high = (q1[self._q2_shift :] + q2[:rest] + self._sign)[:rest]
         return Cat(q1[: self._q2_shift], high)

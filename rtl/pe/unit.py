@@ -36,7 +36,7 @@ class Lane(enum.Enum):
     PRODUCT = "product"
     """Their product: of fixed-point activations and any weights, or of two floats."""
     ROWS = "rows"
-    """The same, fixed-point weights as recoded rows: look-up tables, never a DSP block."""
+    """The same of look-up tables alone, fewest of them: fixed-point weights as recoded rows."""
     DIFFERENCE = "difference"
     """``-|activation - weight|`` of fixed-point operands in one scale, as in AdderNet."""
 

@@ -74,8 +74,15 @@ SHAPES = [
     LaneShape(weights=unsigned(5), activations=unsigned(4), lane=Lane.ROWS),
     # The scaling of a vector's sum: of 12 bits, by products of scales of 6 and 8 bits.
     *(LaneShape(weights=unsigned(b), activations=Fixed(bits=12), lane=Lane.ROWS) for b in (6, 8)),
-    *(LaneShape(weights=Sp2(bits=b), activations=unsigned(a)) for b in range(3, 9) for a in (4, 8)),
-    LaneShape(weights=Sp2(bits=5), activations=Fixed(bits=5)),
+    *(
+        LaneShape(weights=Sp2(bits=b), activations=unsigned(a), lane=Lane.ROWS)
+        for b in range(3, 9)
+        for a in (4, 8)
+    ),
+    *(
+        LaneShape(weights=Sp2(bits=5), activations=Fixed(bits=5), lane=lane)
+        for lane in (Lane.PRODUCT, Lane.ROWS)
+    ),
     *(LaneShape(weights=Pot(bits=b), activations=unsigned(8)) for b in range(2, 6)),
     *(
         LaneShape(weights=Esb(bits=b, linear=n), activations=unsigned(6))
