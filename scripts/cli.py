@@ -397,6 +397,62 @@ def quickstart(
     _hold(result.holds)
 
 
+@app.command()
+def mix(
+    device: Annotated[str, typer.Option(help="Name of a known FPGA part.")] = "zcu102",
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="Format of weights, once for each; fixed4 and sp2_4 by default."),
+    ] = None,
+    activation_bits: Annotated[int, typer.Option(help="Bits of an activation.")] = 4,
+    lut_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the look-up tables for columns.")
+    ] = 0.6,
+    granule: Annotated[int, typer.Option(min=1, help="Products that come together.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Choose the mix of DSP and look-up table columns with the most products a cycle."""
+    from celosia.dataflow.mix import Budget, choose_mix, known_costs
+    from celosia.fpga.devices import find_device
+
+    budget = find_device(device).budget
+    costs = known_costs(weights or ("fixed4", "sp2_4"), activation_bits)
+    chosen = choose_mix(costs, Budget(lut=lut_share * budget.lut, dsp=budget.dsp), granule=granule)
+    value = {
+        "device": device,
+        "products": chosen.products,
+        "lut": round(chosen.lut),
+        "dsp": round(chosen.dsp),
+        "columns": [
+            {
+                "weights": part.cost.weights,
+                "activation_bits": part.cost.activation_bits,
+                "circuit": part.cost.circuit.value,
+                "products": part.products,
+                "lut_per_product": part.cost.lut,
+                "dsp_per_product": part.cost.dsp,
+            }
+            for part in chosen.parts
+        ],
+    }
+
+    def show(console: Console) -> None:
+        rows = [
+            (
+                part.cost.title,
+                part.products,
+                round(part.products * part.cost.lut),
+                round(part.products * part.cost.dsp),
+            )
+            for part in chosen.parts
+        ]
+        whole = ("together", chosen.products, round(chosen.lut), round(chosen.dsp))
+        headers = ("columns", "products a cycle", "LUT", "DSP")
+        console.print(table(headers, [*rows, whole], title=f"Densest mix on {device}"))
+
+    emit(value, as_json=as_json, show=show)
+
+
 @bench_app.command("sim")
 def bench_sim(
     accelerator: Annotated[str, typer.Option(help="Accelerator file, or a preset.")] = "large",

