@@ -28,14 +28,15 @@ class Scheme:
     recipe
         Formats and methods; without error feedback, so that it shows what the format costs.
     elements
-        For each share of the recipe's weights the name of its processing element.
+        For each share of the recipe's weights the name of its processing element; None where
+        the table has none.
     weight_gradient
         What fine-tuning takes the gradient of the weights' rounding to be.
     """
 
     name: str
     recipe: Recipe
-    elements: tuple[str, ...]
+    elements: tuple[str | None, ...]
     weight_gradient: Gradient = Gradient.STRAIGHT_THROUGH
 
     def __post_init__(self) -> None:
@@ -50,7 +51,7 @@ class Scheme:
         known = _known(dsp_allowed)
         bits = self.recipe.activation_bits
         return tuple(
-            known.get((element, share.format.bits, bits))
+            None if element is None else known[element, share.format.bits, bits]
             for element, share in zip(self.elements, self.recipe.weights, strict=True)
         )
 
@@ -68,7 +69,7 @@ def _known(dsp_allowed: bool) -> dict[tuple[str, int, int], PeCase]:
 def _scheme(
     name: str,
     weights: str,
-    elements: str,
+    elements: str | None,
     bits: int = 4,
     *,
     blocks: str | None = None,
@@ -89,7 +90,7 @@ def _scheme(
             blocks=None if blocks is None else parse_blocks(blocks),
             error_feedback=False,
         ),
-        elements=tuple(elements.split(",")),
+        elements=(None,) if elements is None else tuple(elements.split(",")),
         weight_gradient=gradient,
     )
 
@@ -111,8 +112,8 @@ SCHEMES = (
         "RMSMP", "pot_4:60,fixed4:35,fixed8:5", "pot,fixed,fixed",
         assignment=Assignment.HESSIAN,
     ),
-    _scheme("VS-Quant 4/4/4/-", "fixed4", "vs-quant", blocks="uint4:16"),
-    _scheme("MXFP4 weights, A4", "esb4_1", "mxfp4", blocks="e8m0_4:16"),
-    _scheme("NVFP4 weights, A4", "esb4_1", "nvfp4", blocks="ue4m3:16"),
+    _scheme("VS-Quant 4/4/4/-", "fixed4", "vsquant s4 p8", blocks="uint4:16"),
+    _scheme("MXFP4 weights, A4", "esb4_1", None, blocks="e8m0_4:16"),
+    _scheme("NVFP4 weights, A4", "esb4_1", None, blocks="ue4m3:16"),
 )  # fmt: skip
 """Every scheme, in the order of the table."""

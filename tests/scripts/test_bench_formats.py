@@ -24,6 +24,13 @@ def test_registry():
         assert all(case and case.dsp_allowed is dsp_allowed for case in cases)
 
 
+@pytest.mark.parametrize("dsp_allowed", [False, True])
+def test_every_element_is_in_the_table(dsp_allowed):
+    for scheme in SCHEMES:
+        cases = scheme.cases(dsp_allowed=dsp_allowed)
+        assert [case and case.pe for case in cases] == list(scheme.elements)
+
+
 def test_elements_fit_the_recipe():
     with pytest.raises(ValueError, match="elements of x must be one for each of its 1 formats"):
         Scheme(name="x", recipe=SCHEMES[0].recipe, elements=("fixed", "sp2"))
