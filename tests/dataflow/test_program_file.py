@@ -61,8 +61,13 @@ def test_truncated_wrong(path: Path, share: float) -> None:
 def test_corrupt_wrong(path: Path, seed: int) -> None:
     data = bytearray(path.read_bytes())
     random = np.random.default_rng(seed)
-    # The middle of the file: names and dates in a zip's headers may change unnoticed.
-    at = int(random.integers(len(data) // 8, len(data) // 2))
+    # Inside an array: names and dates in a zip's headers may change unnoticed.
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda info: info.compress_size)
+    header = largest.header_offset
+    lengths = (int.from_bytes(data[header + n : header + n + 2], "little") for n in (26, 28))
+    start = header + 30 + sum(lengths)
+    at = int(random.integers(start, start + largest.compress_size))
     data[at] ^= 1 << int(random.integers(8))
     path.write_bytes(bytes(data))
     with pytest.raises(CelosiaError, match="damaged"):
