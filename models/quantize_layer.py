@@ -29,10 +29,16 @@ from celosia.models.recipe import Recipe
 from celosia.models.round_weights import Rounded, Rounder
 
 MULTIPLIER_MAX = (1 << (MULTIPLIER_BITS - 1)) - 1
-BIAS_MAX = 1 << 20
-"""Largest bias code that the choice of a weight scale aims at, in units of the largest scale."""
 BIAS_LIMIT = 1 << 38
 """Largest bias code."""
+
+
+def bias_aim(weight_bits: int, activation_bits: int) -> int:
+    """Return the largest bias code that the choice of a weight scale aims at.
+
+    Some bits more than a product has: a smaller scale would say nothing more.
+    """
+    return int(1 << max(20, weight_bits + activation_bits + 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -224,7 +230,9 @@ class LayerTask:
         unit = self.grids[self.op.input].scale
         finest = 1 if self.blocks is None else self.blocks.scale.high
         tiny = self.grids[self.op.output].scale / unit / 2**16 / finest
-        limit = min(BIAS_MAX * finest, BIAS_LIMIT)
+        widest = max(share.format.bits for share in self.recipe.weights)
+        aim = bias_aim(widest, self.grids[self.op.input].format.bits)
+        limit = min(aim * finest, BIAS_LIMIT)
         return np.asarray(np.maximum(np.abs(bias) / unit / limit, tiny))
 
     def factors(self, scale: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:

@@ -13,7 +13,6 @@ from torch import nn
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed
 from celosia.models.network import (
-    MAX_ACTIVATION_BITS,
     MAX_SHIFT,
     MULTIPLIER_BITS,
     Conv,
@@ -24,11 +23,13 @@ from celosia.models.network import (
     Tensor,
     Window,
 )
+from celosia.models.quantize_layer import bias_aim
 from celosia.models.switchable import Block, Observer, SwitchableNet, Zero, levels
 
 MULTIPLIER_MAX = (1 << (MULTIPLIER_BITS - 1)) - 1
-BIAS_MAX = 1 << 20
-"""Largest bias code: a channel whose normalisation scales by less gets a larger scale."""
+MAX_WIDTH = 8
+"""Widest export. A sum and its residual share one shift, so at more bits, where products are
+worth much less than residuals, the sum's multiplier would have too few bits to be exact."""
 OUTPUT_BITS = 8
 """Bits of the scores at every width: they are compared, not computed with."""
 
@@ -41,7 +42,7 @@ def export_network(model: SwitchableNet, width: int, name: str = "switchable") -
     model
         Trained, in evaluation mode.
     width
-        One of its widths, at most ``MAX_ACTIVATION_BITS``.
+        One of its widths, at most ``MAX_WIDTH``.
     name
         Of the network, to which ``_wN`` is added.
 
@@ -56,11 +57,11 @@ def export_network(model: SwitchableNet, width: int, name: str = "switchable") -
             f"{name}: grids without a level at 0 are not integers times a scale; train the "
             "network with Zero.LEVEL"
         )
-    allowed = [bits for bits in model.widths if bits <= MAX_ACTIVATION_BITS]
+    allowed = [bits for bits in model.widths if bits <= MAX_WIDTH]
     if width not in allowed:
         raise CelosiaError(
             f"{name}: width {width} cannot be had: the network has {list(model.widths)}, "
-            f"and activations at most {MAX_ACTIVATION_BITS} bits; choose one of {allowed}"
+            f"and exports at most {MAX_WIDTH} bits; choose one of {allowed}"
         )
     return _Export(model, width).network(f"{name}_w{width}")
 
@@ -152,7 +153,9 @@ class _Export:
     ) -> None:
         """Add ``factor * conv + offset``, per channel, and its target."""
         unit = scale * source.scale
-        least = np.maximum(np.abs(offset) / unit / BIAS_MAX, 1e-9)
+        # A channel whose normalisation scales by less gets a larger scale.
+        aim = bias_aim(self._width, source.format.bits)
+        least = np.maximum(np.abs(offset) / unit / aim, 1e-9)
         factor = np.where(factor < 0, -1.0, 1.0) * np.maximum(np.abs(factor), least)
         main = factor * unit / target.scale
         other = source.scale / target.scale if residual else 0.0

@@ -154,7 +154,7 @@ def test_adversarial_training_runs() -> None:
     assert not torch.equal(plain.classes.weight, hard.classes.weight)
 
 
-@pytest.mark.parametrize("width", list(WIDTHS))
+@pytest.mark.parametrize("width", [4, 5, 8])
 def test_integer_network_computes_the_same(trained: Trained, width: int) -> None:
     model, images, _ = trained
     exported = export_network(model, width, "digits")
@@ -201,8 +201,9 @@ def test_what_has_no_integer_network() -> None:
     with pytest.raises(CelosiaError, match=r"Zero\.LEVEL"):
         export_network(free, 4)
     model = SwitchableNet((1, 8, 8), STAGES, 10, WIDTHS)
-    with pytest.raises(CelosiaError, match=r"choose one of \[4, 5, 8, 12\]"):
-        export_network(model, 6)
+    for width in (6, 12):
+        with pytest.raises(CelosiaError, match=r"choose one of \[4, 5, 8\]"):
+            export_network(model, width)
 
 
 def test_wrong_arguments() -> None:
