@@ -29,7 +29,7 @@ __all__ = [
     "save_model",
 ]
 
-assert OPERATORS, "programs may name these operators: they are known from here on"
+_CUSTOM = OPERATORS  # importing them makes them known to torch: programs may name them
 
 _DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 _SAME = (*_DROPOUTS, "alias", "clone", "contiguous", "detach", "lift_fresh_copy", "identity")

@@ -19,7 +19,7 @@ ACCUMULATOR_BITS = 40
 PRECISIONS = {"4..8": range(4, 9), "4..16": range(4, 17)}
 """Sets of precisions that a network is run at, drawn with equal shares ("2-in-1", MICRO 2021)."""
 
-PROOF = "tests/rtl/test_scalable_proofs.py"
+PROOF = "tests/rtl/test_scalable_unit.py::test_all_operands_up_to_8_bits"
 
 
 def scalable_cases() -> tuple[PeCase, ...]:
