@@ -115,15 +115,8 @@ def quantize(
     _check_finite(values)
     known = calibrate(graph, values, recipe) if plan is None else plan.grids
     rows = {} if plan is None else plan.rows
-    curvatures: dict[str, np.ndarray] = {}
-    if plan is None and recipe.assignment is Assignment.HESSIAN:
-        for op in graph.ops:
-            if isinstance(op, FloatConv) and op.distance:
-                raise CelosiaError(
-                    f"layer {op.name!r} is an adder layer, whose curvature is not defined: "
-                    "assign formats by variance or error"
-                )
-        curvatures = row_curvatures(graph, tensors, seed=recipe.seed)
+    assigns = plan is None and recipe.assignment is Assignment.HESSIAN
+    curvatures = _curvatures(graph, tensors, recipe) if assigns else {}
     codes = {name: known[name].codes(data) for name, data in inputs.items()}
     ops: list[Op] = []
     formats: dict[str, tuple[Format, ...]] = {}
@@ -152,6 +145,24 @@ def quantize(
             acc = convolve(conv, codes[op.input], source.format, source.scaling)
             codes[op.output] = known[op.output].kept(requantise(acc, conv.requant, residual))
             ops.append(conv)
+    return _network(graph, known, ops)
+
+
+def _curvatures(
+    graph: FloatGraph, inputs: Mapping[str, torch.Tensor], recipe: Recipe
+) -> dict[str, np.ndarray]:
+    """Return the curvature of each row of each layer; refuse layers that have none."""
+    for op in graph.ops:
+        if isinstance(op, FloatConv) and op.distance:
+            raise CelosiaError(
+                f"layer {op.name!r} is an adder layer, whose curvature is not defined: "
+                "assign formats by variance or error"
+            )
+    return row_curvatures(graph, inputs, seed=recipe.seed)
+
+
+def _network(graph: FloatGraph, grids: Mapping[str, Grid], ops: list[Op]) -> Network:
+    """Return the network of ``ops``; refuse in words what no network can hold."""
     try:
         return Network(
             name=graph.name,
@@ -159,9 +170,9 @@ def quantize(
                 Tensor(
                     name=name,
                     shape=shape,
-                    format=known[name].format,
-                    scale=known[name].scale,
-                    scaling=known[name].scaling,
+                    format=grids[name].format,
+                    scale=grids[name].scale,
+                    scaling=grids[name].scaling,
                 )
                 for name, shape in graph.shapes().items()
             ),

@@ -12,7 +12,11 @@ from celosia.scripts.pe_case import PeCase
 
 LANES = 16
 ACCUMULATOR_BITS = 24
-PROOF = "tests/rtl/test_dsp_dot.py::test_products"
+PROOFS = {
+    Circuit.DSP: "tests/rtl/test_dsp_dot.py::test_products",
+    Circuit.LANES: "tests/rtl/test_proofs.py::test_products",
+    Circuit.LUTS: "tests/rtl/test_proofs.py::test_products",
+}
 
 DSP_BLOCKS = (
     ("fixed8", 8, 8, 2), ("fixed8", 8, 16, 1),
@@ -46,7 +50,7 @@ def _case(
         weight_bits=fmt.bits,
         act_bits=activation_bits,
         dsp_allowed=circuit is not Circuit.LUTS,
-        proof=PROOF if circuit is Circuit.DSP else "tests/rtl/test_unit.py::test_lanes",
+        proof=PROOFS[circuit],
     )
 
 

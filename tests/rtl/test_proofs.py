@@ -7,6 +7,7 @@ Where there are registers, a proof covers all that can happen within some cycles
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from celosia.dataflow.microarchitecture import PAGE_BYTES, tree_levels
 from celosia.models.formats import Esb, Fixed, Format, Pot, Sp2
 from celosia.rtl.axi.burst import BurstSplitter
 from celosia.rtl.column import Base, Column
-from celosia.rtl.pe import LANE_BITS, multiplier
+from celosia.rtl.pe import LANE_BITS, LUT_MULTIPLIERS, MULTIPLIERS, MakeMultiplier, multiplier
 from celosia.rtl.queue import Queue
 
 from .prover import prove
@@ -57,14 +58,26 @@ def test_wrong_claims_are_refuted(tmp_path: Path) -> None:
         prove(m, [any_value], tmp_path)
 
 
-@pytest.mark.parametrize("weights", FORMATS, ids=lambda weights: weights.name)
-def test_products(weights: Format, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("weights", "known"),
+    [
+        *(pytest.param(fmt, MULTIPLIERS, id=fmt.name) for fmt in FORMATS),
+        *(
+            pytest.param(fmt, LUT_MULTIPLIERS, id=f"{fmt.name}-luts")
+            for fmt in FORMATS
+            if LUT_MULTIPLIERS[type(fmt)] is not MULTIPLIERS[type(fmt)]
+        ),
+    ],
+)
+def test_products(
+    weights: Format, known: Mapping[type[Format], MakeMultiplier], tmp_path: Path
+) -> None:
     """Every code times any activation of 9 bits: one multiplier for each code."""
     m = Module()
     activation, lane = Signal(signed(9)), Signal(signed(LANE_BITS))
     m.d.comb += lane.eq(activation)
     for code, value in enumerate(weight_values(weights)):
-        unit = multiplier(m, weights, Const(code, weights.bits), str(code))
+        unit = multiplier(m, weights, Const(code, weights.bits), str(code), known=known)
         product = Signal(signed(LANE_BITS), name=f"product_{code}")
         m.d.comb += [
             product.eq(unit.product(lane) + (0 if unit.owed is None else unit.owed)),

@@ -1,0 +1,142 @@
+"""Commands on hardware: generate, synth, bitstream, mix."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from celosia.scripts.console import emit, errors, table
+from celosia.scripts.options import AcceleratorArgument, Json, Output, hold
+
+app = typer.Typer()
+
+
+@app.command()
+def generate(accelerator: AcceleratorArgument, output: Output, as_json: Json = False) -> None:
+    """Write an accelerator's Verilog, register map and core files into a directory."""
+    from celosia.rtl.package import generate as write
+    from celosia.scripts.arguments import read_accelerator
+
+    chosen = read_accelerator(accelerator)
+    with errors.status(f"Generating {chosen.name}"):
+        files = sorted(write(chosen, output))
+    sizes = {str(path.relative_to(output)): path.stat().st_size for path in files}
+
+    def show(console: Console) -> None:
+        console.print(table(("file", "bytes"), sizes.items(), title=str(output)))
+
+    emit({"directory": str(output), "files": sizes}, as_json=as_json, show=show)
+
+
+@app.command()
+def synth(
+    accelerator: AcceleratorArgument,
+    device: Annotated[str, typer.Option(help="zcu102 or ecp5-85k.")] = "zcu102",
+    as_json: Json = False,
+) -> None:
+    """Synthesise an accelerator with Yosys: what each block takes of a device."""
+    from celosia.fpga.devices import find_device
+    from celosia.fpga.yosys import synth as run
+    from celosia.scripts.arguments import read_accelerator
+
+    chosen, part = read_accelerator(accelerator), find_device(device)
+    with errors.status(f"Synthesising {chosen.name} for {part.name} (minutes for large ones)"):
+        report = run(chosen, part)
+
+    def show(console: Console) -> None:
+        names = ("lut", "ff", "carry", "dsp", "bram")
+        rows = [
+            (b.name, b.count, *((b.own * b.count).as_dict()[name] for name in names))
+            for b in report.blocks
+        ]
+        console.print(table(("block", "instances", *names), rows, title="Without what is inside"))
+        used, budget = report.total.as_dict(), part.budget.as_dict()
+        rows = [
+            (name, used[name], budget[name], f"{100 * share:.2f} %")
+            for name, share in report.fractions.items()
+        ]
+        console.print(table(("resource", "used", part.name, "share"), rows))
+
+    emit(report.as_dict(), as_json=as_json, show=show)
+    hold(report.fits)
+
+
+@app.command()
+def bitstream(
+    accelerator: AcceleratorArgument,
+    output: Output,
+    device: Annotated[str, typer.Option(help="ecp5-85k.")] = "ecp5-85k",
+    as_json: Json = False,
+) -> None:
+    """Make a bitstream of a system with the engine, memory and a serial host link."""
+    from celosia.fpga.devices import find_device
+    from celosia.fpga.ecp5 import bitstream as run
+    from celosia.scripts.arguments import read_accelerator
+
+    chosen, part = read_accelerator(accelerator), find_device(device)
+    with errors.status(f"Placing and routing {chosen.name} for {part.name} (minutes)"):
+        made = run(chosen, part, output)
+
+    def show(console: Console) -> None:
+        console.print(table(("", ""), [(k, str(v)) for k, v in made.as_dict().items()]))
+
+    emit(made.as_dict(), as_json=as_json, show=show)
+    hold(made.meets_clock)
+
+
+@app.command()
+def mix(
+    device: Annotated[str, typer.Option(help="Name of a known FPGA part.")] = "zcu102",
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="Format of weights, once for each; fixed4 and sp2_4 by default."),
+    ] = None,
+    activation_bits: Annotated[int, typer.Option(help="Bits of an activation.")] = 4,
+    lut_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the look-up tables for columns.")
+    ] = 0.6,
+    granule: Annotated[int, typer.Option(min=1, help="Products that come together.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Choose the mix of DSP and look-up table columns with the most products a cycle."""
+    from celosia.dataflow.mix import Budget, choose_mix, known_costs
+    from celosia.fpga.devices import find_device
+
+    budget = find_device(device).budget
+    costs = known_costs(weights or ("fixed4", "sp2_4"), activation_bits)
+    chosen = choose_mix(costs, Budget(lut=lut_share * budget.lut, dsp=budget.dsp), granule=granule)
+    value = {
+        "device": device,
+        "products": chosen.products,
+        "lut": round(chosen.lut),
+        "dsp": round(chosen.dsp),
+        "columns": [
+            {
+                "weights": part.cost.weights,
+                "activation_bits": part.cost.activation_bits,
+                "circuit": part.cost.circuit.value,
+                "products": part.products,
+                "lut_per_product": part.cost.lut,
+                "dsp_per_product": part.cost.dsp,
+            }
+            for part in chosen.parts
+        ],
+    }
+
+    def show(console: Console) -> None:
+        rows = [
+            (
+                part.cost.title,
+                part.products,
+                round(part.products * part.cost.lut),
+                round(part.products * part.cost.dsp),
+            )
+            for part in chosen.parts
+        ]
+        whole = ("together", chosen.products, round(chosen.lut), round(chosen.dsp))
+        headers = ("columns", "products a cycle", "LUT", "DSP")
+        console.print(table(headers, [*rows, whole], title=f"Densest mix on {device}"))
+
+    emit(value, as_json=as_json, show=show)

@@ -1,0 +1,182 @@
+"""Commands on models and networks: check, quantize, simulate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from celosia.models.errors import CelosiaError
+from celosia.scripts.console import emit, errors, progress, table
+from celosia.scripts.options import Json, Model, Output, hold, path
+
+app = typer.Typer()
+
+
+@app.command()
+def check(
+    model: Model,
+    as_json: Json = False,
+) -> None:
+    """List every operator of a model that is not supported, where, and what to do."""
+    from celosia.models.archive import load_model
+    from celosia.models.importer import check_model, import_program
+
+    exported = load_model(model)
+    findings = check_model(exported)
+    notes = () if findings else import_program(exported).notes
+    value = [
+        {"operator": f.operator, "where": f.where, "reason": f.reason, "remedy": f.remedy}
+        for f in findings
+    ]
+
+    def show(console: Console) -> None:
+        for line in (*findings, *notes):
+            console.print(f"- {line}", markup=False)
+        count = len(findings)
+        text = f"{count} unsupported" if findings else "every operator is supported"
+        console.print(f"{model}: {text}", markup=False)
+
+    result = {"supported": not findings, "findings": value, "notes": notes}
+    emit(result, as_json=as_json, show=show)
+    hold(not findings)
+
+
+@app.command()
+def quantize(
+    model: Model,
+    calibration: Annotated[
+        Path,
+        typer.Option(
+            help="Typical inputs, real values (N, C, H, W): .npy, or .npz by input name.",
+            parser=path,
+            metavar="PATH",
+        ),
+    ],
+    output: Output,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Formats of rows and their per cent: pot_4:60,fixed4:35,fixed8:5."),
+    ] = None,
+    weight_bits: Annotated[
+        int | None, typer.Option(help="Without --weights: 3 to 8. [default: 4]")
+    ] = None,
+    sp2_ratio: Annotated[
+        float | None,
+        typer.Option(help="Without --weights: share of SP2 rows, 0 to 1. [default: 0.6]"),
+    ] = None,
+    assignment: Annotated[
+        str, typer.Option(help="Which rows get which format: variance, mse or hessian.")
+    ] = "variance",
+    scale: Annotated[
+        str, typer.Option(help="Weight scales by max, percentile, mse, octav or dda.")
+    ] = "mse",
+    blocks: Annotated[
+        str | None,
+        typer.Option(help="Scales of weight vectors: uint4:16, e8m0_4:32 or ue4m3:16."),
+    ] = None,
+    element_bits: Annotated[
+        int | None,
+        typer.Option(help="Bits of activations with scales like --blocks; left out: no scales."),
+    ] = None,
+    activation_bits: Annotated[int, typer.Option(help="1 to 16.")] = 8,
+    activation_scale: Annotated[
+        str, typer.Option(help="Activation scales, by the methods of --scale.")
+    ] = "mse",
+    percentile: Annotated[
+        float, typer.Option(help="Per cent of values not clipped by the percentile method.")
+    ] = 99.9,
+    first_last_8bit: Annotated[bool, typer.Option(help="8 bits in the first and last.")] = False,
+    epochs: Annotated[int, typer.Option(min=0, help="Passes of fine-tuning.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Quantise a model to an integer-exact network file."""
+    from celosia.models.find_scales import ScaleMethod
+    from celosia.models.recipe import Assignment, Recipe, parse_blocks
+    from celosia.scripts.arguments import read_calibration, read_choice, read_weights
+    from celosia.scripts.quantize import quantize as quantise_file
+    from celosia.scripts.quantize import summary
+
+    try:
+        recipe = Recipe(
+            weights=read_weights(weights, weight_bits, sp2_ratio),
+            assignment=read_choice("--assignment", assignment, Assignment),
+            scale=read_choice("--scale", scale, ScaleMethod),
+            blocks=None if blocks is None else parse_blocks(blocks),
+            element_bits=element_bits,
+            activation_bits=activation_bits,
+            activation_scale=read_choice("--activation-scale", activation_scale, ScaleMethod),
+            percentile=percentile,
+            first_last_8bit=first_last_8bit,
+        )
+    except ValueError as error:
+        raise CelosiaError(str(error)) from error
+    data = read_calibration(calibration)
+    with errors.status(f"Quantising {model.name}"):
+        network, notes = quantise_file(model, data, recipe, output, epochs=epochs)
+    value = summary(network) | {"notes": notes}
+
+    def show(console: Console) -> None:
+        layers: list[dict[str, object]] = value["layers"]  # type: ignore[assignment]
+        rows = [
+            (layer["name"], layer["kind"], layer["output"], layer["output_format"], layer["rows"])
+            for layer in layers
+        ]
+        console.print(table(("layer", "kind", "output", "format", "rows"), rows))
+        for note in notes:
+            console.print(f"note: {note}", markup=False)
+        console.print(f"wrote {output}", markup=False)
+
+    emit(value, as_json=as_json, show=show)
+
+
+@app.command()
+def simulate(
+    network: Annotated[
+        Path, typer.Argument(metavar="NETWORK", help="What quantize wrote.", parser=path)
+    ],
+    accelerator: Annotated[str, typer.Option(help="Accelerator file, or a preset's name.")],
+    inputs: Annotated[
+        Path,
+        typer.Option(
+            help="Inputs (N, C, H, W): .npy, or .npz by input name; real values, integers too.",
+            parser=path,
+            metavar="PATH",
+        ),
+    ],
+    codes: Annotated[
+        bool, typer.Option("--codes", help="The inputs are codes, as the hardware takes them.")
+    ] = False,
+    memory: Annotated[
+        str, typer.Option(help="latency,bytes-per-cycle,outstanding, or ideal, ddr4, slow.")
+    ] = "ddr4",
+    trace: Annotated[
+        Path,
+        typer.Option(
+            help="Where to write signals (FST) should there be a difference.",
+            parser=path,
+            metavar="PATH",
+        ),
+    ] = Path("divergence.fst"),
+    as_json: Json = False,
+) -> None:
+    """Run a network on the RTL and compare every bit, cycle and access with what is expected."""
+    from celosia.models.storage import load
+    from celosia.scripts.arguments import input_codes, read_accelerator, read_arrays, read_memory
+    from celosia.scripts.simulate import simulate as run
+
+    loaded = load(network)
+    data = input_codes(loaded, read_arrays(inputs), codes=codes)
+    chosen, model = read_accelerator(accelerator), read_memory(memory)
+    with progress("Simulating") as report:
+        result = run(loaded, chosen, data, model, report, trace)
+
+    def show(console: Console) -> None:
+        for part in result.tables():
+            console.print(part)
+        console.print(result.verdict_line(), markup=False)
+
+    emit(result.as_dict(), as_json=as_json, show=show)
+    hold(result.holds)
