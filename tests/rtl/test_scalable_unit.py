@@ -7,7 +7,6 @@ to the next there are as many as its passes, whatever the precisions of the two.
 
 from __future__ import annotations
 
-import functools
 import re
 import subprocess
 from pathlib import Path
@@ -18,7 +17,8 @@ from celosia.dataflow.accelerator import Circuit
 from celosia.dataflow.precision import pass_factors
 from celosia.rtl.scalable.unit import ScalableUnit
 from celosia.rtl.verilog import write_verilog
-from celosia.sim.toolchain import CXX_FLAGS, find_toolchain
+
+from .compiled import compile_program
 
 CIRCUITS = [circuit for circuit in Circuit if circuit.scalable]
 LANES = {Circuit.TILE: 4, Circuit.FUSION: 16, Circuit.SERIAL: 6}
@@ -26,43 +26,10 @@ SEED = 2109
 SOURCE = Path(__file__).parent / "scalable_vectors.cpp"
 
 
-@pytest.fixture(scope="session")
-def runtime(tmp_path_factory) -> list[Path]:
-    """Verilator's own library, compiled."""
-    folder, tools = tmp_path_factory.mktemp("runtime"), find_toolchain()
-    include = tools.root / "include"
-    sources = [include / "verilated.cpp", include / "verilated_threads.cpp"]
-    command = [tools.compiler, *CXX_FLAGS, "-O1", f"-I{include}", "-c", *sources]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return list(folder.glob("*.o"))
-
-
-def build(verilog: str, runtime: list[Path], folder: Path) -> Path:
-    """Compile the bench of a unit; returns the program."""
-    tools = find_toolchain()
-    (folder / "unit.v").write_text(verilog)
-    command = [*tools.verilator, "--cc", "-O3", "--no-assert", "-Wno-fatal", "-Wno-lint",
-               "-Wno-style", "--prefix", "Vunit", "-Mdir", "cpp", "unit.v"]  # fmt: skip
-    subprocess.run(command, cwd=folder, env=tools.environment, check=True, capture_output=True)
-    include = tools.root / "include"
-    sources = [SOURCE, *sorted((folder / "cpp").glob("*.cpp"))]
-    subprocess.run(
-        [tools.compiler, *CXX_FLAGS, "-O2", f"-I{include}", f"-I{include / 'vltstd'}", "-Icpp",
-         "-include", "cpp/Vunit__pch.h", *sources, *runtime, "-pthread", "-o", "vectors"],
-        cwd=folder, check=True, capture_output=True,
-    )  # fmt: skip
-    return folder / "vectors"
-
-
-@functools.cache
-def verilog(circuit: Circuit) -> str:
-    return write_verilog(ScalableUnit(circuit=circuit, lanes=LANES[circuit]))
-
-
 @pytest.fixture(scope="module", params=CIRCUITS, ids=lambda circuit: circuit.value)
-def bench(request, runtime, tmp_path_factory) -> tuple[Circuit, Path]:
-    text = verilog(request.param)
-    return request.param, build(text, runtime, tmp_path_factory.mktemp("unit"))
+def bench(request) -> tuple[Circuit, Path]:
+    unit = ScalableUnit(circuit=request.param, lanes=LANES[request.param])
+    return request.param, compile_program(write_verilog(unit), unit.module_name, SOURCE)
 
 
 def run(circuit: Circuit, program: Path, mode: str, count: int) -> tuple[int, int]:
