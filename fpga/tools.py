@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import filelock
-import platformdirs
 
+from celosia.dataflow.cache import cache_root
 from celosia.models.errors import CelosiaError, MissingToolError
 from celosia.models.files import atomic_directory
 from celosia.models.processes import Processes
@@ -107,9 +107,7 @@ def kept(parts: Sequence[str], make: Callable[[Path], None]) -> Path:
         When the folder cannot be written.
     """
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
-    chosen = os.environ.get("CELOSIA_CACHE")
-    cache = Path(chosen).absolute() if chosen else platformdirs.user_cache_path("celosia")
-    root = cache / "fpga"
+    root = cache_root() / "fpga"
     try:
         root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(root / f"{digest}.lock"):

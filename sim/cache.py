@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 import filelock
-import platformdirs
 
+from celosia.dataflow.cache import cache_root
 from celosia.models.errors import CelosiaError
 
 LIMIT_BYTES: Final = 2 << 30
@@ -27,9 +27,7 @@ _DRAFT: Final = ".building-"
 
 def cache_folder() -> Path:
     """Return the cache's folder: ``$CELOSIA_CACHE`` or the user's, with ``builds`` below."""
-    chosen = os.environ.get("CELOSIA_CACHE")
-    root = Path(chosen).absolute() if chosen else platformdirs.user_cache_path("celosia")
-    return root / "builds"
+    return cache_root() / "builds"
 
 
 def cached(key: str, build: Callable[[Path], None]) -> Path:

@@ -26,10 +26,10 @@ DEMO = {"skimage", "sklearn", "PIL", "facenet_pytorch"}
 MAY_USE = {
     "models": {"numpy", "torch", "onnx"} | DEMO,
     "models/formats": {"numpy"},
-    "dataflow": {"numpy"},
+    "dataflow": {"numba", "numpy", "platformdirs"},
     "rtl": {"numpy", "amaranth", "jinja2"},
-    "fpga": {"numpy", "amaranth", "filelock", "platformdirs"},
-    "sim": {"numpy", "amaranth", "filelock", "platformdirs", "cocotb", "cocotbext", "cocotb_tools"},
+    "fpga": {"numpy", "amaranth", "filelock"},
+    "sim": {"numpy", "amaranth", "filelock", "cocotb", "cocotbext", "cocotb_tools"},
 }
 
 

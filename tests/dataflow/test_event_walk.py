@@ -1,25 +1,44 @@
-"""The event walk's parts; that it equals the RTL is shown in tests/sim."""
+"""The event walk against its plain referee; that it equals the RTL is shown in tests/sim."""
 
 import itertools
 import random
+from dataclasses import fields, replace
 
 import pytest
 
 from celosia.dataflow import presets
-from celosia.dataflow.agenda import Agenda
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.compile import compile_network
 from celosia.dataflow.descriptors import (
+    NO_TOKENS,
+    Buffer,
     Compute,
+    Descriptor,
     End,
+    Load,
     Loop,
+    Post,
     Stamp,
+    Store,
     Token,
     Transfer,
+    unit_of,
 )
-from celosia.dataflow.event_memory import BeatCycles, burst_lengths
 from celosia.dataflow.event_walk import walk
-from celosia.dataflow.memory import MemoryModel
+from celosia.dataflow.memory import PRESETS, MemoryModel
 from celosia.dataflow.microarchitecture import compute_latency
+from celosia.dataflow.tokens import assign_tokens
+from celosia.dataflow.walk_kernel import BUSY, FETCH
+from celosia.models.network import Rounding
+from celosia.models.random_network import random_network
 
+from .builders import ACCELERATORS, FORMATS
+from .plain_walk import walk as plain
+from .plain_walk.agenda import Agenda
+from .plain_walk.memory import BeatCycles, burst_lengths
+
+BASE = 0x1000_0000
+MASKS = {"wait": NO_TOKENS, "signal": NO_TOKENS}
 MEMORY = MemoryModel(latency=10, bytes_per_cycle=8, outstanding=4)
 
 
@@ -104,3 +123,100 @@ def test_compute_signals_after_its_steps_and_latency():
 def test_a_program_that_halts_is_refused():
     with pytest.raises(ValueError, match="waits for a token that nobody gives"):
         walk(presets.preset("small"), (End(wait=frozenset({Token.POST_STORE})),), 0, MEMORY)
+
+
+def random_memory(rng: random.Random) -> MemoryModel:
+    return MemoryModel(
+        latency=rng.choice([1, 2, 3, 17, 40, 120]),
+        bytes_per_cycle=rng.choice([1, 3, 7, 8, 16, 64]),
+        outstanding=rng.choice([1, 2, 5, 16, 256]),
+    )
+
+
+def random_descriptor(rng: random.Random, bus: int) -> Descriptor:
+    """A descriptor that takes from one cycle to some hundreds."""
+    kind = rng.choice([Load, Load, Load, Compute, Post, Store, Stamp])
+    address = BASE + rng.randrange(1 << 9) * bus
+    counts = {"words": rng.choice([1, 1, 1, 2, 40]), "n1": rng.choice([1, 1, 3]), "n2": 1}
+    strides = {"s1": rng.randrange(64) * bus, "s2": -bus, "s3": 4096, "n3": rng.choice([1, 1, 2])}
+    transfer = Transfer(address=address, buffer_address=0, **counts, **strides)
+    if kind is Load:
+        return Load(target=rng.choice(list(Buffer)), transfer=transfer)
+    if kind is Compute:
+        loop = Loop(
+            count=rng.choice([1, 2, 9, 300]),
+            activations=1, weights=0, accumulators=0, reduction=True,
+        )  # fmt: skip
+        return Compute(
+            loops=(loop,), activations=0, weights=0, accumulators=0, activations_signed=False
+        )
+    if kind is Post:
+        zero = dict.fromkeys((field.name for field in fields(Post)), 0)
+        ones = dict.fromkeys(("window_x", "window_y", "out_x", "out_y", "pixels", "groups"), 1)
+        flags = {"rounding": Rounding.HALF_UP, "residual": False, "residual_signed": False}
+        return Post(**zero | ones | flags | {"out_x": rng.choice([1, 2, 50])} | MASKS)
+    return Store(transfer=transfer) if kind is Store else Stamp(address=address)
+
+
+def random_program(rng: random.Random, bus: int) -> tuple[Descriptor, ...]:
+    """Descriptors of all kinds, each of which needs a few before it."""
+    descriptors = [random_descriptor(rng, bus) for _ in range(rng.randrange(1, 120))]
+    pairs = {(token.giver, token.taker) for token in Token}
+    needs = []
+    for index, descriptor in enumerate(descriptors):
+        before = range(max(0, index - rng.choice([1, 4, 20])), index)
+        allowed = [i for i in before if (unit_of(descriptors[i]), unit_of(descriptor)) in pairs]
+        needs.append(frozenset(rng.sample(allowed, min(len(allowed), rng.randrange(3)))))
+    return assign_tokens([*descriptors, End()], [*needs, frozenset()])
+
+
+def assert_equal(accelerator: Accelerator, program: tuple[Descriptor, ...], memory: MemoryModel):
+    found = walk(accelerator, program, BASE, memory)
+    referee = plain.walk(accelerator, program, BASE, memory)
+    for name in ("cycles", "stamps", "load_busy", "store_busy"):
+        assert getattr(found, name) == getattr(referee, name), (name, memory)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_programs_equal_the_plain_walk(seed: int) -> None:
+    rng = random.Random(seed)
+    target = presets.preset(rng.choice(["tiny", "small", "medium", "zcu102", "ecp5"]))
+    bus = replace(
+        target.bus, outstanding=rng.choice([1, 3, 8, 40]), burst_beats=rng.choice([1, 7, 32])
+    )
+    target = replace(target, bus=bus)
+    for _ in range(4):
+        program = random_program(rng, bus.data_bytes)
+        assert_equal(target, program, random_memory(rng))
+
+
+@pytest.mark.parametrize("name", list(ACCELERATORS))
+def test_compiled_networks_equal_the_plain_walk(name: str) -> None:
+    rng = random.Random(5)
+    for seed in range(4):
+        program = compile_network(random_network(seed, FORMATS), ACCELERATORS[name])
+        for memory in (*PRESETS.values(), random_memory(rng), random_memory(rng)):
+            found = assert_equal(ACCELERATORS[name], program.descriptors, memory)
+            assert (found.dispatched < found.accepted).all()
+            assert (found.accepted < found.signalled).all()
+            assert ((found.causes >= FETCH) & (found.causes < len(Token))).all()
+
+
+def test_what_a_unit_waited_for_is_named() -> None:
+    target, memory = (
+        presets.preset("small"),
+        MemoryModel(latency=60, bytes_per_cycle=8, outstanding=8),
+    )
+    loop = Loop(count=500, activations=1, weights=0, accumulators=0, reduction=True)
+    compute = Compute(
+        loops=(loop,), activations=0, weights=0, accumulators=0, activations_signed=False
+    )
+    load = Load(target=Buffer.WEIGHTS, transfer=Transfer(address=BASE, buffer_address=0, words=1))
+    program = assign_tokens(
+        [load, compute, compute, Stamp(address=BASE), End()],
+        [frozenset(n) for n in ((), {0}, (), (), ())],
+    )
+    found = walk(target, program, BASE, memory)
+    assert found.causes.tolist() == [FETCH, Token.LOAD_COMPUTE, BUSY, FETCH, BUSY]
+    assert found.accepted[2] - found.accepted[1] == 500

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.agenda import Agenda
 from celosia.dataflow.descriptors import (
     CHUNK_DESCRIPTORS,
     DESCRIPTOR_BYTES,
@@ -15,9 +14,11 @@ from celosia.dataflow.descriptors import (
     Unit,
     unit_of,
 )
-from celosia.dataflow.event_memory import BeatCycles, Burst, ReadPort, burst_lengths
-from celosia.dataflow.event_units import Queue
 from celosia.dataflow.microarchitecture import PROGRAM_QUEUE_DEPTH
+
+from .agenda import Agenda
+from .memory import BeatCycles, Burst, ReadPort, burst_lengths
+from .units import Queue
 
 
 class Sequencer:

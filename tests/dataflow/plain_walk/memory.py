@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.agenda import Agenda
 from celosia.dataflow.descriptors import Transfer
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.microarchitecture import PAGE_BYTES
+
+from .agenda import Agenda
 
 
 def burst_lengths(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 
-from celosia.dataflow.agenda import Agenda
 from celosia.dataflow.descriptors import Compute, Descriptor, Post, Token
 from celosia.dataflow.microarchitecture import UNIT_QUEUE_DEPTH
+
+from .agenda import Agenda
 
 
 class Tokens:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.agenda import Agenda
 from celosia.dataflow.descriptors import End, Load, Stamp, Store
-from celosia.dataflow.event_memory import BeatCycles, Burst, ReadPort, burst_lengths
-from celosia.dataflow.event_units import Queue, Tokens
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.microarchitecture import LOAD_QUEUE_DEPTH, word_beats
+
+from .agenda import Agenda
+from .memory import BeatCycles, Burst, ReadPort, burst_lengths
+from .units import Queue, Tokens
 
 
 @dataclass
@@ -34,6 +35,10 @@ class Interval:
         self.running -= 1
         if not self.running:
             self.total += cycle - self.since
+
+    def until(self, cycle: int) -> int:
+        """Return the cycles before ``cycle``, those of jobs that still run among them."""
+        return self.total + (max(0, cycle - self.since) if self.running else 0)
 
 
 class LoadUnit:

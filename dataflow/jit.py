@@ -1,0 +1,65 @@
+"""Compiled kernels: Numba's ``njit`` with types, and its cache where builds are cached too."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+
+from celosia.dataflow.cache import cache_root
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_KEPT = 4
+"""Folders of compiled kernels that stay: of other versions of this package, or checkouts."""
+
+
+def _fingerprint(folder: Path) -> str:
+    """Return a hash of what the sources in ``folder`` are: names, sizes and times.
+
+    Numba looks at a kernel's own file alone, and kernels call each other across files.
+    """
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(folder.rglob("*.py")):
+        found = path.stat()
+        digest.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:20]
+
+
+def _cache() -> bool:
+    """Point Numba at a folder of this version's kernels; false if none can be written."""
+    settings = vars(importlib.import_module("numba.core.config"))
+    if settings["CACHE_DIR"]:  # the user's own choice, NUMBA_CACHE_DIR
+        return True
+    root = cache_root() / "kernels"
+    chosen = root / _fingerprint(Path(__file__).parent)
+    try:
+        chosen.mkdir(parents=True, exist_ok=True)
+        others = sorted(
+            (path for path in root.iterdir() if path != chosen),
+            key=lambda path: path.stat().st_mtime,
+        )
+    except OSError:
+        return False
+    for path in others[:-_KEPT]:
+        with suppress(OSError):
+            shutil.rmtree(path)
+    settings["CACHE_DIR"] = str(chosen)
+    return True
+
+
+_CACHED = _cache()
+
+
+def compiled(function: F) -> F:
+    """Return ``function`` compiled to machine code at its first call, and kept for later runs.
+
+    It must be in Numba's subset of Python: arrays, scalars and tuples, no objects.
+    """
+    return cast(F, numba.njit(cache=_CACHED, nogil=True)(function))

@@ -1,0 +1,387 @@
+"""The event walk's recurrences, in machine code: see :mod:`celosia.dataflow.event_walk`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Token
+from celosia.dataflow.jit import compiled
+from celosia.dataflow.microarchitecture import (
+    LOAD_QUEUE_DEPTH,
+    PAGE_BYTES,
+    PROGRAM_QUEUE_DEPTH,
+    UNIT_QUEUE_DEPTH,
+)
+from celosia.dataflow.table import Column, Kind
+
+UNKNOWN = -1
+"""A cycle that is not known yet."""
+
+BUSY = -1
+"""A unit was at work on its descriptor before; of a load, also that the data half's queue is full.
+"""
+
+FETCH = -2
+"""A descriptor had not been fetched from memory and handed over."""
+
+_TOKENS = len(Token)
+
+# Members of enumerations are objects; kernels take numbers.
+_KIND, _WAIT, _SIGNAL, _WORK, _ADDRESS = (int(column) for column in tuple(Column)[:5])
+_N1, _N2, _N3, _S1, _S2, _S3 = (int(column) for column in tuple(Column)[5:])
+_LOAD, _COMPUTE, _POST, _STORE, _STAMP, _END = (int(kind) for kind in Kind)
+
+
+class Machine(NamedTuple):
+    """Bytes of a beat and beats of a burst; bursts in flight; the memory; latencies."""
+
+    bus_bytes: int
+    burst_beats: int
+    bus_bursts: int
+    latency: int
+    rate: int
+    memory_bursts: int
+    compute_latency: int
+    post_latency: int
+
+
+class _State(NamedTuple):
+    """Where a walk is.
+
+    ``dispatched`` to ``causes`` are :class:`Walked`'s; ``arrived`` is when each descriptor can be
+    handed over. ``queue`` lists each unit's descriptors, of which ``handed`` were handed over and
+    ``begun`` accepted; ``ready`` is when it can accept the next. ``given`` is when each token's
+    counter shows each gift, of which there are ``gifts`` and ``spent`` were taken. ``port`` holds
+    the bursts taken, the cycle from which the AR register is free, the memory's ``free``, the
+    last beat's cycle of the latest load, and the write channel's ``free``; ``ends`` the last
+    beats' cycles of the latest bursts, as a ring. ``entered`` is when the data half took each load.
+    """
+
+    dispatched: np.ndarray
+    accepted: np.ndarray
+    signalled: np.ndarray
+    causes: np.ndarray
+    arrived: np.ndarray
+    queue: np.ndarray
+    handed: np.ndarray
+    begun: np.ndarray
+    ready: np.ndarray
+    given: np.ndarray
+    gifts: np.ndarray
+    spent: np.ndarray
+    port: np.ndarray
+    ends: np.ndarray
+    entered: np.ndarray
+
+
+@compiled
+def _cut(row: np.ndarray, run: np.ndarray, machine: Machine) -> int:
+    """Return the beats of a transfer's next burst, 0 after the last.
+
+    ``run`` holds the number of the next run, the next burst's address, and the beats left of
+    the run that it lies in. Runs are cut at ``burst_beats`` and at 4 KiB.
+    """
+    if run[2] == 0:
+        number = run[0]
+        if number == row[_N1] * row[_N2] * row[_N3]:
+            return 0
+        run[0] += 1
+        outer = number // row[_N1]
+        run[1] = row[_ADDRESS] + number % row[_N1] * row[_S1]
+        run[1] += outer % row[_N2] * row[_S2] + outer // row[_N2] * row[_S3]
+        run[2] = row[_WORK]
+    page = (PAGE_BYTES - run[1] % PAGE_BYTES) // machine.bus_bytes
+    beats = min(run[2], machine.burst_beats, page)
+    run[1] += beats * machine.bus_bytes
+    run[2] -= beats
+    return int(beats)
+
+
+@compiled
+def _take(offered: int, beats: int, machine: Machine, state: _State) -> tuple[int, int]:
+    """Take a burst into the AR register; return when, and its beats' start as the memory counts."""
+    port, ends = state.port, state.ends
+    number, ring = port[0], len(ends)
+    taken = max(offered, _port_free(machine, state))
+    accepted = taken + 1
+    if number >= machine.memory_bursts:
+        accepted = max(accepted, ends[(number - machine.memory_bursts) % ring] + 1)
+    start = max(port[2], (accepted + machine.latency) * machine.rate)
+    port[0] = number + 1
+    port[1] = accepted
+    port[2] = start + beats * machine.bus_bytes
+    ends[number % ring] = -(-(start + (beats - 1) * machine.bus_bytes) // machine.rate)
+    return taken, start
+
+
+@compiled
+def _port_free(machine: Machine, state: _State) -> int:
+    """Return the first cycle in which the read port can take another burst."""
+    number = state.port[0]
+    free = state.port[1]
+    if number >= machine.bus_bursts:
+        free = max(free, state.ends[(number - machine.bus_bursts) % len(state.ends)] + 1)
+    return int(free)
+
+
+@compiled
+def _store(row: np.ndarray, accepted: int, free: int, machine: Machine) -> tuple[int, int]:
+    """Run a store accepted in cycle ``accepted``; return its last B's cycle, the channel's free."""
+    limit = min(machine.bus_bursts, machine.memory_bursts)
+    responses = np.empty(limit, np.int64)
+    run = np.zeros(3, np.int64)
+    offered, data = accepted + 2, accepted + 3
+    number, rate, size = 0, machine.rate, machine.bus_bytes
+    while True:
+        beats = _cut(row, run, machine)
+        if beats == 0:
+            return data + machine.latency, free
+        if number >= limit:
+            offered = max(offered, responses[number % limit])
+        cycle = max(offered + 1, data)
+        offered += 2
+        if (cycle - 1) * rate >= free:
+            free = cycle * rate
+        last = max(cycle, -(-(free + (beats - 1) * size) // rate))
+        free += beats * size
+        data = last + 1
+        responses[number % limit] = data + machine.latency
+        number += 1
+
+
+@compiled
+def _dispatch(table: np.ndarray, index: int, state: _State) -> int:
+    """Hand descriptors from ``index`` on to their queues as far as is known; return the next."""
+    count = len(table)
+    while index < count:
+        kind = table[index, _KIND]
+        # What was fetched beyond the end is awaited before it is handed over.
+        cycle = state.arrived[len(state.arrived) - 1 if kind == _END else index]
+        if cycle < 0:
+            break
+        unit = min(kind, _STORE)
+        place = state.handed[unit]
+        if place >= UNIT_QUEUE_DEPTH:
+            if place - UNIT_QUEUE_DEPTH >= state.begun[unit]:
+                break
+            before = state.queue[unit, place - UNIT_QUEUE_DEPTH]
+            cycle = max(cycle, state.accepted[before] + 1)
+        if index:
+            cycle = max(cycle, state.dispatched[index - 1] + 1)
+        state.dispatched[index] = cycle
+        state.queue[unit, place] = index
+        state.handed[unit] = place + 1
+        index += 1
+    return index
+
+
+@compiled
+def _accept(table: np.ndarray, unit: int, state: _State) -> int:
+    """Return the descriptor that ``unit`` accepts next, -1 where it is not known when."""
+    begun = state.begun[unit]
+    if begun == state.handed[unit]:
+        return UNKNOWN
+    index = state.queue[unit, begun]
+    wait, cycle, cause = table[index, _WAIT], state.ready[unit], BUSY
+    if state.dispatched[index] + 1 > cycle:
+        cycle, cause = state.dispatched[index] + 1, FETCH
+    for token in range(_TOKENS):
+        if wait >> token & 1:
+            when = state.given[token, state.spent[token]]
+            if when < 0:
+                return UNKNOWN
+            if when > cycle:
+                cycle, cause = when, token
+    for token in range(_TOKENS):
+        state.spent[token] += wait >> token & 1
+    state.accepted[index] = cycle
+    state.causes[index] = cause
+    state.begun[unit] = begun + 1
+    return int(index)
+
+
+@compiled
+def _signal(table: np.ndarray, index: int, cycle: int, state: _State) -> None:
+    """Let descriptor ``index`` signal in ``cycle``: counters show it in the next."""
+    state.signalled[index] = cycle
+    for token in range(_TOKENS):
+        if table[index, _SIGNAL] >> token & 1:
+            state.given[token, state.gifts[token]] = cycle + 1
+            state.gifts[token] += 1
+
+
+@compiled
+def _run_nests(table: np.ndarray, unit: int, latency: int, state: _State) -> bool:
+    """Run compute's or post's descriptors as far as is known; return whether there were any."""
+    any_run = False
+    while True:
+        index = _accept(table, unit, state)
+        if index < 0:
+            return any_run
+        any_run = True
+        state.ready[unit] = state.accepted[index] + table[index, _WORK]
+        _signal(table, index, state.ready[unit] + latency, state)
+
+
+@compiled
+def _run_stores(table: np.ndarray, machine: Machine, state: _State) -> bool:
+    """Run the store unit's descriptors as far as is known; return whether there were any."""
+    any_run = False
+    while True:
+        index = _accept(table, _STORE, state)
+        if index < 0:
+            return any_run
+        any_run = True
+        accepted = state.accepted[index]
+        if table[index, _KIND] == _END:
+            state.signalled[index] = accepted + 1
+            return any_run
+        response, state.port[4] = _store(table[index], accepted, state.port[4], machine)
+        state.ready[_STORE] = response + 1
+        _signal(table, index, response, state)
+
+
+@compiled
+def _accept_load(table: np.ndarray, state: _State) -> int:
+    """Return the load accepted next, -1 where it is not known when; the one before was taken."""
+    number = state.begun[_LOAD]
+    if number >= LOAD_QUEUE_DEPTH:
+        # Its place in the queue of the data half, free from the cycle after it was left.
+        left = state.entered[number - LOAD_QUEUE_DEPTH] + 1
+        state.ready[_LOAD] = max(state.ready[_LOAD], left)
+    index = _accept(table, _LOAD, state)
+    if index >= 0:
+        state.entered[number] = max(state.accepted[index] + 1, state.port[3])
+    return index
+
+
+@compiled
+def _finish_load(table: np.ndarray, index: int, taken: int, state: _State) -> None:
+    """Note that the last burst of load ``index`` was taken in cycle ``taken``."""
+    last = int(state.ends[(state.port[0] - 1) % len(state.ends)])
+    state.ready[_LOAD] = taken + 1
+    state.port[3] = last
+    _signal(table, index, last + 1, state)
+
+
+@compiled
+def _arrive(first: int, beats: int, start: int, machine: Machine, arrived: np.ndarray) -> None:
+    """Note when the descriptors arrive that a burst completes, ``first`` beats from the start."""
+    each = max(1, DESCRIPTOR_BYTES // machine.bus_bytes)
+    for beat in range(beats):
+        if (first + beat + 1) % each == 0:
+            cycle = -(-(start + beat * machine.bus_bytes) // machine.rate) + 1
+            arrived[(first + beat) // each] = cycle
+
+
+@compiled
+def _new_state(times: np.ndarray, machine: Machine) -> _State:
+    count = times.shape[1]
+    chunks = -(-count // CHUNK_DESCRIPTORS)
+    zeros = np.zeros((6, _TOKENS), np.int64)
+    return _State(
+        times[0], times[1], times[2], times[3],
+        np.full(chunks * CHUNK_DESCRIPTORS, UNKNOWN, np.int64),
+        np.empty((4, count), np.int64),
+        zeros[0], zeros[1], zeros[2],
+        np.full((_TOKENS, count + 1), UNKNOWN, np.int64),
+        zeros[3], zeros[4], zeros[5],
+        np.empty(max(machine.bus_bursts, machine.memory_bursts), np.int64),
+        np.zeros(count, np.int64),
+    )  # fmt: skip
+
+
+@compiled
+def _settle(table: np.ndarray, at: np.ndarray, machine: Machine, state: _State) -> None:
+    """Find out all that needs no further burst; ``at`` holds the next to dispatch, the load."""
+    moved = True
+    while moved:
+        before = at[0]
+        at[0] = _dispatch(table, before, state)
+        moved = at[0] > before
+        moved |= _run_nests(table, _COMPUTE, machine.compute_latency, state)
+        moved |= _run_nests(table, _POST, machine.post_latency, state)
+        moved |= _run_stores(table, machine, state)
+        if at[1] < 0:
+            at[1] = _accept_load(table, state)
+            moved |= at[1] >= 0
+
+
+@compiled
+def _ask(asked: int, taken: int, state: _State) -> int:
+    """Return when chunk ``asked``'s first burst is offered, -1 where it is not known.
+
+    The last burst of the chunk before was taken in cycle ``taken``.
+    """
+    if asked * CHUNK_DESCRIPTORS >= len(state.arrived):
+        return UNKNOWN
+    cycle = taken + 1
+    # Promised places: of all but as many descriptors as leave room for this chunk.
+    first = (asked + 1) * CHUNK_DESCRIPTORS - PROGRAM_QUEUE_DEPTH - 1
+    if first >= 0:
+        if state.dispatched[first] < 0:
+            return UNKNOWN
+        cycle = max(cycle, state.dispatched[first] + 1)
+    return int(cycle + 1)
+
+
+@compiled
+def busy_cycles(table: np.ndarray, unit: int, done: int, times: np.ndarray) -> int:
+    """Return the cycles before ``done`` in which load or store had something accepted."""
+    total, before = 0, 0
+    for index in range(len(table)):
+        kind, accepted = table[index, _KIND], times[1, index]
+        if kind == _END or min(kind, _STORE) != unit or accepted < 0:
+            continue
+        last = times[2, index] + 1
+        begin, end = max(accepted + 1, before), min(last, done)
+        total += max(0, end - begin)
+        before = last
+    return total
+
+
+@compiled
+def walk_rows(table: np.ndarray, address: int, machine: Machine, times: np.ndarray) -> int:
+    """Fill ``times``; return the cycles of all, or -1. Loads that the end leaves are walked too."""
+    state = _new_state(times, machine)
+    chunk = np.ones(table.shape[1], np.int64)  # as a transfer
+    chunk[_ADDRESS] = address
+    chunk[_WORK] = CHUNK_DESCRIPTORS * max(1, DESCRIPTOR_BYTES // machine.bus_bytes)
+    runs = np.zeros((2, 3), np.int64)  # of the chunk that is fetched, and of the load
+    at = np.array([0, -1])
+    asked, fetched, fetch_beats, fetch_from, fetch_taken = 0, 0, 0, UNKNOWN, 0
+    load, load_beats, load_from = -1, 0, 0
+    while True:
+        _settle(table, at, machine, state)
+        done = state.signalled[-1]
+        if done >= 0 and (at[1] < 0 or state.accepted[at[1]] >= done):
+            return int(done)
+        if fetch_beats == 0:
+            fetch_from = _ask(asked, fetch_taken, state)
+            if fetch_from >= 0:
+                runs[0] = 0
+                asked += 1
+                fetch_beats = _cut(chunk, runs[0], machine)
+        if load < 0 and at[1] >= 0:
+            load = at[1]
+            load_from = int(state.accepted[load]) + 2
+            runs[1] = 0
+            load_beats = _cut(table[load], runs[1], machine)
+        if load < 0 and fetch_beats == 0:
+            return UNKNOWN
+        free = _port_free(machine, state)
+        if load < 0 or (fetch_beats and max(fetch_from, free) <= max(load_from, free)):
+            fetch_taken, start = _take(fetch_from, fetch_beats, machine, state)
+            _arrive(fetched, fetch_beats, start, machine, state.arrived)
+            fetched += fetch_beats
+            fetch_beats = _cut(chunk, runs[0], machine)
+            fetch_from = fetch_taken + 2
+        else:
+            taken, _ = _take(load_from, load_beats, machine, state)
+            load_beats = _cut(table[load], runs[1], machine)
+            load_from = taken + 2
+            if load_beats == 0:
+                _finish_load(table, load, taken, state)
+                load = at[1] = -1
