@@ -50,7 +50,7 @@ def compile_network(
     network, accelerator
         What to run, and on what.
     mapping
-        Tiling of each step; the default one where there is none.
+        Loops of each step, and the samples of one start; the default one where there is none.
     base_address
         Where the program's memory begins, a multiple of 4096.
 
@@ -66,7 +66,9 @@ def compile_network(
     if base_address < 0 or base_address % PAGE_BYTES:
         raise ValueError(f"base_address must be a multiple of {PAGE_BYTES}, not {base_address!r}")
     arrangement = arrange(network, accelerator)
-    plans = [StepPlan(step, arrangement, accelerator) for step in arrangement.lowered.steps]
+    samples = 1 if mapping is None else mapping.samples
+    steps = arrangement.lowered.steps
+    plans = [StepPlan(step, arrangement, accelerator, samples) for step in steps]
     if mapping is None:
         mapping = map_steps(plans)
     _check_mapping(plans, mapping)
@@ -153,12 +155,7 @@ class _Compiler:
         self._check_addresses()
         for root, code in self.arrangement.fills.items():
             if code:
-                self.placements[root].fill(image, code)
-                tensor = self.lowered.tensors[root]
-                if tensor.scaling is not None:
-                    # The largest scale, so that no value is lower.
-                    top = (1 << tensor.scaling.scale.bits) - 1
-                    self.placements[tensor.scales_name].fill(image, top)
+                self._fill(image, root, code)
         return Program(
             network=self.network.name,
             accelerator=self.accelerator,
@@ -170,7 +167,17 @@ class _Compiler:
             image=image,
             base_address=self.memory.base,
             program_address=program_address,
+            samples=self.mapping.samples,
         )
+
+    def _fill(self, image: np.ndarray, root: str, code: int) -> None:
+        tensor = self.lowered.tensors[root]
+        for sample in range(self.mapping.samples):
+            self.placements[root].of(sample).fill(image, code)
+            if tensor.scaling is not None:
+                # The largest scale, so that no value is lower.
+                top = (1 << tensor.scaling.scale.bits) - 1
+                self.placements[tensor.scales_name].of(sample).fill(image, top)
 
     def _check_addresses(self) -> None:
         bits = self.accelerator.bus.address_bits
@@ -195,7 +202,7 @@ class _Compiler:
                 first = self.arrangement.first_word[name]
                 whole = self.placements[root]
                 address = whole.address + first * whole.plane
-                self.placements[name] = self._placement(name, address, word_bytes)
+                self.placements[name] = self._placement(name, address, whole.sample_bytes)
         for name, tensor in self.lowered.tensors.items():
             if tensor.scaling is not None:
                 self.placements[tensor.scales_name] = self._scales(name, tensor, tensor.scaling)
@@ -220,12 +227,14 @@ class _Compiler:
         top, left, bottom, right = self.arrangement.borders[name]
         pitch = (width + left + right) * word_bytes
         plane = (height + top + bottom) * pitch
-        start = self.memory.reserve(self.arrangement.word_count[name] * plane)
+        size = self.arrangement.word_count[name] * plane
+        start = self.memory.reserve(self.mapping.samples * size)
         address = start + top * pitch + left * word_bytes
-        self.placements[name] = self._placement(name, address, word_bytes)
+        self.placements[name] = self._placement(name, address, size)
 
-    def _placement(self, name: str, address: int, word_bytes: int) -> Placement:
+    def _placement(self, name: str, address: int, sample_bytes: int) -> Placement:
         tensor, lanes = self.lowered.tensors[name], self.accelerator.array.lanes
+        word_bytes = self.accelerator.word_bytes(self.accelerator.activation_word_bits)
         border = self.arrangement.borders[self.lowered.root(name)]
         pitch = (tensor.shape[2] + border[1] + border[3]) * word_bytes
         positions = self.arrangement.positions[name]
@@ -243,6 +252,7 @@ class _Compiler:
             lanes=positions % lanes,
             lane_bits=self.accelerator.array.activation_bits,
             unfold=self.lowered.unfolds.get(name, PLAIN),
+            sample_bytes=sample_bytes,
         )
 
     def _place(self, name: str) -> Place:
@@ -276,7 +286,7 @@ class _Compiler:
                     first=first,
                     stop=emitter.next,
                     stamp=stamps + index * beat,
-                    products=self.network.products(op),
+                    products=self.mapping.samples * self.network.products(op),
                 )
             )
         return layers

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.descriptors import (
@@ -20,7 +19,8 @@ from celosia.dataflow.descriptors import (
     Transfer,
 )
 from celosia.dataflow.layout import Placement
-from celosia.dataflow.mapping import LayerMapping, MemoryOrder, Stationary
+from celosia.dataflow.mapping import Dimension, LayerMapping
+from celosia.dataflow.nest import Work, works
 from celosia.dataflow.plan import Block, ChannelTile, Chunk, PixelTile, StepPlan
 from celosia.dataflow.tracking import BufferTracker, Slots, TensorTracker
 from celosia.dataflow.transfers import Axis, transfer
@@ -83,10 +83,12 @@ class Emitter:
         """Return the tracker of the memory of ``root``."""
         return self.tensors.setdefault(root, TensorTracker())
 
-    def stores(self, place: Place, words: tuple[int, int], rows: tuple[int, int]) -> frozenset[int]:
+    def stores(
+        self, place: Place, sample: int, words: tuple[int, int], rows: tuple[int, int]
+    ) -> frozenset[int]:
         """Return the store that a load of the tensor's ``words`` and ``rows`` waits for."""
         absolute = place.word + words[0], place.word + words[1]
-        return self.tensor(place.root).load(absolute, rows)
+        return self.tensor(place.root).load(sample, absolute, rows)
 
     def run(self, plan: StepPlan, mapping: LayerMapping, data: StepData) -> None:
         """Append the descriptors of one step."""
@@ -104,7 +106,7 @@ class Emitter:
 
 
 class _StepEmitter:
-    """Emits one step: loops over pixel tiles, blocks, channel tiles, chunks."""
+    """Emits one step, work by work: loads, computes, and posts and stores of what is finished."""
 
     def __init__(
         self, emitter: Emitter, plan: StepPlan, mapping: LayerMapping, data: StepData
@@ -113,40 +115,67 @@ class _StepEmitter:
         self.plan = plan
         self.mapping = mapping
         self.data = data
-        sizes = plan.needs(mapping)
+        sizes, counts = plan.sizes(mapping), plan.slots(mapping)
         groups = sum(tile.groups for tile in plan.tiles)
         # All constants in one load where they fit beside another step's.
         self.all_constants = groups <= emitter.trackers["constants"].depth // 2
         if self.all_constants:
             sizes["constants"] = groups
+            counts["constants"] = min(
+                counts["constants"], emitter.trackers["constants"].depth // groups
+            )
         high = emitter.steps % 2 == 1
         self.slots = {
-            name: Slots(emitter.trackers[name], size, high=high) for name, size in sizes.items()
+            name: Slots(emitter.trackers[name], size, counts[name], high=high)
+            for name, size in sizes.items()
         }
         accelerator = plan.accelerator
         self.word_bytes = accelerator.word_bytes(accelerator.activation_word_bits)
+        # Products of a lane that sums have seen, and the tiles of blocks that are in the outputs.
+        self.summed: dict[tuple[PixelTile, int], int] = {}
+        self.posted: dict[tuple[PixelTile, int], int] = {}
 
     def run(self) -> None:
-        for pixel, block in self._order():
-            self._tile(pixel, block)
+        for work in works(self.plan, self.mapping):
+            self._work(work)
 
-    def _order(self) -> Iterator[tuple[PixelTile, Block]]:
-        pixels = self.plan.pixel_tiles(self.mapping)
-        if self.mapping.order is MemoryOrder.PIXELS_OUTER:
-            return ((pixel, block) for pixel in pixels for block in self.plan.blocks)
-        return ((pixel, block) for block in self.plan.blocks for pixel in pixels)
+    def _work(self, work: Work) -> None:
+        pixel = work.pixel
+        rows, cols = self.plan.step.conv_size((pixel.rows, pixel.cols))
+        key, slots = (pixel, work.first), self.slots["accumulators"]
+        accumulators = slots.find(key)
+        summed = self.summed.get(key, 0)
+        if accumulators is None:
+            accumulators = slots.take(key, len(work.tiles) * rows * cols, hold=True)
+        weights = self._weights(work.tiles, work.chunk)
+        activations = self._activations(pixel, work.chunk)
+        self._compute(work, (activations, weights, accumulators), summed > 0)
+        self.summed[key] = summed + work.chunk.positions
+        if self.summed[key] == work.tiles[0].input_words * math.prod(self.plan.kernel):
+            del self.summed[key]
+            for number, tile in enumerate(work.tiles):
+                self._finish(pixel, tile, accumulators + number * rows * cols)
+            slots.release(key)
 
-    def _tile(self, pixel: PixelTile, block: Block) -> None:
-        words = block.words * pixel.area
-        outputs = self.slots["outputs"].take((pixel, block.word), words)
+    def _finish(self, pixel: PixelTile, tile: ChannelTile, accumulators: int) -> None:
+        """Post a tile of finished sums; store its block if it was the last of that."""
+        block = self.plan.block_of[tile.index]
+        key, words = (pixel, block.word), block.words * pixel.area
+        outputs = self.slots["outputs"].find(key)
+        if outputs is None:
+            outputs = self.slots["outputs"].take(key, words, hold=True)
+        constants = self._constants(tile)
         residuals = None
-        for tile in block.tiles:
-            accumulators = self._accumulate(tile, pixel)
-            constants = self._constants(tile)
-            if residuals is None and self.plan.step.residual is not None:
-                residuals = self._residual(pixel, block)
-            self._post(tile, pixel, accumulators, constants, outputs, residuals)
-        self._store(pixel, block, outputs)
+        if self.plan.step.residual is not None:
+            residuals = self._residual(pixel, block)
+        self._post(tile, pixel, accumulators, constants, outputs, residuals)
+        self.posted[key] = self.posted.get(key, 0) + 1
+        if self.posted[key] == len(block.tiles):
+            del self.posted[key]
+            self._store(pixel, block, outputs)
+            self.slots["outputs"].release(key)
+            if residuals is not None:
+                self.slots["residuals"].release(key)
 
     def _load(self, name: str, load: Load, start: int, words: int, *needs: frozenset[int]) -> None:
         index = self.emitter.next
@@ -155,31 +184,43 @@ class _StepEmitter:
 
     # Reduction
 
-    def _accumulate(self, tile: ChannelTile, pixel: PixelTile) -> int:
-        rows, cols = self.plan.step.conv_size((pixel.rows, pixel.cols))
-        accumulators = self.slots["accumulators"].take((pixel, tile.index), rows * cols)
-        for number, chunk in enumerate(self.plan.chunks(tile, self.mapping)):
-            weights = self._weights(tile, chunk)
-            activations = self._activations(pixel, chunk)
-            self._compute(pixel, chunk, (activations, weights, accumulators), number > 0)
-        return accumulators
-
-    def _weights(self, tile: ChannelTile, chunk: Chunk) -> int:
-        key = (tile.index, chunk.weights)
-        found = self.slots["weights"].find(key)
+    def _weights(self, tiles: tuple[ChannelTile, ...], chunk: Chunk) -> int:
+        plan, slots = self.plan, self.slots["weights"]
+        part = chunk
+        if plan.uniform:
+            part = replace(chunk, kernel_row=0, kernel_rows=1, kernel_column=0, kernel_columns=1)
+        key = (tiles[0].index, len(tiles), part)
+        found = slots.find(key)
         if found is not None:
             return found
-        accelerator = self.plan.accelerator
+        accelerator = plan.accelerator
         size = accelerator.word_bytes(accelerator.weight_word_bits)
-        words = chunk.words * math.prod(self.plan.weight_kernel(chunk.kernel_rows))
-        start = self.slots["weights"].take(key, words)
-        address = self.data.weights[tile.index] + chunk.weights * size
-        load = Load(target=Buffer.WEIGHTS, transfer=transfer(address, start, words, (), size))
-        self._load("weights", load, start, words)
+        height, width = plan.weight_kernel(*plan.kernel)
+        start = slots.take(key, len(tiles) * part.positions)
+        for number, tile in enumerate(tiles):
+            word = tile.offset(part.word) * height + part.kernel_row
+            address = self.data.weights[tile.index] + (word * width + part.kernel_column) * size
+            first = start + number * part.positions
+            moved = transfer(
+                address,
+                first,
+                part.kernel_columns,
+                (
+                    Axis(count=part.kernel_rows, memory=width * size, buffer=part.kernel_columns),
+                    Axis(
+                        count=part.words,
+                        memory=height * width * size,
+                        buffer=part.kernel_rows * part.kernel_columns,
+                    ),
+                ),
+                size,
+            )
+            load = Load(target=Buffer.WEIGHTS, transfer=moved)
+            self._load("weights", load, first, part.positions)
         return start
 
     def _activations(self, pixel: PixelTile, chunk: Chunk) -> int:
-        key = (pixel, chunk.word, chunk.words, chunk.kernel_row, chunk.kernel_rows)
+        key = (pixel, chunk)
         slots = self.slots["activations"]
         found = slots.find(key)
         if found is not None:
@@ -188,15 +229,15 @@ class _StepEmitter:
         source = place.placement
         window, pool = plan.step.window, plan.step.pool
         step = plan.row_step(pixel.rows, chunk.kernel_rows)
-        cols = plan.input_cols(pixel.cols)
+        cols = plan.input_cols(pixel.cols, chunk.kernel_columns)
         rows = plan.input_rows(pixel.rows, chunk.kernel_rows, step)
         start = slots.take(key, chunk.words * rows * cols)
         down = pool.stride[0] * window.stride[0]
         y = pixel.y * down - window.padding[0] + chunk.kernel_row * window.dilation[0]
         x = pixel.x * pool.stride[1] * window.stride[1] - window.padding[1]
-        address = (
-            source.address + chunk.word * source.plane + y * source.pitch + x * source.word_bytes
-        )
+        x += chunk.kernel_column * window.dilation[1]
+        address = source.at(pixel.sample) + chunk.word * source.plane
+        address += y * source.pitch + x * source.word_bytes
         whole = pixel.lanes if pixel.last_rows == pixel.rows else pixel.lanes - 1
         parts = [(0, whole, rows)] if whole else []
         if whole < pixel.lanes:
@@ -217,50 +258,58 @@ class _StepEmitter:
             )
             top = y + lane * pixel.rows * down
             bottom = top + (lanes - 1) * pixel.rows * down + (count - 1) * step + 1
-            stores = self.emitter.stores(
-                place, (chunk.word, chunk.word + chunk.words), (top, bottom)
-            )
+            words = chunk.word, chunk.word + chunk.words
+            stores = self.emitter.stores(place, pixel.sample, words, (top, bottom))
             load = Load(target=Buffer.ACTIVATIONS, transfer=moved, lane=lane)
             self._load("activations", load, start, chunk.words * rows * cols, stores)
         return start
 
-    def _compute(
-        self, pixel: PixelTile, chunk: Chunk, bases: tuple[int, int, int], accumulate: bool
-    ) -> None:
-        plan, trackers = self.plan, self.emitter.trackers
+    def _loops(self, work: Work) -> tuple[Loop, ...]:
+        """Return the loops of a work's compute descriptor, innermost first."""
+        plan, pixel, chunk = self.plan, work.pixel, work.chunk
         window = plan.step.window
         (sy, sx), (dy, dx) = window.stride, window.dilation
         rows, cols = plan.step.conv_size((pixel.rows, pixel.cols))
         step = plan.row_step(pixel.rows, chunk.kernel_rows)
-        pitch = plan.input_cols(pixel.cols)
+        pitch = plan.input_cols(pixel.cols, chunk.kernel_columns)
         plane = plan.input_rows(pixel.rows, chunk.kernel_rows, step) * pitch
-        kx = plan.kernel[1]
-        height, width = plan.weight_kernel(chunk.kernel_rows)
+        height, width = plan.weight_kernel(chunk.kernel_rows, chunk.kernel_columns)
         one, row = (0, 0) if plan.uniform else (1, width)
-        reduction = [
-            (kx, dx, one, 0, True),
-            (chunk.kernel_rows, dy // step * pitch, row, 0, True),
-            (chunk.words, plane, height * width, 0, True),
-        ]
-        pixels = [(cols, sx, 0, 1, False), (rows, sy // step * pitch, 0, cols, False)]
-        inner = self.mapping.stationary is Stationary.OUTPUT
-        order = reduction + pixels if inner else pixels + reduction
+        weights = chunk.words * height * width
+        nest = {
+            Dimension.FX: (chunk.kernel_columns, dx, one, 0, True),
+            Dimension.FY: (chunk.kernel_rows, dy // step * pitch, row, 0, True),
+            Dimension.C: (chunk.words, plane, height * width, 0, True),
+            Dimension.OX: (cols, sx, 0, 1, False),
+            Dimension.OY: (rows, sy // step * pitch, 0, cols, False),
+            Dimension.K: (len(work.tiles), 0, weights, rows * cols, False),
+        }
         loops = tuple(
             Loop(count=n, activations=a, weights=w, accumulators=c, reduction=r)
-            for n, a, w, c, r in order
+            for n, a, w, c, r in (nest[dimension] for dimension in reversed(self.mapping.array))
             if n > 1
         )
         if plan.precision is not None or not loops:
             held = Loop(count=plan.passes, activations=0, weights=0, accumulators=0, reduction=True)
-            loops = (held, *loops)
+            return held, *loops
+        return loops
+
+    def _compute(self, work: Work, bases: tuple[int, int, int], accumulate: bool) -> None:
+        plan, trackers, chunk = self.plan, self.emitter.trackers, work.chunk
+        rows, cols = plan.step.conv_size((work.pixel.rows, work.pixel.cols))
+        step = plan.row_step(work.pixel.rows, chunk.kernel_rows)
+        plane = plan.input_rows(work.pixel.rows, chunk.kernel_rows, step)
+        plane *= plan.input_cols(work.pixel.cols, chunk.kernel_columns)
         activations, weights, accumulators = bases
         index = self.emitter.next
         ready = trackers["activations"].read(activations, activations + chunk.words * plane, index)
-        words = chunk.words * height * width
+        words = math.prod(plan.weight_kernel(chunk.kernel_rows, chunk.kernel_columns))
+        words *= len(work.tiles) * chunk.words
         loaded = trackers["weights"].read(weights, weights + words, index)
-        free = trackers["accumulators"].write(accumulators, accumulators + rows * cols, index)
+        sums = len(work.tiles) * rows * cols
+        free = trackers["accumulators"].write(accumulators, accumulators + sums, index)
         compute = Compute(
-            loops=loops,
+            loops=self._loops(work),
             activations=activations,
             weights=weights,
             accumulators=accumulators,
@@ -300,7 +349,7 @@ class _StepEmitter:
     ) -> Transfer:
         """Return the transfer of the words ``run`` of ``block``, of valid rows only."""
         first, stop = run
-        address = placement.address + (block.word + first) * placement.plane
+        address = placement.at(pixel.sample) + (block.word + first) * placement.plane
         address += pixel.y * placement.pitch + pixel.x * placement.word_bytes
         return transfer(
             address,
@@ -316,11 +365,15 @@ class _StepEmitter:
     def _residual(self, pixel: PixelTile, block: Block) -> int:
         place = self.data.residual
         assert place is not None
-        size = block.words * pixel.area
-        start = self.slots["residuals"].take((pixel, block.word), size)
+        size, key = block.words * pixel.area, (pixel, block.word)
+        found = self.slots["residuals"].find(key)
+        if found is not None:
+            return found
+        start = self.slots["residuals"].take(key, size, hold=True)
         for run in block.runs:
             words = block.word + run[0], block.word + run[1]
-            stores = self.emitter.stores(place, words, (pixel.y, pixel.y + pixel.valid))
+            rows = pixel.y, pixel.y + pixel.valid
+            stores = self.emitter.stores(place, pixel.sample, words, rows)
             moved = self._moved(place.placement, pixel, block, run, start)
             load = Load(target=Buffer.RESIDUALS, transfer=moved)
             self._load("residuals", load, start, size, stores)
@@ -394,4 +447,4 @@ class _StepEmitter:
             self.emitter.add(Store(transfer=moved), tracker.read(first, stop, index))
             words = place.word + block.word + run[0], place.word + block.word + run[1]
             rows = pixel.y, pixel.y + pixel.valid
-            self.emitter.tensor(place.root).store(words, rows, index)
+            self.emitter.tensor(place.root).store(pixel.sample, words, rows, index)

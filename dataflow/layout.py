@@ -11,7 +11,7 @@ so that the kernel's positions fill lanes that would stay empty.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -52,6 +52,8 @@ class Placement:
         Address of the memory image's first byte.
     word_bytes, pitch, plane : int
         Bytes from one x, row and word to the next.
+    sample_bytes : int
+        Bytes from one sample to the next, where a program has several.
     border : (top, left, bottom, right)
         Rows and columns round each plane.
     words, lanes : numpy.ndarray
@@ -78,6 +80,15 @@ class Placement:
     lane_bits: int
     first_bit: int = 0
     unfold: Unfold = field(default=PLAIN)
+    sample_bytes: int = 0
+
+    def at(self, sample: int) -> int:
+        """Return the address of ``sample``: of its word 0, row 0, x 0."""
+        return self.address + sample * self.sample_bytes
+
+    def of(self, sample: int) -> Placement:
+        """Return where ``sample`` lies."""
+        return replace(self, address=self.at(sample))
 
     @property
     def word_count(self) -> int:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import arrange
 from celosia.dataflow.descriptors import DESCRIPTOR_BYTES
-from celosia.dataflow.mapping import LayerMapping, Mapping, MemoryOrder
-from celosia.dataflow.plan import PixelTile, StepPlan
-from celosia.dataflow.tracking import MOST_SLOTS
+from celosia.dataflow.mapping import Dimension, LayerMapping, Mapping, tiled
+from celosia.dataflow.nest import works
+from celosia.dataflow.plan import Chunk, PixelTile, StepPlan
 from celosia.models.network import Network
 
 _OVERHEAD = 6
@@ -66,10 +66,32 @@ def map_step(plan: StepPlan) -> LayerMapping:
         if best is None or cost < best[0]:
             best = cost, mapping
     if best is None:
-        smallest = LayerMapping(rows=1, columns=1, words=1, kernel_rows=1)
+        smallest = canonical(plan, rows=1, columns=1, words=1, kernel_rows=1)
         plan.check(smallest, " (this is the smallest tile of the layer)")
         return smallest
     return best[1]
+
+
+def canonical(
+    plan: StepPlan,
+    *,
+    rows: int,
+    columns: int,
+    words: int,
+    kernel_rows: int,
+    weights_outer: bool = False,
+) -> LayerMapping:
+    """Return the mapping with tiles of this size, each sum finished before the next begins.
+
+    Pixel tiles are outermost, or with ``weights_outer`` channel tiles that fill whole words.
+    """
+    pixels = ((Dimension.OY, rows), (Dimension.OX, columns))
+    reduction = ((Dimension.C, words), (Dimension.FY, kernel_rows))
+    one = ((Dimension.K, 1),)
+    if weights_outer and plan.block_tiles == 1:
+        return tiled((*one, *pixels, *reduction))
+    blocks = ((Dimension.K, plan.block_tiles),) if weights_outer else ()
+    return tiled((*blocks, *pixels, *one, *reduction))
 
 
 def _halves(value: int) -> list[int]:
@@ -96,20 +118,17 @@ def _candidates(plan: StepPlan) -> Iterator[LayerMapping]:
         for columns in _halves(width):
             found = 0
             for words, kernel_rows in chunks:
-                sizes = LayerMapping(
-                    rows=rows, columns=columns, words=words, kernel_rows=kernel_rows
-                )
-                if not _fits(plan, sizes):
+                orders = [
+                    canonical(
+                        plan, rows=rows, columns=columns, words=words, kernel_rows=kernel_rows,
+                        weights_outer=weights_outer,
+                    )
+                    for weights_outer in (False, True)
+                ]  # fmt: skip
+                if not _fits(plan, orders[0]):
                     continue
                 found += 1
-                for order in MemoryOrder:
-                    yield LayerMapping(
-                        rows=rows,
-                        columns=columns,
-                        words=words,
-                        kernel_rows=kernel_rows,
-                        order=order,
-                    )
+                yield from orders
                 if found == 2:
                     break
             if found and columns < width:
@@ -136,23 +155,28 @@ class _Tally:
 
 def estimate(plan: StepPlan, mapping: LayerMapping) -> Cost:
     """Return about what ``mapping`` costs; it must be legal."""
-    needs, buffers = plan.needs(mapping), plan.accelerator.buffers
-    slots = {name: min(MOST_SLOTS, getattr(buffers, name) // size) for name, size in needs.items()}
-    tally = _Tally()
-    pixels = plan.pixel_tiles(mapping)
+    slots, tally = plan.slots(mapping), _Tally()
+    pixels: set[PixelTile] = set()
+    chunks: list[set[Chunk]] = [set() for _ in plan.tiles]
+    for work in works(plan, mapping):
+        pixels.add(work.pixel)
+        chunks[work.first].add(work.chunk)
     shapes: dict[tuple[int, int, int], int] = {}
     for pixel in pixels:
         key = (pixel.rows, pixel.cols, pixel.valid)
         shapes[key] = shapes.get(key, 0) + 1
-    chunk_counts = [sum(1 for _ in plan.chunks(tile, mapping)) for tile in plan.tiles]
-    weight_times, activation_times = _repeats(plan, mapping, slots, len(pixels), chunk_counts)
+    chunk_counts = [len(found) for found in chunks]
+    distinct = len({(c.word, c.kernel_row) for found in chunks for c in found})
+    weight_times, activation_times = _repeats(
+        plan, mapping, slots, len(pixels), (chunk_counts, distinct)
+    )
     accelerator = plan.accelerator
     word_beats = accelerator.beats(accelerator.weight_word_bits)
     words = sum(tile.input_words for tile in plan.tiles)
-    words *= math.prod(plan.weight_kernel(plan.kernel[0]))
+    words *= math.prod(plan.weight_kernel(*plan.kernel))
     tally.add_load(words, sum(chunk_counts), word_beats, weight_times)
     for (rows, cols, valid), count in shapes.items():
-        pixel = PixelTile(y=0, x=0, rows=rows, cols=cols, valid=valid)
+        pixel = PixelTile(sample=0, y=0, x=0, rows=rows, cols=cols, valid=valid)
         _add_pixels(plan, mapping, pixel, (count, sum(chunk_counts), activation_times), tally)
     # Descriptors come through the same port as loads.
     tally.load += tally.descriptors * -(-DESCRIPTOR_BYTES // accelerator.bus.data_bytes)
@@ -173,20 +197,24 @@ def estimate(plan: StepPlan, mapping: LayerMapping) -> Cost:
 
 
 def _repeats(
-    plan: StepPlan, mapping: LayerMapping, slots: dict[str, int], pixels: int, chunks: list[int]
+    plan: StepPlan,
+    mapping: LayerMapping,
+    slots: dict[str, int],
+    pixels: int,
+    counts: tuple[list[int], int],
 ) -> tuple[int, int]:
-    """Return how often all weights are loaded, and all of a pixel tile's activations."""
-    distinct = {
-        (chunk.word, chunk.kernel_row) for tile in plan.tiles
-        for chunk in plan.chunks(tile, mapping)
-    }  # fmt: skip
-    share = -(-sum(chunks) // len(distinct))
+    """Return how often all weights are loaded, and all of a pixel tile's activations.
+
+    ``counts`` are the chunks of each channel tile, and the distinct ones.
+    """
+    chunks, distinct = counts
+    share = -(-sum(chunks) // distinct)
     most = max(sum(chunks[plan.tiles.index(tile)] for tile in block.tiles) for block in plan.blocks)
-    if mapping.order is MemoryOrder.PIXELS_OUTER:
+    if mapping.loops[0].dimension is not Dimension.K:
         weights = 1 if sum(chunks) <= slots["weights"] else pixels
-        return weights, 1 if len(distinct) <= slots["activations"] else share
+        return weights, 1 if distinct <= slots["activations"] else share
     weights = 1 if most <= slots["weights"] else pixels
-    resident = len(distinct) * pixels <= slots["activations"]
+    resident = distinct * pixels <= slots["activations"]
     return weights, 1 if resident else share
 
 
@@ -208,12 +236,13 @@ def _add_pixels(
     groups = sum(tile.groups for tile in plan.tiles)
     tally.descriptors += count * (chunk_count + len(plan.tiles) + len(plan.blocks))
     tally.post += count * (window * pixel.area * groups + len(plan.tiles))
-    kernel_rows = min(mapping.kernel_rows, plan.kernel[0])
+    tile = plan.tile(mapping)
+    kernel_rows = tile[Dimension.FY]
     step = plan.row_step(pixel.rows, kernel_rows)
     rows = plan.input_rows(pixel.rows, kernel_rows, step) * -(-plan.kernel[0] // kernel_rows)
     distinct = len({word for t in plan.tiles for run in t.runs for word in range(*run)})
-    words = pixel.lanes * rows * plan.input_cols(pixel.cols) * distinct
-    runs = pixel.lanes * rows * -(-distinct // mapping.words)
+    words = pixel.lanes * rows * plan.input_cols(pixel.cols, plan.kernel[1]) * distinct
+    runs = pixel.lanes * rows * -(-distinct // tile[Dimension.C])
     tally.add_load(words + runs, 1, beats, count * activation_times)
     out = sum(stop - start for block in plan.blocks for start, stop in block.runs)
     stored = out * pixel.valid * pixel.cols * beats

@@ -43,7 +43,7 @@ def pack_fields(values: np.ndarray, widths: np.ndarray, word_bytes: int) -> np.n
 def weight_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
     """Return the weight words of ``tile``: uint8 (words, bytes), by input word, ky, kx."""
     array = plan.accelerator.array
-    ky, kx = plan.weight_kernel(plan.kernel[0])
+    ky, kx = plan.weight_kernel(*plan.kernel)
     lanes, columns = array.lanes, array.column_count
     words = [word for start, stop in tile.runs for word in range(start, stop)]
     place = np.zeros(max(words) + 1, np.int64)

@@ -1,36 +1,49 @@
-"""What one step needs on one accelerator: its channel tiles, and the sizes of its pixel tiles.
+"""What one step needs on one accelerator: its channel tiles, and the sizes of all its tiles.
 
 Shared by the mapper, which weighs sizes, and the compiler, which emits descriptors.
+:mod:`celosia.dataflow.nest` walks the loops over the tiles.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import Arrangement
+from celosia.dataflow.descriptors import COMPUTE_LOOPS
 from celosia.dataflow.lower import Lowered, Step
-from celosia.dataflow.mapping import LayerMapping
+from celosia.dataflow.mapping import (
+    ARRAY_DIMENSIONS,
+    MOST_SLOTS,
+    PIXELS,
+    REDUCTION,
+    Dimension,
+    LayerMapping,
+    TileLoop,
+)
 from celosia.dataflow.precision import Precision, passes, weight_precision
 from celosia.models.errors import CelosiaError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """Input words ``[word, word + words)`` and kernel rows of one reduction chunk.
-
-    ``weights`` is the chunk's first word in its tile's weights.
-    """
+    """Input words ``[word, word + words)``, kernel rows and columns of one reduction chunk."""
 
     word: int
     words: int
     kernel_row: int
     kernel_rows: int
-    weights: int
+    kernel_column: int
+    kernel_columns: int
+
+    @property
+    def positions(self) -> int:
+        """Products of a lane for each output."""
+        return self.words * self.kernel_rows * self.kernel_columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,6 +68,10 @@ class ChannelTile:
         """Input words that it reads."""
         return sum(stop - start for start, stop in self.runs)
 
+    def offset(self, word: int) -> int:
+        """Return how many of its input words lie before ``word``."""
+        return sum(max(0, min(stop, word) - start) for start, stop in self.runs)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Block:
@@ -73,9 +90,10 @@ class Block:
 class PixelTile:
     """Output rows ``[y, y + valid)`` and columns ``[x, x + cols)``; each lane has ``rows`` rows.
 
-    ``lanes`` lanes have a valid row; the last of them has ``last_rows``.
+    ``lanes`` lanes have a valid row; the last of them has ``last_rows``. All of one ``sample``.
     """
 
+    sample: int
     y: int
     x: int
     rows: int
@@ -111,8 +129,8 @@ class StepPlan:
 
     Attributes
     ----------
-    step, accelerator : Step, Accelerator
-        What is planned, and on what.
+    step, accelerator, samples : Step, Accelerator, int
+        What is planned, on what, and for how many samples at once.
     blocks : tuple of Block
         Its output channels.
     size : (int, int)
@@ -123,13 +141,18 @@ class StepPlan:
         Widths of its operands, where columns are precision-scalable.
     passes : int
         Passes of a word: 1 where columns are not precision-scalable.
+    block_tiles : int
+        Channel tiles that fill whole words of the output.
     uniform : bool
         Whether all positions of the kernel have the same weights.
     """
 
-    def __init__(self, step: Step, arrangement: Arrangement, accelerator: Accelerator) -> None:
+    def __init__(
+        self, step: Step, arrangement: Arrangement, accelerator: Accelerator, samples: int = 1
+    ) -> None:
         self.step = step
         self.accelerator = accelerator
+        self.samples = samples
         self._lanes = accelerator.array.lanes
         self._columns = accelerator.array.column_count
         lowered = arrangement.lowered
@@ -145,6 +168,8 @@ class StepPlan:
         self.blocks = self._blocks()
         self.tiles = tuple(tile for block in self.blocks for tile in block.tiles)
         self.block_words = max(block.words for block in self.blocks)
+        self.block_tiles = self._lanes // math.gcd(self._columns, self._lanes)
+        self.block_of = {tile.index: block for block in self.blocks for tile in block.tiles}
 
     def _precision(self, lowered: Lowered) -> tuple[Precision | None, int]:
         circuit = self.accelerator.array.scalable
@@ -205,45 +230,49 @@ class StepPlan:
         """Rows and columns of the convolution's kernel."""
         return self.step.window.kernel
 
-    def weight_kernel(self, kernel_rows: int) -> tuple[int, int]:
-        """Return the rows and columns of weight words for ``kernel_rows`` rows of the kernel.
+    def weight_kernel(self, kernel_rows: int, kernel_columns: int) -> tuple[int, int]:
+        """Return the rows and columns of weight words for so many of the kernel.
 
         Where all positions of the kernel have the same weights (average pooling), one
         word serves all.
         """
-        return (1, 1) if self.uniform else (kernel_rows, self.kernel[1])
+        return (1, 1) if self.uniform else (kernel_rows, kernel_columns)
 
-    def chunks(self, tile: ChannelTile, mapping: LayerMapping) -> Iterator[Chunk]:
-        """Yield the reduction chunks of ``tile``."""
-        ky, height, width = self.kernel[0], *self.weight_kernel(self.kernel[0])
-        weights = 0
-        for start, stop in tile.runs:
-            for word in range(start, stop, mapping.words):
-                words = min(mapping.words, stop - word)
-                for row in range(0, ky, mapping.kernel_rows):
-                    rows = min(mapping.kernel_rows, ky - row)
-                    first = weights + (0 if self.uniform else row * width)
-                    yield Chunk(
-                        word=word, words=words, kernel_row=row, kernel_rows=rows, weights=first
-                    )
-                weights += words * height * width
+    @property
+    def whole(self) -> dict[Dimension, int]:
+        """The units of each dimension; of ``C`` those of the longest run of words."""
+        return {
+            Dimension.N: self.samples,
+            Dimension.K: len(self.tiles),
+            Dimension.C: max(stop - start for tile in self.tiles for start, stop in tile.runs),
+            Dimension.OY: -(-self.size[0] // self.accelerator.array.pixels),
+            Dimension.OX: self.size[1],
+            Dimension.FY: self.kernel[0],
+            Dimension.FX: self.kernel[1],
+        }
 
-    def pixel_tiles(self, mapping: LayerMapping) -> list[PixelTile]:
-        """Return the pixel tiles, top to bottom, left to right."""
-        height, width = self.size
-        pixels = self.accelerator.array.pixels
-        step = pixels * mapping.rows
-        return [
-            PixelTile(
-                y=y,
-                x=x,
-                rows=min(mapping.rows, -(-(height - y) // pixels)),
-                cols=min(mapping.columns, width - x),
-                valid=min(step, height - y),
-            )
-            for y in range(0, height, step)
-            for x in range(0, width, mapping.columns)
-        ]
+    def tile(self, mapping: LayerMapping) -> dict[Dimension, int]:
+        """Return the size of a tile of ``mapping`` along each dimension."""
+        return {
+            dimension: 1 if dimension is Dimension.N else mapping.step(dimension, whole)
+            for dimension, whole in self.whole.items()
+        }
+
+    def trips(self, mapping: LayerMapping) -> tuple[tuple[TileLoop, int], ...]:
+        """Return the loops over memory, outermost first, each with its most iterations.
+
+        One over samples is outermost where ``mapping`` has none.
+        """
+        left = self.whole
+        loops = list(mapping.loops)
+        if not any(loop.dimension is Dimension.N for loop in loops):
+            loops.insert(0, TileLoop(dimension=Dimension.N, step=1))
+        trips = []
+        for loop in loops:
+            whole = left[loop.dimension]
+            left[loop.dimension] = min(whole, loop.step)
+            trips.append((loop, -(-whole // loop.step)))
+        return tuple(trips)
 
     def row_step(self, rows: int, kernel_rows: int) -> int:
         """Return the distance of the input rows that matter to ``rows`` output rows a lane."""
@@ -259,51 +288,131 @@ class StepPlan:
         conv_rows = self.step.conv_size((rows, 1))[0]
         return ((conv_rows - 1) * sy + (kernel_rows - 1) * dy) // row_step + 1
 
-    def input_cols(self, cols: int) -> int:
+    def input_cols(self, cols: int, kernel_columns: int) -> int:
         """Return how many input columns ``cols`` output columns need."""
         conv_cols = self.step.conv_size((1, cols))[1]
-        return (conv_cols - 1) * self.step.window.stride[1] + self.step.window.extent[1]
+        (_, sx), (_, dx) = self.step.window.stride, self.step.window.dilation
+        return (conv_cols - 1) * sx + (kernel_columns - 1) * dx + 1
 
-    def needs(self, mapping: LayerMapping) -> dict[str, int]:
+    def sizes(self, mapping: LayerMapping) -> dict[str, int]:
         """Return the words of one tile in each buffer, by the field of ``Buffers``."""
-        pixels = self.accelerator.array.pixels
-        rows = min(mapping.rows, -(-self.size[0] // pixels))
-        cols = min(mapping.columns, self.size[1])
-        words = min(mapping.words, max(b - a for tile in self.tiles for a, b in tile.runs))
-        kernel_rows = min(mapping.kernel_rows, self.kernel[0])
+        tile = self.tile(mapping)
+        rows, cols, words = tile[Dimension.OY], tile[Dimension.OX], tile[Dimension.C]
+        kernel = tile[Dimension.FY], tile[Dimension.FX]
         # A tile with fewer rows, at the bottom, may step through its input otherwise.
         input_rows = max(
-            self.input_rows(r, kernel_rows, self.row_step(r, kernel_rows)) for r in {rows, 1}
+            self.input_rows(r, kernel[0], self.row_step(r, kernel[0])) for r in {rows, 1}
         )
         conv_rows, conv_cols = self.step.conv_size((rows, cols))
-        area = min(pixels, self.size[0]) * rows * cols
-        needs = {
-            "activations": words * input_rows * self.input_cols(cols),
-            "weights": words * math.prod(self.weight_kernel(kernel_rows)),
-            "accumulators": conv_rows * conv_cols,
+        area = min(self.accelerator.array.pixels, self.size[0]) * rows * cols
+        sizes = {
+            "activations": words * input_rows * self.input_cols(cols, kernel[1]),
+            "weights": tile[Dimension.K] * words * math.prod(self.weight_kernel(*kernel)),
+            "accumulators": tile[Dimension.K] * conv_rows * conv_cols,
             "constants": max(tile.groups for tile in self.tiles),
             "outputs": self.block_words * area,
         }
         if self.step.residual is not None:
-            needs["residuals"] = needs["outputs"]
-        return needs
+            sizes["residuals"] = sizes["outputs"]
+        return sizes
+
+    def alive(self, mapping: LayerMapping) -> dict[str, int]:
+        """Return how many tiles of each buffer are needed at once where it may be several."""
+        trips = self.trips(mapping)
+        sums = outputs = 1
+        for index, (loop, count) in reversed(list(enumerate(trips))):
+            inside = trips[index + 1 :]
+            if self._cuts_sums(loop, count):
+                sums = math.prod(n for o, n in inside if o.dimension in (Dimension.K, *PIXELS))
+            if loop.dimension is Dimension.K and self._cuts_words(mapping, index):
+                outputs = math.prod(n for o, n in inside if o.dimension in PIXELS)
+        return {"accumulators": sums, "outputs": outputs, "residuals": outputs}
+
+    def _cuts_sums(self, loop: TileLoop, count: int) -> bool:
+        """Return whether a tile of sums may need several iterations of ``loop``."""
+        if loop.dimension is Dimension.C:
+            words = max(tile.input_words for tile in self.tiles)
+            alike = len({tile.runs for tile in self.tiles}) == 1
+            return words > (loop.step if alike and len(self.tiles[0].runs) == 1 else 1)
+        return loop.dimension in REDUCTION and count > 1
+
+    def channel_ranges(self, loops: Iterable[TileLoop]) -> list[tuple[int, int]]:
+        """Return the ranges of channel tiles after all the loops over ``K`` among ``loops``."""
+        ranges = [(0, len(self.tiles))]
+        for loop in loops:
+            if loop.dimension is Dimension.K:
+                ranges = [
+                    (first, min(stop, first + loop.step))
+                    for start, stop in ranges
+                    for first in range(start, stop, loop.step)
+                ]
+        return ranges
+
+    def _cuts_words(self, mapping: LayerMapping, index: int) -> bool:
+        """Return whether the first ``index`` + 1 of the trips part tiles that share a word."""
+        loops = [loop for loop, _ in self.trips(mapping)[: index + 1]]
+        whole = {block.tiles[0].index for block in self.blocks}
+        return any(self.tiles[first].index not in whole for first, _ in self.channel_ranges(loops))
+
+    def needs(self, mapping: LayerMapping) -> dict[str, int]:
+        """Return the words that each buffer must have at least, by the field of ``Buffers``."""
+        alive = self.alive(mapping)
+        return {
+            name: size * max(alive.get(name, 1), mapping.buffering.tiles(name) or 1)
+            for name, size in self.sizes(mapping).items()
+        }
+
+    def slots(self, mapping: LayerMapping) -> dict[str, int]:
+        """Return how many tiles each buffer holds; ``mapping`` must be legal."""
+        return {
+            name: min(
+                MOST_SLOTS,
+                getattr(self.accelerator.buffers, name) // size,
+                mapping.buffering.tiles(name) or MOST_SLOTS,
+            )
+            for name, size in self.sizes(mapping).items()
+        }
 
     def check(self, mapping: LayerMapping, remedy: str = " or use a smaller tile") -> None:
         """Raise :class:`CelosiaError` if ``mapping`` is not legal for this step.
 
         ``remedy`` follows the advice to enlarge the buffer.
         """
-        where = f"layer {self.step.name!r}"
-        if mapping.kernel_rows < self.kernel[0] and mapping.words != 1:
-            raise CelosiaError(
-                f"{where}: a mapping with kernel_rows {mapping.kernel_rows}, fewer than the "
-                f"kernel's {self.kernel[0]}, must have words 1, not {mapping.words}"
-            )
-        for field, words in self.needs(mapping).items():
-            depth = getattr(self.accelerator.buffers, field)
-            if words > depth:
+        self._check_array(mapping)
+        where, sizes = f"layer {self.step.name!r}", self.sizes(mapping)
+        for name, alive in self.alive(mapping).items():
+            most = mapping.buffering.tiles(name) or MOST_SLOTS
+            if name in sizes and alive > most:
                 raise CelosiaError(
-                    f"{where}: one tile needs {words} words of the {field} buffer, accelerator "
+                    f"{where}: {alive} tiles of the {name} buffer are needed at once and {most} "
+                    f"are kept: {alive - most} are missing; put the loops that are summed over "
+                    "(C, FY, FX) inside the others, or cut K into whole words"
+                )
+        for name, words in self.needs(mapping).items():
+            depth = getattr(self.accelerator.buffers, name)
+            if words > depth:
+                tiles = words // sizes[name]
+                what = "one tile needs" if tiles == 1 else f"{tiles} tiles need"
+                raise CelosiaError(
+                    f"{where}: {what} {words} words of the {name} buffer, accelerator "
                     f"{self.accelerator.name!r} has {depth}: {words - depth} are missing; raise "
-                    f"buffers.{field}{remedy}"
+                    f"buffers.{name}{remedy}"
+                )
+
+    def _check_array(self, mapping: LayerMapping) -> None:
+        """Check what one compute descriptor does."""
+        where, tile = f"layer {self.step.name!r}", self.tile(mapping)
+        loops = sum(tile[dimension] > 1 for dimension in ARRAY_DIMENSIONS)
+        loops += self.precision is not None
+        if loops > COMPUTE_LOOPS:
+            raise CelosiaError(
+                f"{where}: a tile has {loops} loops on the array, one of them over the passes of "
+                f"precision-scalable columns, and a compute descriptor {COMPUTE_LOOPS}: cut a "
+                "dimension into tiles of 1"
+            )
+        for first, stop in self.channel_ranges(mapping.loops):
+            if len({tile.runs for tile in self.tiles[first:stop]}) > 1:
+                raise CelosiaError(
+                    f"{where}: channel tiles {first} to {stop - 1} read different input words, so "
+                    "they cannot share a compute descriptor: add a loop over K with step 1"
                 )

@@ -69,7 +69,7 @@ class CompiledLayer:
     stamp : int
         Address of the beat that its stamp writes.
     products : int
-        Useful products of one sample (:meth:`celosia.models.network.Network.products`).
+        Useful products (:meth:`celosia.models.network.Network.products`) of all samples.
     """
 
     name: str
@@ -104,6 +104,8 @@ class Program:
         Address of the image's first byte.
     program_address : int
         Where the encoded descriptors go, a multiple of 256.
+    samples : int
+        Samples that one start runs.
     """
 
     network: str
@@ -116,6 +118,7 @@ class Program:
     image: np.ndarray
     base_address: int
     program_address: int
+    samples: int = 1
 
     def __post_init__(self) -> None:
         if self.image.dtype != np.uint8 or self.image.ndim != 1:
@@ -148,7 +151,7 @@ class Program:
 
     @property
     def products(self) -> int:
-        """Useful products of one sample."""
+        """Useful products of one start, of all its samples."""
         return sum(layer.products for layer in self.layers)
 
     def placement(self, name: str) -> Placement:

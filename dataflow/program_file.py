@@ -40,7 +40,7 @@ from celosia.models.files import atomic_file
 from celosia.models.formats import Fixed, parse_format
 from celosia.models.network import Rounding
 
-VERSION = 1
+VERSION = 2
 _DAMAGED = (
     OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError,
     zipfile.BadZipFile, zlib.error, tokenize.TokenError, struct.error,
@@ -145,6 +145,7 @@ def _encode(program: Program) -> dict[str, object]:
         "outputs": program.outputs,
         "base_address": program.base_address,
         "program_address": program.program_address,
+        "samples": program.samples,
     }
 
 
@@ -163,6 +164,7 @@ def _decode(document: dict[str, Any], image: np.ndarray, where: str) -> Program:
         image=image,
         base_address=document["base_address"],
         program_address=document["program_address"],
+        samples=document["samples"],
     )
 
 

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MOST_SLOTS = 32
-"""Most tiles that a buffer is cut into: it bounds how far units run ahead of each other."""
-
 
 @dataclass(slots=True)
 class _Span:
@@ -65,35 +62,51 @@ class Slots:
         Of the buffer.
     size : int
         Words of a slot.
+    count : int
+        Slots, as many as fit at most.
     high : bool
-        Whether to take the upper half where the slots that may be used fit into it: steps
-        that alternate can load while the step before still computes.
+        Whether to take the upper half where the slots fit into it: steps that alternate can load
+        while the step before still computes.
     """
 
-    def __init__(self, tracker: BufferTracker, size: int, *, high: bool = False) -> None:
+    def __init__(
+        self, tracker: BufferTracker, size: int, count: int, *, high: bool = False
+    ) -> None:
         self._tracker = tracker
-        count = min(MOST_SLOTS, tracker.depth // size)
         half = tracker.depth // 2
         first = half if high and count * size <= half else 0
         self._starts = [first + i * size for i in range(count)]
         self._keys: dict[int, Hashable] = {}
         self._where: dict[Hashable, int] = {}
+        self._held: set[int] = set()
 
     def find(self, key: Hashable) -> int | None:
         """Return the address of the slot that holds ``key``, if one does."""
         return self._where.get(key)
 
-    def take(self, key: Hashable, words: int) -> int:
-        """Return the address of a slot for ``key``: the one whose last use is oldest."""
-        start = min(self._starts, key=lambda s: self._tracker.last_use(s, s + words))
+    def take(self, key: Hashable, words: int, *, hold: bool = False) -> int:
+        """Return the address of a slot for ``key``: the free one whose last use is oldest.
+
+        With ``hold`` it is not free again before :meth:`release`.
+        """
+        free = (start for start in self._starts if start not in self._held)
+        start = min(free, key=lambda s: self._tracker.last_use(s, s + words))
         self._where.pop(self._keys.get(start), None)
         self._keys[start] = key
         self._where[key] = start
+        if hold:
+            self._held.add(start)
         return start
+
+    def release(self, key: Hashable) -> None:
+        """Free the slot of ``key``, which is forgotten."""
+        start = self._where.pop(key)
+        del self._keys[start]
+        self._held.remove(start)
 
 
 class TensorTracker:
-    """The stores into one root tensor: word and row ranges, and when each is acknowledged.
+    """The stores into one root tensor: words, rows and sample, and when each is acknowledged.
 
     A load waits for the last of the stores that it overlaps, rounded up to a milestone:
     few tokens for a layer, so that no counter overflows.
@@ -102,12 +115,12 @@ class TensorTracker:
     MILESTONES = 6
 
     def __init__(self) -> None:
-        self._ranges: list[tuple[int, int, int, int, int]] = []
+        self._ranges: list[tuple[int, int, int, int, int, int]] = []
         self._done: list[np.ndarray] = []
 
-    def store(self, words: tuple[int, int], rows: tuple[int, int], index: int) -> None:
-        """Note that ``index`` stores the ``words`` and ``rows`` (half-open)."""
-        self._ranges.append((*words, *rows, index))
+    def store(self, sample: int, words: tuple[int, int], rows: tuple[int, int], index: int) -> None:
+        """Note that ``index`` stores the ``words`` and ``rows`` (half-open) of ``sample``."""
+        self._ranges.append((*words, *rows, sample, index))
 
     def finish(self) -> None:
         """Close the list of one step's stores."""
@@ -117,15 +130,15 @@ class TensorTracker:
         self._ranges = []
         stride = -(-len(table) // self.MILESTONES)
         order = np.minimum((np.arange(len(table)) // stride + 1) * stride, len(table)) - 1
-        table[:, 4] = table[order, 4]
+        table[:, 5] = table[order, 5]
         self._done.append(table)
 
-    def load(self, words: tuple[int, int], rows: tuple[int, int]) -> frozenset[int]:
-        """Return the store to wait for before loading the ``words`` and ``rows``."""
+    def load(self, sample: int, words: tuple[int, int], rows: tuple[int, int]) -> frozenset[int]:
+        """Return the store to wait for before loading the ``words`` and ``rows`` of ``sample``."""
         last = -1
         for table in self._done:
             mask = (table[:, 0] < words[1]) & (words[0] < table[:, 1])
-            mask &= (table[:, 2] < rows[1]) & (rows[0] < table[:, 3])
+            mask &= (table[:, 2] < rows[1]) & (rows[0] < table[:, 3]) & (table[:, 4] == sample)
             if mask.any():
-                last = max(last, int(table[mask, 4].max()))
+                last = max(last, int(table[mask, 5].max()))
         return frozenset() if last < 0 else frozenset((last,))

@@ -40,7 +40,10 @@ class ValueDivergence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CycleDivergence:
-    """The first layer whose cycles are not those predicted (``layer`` None: the total)."""
+    """The first layer whose cycles are not those predicted (``layer`` None: the total).
+
+    ``sample`` is the first of its start, here and in :class:`CounterDivergence`.
+    """
 
     layer: str | None
     sample: int
@@ -136,8 +139,8 @@ def check(program: Program, run: Run, golden: Mapping[str, np.ndarray], timing: 
     """
     _check_coverage(program, run, golden)
     value = _first_value(program, run, golden)
-    cycle = _first_cycle(run, timing)
-    counter = _first_counter(run, timing)
+    cycle = _first_cycle(program, run, timing)
+    counter = _first_counter(program, run, timing)
     return Verdict(
         bit_exact=value is None,
         cycle_exact=cycle is None,
@@ -203,31 +206,32 @@ def _first_value(
     return None
 
 
-def _first_cycle(run: Run, timing: Timing) -> CycleDivergence | None:
+def _first_cycle(program: Program, run: Run, timing: Timing) -> CycleDivergence | None:
     predicted = np.array([layer.cycles for layer in timing.layers], np.int64)
-    for sample, measured in enumerate(run.layer_cycles):
+    for start, measured in enumerate(run.layer_cycles):
+        sample = start * program.samples
         for name, expected, got in zip(run.layer_names, predicted, measured, strict=True):
             if expected != got:
                 return CycleDivergence(
                     layer=name, sample=sample, predicted=int(expected), measured=int(got)
                 )
-        if run.cycles[sample] != timing.cycles:
+        if run.cycles[start] != timing.cycles:
             return CycleDivergence(
                 layer=None,
                 sample=sample,
                 predicted=timing.cycles,
-                measured=int(run.cycles[sample]),
+                measured=int(run.cycles[start]),
             )
     return None
 
 
-def _first_counter(run: Run, timing: Timing) -> CounterDivergence | None:
+def _first_counter(program: Program, run: Run, timing: Timing) -> CounterDivergence | None:
     for counter, measured in run.counters.items():
         wrong = np.flatnonzero(measured != timing.counters[counter])
         if wrong.size:
             return CounterDivergence(
                 counter=counter,
-                sample=int(wrong[0]),
+                sample=int(wrong[0]) * program.samples,
                 predicted=timing.counters[counter],
                 measured=int(measured[wrong[0]]),
             )

@@ -15,7 +15,7 @@ from celosia.models.files import atomic_file
 from celosia.sim.check import CounterDivergence, Divergence, ValueDivergence
 from celosia.sim.driver import Driver
 from celosia.sim.library import Outcome
-from celosia.sim.run import Run, Simulator, program_image
+from celosia.sim.run import Run, Simulator, program_image, write_inputs
 from celosia.sim.verilate import Progress
 
 TRACE_CYCLES: Final = 512
@@ -90,15 +90,16 @@ def locate(
         watched = _address(program, divergence)
     written, end = replay.whole(simulator, watched)
     # The harness counts from the model's making, the engine from the start.
-    offset = end - int(run.counters[Counter.CYCLES][divergence.sample])
+    start = divergence.sample // program.samples
+    offset = end - int(run.counters[Counter.CYCLES][start])
     if watched is not None:
         cycle = None if written is None else written - offset
     else:
-        cycle = _expected_end(run, divergence)
+        cycle = _expected_end(run, start, divergence)
     if trace is None:
         return Location(cycle=cycle, trace=None)
     traced = Simulator(simulator.accelerator, traced=True, progress=progress)
-    centre = offset + (_layer_end(run, divergence) if cycle is None else cycle)
+    centre = offset + (_layer_end(run, start, divergence) if cycle is None else cycle)
     first = replay.trace(traced, centre, trace)
     return Location(cycle=cycle, trace=trace, first=first - offset, first_time=10 * first)
 
@@ -107,29 +108,29 @@ def _address(program: Program, divergence: ValueDivergence) -> int:
     """Return the address of the byte that holds the lowest bit of the code."""
     placement = program.placement(divergence.tensor)
     c, y, x = divergence.index
+    start = placement.at(divergence.sample % program.samples)
     word = int(placement.words[c]) * placement.plane + y * placement.pitch
     lane = int(placement.lanes[c]) * placement.lane_bits // 8
-    return placement.address + word + x * placement.word_bytes + lane
+    return start + word + x * placement.word_bytes + lane
 
 
-def _expected_end(run: Run, divergence: Divergence) -> int:
-    end = _layer_end(run, divergence)
+def _expected_end(run: Run, start: int, divergence: Divergence) -> int:
+    end = _layer_end(run, start, divergence)
     if isinstance(divergence, ValueDivergence | CounterDivergence):
         return end
     return min(end, end - divergence.measured + divergence.predicted)
 
 
-def _layer_end(run: Run, divergence: Divergence) -> int:
+def _layer_end(run: Run, start: int, divergence: Divergence) -> int:
     """Return the measured end of the divergence's layer, by the engine's counter."""
-    sample = divergence.sample
     if isinstance(divergence, CounterDivergence) or divergence.layer is None:
-        return int(run.cycles[sample])
+        return int(run.cycles[start])
     index = run.layer_names.index(divergence.layer)
-    return int(run.layer_cycles[sample, : index + 1].sum())
+    return int(run.layer_cycles[start, : index + 1].sum())
 
 
 class _Replay:
-    """One sample, from reset, the same each time."""
+    """One start, of the samples beside ``sample``, from reset, the same each time."""
 
     def __init__(
         self,
@@ -143,8 +144,7 @@ class _Replay:
         self._memory = memory
         self._limit = 2 * cycles + 100_000
         self._image = program_image(program)
-        for name in program.inputs:
-            program.placement(name).write(self._image, np.asarray(inputs[name])[sample])
+        write_inputs(program, self._image, inputs, sample - sample % program.samples)
 
     def _start(self, simulator: Simulator, image: np.ndarray) -> Driver:
         driver = simulator.driver()

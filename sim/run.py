@@ -48,7 +48,7 @@ _STAMP_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Run:
-    """What a program did on an engine, for N samples.
+    """What a program did on an engine, for N samples in R starts.
 
     Attributes
     ----------
@@ -59,13 +59,13 @@ class Run:
     tensors : dict of str to numpy.ndarray
         Codes of every tensor, inputs included, as found in memory: int32 (N, C, H, W).
     cycles : numpy.ndarray
-        From start to interrupt, int64 (N,).
+        From start to interrupt, int64 (R,).
     layer_names : tuple of str
         The L layers in execution order.
     layer_cycles : numpy.ndarray
-        Cycles of each layer, int64 (N, L): differences of the stamps, the first from the start.
+        Cycles of each layer, int64 (R, L): differences of the stamps, the first from the start.
     counters : dict of Counter to numpy.ndarray
-        The hardware's counters, int64 (N,).
+        The hardware's counters, int64 (R,).
     seconds : float
         Of wall clock, building excluded.
     """
@@ -83,15 +83,15 @@ class Run:
     @property
     def samples(self) -> int:
         """``N``."""
-        return len(self.cycles)
+        return len(next(iter(self.tensors.values())))
 
-    def timing(self, sample: int) -> Timing:
-        """Return what was measured on one sample, in the form of a prediction."""
-        cycles = zip(self.layer_names, self.layer_cycles[sample], strict=True)
+    def timing(self, start: int) -> Timing:
+        """Return what was measured in one start, in the form of a prediction."""
+        cycles = zip(self.layer_names, self.layer_cycles[start], strict=True)
         return Timing(
-            cycles=int(self.cycles[sample]),
+            cycles=int(self.cycles[start]),
             layers=tuple(LayerTiming(name=name, cycles=int(n)) for name, n in cycles),
-            counters={counter: int(values[sample]) for counter, values in self.counters.items()},
+            counters={counter: int(values[start]) for counter, values in self.counters.items()},
         )
 
 
@@ -151,20 +151,21 @@ class Simulator:
         cycle_limit: int | None = None,
         progress: SampleProgress | None = None,
     ) -> Run:
-        """Run ``program`` on every sample, each from a fresh memory image.
+        """Run ``program`` on every sample, each start from a fresh memory image.
 
         Parameters
         ----------
         program : Program
             Compiled for this accelerator.
         inputs : mapping of str to numpy.ndarray
-            Codes of each input of the network, integers of shape (N, C, H, W), N at least 1.
+            Codes of each input of the network, integers of shape (N, C, H, W), N a multiple of
+            the program's samples.
         memory : MemoryModel
             The memory that the engine sees.
         workers : int, optional
-            Samples simulated at once, each in a thread; one for each core by default.
+            Starts simulated at once, each in a thread; one for each core by default.
         cycle_limit : int, optional
-            Cycles after which a sample counts as hanging; by default a bound that no program
+            Cycles after which a start counts as hanging; by default a bound that no program
             reaches.
         progress : Callable, optional
             See :data:`SampleProgress`.
@@ -199,7 +200,7 @@ class Simulator:
             progress=progress or _silent,
             samples=samples,
         )
-        work.run(min(workers or os.cpu_count() or 1, samples))
+        work.run(min(workers or os.cpu_count() or 1, samples // program.samples))
         return work.result(time.perf_counter() - begin)
 
 
@@ -243,7 +244,13 @@ def check_inputs(program: Program, inputs: Mapping[str, np.ndarray]) -> int:
         counts.add(len(codes))
     if len(counts) != 1:
         raise CelosiaError(f"inputs have different numbers of samples: {sorted(counts)}")
-    return counts.pop()
+    samples = counts.pop()
+    if samples % program.samples:
+        raise CelosiaError(
+            f"{samples} samples are no multiple of the {program.samples} that one start of the "
+            f"program of network {program.network!r} runs: add or leave out some"
+        )
+    return samples
 
 
 def _silent(_done: int, _samples: int) -> None:
@@ -282,7 +289,7 @@ def _cycle_bound(program: Program, memory: MemoryModel) -> int:
 
 
 class _Work:
-    """One run: its samples, and the threads that take them in order."""
+    """One run: its starts, and the threads that take them in order."""
 
     def __init__(
         self,
@@ -312,8 +319,9 @@ class _Work:
             placement.name: np.zeros((samples, *placement.shape), np.int32)
             for placement in program.placements
         }
-        self._layer_cycles = np.zeros((samples, len(program.layers)), np.int64)
-        self._counters = {counter: np.zeros(samples, np.int64) for counter in Counter}
+        starts = samples // program.samples
+        self._layer_cycles = np.zeros((starts, len(program.layers)), np.int64)
+        self._counters = {counter: np.zeros(starts, np.int64) for counter in Counter}
 
     def run(self, workers: int) -> None:
         with ThreadPoolExecutor(max_workers=workers) as pool:
@@ -344,34 +352,45 @@ class _Work:
             image = self._image.copy()
             driver.model.attach(image, self._program.base_address)
             driver.configure(self._program)
-            while (sample := self._take()) is not None:
+            while (start := self._take()) is not None:
                 image[:] = self._image
-                self._sample(driver, image, sample)
+                self._start(driver, image, start)
 
     def _take(self) -> int | None:
         with self._lock:
-            if self._next == self._samples or self._stop.is_set():
+            if self._next * self._program.samples == self._samples or self._stop.is_set():
                 return None
             self._next += 1
             return self._next - 1
 
-    def _sample(self, driver: Driver, image: np.ndarray, sample: int) -> None:
+    def _start(self, driver: Driver, image: np.ndarray, start: int) -> None:
         program = self._program
-        for name in program.inputs:
-            program.placement(name).write(image, np.asarray(self._inputs[name])[sample])
+        samples = range(start * program.samples, (start + 1) * program.samples)
+        write_inputs(program, image, self._inputs, samples.start)
         driver.model.start_memory(self._memory)
         driver.start()
         driver.wait(self._limit, self._stop)
         for placement in program.placements:
-            self._tensors[placement.name][sample] = placement.read(image)
+            for index, sample in enumerate(samples):
+                self._tensors[placement.name][sample] = placement.of(index).read(image)
         for counter, value in driver.counters().items():
-            self._counters[counter][sample] = value
+            self._counters[counter][start] = value
         names = tuple(layer.name for layer in program.layers)
         layers = layer_timings(names, stamps(program, image))
-        self._layer_cycles[sample] = [layer.cycles for layer in layers]
+        self._layer_cycles[start] = [layer.cycles for layer in layers]
         with self._lock:
-            self._done += 1
+            self._done += len(samples)
             self._progress(self._done, self._samples)
+
+
+def write_inputs(
+    program: Program, image: np.ndarray, inputs: Mapping[str, np.ndarray], first: int
+) -> None:
+    """Write the samples of one start, from number ``first`` on, into the memory ``image``."""
+    for name in program.inputs:
+        for index in range(program.samples):
+            codes = np.asarray(inputs[name])[first + index]
+            program.placement(name).of(index).write(image, codes)
 
 
 def stamps(program: Program, image: np.ndarray) -> tuple[int, ...]:

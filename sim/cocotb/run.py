@@ -25,7 +25,7 @@ from celosia.models.errors import CelosiaError, MissingToolError
 from celosia.models.processes import Processes
 from celosia.rtl.engine import core_name, core_verilog
 from celosia.sim.cache import cached
-from celosia.sim.run import check_inputs, program_image
+from celosia.sim.run import check_inputs, program_image, write_inputs
 from celosia.sim.toolchain import find_toolchain
 
 _PACKAGES: Final = ("cocotb", "cocotbext-axi", "find_libpython")
@@ -88,12 +88,13 @@ def run_bench(
     """
     if not 0 <= stall <= 0.9:
         raise ValueError(f"stall must be 0 to 0.9, not {stall!r}")
-    if check_inputs(program, inputs) != 1:
-        raise CelosiaError("the cocotb bench runs one sample: give inputs of shape (1, C, H, W)")
+    if check_inputs(program, inputs) != program.samples:
+        raise CelosiaError(
+            f"the cocotb bench runs one start: give inputs of shape ({program.samples}, C, H, W)"
+        )
     folder = build_bench(accelerator)
     image = program_image(program)
-    for name in program.inputs:
-        program.placement(name).write(image, np.asarray(inputs[name])[0])
+    write_inputs(program, image, inputs, 0)
     numbers = (program.base_address, program.program_address, program.chunks, seed, cycle_limit)
     with tempfile.TemporaryDirectory(prefix="celosia-cocotb-") as name:
         task = Path(name)
@@ -102,7 +103,10 @@ def run_bench(
         with np.load(task / "result.npz") as result:
             after, counters = result["image"], result["counters"]
     return BenchRun(
-        tensors={p.name: p.read(after)[None] for p in program.placements},
+        tensors={
+            p.name: np.stack([p.of(index).read(after) for index in range(program.samples)])
+            for p in program.placements
+        },
         counters={counter: int(counters[counter]) for counter in Counter},
     )
 

@@ -182,10 +182,11 @@ def same(size: int) -> Window:
 
 
 def filled(program: Program, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the program's image with sample 0 of ``inputs`` written."""
+    """Return the program's image with the first samples of ``inputs`` written."""
     image = program.image.copy()
     for name, codes in inputs.items():
-        program.placement(name).write(image, codes[0])
+        for sample in range(program.samples):
+            program.placement(name).of(sample).write(image, codes[sample])
     return image
 
 
@@ -197,12 +198,13 @@ def check(
 ) -> Program:
     """Compile and interpret ``network``; assert that every tensor equals the golden model's."""
     program = compile_network(network, target, mapping)
-    inputs = random_inputs(network, 1, 7)
+    inputs = random_inputs(network, program.samples, 7)
     golden = evaluate(network, inputs)
     image = filled(program, inputs)
     for seed in seeds:
         after = interpret(program, image, seed)
         for tensor in network.tensors:
-            got = program.placement(tensor.name).read(after)
-            np.testing.assert_array_equal(got, golden[tensor.name][0], f"{tensor.name} {seed}")
+            place = program.placement(tensor.name)
+            got = np.stack([place.of(sample).read(after) for sample in range(program.samples)])
+            np.testing.assert_array_equal(got, golden[tensor.name], f"{tensor.name} {seed}")
     return program

@@ -16,7 +16,14 @@ from celosia.dataflow.descriptors import (
     Store,
 )
 from celosia.dataflow.mapper import default_mapping
-from celosia.dataflow.mapping import LayerMapping, Mapping, MemoryOrder, Stationary
+from celosia.dataflow.mapping import (
+    OUTPUT_STATIONARY_ARRAY,
+    WEIGHT_STATIONARY_ARRAY,
+    Dimension,
+    LayerMapping,
+    Mapping,
+    tiled,
+)
 from celosia.dataflow.tokens import most_tokens
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network, Window
@@ -119,21 +126,24 @@ def test_concat_pools_and_borders(name: str) -> None:
     assert "op3" not in [layer.name for layer in program.layers]
 
 
-@pytest.mark.parametrize("order", list(MemoryOrder))
-@pytest.mark.parametrize("stationary", list(Stationary))
+@pytest.mark.parametrize("weights_outer", [False, True])
+@pytest.mark.parametrize("array", [OUTPUT_STATIONARY_ARRAY, WEIGHT_STATIONARY_ARRAY])
 @pytest.mark.parametrize("tile", [(1, 1, 1, 1), (1, 3, 1, 2), (2, 9, 1, 3), (4, 2, 2, 3)])
 def test_mappings_by_hand(
-    tile: tuple[int, int, int, int], stationary: Stationary, order: MemoryOrder
+    tile: tuple[int, int, int, int], array: tuple[Dimension, ...], weights_outer: bool
 ) -> None:
     target = accelerator({"fixed8": 4}, 4, 2, depths=(300, 40, 60, 8, 200, 200), post_lanes=2)
     build = Build()
     first = build.conv(build.input((10, 5, 7)), 6, same(3))
     build.conv(first, 6, same(3), residual=first)
     rows, columns, words, kernel_rows = tile
-    layer = LayerMapping(
-        rows=rows, columns=columns, words=words, kernel_rows=kernel_rows,
-        order=order, stationary=stationary,
-    )  # fmt: skip
+    pixels = ((Dimension.OY, rows), (Dimension.OX, columns))
+    channels, reduction = (
+        ((Dimension.K, 1),),
+        ((Dimension.C, words), (Dimension.FY, kernel_rows)),
+    )
+    order = channels + pixels if weights_outer else pixels + channels
+    layer = tiled(order + reduction, array)
     mapping = Mapping(layers=(("op0", layer), ("op1", layer)))
     check(build.network(), target, mapping, seeds=(None, 4))
 
@@ -193,7 +203,7 @@ def test_address_bits_wrong() -> None:
 
 
 def test_mapping_of_unknown_layer_wrong() -> None:
-    layer = LayerMapping(rows=1, columns=1, words=1, kernel_rows=1)
+    layer = LayerMapping()
     with pytest.raises(CelosiaError, match="mapping of layer 'nine': the network has no such"):
         compile_network(
             residual_network(), ACCELERATORS["8x8x1"], Mapping(layers=(("nine", layer),))
@@ -208,9 +218,8 @@ def test_mapping_with_a_missing_layer_wrong() -> None:
 def test_mapping_too_large_wrong() -> None:
     network, target = residual_network(), ACCELERATORS["8x8x1"]
     mapping = default_mapping(network, target)
-    tall = LayerMapping(rows=6, columns=6, words=2, kernel_rows=2)
-    with pytest.raises(CelosiaError, match="kernel_rows 2, fewer than the kernel's 3, must have"):
-        compile_network(network, target, mapping.replaced("op1", tall))
+    with pytest.raises(CelosiaError, match="layer 'op1': one tile needs 1152 words of the acc"):
+        compile_network(network, target, mapping.replaced("op1", LayerMapping()))
 
 
 def test_no_column_for_a_format_wrong() -> None:

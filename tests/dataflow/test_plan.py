@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from celosia.dataflow.accelerator import Circuit, ColumnGroup
 from celosia.dataflow.arrange import arrange
-from celosia.dataflow.mapping import LayerMapping
+from celosia.dataflow.mapping import Buffering, Dimension, LayerMapping, tiled
 from celosia.dataflow.plan import StepPlan, runs_of
 from celosia.models.errors import CelosiaError
+from celosia.models.formats import Fixed
 from celosia.models.network import Window
 
 from .builders import Build, accelerator, k
+
+K, C, OY, OX, FY = Dimension.K, Dimension.C, Dimension.OY, Dimension.OX, Dimension.FY
 
 
 def plan(window: Window, *, pool: bool = False, channels: int = 20, pixels: int = 3) -> StepPlan:
@@ -44,34 +50,6 @@ def test_rows_that_matter_are_loaded(seed: int, pool: bool) -> None:
         assert max(needed) == max(loaded)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(1, 4), (2, 17), (8, 5)])
-def test_pixel_tiles_cover_the_output_once(rows: int, columns: int) -> None:
-    step = plan(k(3))
-    seen = np.zeros(step.size, int)
-    for tile in step.pixel_tiles(LayerMapping(rows=rows, columns=columns, words=1, kernel_rows=3)):
-        assert tile.lanes <= 3
-        assert tile.rows <= rows
-        assert (tile.lanes - 1) * tile.rows + tile.last_rows == tile.valid
-        seen[tile.y : tile.y + tile.valid, tile.x : tile.x + tile.cols] += 1
-    assert (seen == 1).all()
-
-
-@pytest.mark.parametrize(("words", "kernel_rows"), [(1, 1), (1, 2), (1, 3), (2, 3), (9, 3)])
-def test_chunks_cover_the_reduction_once(words: int, kernel_rows: int) -> None:
-    step = plan(k(3))
-    mapping = LayerMapping(rows=1, columns=1, words=words, kernel_rows=kernel_rows)
-    for tile in step.tiles:
-        seen = np.zeros((5, 3), int)
-        weights = np.zeros(5 * 9, int)
-        for chunk in step.chunks(tile, mapping):
-            rows = slice(chunk.kernel_row, chunk.kernel_row + chunk.kernel_rows)
-            seen[chunk.word : chunk.word + chunk.words, rows] += 1
-            size = chunk.words * chunk.kernel_rows * 3
-            weights[chunk.weights : chunk.weights + size] += 1
-        assert (seen == 1).all()
-        assert (weights == 1).all()
-
-
 def test_blocks_fill_whole_words() -> None:
     # Six columns on four lanes: two tiles are three words.
     step = plan(k(1), channels=20)
@@ -86,7 +64,7 @@ def test_blocks_fill_whole_words() -> None:
 
 def test_needs_and_check() -> None:
     step = plan(k(3))
-    mapping = LayerMapping(rows=2, columns=17, words=5, kernel_rows=3)
+    mapping = tiled(((OY, 2), (OX, 17), (K, 1), (C, 5)))
     assert step.needs(mapping) == {
         "activations": 5 * 4 * 19,
         "weights": 45,
@@ -95,10 +73,62 @@ def test_needs_and_check() -> None:
         "outputs": 3 * 3 * 2 * 17,
     }
     step.check(mapping)
-    wide = LayerMapping(rows=7, columns=17, words=5, kernel_rows=3)
+    wide = tiled(((OY, 7), (K, 1)))
     with pytest.raises(
         CelosiaError,
         match=r"layer 'op0': one tile needs 855 words of the activations buffer, accelerator "
         r"'test' has 512: 343 are missing; raise buffers.activations or use a smaller tile",
     ):
         step.check(wide)
+
+
+def test_sums_of_all_tiles_inside_a_cut_reduction_are_alive() -> None:
+    step = plan(k(3))
+    inside = tiled(((OY, 1), (OX, 6), (K, 1), (FY, 1)))
+    assert step.alive(inside) == {"accumulators": 1, "outputs": 1, "residuals": 1}
+    # Six columns on four lanes share words by twos; 7 x 3 pixel tiles.
+    outside = tiled(((K, 2), (FY, 1), (OY, 1), (OX, 6), (K, 1)))
+    assert step.alive(outside) == {"accumulators": 42, "outputs": 1, "residuals": 1}
+    with pytest.raises(
+        CelosiaError,
+        match="42 tiles of the accumulators buffer are needed at once"
+        " and 32 are kept: 10 are missing",
+    ):
+        step.check(outside)
+    split = tiled(((K, 1), (OY, 4), (OX, 6)))
+    assert step.alive(split) == {"accumulators": 1, "outputs": 6, "residuals": 6}
+    with pytest.raises(CelosiaError, match=r"6 tiles need 1296 words of the outputs buffer"):
+        step.check(split)
+
+
+def test_asked_for_buffering_must_fit() -> None:
+    step = plan(k(3))
+    order = ((OY, 2), (K, 1), (C, 4))
+    assert step.slots(tiled(order, buffering=Buffering(activations=1)))["activations"] == 1
+    assert step.slots(tiled(order))["activations"] == 1
+    with pytest.raises(CelosiaError, match="2 tiles need 608 words of the activations buffer"):
+        step.check(tiled(order, buffering=Buffering(activations=2)))
+
+
+def test_channel_tiles_of_other_words_wrong() -> None:
+    build = Build()
+    build.conv(build.input((24, 5, 5)), 24, k(3), groups=4)
+    network, target = build.network(), accelerator({"fixed8": 6}, 6, 1, post_lanes=2)
+    arrangement = arrange(network, target)
+    step = StepPlan(arrangement.lowered.steps[0], arrangement, target)
+    step.check(tiled(((K, 1),)))
+    with pytest.raises(CelosiaError, match="channel tiles 0 to 1 read different input words"):
+        step.check(tiled(((K, 2),)))
+
+
+def test_six_loops_beside_the_passes_wrong() -> None:
+    columns = (ColumnGroup(format=Fixed(bits=8), count=4, circuit=Circuit.SERIAL),)
+    base = accelerator({"fixed8": 4}, 4, 1, post_lanes=2)
+    target = replace(base, array=replace(base.array, columns=columns))
+    build = Build()
+    build.conv(build.input((8, 5, 5)), 8, k(3))
+    arrangement = arrange(build.network(), target)
+    step = StepPlan(arrangement.lowered.steps[0], arrangement, target)
+    step.check(tiled(((K, 1),)))
+    with pytest.raises(CelosiaError, match=r"a tile has 7 loops on the array, .* descriptor 6"):
+        step.check(LayerMapping())

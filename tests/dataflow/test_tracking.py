@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from celosia.dataflow.tracking import MOST_SLOTS, BufferTracker, Slots, TensorTracker
+from celosia.dataflow.tracking import BufferTracker, Slots, TensorTracker
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -34,7 +34,7 @@ def test_buffer_against_a_word_by_word_record(seed: int) -> None:
 
 def test_slots_take_the_oldest() -> None:
     tracker = BufferTracker(10)
-    slots = Slots(tracker, 3)
+    slots = Slots(tracker, 3, 3)
     assert slots.find("a") is None
     for index, key in enumerate("abc"):
         start = slots.take(key, 3)
@@ -47,30 +47,44 @@ def test_slots_take_the_oldest() -> None:
 
 
 def test_alternate_steps_take_alternate_halves() -> None:
-    tracker = BufferTracker(2 * MOST_SLOTS)
-    assert Slots(tracker, 1, high=True).take(0, 1) == MOST_SLOTS
-    assert Slots(tracker, 1).take(0, 1) == 0
+    tracker = BufferTracker(20)
+    assert Slots(tracker, 2, 5, high=True).take(0, 1) == 10
+    assert Slots(tracker, 2, 6, high=True).take(0, 1) == 0
+    assert Slots(tracker, 2, 5).take(0, 1) == 0
+
+
+def test_held_slots_are_not_taken() -> None:
+    tracker = BufferTracker(4)
+    slots = Slots(tracker, 2, 2)
+    slots.take("a", 2, hold=True)
+    tracker.write(2, 4, 7)
+    assert slots.take("b", 2) == 2
+    assert slots.take("c", 2) == 2
+    slots.release("a")
+    assert slots.find("a") is None
+    assert slots.take("d", 2) == 0
 
 
 def test_loads_wait_for_the_stores_that_they_overlap() -> None:
     tracker = TensorTracker()
-    assert tracker.load((0, 9), (0, 9)) == frozenset()
+    assert tracker.load(0, (0, 9), (0, 9)) == frozenset()
     for row in range(3):
-        tracker.store((0, 2), (row, row + 1), 10 + row)
+        tracker.store(0, (0, 2), (row, row + 1), 10 + row)
     tracker.finish()
-    tracker.store((2, 4), (0, 3), 20)
+    tracker.store(0, (2, 4), (0, 3), 20)
     tracker.finish()
     tracker.finish()
-    assert tracker.load((0, 1), (-2, 2)) == {11}
-    assert tracker.load((1, 3), (0, 1)) == {20}
-    assert tracker.load((0, 4), (3, 5)) == frozenset()
+    assert tracker.load(0, (0, 1), (-2, 2)) == {11}
+    assert tracker.load(0, (1, 3), (0, 1)) == {20}
+    assert tracker.load(0, (0, 4), (3, 5)) == frozenset()
+    assert tracker.load(1, (0, 1), (0, 2)) == frozenset()
 
 
 def test_milestones_bound_the_tokens() -> None:
     tracker = TensorTracker()
     for row in range(100):
-        tracker.store((0, 1), (row, row + 1), row)
+        tracker.store(0, (0, 1), (row, row + 1), row)
     tracker.finish()
-    waited = [max(tracker.load((0, 1), (row, row + 1))) for row in range(100)]
+    waited = [max(tracker.load(0, (0, 1), (row, row + 1))) for row in range(100)]
     assert len(set(waited)) <= TensorTracker.MILESTONES
     assert all(wait >= row for row, wait in enumerate(waited))

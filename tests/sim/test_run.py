@@ -166,7 +166,7 @@ def test_error_ends_all_threads(
 ) -> None:
     """Whichever thread it falls into."""
     begun: list[int] = []
-    sample_of = _Work._sample
+    sample_of = _Work._start
 
     def fail(work: _Work, driver: Driver, image: np.ndarray, sample: int) -> None:
         begun.append(sample)
@@ -174,7 +174,7 @@ def test_error_ends_all_threads(
             raise CelosiaError(f"sample {sample} is broken")
         sample_of(work, driver, image, sample)
 
-    monkeypatch.setattr(_Work, "_sample", fail)
+    monkeypatch.setattr(_Work, "_start", fail)
     with pytest.raises(CelosiaError, match=f"sample {broken} is broken"):
         simulator.run(program, sample_inputs(network, 3000, 0), workers=2)
     assert len(begun) < 2000

@@ -1,0 +1,49 @@
+"""Random legal mappings, batches included: every value, cycle and counter is as predicted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from celosia.dataflow.compile import compile_network
+from celosia.dataflow.memory import PRESETS
+from celosia.dataflow.presets import preset
+from celosia.dataflow.random_mapping import random_network_mapping
+from celosia.dataflow.timing import timing
+from celosia.models.errors import CelosiaError
+from celosia.models.golden import evaluate
+from celosia.models.random_network import random_inputs, random_network
+from celosia.sim.check import check
+from celosia.sim.run import Simulator
+
+ACCELERATOR = preset("tiny")
+FORMATS = tuple(group.format for group in ACCELERATOR.array.columns)
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Simulator:
+    return Simulator(ACCELERATOR)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_random_mappings_are_exact(simulator: Simulator, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    network = random_network(seed, FORMATS)
+    samples = int(random.integers(1, 4))
+    mapping = random_network_mapping(network, ACCELERATOR, random, samples)
+    program = compile_network(network, ACCELERATOR, mapping)
+    inputs = random_inputs(network, 2 * samples, seed)
+    memory = list(PRESETS.values())[seed % len(PRESETS)]
+    run = simulator.run(program, inputs, memory)
+    verdict = check(program, run, evaluate(network, inputs), timing(program, memory))
+    assert verdict.passed, f"seed {seed}: {verdict}"
+    assert len(run.cycles) == 2
+    assert run.samples == 2 * samples
+
+
+def test_samples_that_fill_no_start_wrong(simulator: Simulator) -> None:
+    network = random_network(1, FORMATS)
+    mapping = random_network_mapping(network, ACCELERATOR, np.random.default_rng(1), 2)
+    program = compile_network(network, ACCELERATOR, mapping)
+    with pytest.raises(CelosiaError, match="3 samples are no multiple of the 2 that one start"):
+        simulator.run(program, random_inputs(network, 3, 0))
