@@ -12,11 +12,11 @@ from pathlib import Path
 
 from cocotb_tools.runner import get_runner
 
-from celosia.sim.cocotb import bench, unit_bench
+from celosia.sim.cocotb import bench, play_bench
 from celosia.sim.toolchain import find_toolchain
 
-BENCHES = {"program": bench.__name__, "unit": unit_bench.__name__}
-"""The module of each bench: a program on an engine, or a processing element's operands."""
+BENCHES = {"program": bench.__name__, "module": play_bench.__name__}
+"""The module of each bench: a program on an engine, or the inputs of a module."""
 
 BUILD_FLAGS = (
     "-Wno-fatal", "-Wno-lint", "-Wno-style",

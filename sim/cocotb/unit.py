@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 
 from celosia.rtl.pe.unit import Unit
 from celosia.rtl.verilog import write_verilog
-from celosia.sim.cocotb.run import build_module, launch
+from celosia.sim.cocotb.play import play
 
 
 def run_unit(
@@ -52,21 +49,25 @@ def run_unit(
     """
     if not 0 <= stall <= 0.9:
         raise ValueError(f"stall must be 0 to 0.9, not {stall!r}")
-    folder = build_module(write_verilog(unit), unit.module_name)
-    with tempfile.TemporaryDirectory(prefix="celosia-cocotb-") as name:
-        task = Path(name)
-        np.savez(
-            task / "task.npz",
-            weights=_words(weights, unit.shape.weights.bits),
-            activations=_words(activations, unit.shape.activations.bits),
-            clears=clears,
-            seed=seed,
-            stall=stall,
-        )
-        launch("test", "unit", unit.module_name, str(folder), str(task), cwd=task)
-        with np.load(task / "result.npz") as result:
-            totals: np.ndarray = result["totals"]
-            return totals
+    rng = np.random.default_rng(seed)
+    # A step comes after as many idle cycles as a coin says; its total is there one cycle later.
+    steps = np.cumsum(rng.geometric(1 - stall, len(clears)))
+    idle = rng.integers(0, len(clears), int(steps[-1]) + 2)
+    idle[steps] = np.arange(len(clears))
+    flags = np.zeros((2, len(idle), 1), np.uint8)
+    flags[0, steps, 0], flags[1, steps, 0] = 1, clears
+    inputs = {
+        "weights": _words(weights, unit.shape.weights.bits)[idle],
+        "activations": _words(activations, unit.shape.activations.bits)[idle],
+        "step": flags[0],
+        "clear": flags[1],
+    }
+    bits = len(unit.total)
+    raw = play(write_verilog(unit), unit.module_name, inputs, {"total": bits})["total"]
+    words = np.zeros((len(clears), 8), np.uint8)
+    words[:, : raw.shape[1]] = raw[steps + 1]
+    totals: np.ndarray = (words.view(np.int64)[:, 0] << 64 - bits) >> 64 - bits
+    return totals
 
 
 def _words(codes: np.ndarray, bits: int) -> np.ndarray:

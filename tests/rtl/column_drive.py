@@ -134,8 +134,8 @@ class ColumnDrive:
             drain[step + 2 + pixel] = np.stack([rows % DEPTH, rows * 0 + pixel], axis=1)
         return {
             **self._operands(vectors, starts, cycles, rng),
-            "control": _struct(control_layout(3), control),
-            "drain": _struct(drain_layout(3, shape.pixels), drain),
+            "control": struct(control_layout(3), control),
+            "drain": struct(drain_layout(3, shape.pixels), drain),
             "drain_enable": packed(enable[:, None], shape.columns),
         }
 
@@ -183,7 +183,7 @@ def _bits(codes: np.ndarray, bits: int) -> np.ndarray:
     return (flat[..., None] >> np.arange(bits) & 1).reshape(len(codes), -1)
 
 
-def _struct(layout: data.StructLayout, fields: np.ndarray) -> np.ndarray:
+def struct(layout: data.StructLayout, fields: np.ndarray) -> np.ndarray:
     """Return the bytes of a structure's ``fields`` (cycles, fields)."""
     bits = [_bits(fields[:, n : n + 1], field.width) for n, (_, field) in enumerate(iter(layout))]
     return packed(np.concatenate(bits, axis=1), 1)

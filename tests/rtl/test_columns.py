@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,59 +29,22 @@ from celosia.models.formats import (
     Pot,
     Sp2,
 )
-from celosia.models.operations import DISTANCE, MULTIPLY, Operation, shift
+from celosia.models.operations import DISTANCE, shift
 from celosia.rtl import dot as dots
 from celosia.rtl import vector
-from celosia.rtl.column import Base, Column
-from celosia.rtl.dot import DotShape, LaneDot
+from celosia.rtl.column import Base
+from celosia.rtl.dot import LaneDot
 from celosia.rtl.dsp_dot import DspDot, Schedule
 from celosia.rtl.pe.scale import Scale
 
-from .column_drive import DEPTH, ColumnDrive, Vectors, dot_products, terms_range
+from .column_case import STEPS, Case
+from .column_drive import ColumnDrive, Vectors, dot_products, terms_range
 from .compiled import Compiled, Mutation, mutants
 
 COUNT = 100_000
 """Random vectors of a column."""
 
-STEPS = 64
-"""Steps of the longest reduction; accumulators are no wider than it needs."""
-
 SEED = 31
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A column."""
-
-    weights: Format
-    bits: int
-    circuit: Circuit = Circuit.LANES
-    lanes: int = 16
-    columns: int = 1
-    pixels: int = 1
-    operation: Operation = MULTIPLY
-    scaling: BlockScaling | None = None
-
-    @property
-    def shape(self) -> DotShape:
-        return DotShape(
-            weight_format=self.weights, lanes=self.lanes, pixels=self.pixels,
-            activation_bits=self.bits + 1, operation=self.operation, columns=self.columns,
-        )  # fmt: skip
-
-    @property
-    def accumulator_bits(self) -> int:
-        """What the longest reduction needs."""
-        return ColumnDrive.accumulator_bits(self.shape, self.scaling, STEPS)
-
-    def column(self) -> Column:
-        return Column(
-            weight_format=self.weights, lanes=self.lanes, pixels=self.pixels,
-            activation_bits=self.bits + 1, accumulator_bits=self.accumulator_bits,
-            depth=DEPTH, circuit=self.circuit, scaling=self.scaling,
-            activation_scales=self.scaling is not None, operation=self.operation,
-            columns=self.columns,
-        )  # fmt: skip
 
 
 def dsp(bits: int, activation_bits: int, columns: int, pixels: int, lanes: int = 16) -> Case:

@@ -8,6 +8,7 @@ from celosia.models.golden import convolve
 from celosia.models.network import Conv, Requant, Window
 from celosia.models.operations import MULTIPLY, Kind, Operation
 from celosia.rtl.pe.unit import Lane, LaneShape, SignStyle, Unit
+from celosia.sim.cocotb.play import play
 from celosia.sim.cocotb.unit import run_unit
 
 LANES, ROWS, SAMPLES = 8, 12, 25
@@ -79,3 +80,9 @@ def test_stall_out_of_range() -> None:
     nothing = np.zeros((1, 2), np.int64)
     with pytest.raises(ValueError, match=r"stall must be 0 to 0.9, not 1"):
         run_unit(unit, nothing, nothing, np.zeros(1, bool), stall=1)
+
+
+def test_inputs_of_different_lengths() -> None:
+    ports = {"a": np.zeros((2, 1), np.uint8), "b": np.zeros((3, 1), np.uint8)}
+    with pytest.raises(ValueError, match=r"the same number of cycles, not \[2, 3\]"):
+        play("", "none", ports, {})
