@@ -10,12 +10,14 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from celosia.models.formats import Pot
+from celosia.models.network import Window
 
 _WINDOW = "int stride, int padding) -> Tensor"
 
@@ -133,10 +135,24 @@ class AdderConv2d(_Window):
         if torch.compiler.is_exporting():
             sums: torch.Tensor = distance_conv2d(x, self.weight, self.stride, self.padding)
             return sums
-        columns = nn.functional.unfold(x, self.kernel, padding=self.padding, stride=self.stride)
-        sums = distance(columns.transpose(1, 2), self.weight.flatten(1))
-        height = (x.shape[2] + 2 * self.padding - self.kernel) // self.stride + 1
-        return sums.transpose(1, 2).reshape(len(x), self.outputs, height, -1)
+        padded = nn.functional.pad(x, (self.padding,) * 4)
+        window = Window(kernel=(self.kernel, self.kernel), stride=(self.stride, self.stride))
+        return distances(padded, self.weight, window, groups=1)
+
+
+def distances(
+    padded: torch.Tensor, weight: torch.Tensor, window: Window, groups: int
+) -> torch.Tensor:
+    """Return :func:`distance` of every window of ``padded`` (N, C, H, W), (N, O, OH, OW).
+
+    ``weight`` is O I FY FX. The padding of ``window`` is not applied.
+    """
+    height, width = replace(window, padding=(0, 0, 0, 0)).output_size(*padded.shape[2:])
+    parts = []
+    for some, filters in zip(padded.chunk(groups, 1), weight.chunk(groups), strict=True):
+        columns = nn.functional.unfold(some, window.kernel, window.dilation, stride=window.stride)
+        parts.append(distance(columns.transpose(1, 2), filters.flatten(1)).transpose(1, 2))
+    return torch.cat(parts, dim=1).reshape(len(padded), len(weight), height, width)
 
 
 def distance(windows: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:

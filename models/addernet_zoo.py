@@ -1,4 +1,4 @@
-"""Small networks of adder and shift layers that read scikit-learn's digits, trained in seconds."""
+"""Networks of adder and of shift layers for the small workloads, trained in seconds to minutes."""
 
 from __future__ import annotations
 
@@ -8,54 +8,108 @@ import torch
 from torch import nn
 
 from celosia.models.addernet import AdderConv2d, ShiftConv2d, ShiftMode, adapt_rates
+from celosia.models.blueprint import DIGITS, Blueprint, Stage
 from celosia.models.threads import single_thread
-from celosia.models.zoo import Workload, digit_data
+from celosia.models.zoo import ImageData, Workload
 
-__all__ = ["adder_digits", "adder_net", "shift_add_digits", "shift_add_net", "train"]
-
-
-def adder_net() -> nn.Sequential:
-    """Return an AdderNet: a convolution first and last, adder layers between (section 4)."""
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-        AdderConv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-        AdderConv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(128, 10),
-    )  # fmt: skip
+__all__ = [
+    "adder_net",
+    "adder_workload",
+    "shift_add_net",
+    "shift_add_workload",
+    "train",
+]
 
 
-def shift_add_net(mode: ShiftMode = ShiftMode.Q) -> nn.Sequential:
-    """Return a ShiftAddNet: shift layers, each but the first and last before an adder layer."""
+def adder_net(blueprint: Blueprint = DIGITS) -> nn.Sequential:
+    """Return an AdderNet: a convolution first and last, adder layers between (section 4).
 
-    def block(inputs: int, outputs: int) -> list[nn.Module]:
-        shift = ShiftConv2d(inputs, outputs, 3, padding=1, mode=mode)
-        add = AdderConv2d(outputs, outputs, 3, padding=1)
-        return [shift, add, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
+    Raises ``ValueError`` for residual stages.
+    """
+    first, *others = blueprint.stages
+    channels = first.channels
+    modules: list[nn.Module] = [
+        nn.Conv2d(blueprint.shape[0], channels, *_window(first), bias=False),
+        *_behind(first),
+    ]
+    for stage in others:
+        modules += [AdderConv2d(channels, stage.channels, *_window(stage)), *_behind(stage)]
+        channels = stage.channels
+    edge = _edge(blueprint)
+    modules += [nn.Flatten(), nn.Linear(channels * edge * edge, blueprint.classes)]
+    return nn.Sequential(*modules)
 
-    return nn.Sequential(
-        ShiftConv2d(1, 16, 3, padding=1, mode=mode), nn.BatchNorm2d(16), nn.ReLU(),
-        *block(16, 16), *block(16, 32),
-        ShiftConv2d(32, 10, 2, mode=mode), nn.BatchNorm2d(10), nn.Flatten(),
-    )  # fmt: skip
+
+def shift_add_net(blueprint: Blueprint = DIGITS, mode: ShiftMode = ShiftMode.Q) -> nn.Sequential:
+    """Return a ShiftAddNet: shift layers, each but the first and last before an adder layer.
+
+    Raises ``ValueError`` for residual stages.
+    """
+    first, *others = blueprint.stages
+    channels = first.channels
+    modules: list[nn.Module] = [
+        ShiftConv2d(blueprint.shape[0], channels, *_window(first), mode=mode),
+        *_behind(first),
+    ]
+    for stage in others:
+        width = stage.channels
+        modules += [
+            ShiftConv2d(channels, width, *_window(stage), mode=mode),
+            AdderConv2d(width, width, stage.kernel, padding=stage.kernel // 2),
+            *_behind(stage),
+        ]
+        channels = width
+    last = ShiftConv2d(channels, blueprint.classes, _edge(blueprint), mode=mode)
+    modules += [last, nn.BatchNorm2d(blueprint.classes), nn.Flatten()]
+    return nn.Sequential(*modules)
 
 
-def adder_digits(epochs: int = 10, seed: int = 0) -> Workload:
+def _window(stage: Stage) -> tuple[int, int, int]:
+    """Return kernel, stride and padding."""
+    if stage.residual:
+        raise ValueError("networks of adder and shift layers have no residual stages")
+    return stage.kernel, stage.stride, stage.kernel // 2
+
+
+def _behind(stage: Stage) -> list[nn.Module]:
+    pool = [nn.MaxPool2d(2)] if stage.pool else []
+    return [nn.BatchNorm2d(stage.channels), nn.ReLU(), *pool]
+
+
+def _edge(blueprint: Blueprint) -> int:
+    """Return the height and width of what the last stage gives."""
+    _, height, width = blueprint.features
+    if height != width:
+        raise ValueError(f"the stages must leave a square, not {height} x {width}")
+    return height
+
+
+def adder_workload(
+    data: ImageData, blueprint: Blueprint, epochs: int = 10, seed: int = 0
+) -> Workload:
     """Train :func:`adder_net`; the same seed gives the same weights on the same machine."""
-    return _digits("digits_adder", adder_net, epochs, seed)
+    return _trained("adder", lambda: adder_net(blueprint), data, epochs, seed)
 
 
-def shift_add_digits(epochs: int = 10, seed: int = 0, mode: ShiftMode = ShiftMode.Q) -> Workload:
-    """Train :func:`shift_add_net`, as :func:`adder_digits`."""
-    return _digits("digits_shift_add", lambda: shift_add_net(mode), epochs, seed)
+def shift_add_workload(
+    data: ImageData,
+    blueprint: Blueprint,
+    epochs: int = 10,
+    seed: int = 0,
+    mode: ShiftMode = ShiftMode.Q,
+) -> Workload:
+    """Train :func:`shift_add_net`, as :func:`adder_workload`."""
+    return _trained("shift_add", lambda: shift_add_net(blueprint, mode), data, epochs, seed)
 
 
-def _digits(name: str, network: Callable[[], nn.Module], epochs: int, seed: int) -> Workload:
-    data = digit_data()
-    with torch.random.fork_rng():
+def _trained(
+    name: str, network: Callable[[], nn.Module], data: ImageData, epochs: int, seed: int
+) -> Workload:
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = network()
-        train_images, train_labels = data.part(test=False)
-        train(model, torch.from_numpy(train_images), torch.from_numpy(train_labels), epochs)
+        images, labels = data.part(test=False)
+        train(model, torch.from_numpy(images), torch.from_numpy(labels), epochs)
     return data.workload(name, model)
 
 

@@ -5,6 +5,11 @@ grids that they have in integers, whose scales follow the weights; what the grad
 is taken to be is :class:`~celosia.models.gradients.Gradient`. The teacher is the float graph
 itself, so
 no labels are needed; labels help where there are some.
+
+Shift layers learn the numbers that their powers of two are rounded from (DeepShift-Q); adder
+layers learn with AdderNet's own gradients. Its adaptive rates, which make a layer's step
+independent of the size of its gradients, are a matter of the optimiser here: Adam's steps do
+not depend on it in any layer.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ import torch
 from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
 from celosia.models.gradients import Gradient
-from celosia.models.graph import FloatConv, FloatGraph, evaluate_float
+from celosia.models.graph import FloatGraph, evaluate_float
 from celosia.models.network import Network
 from celosia.models.quantize import check_calibration, dequantise, quantise_inputs, quantize
 from celosia.models.recipe import Recipe
@@ -142,12 +147,6 @@ def finetune(
     count = len(next(iter(inputs.values())))
     if labels is not None and (labels.shape != (count,) or labels.dtype != np.int64):
         raise CelosiaError(f"labels must be int64 of shape ({count},), not {labels.shape}")
-    for op in graph.ops:
-        if isinstance(op, FloatConv) and (op.distance or op.power is not None):
-            raise CelosiaError(
-                f"layer {op.name!r} is an adder or a shift layer, which cannot be fine-tuned: "
-                "quantise without epochs"
-            )
     if not 0 <= head < len(graph.outputs):
         raise CelosiaError(f"head must be the position of an output, not {head}")
     tensors = {name: torch.from_numpy(data) for name, data in inputs.items()}

@@ -30,6 +30,7 @@ from celosia.models.network import (
     Op,
     Tensor,
 )
+from celosia.models.operations import DISTANCE
 from celosia.models.quantize_layer import LayerTask, Rows
 from celosia.models.recipe import Assignment, Recipe
 from celosia.models.requantise import requantise
@@ -49,7 +50,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Plan:
-    """All grids of a quantisation: of tensors, and of useful layers' weights, by name."""
+    """All grids of a quantisation: of tensors, and of useful layers' weights, by name.
+
+    Weights of distances have none of their own but that of their input.
+    """
 
     grids: dict[str, Grid]
     rows: dict[str, Rows]
@@ -64,7 +68,7 @@ class Plan:
         rows = {
             op.name: Rows(formats=op.formats, scale=weight_scale(network, op), factors=_factors(op))
             for op in network.ops
-            if isinstance(op, Conv) and op.useful
+            if isinstance(op, Conv) and op.useful and op.operation != DISTANCE
         }
         return Plan(grids=grids, rows=rows)
 

@@ -10,7 +10,7 @@ import torch
 
 from celosia.models.assign import assign_formats
 from celosia.models.calibrate import DISTANCE_WEIGHTS, Grid
-from celosia.models.find_scales import nearest_rows
+from celosia.models.find_scales import nearest, nearest_rows
 from celosia.models.fit import LayerData, fit_layer, layer_data
 from celosia.models.formats import BlockScaling, Fixed, Format
 from celosia.models.golden import convolve
@@ -154,13 +154,14 @@ class LayerTask:
         """Return rows that are a scale times integers as they stand; None for other rows.
 
         Rows of one magnitude (copies, average pooling) have weights of 1; one that is next to
-        nothing beside its bias is nothing. Powers of two are values of their format.
+        nothing beside its bias is nothing. Powers of two are values of their format, to which
+        what training made of them is rounded.
         """
         levels = np.abs(flat).max(axis=1)
         steps = np.where(levels > 0, levels, 1.0)[:, None]
         if self.op.power is not None:
             high = self.op.power.high
-            powers = np.rint(flat / steps * high).astype(np.int64)
+            powers = nearest(flat / steps * high, self.op.power).astype(np.int64)
             scale = np.where(levels > 0, levels / high, self.floor(self.op.bias))
             return Rounded(values=powers, scale=scale, factors=np.ones_like(powers))
         if not np.isin(np.abs(flat) / steps, (0.0, 1.0)).all():

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from celosia.models.addernet import distances
+from celosia.models.calibrate import DISTANCE_WEIGHTS
 from celosia.models.gradients import Gradient, pass_gradient
 from celosia.models.graph import (
     FloatConv,
@@ -51,8 +53,15 @@ class Student:
         self.plan = Plan.of(start)
         self.weights: dict[str, torch.Tensor] = {}
         self.biases: dict[str, torch.Tensor] = {}
+        self.gains: dict[str, torch.Tensor] = {}
+        for layer in graph.ops:
+            if isinstance(layer, FloatConv) and layer.distance:
+                gain = np.ones(len(layer.weight)) if layer.gain is None else layer.gain
+                self.weights[layer.name] = _parameter(layer.weight)
+                self.biases[layer.name] = _parameter(layer.bias)
+                self.gains[layer.name] = _parameter(gain)
         for op in start.ops:
-            if isinstance(op, Conv) and op.useful:
+            if isinstance(op, Conv) and op.name in self.plan.rows:
                 scale = self.plan.rows[op.name].scale
                 unit = start.tensor(op.input).scale
                 self.weights[op.name] = _parameter(
@@ -63,7 +72,7 @@ class Student:
     @property
     def parameters(self) -> list[torch.Tensor]:
         """Everything that learns."""
-        return [*self.weights.values(), *self.biases.values()]
+        return [*self.weights.values(), *self.biases.values(), *self.gains.values()]
 
     def refresh(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Find formats of rows and all scales anew, by the recipe, from what was learnt."""
@@ -74,7 +83,10 @@ class Student:
         """Return the weights of ``op`` rounded, with their gradient."""
         if op.name not in self.weights:
             return torch.from_numpy(op.weight).to(torch.float32)
-        weight, rows = self.weights[op.name], self.plan.rows[op.name]
+        weight = self.weights[op.name]
+        if op.distance:
+            return self.rounded_distances(op, weight)
+        rows = self.plan.rows[op.name]
         low, high = (
             np.array([[getattr(fmt, end)] for fmt in rows.formats]) * rows.step
             for end in ("low", "high")
@@ -85,6 +97,13 @@ class Student:
             for values in (low, high, grid)
         )
         return pass_gradient(weight, target, least, most, self.weight_gradient)
+
+    def rounded_distances(self, op: FloatConv, weight: torch.Tensor) -> torch.Tensor:
+        """Return the weights of an adder layer in the step of its input, with their gradient."""
+        step = self.plan.grids[op.input].scale
+        high = DISTANCE_WEIGHTS.high * step
+        rounded = torch.round(weight.detach().clamp(-high, high) / step) * step
+        return pass_gradient(weight, rounded, -high, high, self.weight_gradient)
 
     def settle(self, name: str, value: torch.Tensor) -> torch.Tensor:
         """Return ``value`` rounded to the grid of the tensor ``name``."""
@@ -112,6 +131,10 @@ class Student:
         """Return the output of ``op`` before it is rounded."""
         bias = self.biases.get(op.name, torch.from_numpy(op.bias).to(torch.float32))
         window = op.window
+        if op.distance:
+            sums = distances(pad_float(values[op.input], window, 0.0), weight, window, op.groups)
+            v = sums * self.gains[op.name][:, None, None] + bias[:, None, None]
+            return finish_float(op, v, None if op.residual is None else values[op.residual])
         v = torch.nn.functional.conv2d(
             pad_float(values[op.input], window, 0.0),
             weight,
@@ -131,7 +154,10 @@ class Student:
             if isinstance(op, FloatConv) and op.name in self.weights:
                 weight = self.weights[op.name].detach().to(torch.float64).numpy()
                 bias = self.biases[op.name].detach().to(torch.float64).numpy()
-                ops.append(replace(op, weight=weight.copy(), bias=bias.copy()))
+                gain = op.gain
+                if op.distance:
+                    gain = self.gains[op.name].detach().to(torch.float64).numpy().copy()
+                ops.append(replace(op, weight=weight.copy(), bias=bias.copy(), gain=gain))
             else:
                 ops.append(op)
         return replace(self.source, ops=tuple(ops))

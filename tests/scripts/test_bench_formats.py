@@ -7,7 +7,7 @@ import pytest
 
 from celosia.models.errors import CelosiaError
 from celosia.models.recipe import parse_mix
-from celosia.models.zoo import DigitData, DigitsNet, Workload
+from celosia.models.zoo import DigitsNet, ImageData, Workload
 from celosia.scripts import bench_formats as module
 from celosia.scripts.bench_formats import Accuracy, Area, accelerator, bench_formats
 from celosia.scripts.format_schemes import SCHEMES, Scheme
@@ -66,7 +66,7 @@ def little(monkeypatch, tmp_path):
 
     def little(seed: int) -> Workload:
         made.append(seed)
-        return DigitData(images=images, labels=labels).workload("little", DigitsNet())
+        return ImageData(images=images, labels=labels).workload("little", DigitsNet())
 
     monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path))
     monkeypatch.setattr(module, "WORKLOADS", {"little": little})
