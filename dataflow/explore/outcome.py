@@ -1,0 +1,239 @@
+"""What an accelerator costs and gives, what is asked of it, and how far it is from that."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from celosia.dataflow.explore.strategy import Score
+from celosia.models.errors import CelosiaError
+
+
+class Quantity(enum.Enum):
+    """What can be asked for and limited."""
+
+    FPS = "fps"
+    ENERGY = "energy"
+    EDP = "edp"
+    DRAM = "dram"
+    LUT = "lut"
+    FF = "ff"
+    DSP = "dsp"
+    BRAM = "bram"
+    ACCURACY = "accuracy"
+
+    @property
+    def wanted_large(self) -> bool:
+        """Whether more of it is better."""
+        return self in (Quantity.FPS, Quantity.ACCURACY)
+
+    @property
+    def unit(self) -> str:
+        """What it is counted in."""
+        return _UNITS[self]
+
+
+_UNITS = {
+    Quantity.FPS: "frames/s",
+    Quantity.ENERGY: "uJ a frame",
+    Quantity.EDP: "uJ ms a frame",
+    Quantity.DRAM: "bytes a frame",
+    Quantity.LUT: "look-up tables",
+    Quantity.FF: "registers",
+    Quantity.DSP: "DSP blocks",
+    Quantity.BRAM: "block RAMs",
+    Quantity.ACCURACY: "of 1",
+}
+
+FRONT = (Quantity.FPS, Quantity.ENERGY, Quantity.LUT, Quantity.DSP, Quantity.BRAM)
+"""What the Pareto front is over, with the accuracy where formats vary."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What is known of one accelerator with one variant of the network.
+
+    Attributes
+    ----------
+    area : dict of str to float
+        ``lut``, ``ff``, ``dsp`` and ``bram`` that it takes.
+    cycles, bound : int or None
+        Of one frame, and the least that any mapping could take; None where it was not mapped.
+    energy : float or None
+        Of one frame in uJ.
+    dram : int or None
+        Bytes of one frame over the memory ports.
+    problem : str
+        Why it cannot run the network; "" where it can.
+    """
+
+    area: dict[str, float]
+    cycles: int | None = None
+    bound: int | None = None
+    energy: float | None = None
+    dram: int | None = None
+    problem: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Outcome:
+        """Return what :meth:`as_dict` was made from; ``TypeError`` if it is something else."""
+        return cls(**value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """``quantity`` must be at most ``value``, or at least where more of it is better."""
+
+    quantity: Quantity
+    value: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.value) and self.value >= 0):
+            raise ValueError(f"value must be 0 or more, not {self.value!r}")
+
+    @property
+    def text(self) -> str:
+        """Such as ``fps >= 100``."""
+        sign = ">=" if self.quantity.wanted_large else "<="
+        return f"{self.quantity.value} {sign} {self.value:,g}"
+
+    def excess(self, found: float) -> float:
+        """Return by how much ``found`` breaks it, as a share of it; 0 where it does not."""
+        over = self.value - found if self.quantity.wanted_large else found - self.value
+        return max(0.0, over) / (self.value or 1.0)
+
+    def broken(self, found: float) -> str:
+        """Return in words how ``found`` breaks it."""
+        over = abs(found - self.value)
+        more = "too few" if self.quantity.wanted_large else "too many"
+        return (
+            f"{self.quantity.value} is {found:,.6g}, the limit {self.text} "
+            f"({over:,.6g} {self.quantity.unit} {more})"
+        )
+
+
+def parse_limit(text: str) -> Limit:
+    """Return the limit that a text such as ``fps>=100`` or ``lut<=50000`` says.
+
+    Raises :class:`CelosiaError` saying what may be written.
+    """
+    for sign in (">=", "<="):
+        name, found, number = text.partition(sign)
+        if not found:
+            continue
+        known = {quantity.value: quantity for quantity in Quantity}
+        quantity = known.get(name.strip())
+        if quantity is None:
+            raise CelosiaError(f"limit {text!r}: known quantities are {', '.join(known)}")
+        wanted = ">=" if quantity.wanted_large else "<="
+        if sign != wanted:
+            raise CelosiaError(
+                f"limit {text!r}: more {quantity.value} is "
+                f"{'better' if quantity.wanted_large else 'worse'}, so write "
+                f"{quantity.value}{wanted}{number.strip()}"
+            )
+        try:
+            return Limit(quantity=quantity, value=float(number))
+        except ValueError as error:
+            raise CelosiaError(
+                f"limit {text!r}: {number.strip()!r} is no number of 0 or more"
+            ) from error
+    raise CelosiaError(f"limit {text!r}: write quantity>=number or quantity<=number")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What a search is for.
+
+    Attributes
+    ----------
+    objective : Quantity
+        What is to be best.
+    limits : tuple of Limit
+        What must hold besides; a device's budget is among them.
+    clock_mhz : float
+        At which cycles become time.
+    accuracies : tuple of float or None
+        Of each variant of the network; None where it is not known.
+    """
+
+    objective: Quantity
+    limits: tuple[Limit, ...]
+    clock_mhz: float
+    accuracies: tuple[float | None, ...] = field(default=(None,))
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.clock_mhz) and self.clock_mhz > 0):
+            raise ValueError(f"clock_mhz must be above 0, not {self.clock_mhz!r}")
+        asked = {self.objective, *(limit.quantity for limit in self.limits)}
+        if Quantity.ACCURACY in asked and None in self.accuracies:
+            raise ValueError("accuracies must be known where accuracy is asked for")
+
+    @property
+    def front(self) -> tuple[Quantity, ...]:
+        """What the Pareto front is over, the objective first."""
+        varied = len({a for a in self.accuracies if a is not None}) > 1
+        kinds = (*FRONT, Quantity.ACCURACY) if varied else FRONT
+        return tuple(dict.fromkeys((self.objective, *kinds)))
+
+    def fps(self, cycles: float) -> float:
+        """Return the frames a second of so many cycles a frame."""
+        return self.clock_mhz * 1e6 / cycles
+
+    def measure(self, outcome: Outcome, variant: int, quantity: Quantity) -> float | None:
+        """Return the amount of ``quantity``; None where it is not known."""
+        cycles, energy = outcome.cycles, outcome.energy
+        if quantity is Quantity.FPS:
+            return None if cycles is None else self.fps(cycles)
+        if quantity is Quantity.ENERGY:
+            return energy
+        if quantity is Quantity.EDP:
+            if cycles is None or energy is None:
+                return None
+            return energy * cycles / (self.clock_mhz * 1e3)
+        if quantity is Quantity.DRAM:
+            return outcome.dram
+        if quantity is Quantity.ACCURACY:
+            return self.accuracies[variant]
+        return outcome.area[quantity.value]
+
+    def broken(self, outcome: Outcome, variant: int) -> list[str]:
+        """Return in words every limit that is known to be broken."""
+        found = ((limit, self.measure(outcome, variant, limit.quantity)) for limit in self.limits)
+        return [
+            limit.broken(amount)
+            for limit, amount in found
+            if amount is not None and limit.excess(amount)
+        ]
+
+    def violation(self, outcome: Outcome, variant: int) -> float:
+        """Return by how much limits are broken, each as a share of itself, added up.
+
+        What is not known breaks nothing, but to be unable to run the network counts 1.
+        """
+        total = 1.0 if outcome.problem else 0.0
+        for limit in self.limits:
+            amount = self.measure(outcome, variant, limit.quantity)
+            if amount is not None:
+                total += limit.excess(amount)
+        return total
+
+    def score(self, outcome: Outcome, variant: int) -> Score:
+        """Return what strategies are told."""
+        values: Sequence[float | None] = [
+            self.measure(outcome, variant, quantity) for quantity in self.front
+        ]
+        return Score(
+            values=tuple(
+                math.inf if value is None else -value if quantity.wanted_large else value
+                for quantity, value in zip(self.front, values, strict=True)
+            ),
+            violation=self.violation(outcome, variant),
+        )

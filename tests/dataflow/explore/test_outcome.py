@@ -1,0 +1,84 @@
+import math
+
+import pytest
+
+from celosia.dataflow.explore.outcome import Goal, Limit, Outcome, Quantity, parse_limit
+from celosia.models.errors import CelosiaError
+
+AREA = {"lut": 1000.0, "ff": 500.0, "dsp": 10.0, "bram": 4.0}
+RUN = Outcome(area=AREA, cycles=2_000_000, bound=1_900_000, energy=50.0, dram=4096)
+
+
+def goal(objective=Quantity.FPS, *limits, accuracies=(None,)):
+    return Goal(
+        objective=objective,
+        limits=tuple(parse_limit(text) for text in limits),
+        clock_mhz=200.0,
+        accuracies=accuracies,
+    )
+
+
+def test_quantities_follow_from_cycles_and_counts():
+    made = goal(accuracies=(0.9,))
+    amounts = {q.value: made.measure(RUN, 0, q) for q in Quantity}
+    assert amounts == {
+        "fps": 100.0, "energy": 50.0, "edp": 500.0, "dram": 4096, "accuracy": 0.9, **AREA,
+    }  # fmt: skip
+
+
+def test_what_is_not_known_is_infinite_and_breaks_nothing():
+    made = goal(Quantity.FPS, "fps>=100", "lut<=2000")
+    outline = Outcome(area=AREA)
+    assert made.broken(outline, 0) == []
+    assert made.score(outline, 0).values[0] == math.inf
+    refused = Outcome(area=AREA, problem="does not fit")
+    assert made.violation(refused, 0) == 1.0
+
+
+def test_limits_say_by_how_much_they_are_broken():
+    made = goal(Quantity.LUT, "fps>=250", "lut<=800", "dsp<=0", "energy<=50")
+    assert made.broken(RUN, 0) == [
+        "fps is 100, the limit fps >= 250 (150 frames/s too few)",
+        "lut is 1,000, the limit lut <= 800 (200 look-up tables too many)",
+        "dsp is 10, the limit dsp <= 0 (10 DSP blocks too many)",
+    ]
+    assert made.violation(RUN, 0) == pytest.approx(150 / 250 + 200 / 800 + 10)
+
+
+def test_scores_make_small_what_is_wanted():
+    made = goal(Quantity.EDP, accuracies=(0.5, 0.75))
+    assert [q.value for q in made.front] == [
+        "edp", "fps", "energy", "lut", "dsp", "bram", "accuracy",
+    ]  # fmt: skip
+    assert made.score(RUN, 1).values == (500.0, -100.0, 50.0, 1000.0, 10.0, 4.0, -0.75)
+
+
+def test_outcomes_are_json():
+    assert Outcome.from_dict(RUN.as_dict()) == RUN
+    with pytest.raises(TypeError):
+        Outcome.from_dict({"area": AREA, "other": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("speed>=3", "known quantities are fps, energy"),
+        ("fps<=3", "more fps is better, so write fps>=3"),
+        ("lut>=3", "more lut is worse, so write lut<=3"),
+        ("lut<=many", "'many' is no number"),
+        ("lut<=-1", "is no number of 0 or more"),
+        ("lut<=nan", "is no number of 0 or more"),
+        ("lut=3", "write quantity>=number"),
+    ],
+)
+def test_limits_that_are_not_understood_are_refused(text, message):
+    with pytest.raises(CelosiaError, match=message):
+        parse_limit(text)
+
+
+def test_goals_refuse_nonsense():
+    with pytest.raises(ValueError, match="clock_mhz must be above 0"):
+        Goal(objective=Quantity.FPS, limits=(), clock_mhz=0)
+    with pytest.raises(ValueError, match="accuracies must be known"):
+        goal(Quantity.FPS, "accuracy>=0.5")
+    assert Limit(quantity=Quantity.DSP, value=0).excess(3) == 3
