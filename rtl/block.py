@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import ArrayShape
 from celosia.dataflow.dsp import ColumnUnit, column_units
+from celosia.models.operations import MULTIPLY
 from celosia.rtl.array import Operands
 from celosia.rtl.circuits import dot_of
 from celosia.rtl.dot import DotShape
@@ -38,12 +39,14 @@ class Products(Shared):
 
     def __init__(self, shape: ArrayShape, unit: ColumnUnit) -> None:
         columns, group = len(unit.positions), unit.group
+        kind = "products" if group.operation == MULTIPLY else group.operation.name
         self._circuit = group.circuit
         self._dot = DotShape(
             weight_format=group.format,
             lanes=shape.lanes,
             pixels=shape.pixels,
             activation_bits=shape.activation_bits + 1,
+            operation=group.operation,
             columns=columns,
         )
         super().__init__(
@@ -52,7 +55,7 @@ class Products(Shared):
                 "activations": In(shape.lanes * LANE_BITS).array(shape.pixels),
                 "sums": Out(signed(LANE_BITS)).array(columns * shape.pixels),
             },
-            name=f"{group.circuit.prefix}products_{group.format.name}_k{columns}"
+            name=f"{group.circuit.prefix}{kind}_{group.format.name}_k{columns}"
             f"_c{shape.lanes}_x{shape.pixels}",
             parameters=(self._dot, self._circuit),
         )
@@ -93,7 +96,10 @@ class ProductBlock(Shared):
         if shape.scaling is not None or shape.scalable is not None:
             raise ValueError("shape must have neither scales nor precision-scalable columns")
         self._array = shape
-        names = (f"{g.circuit.value}_{g.format.name}_k{g.count}" for g in shape.columns)
+        names = (
+            f"{g.circuit.value}_{g.operation.name}_{g.format.name}_k{g.count}"
+            for g in shape.columns
+        )
         pixels, columns = shape.pixels, shape.column_count
         super().__init__(
             {

@@ -17,6 +17,7 @@ from celosia.rtl.circuits import dot_of
 from celosia.rtl.dot import DotShape
 from celosia.rtl.pe import LANE_BITS
 from celosia.rtl.shared import Shared
+from celosia.rtl.tree import paired
 from celosia.rtl.vector import VectorMac
 
 
@@ -273,10 +274,7 @@ class Column(Shared):
         """Add up the vectors of one pixel."""
         for stage, levels in enumerate(vector_levels(len(terms))[1:]):
             for _ in range(levels):
-                terms = [
-                    terms[i] + terms[i + 1] if i + 1 < len(terms) else terms[i]
-                    for i in range(0, len(terms), 2)
-                ]
+                terms = paired(terms)
             kept = []
             for index, term in enumerate(terms):
                 name = f"total_{stage}_{pixel}_{index}"

@@ -20,6 +20,7 @@ from celosia.rtl.pe import (
 )
 from celosia.rtl.pe.distance import Distance, Pending, added, settled
 from celosia.rtl.pe.shift import TruncatingShift
+from celosia.rtl.tree import paired
 
 
 def term_bits(weight_format: Format, activation_bits: int, operation: Operation) -> int:
@@ -111,18 +112,22 @@ class LaneDot(Dot):
     def _lane(self, m: Module, code: Value, name: str) -> Multiplier:
         """Return what makes terms of the weight ``code``."""
         fmt, operation = self._shape.weight_format, self._shape.operation
+        unit = multiplier(m, fmt, code, name, known=self._multipliers)
         if operation.kind is Kind.SHIFT:
-            return TruncatingShift(m, fmt, code, name, dropped=operation.dropped)
-        return multiplier(m, fmt, code, name, known=self._multipliers)
+            return TruncatingShift(unit, dropped=operation.dropped)
+        return unit
 
     @staticmethod
     def _owed(m: Module, lanes: list[Multiplier]) -> Value | None:
         """Count the carries that the products lack; registered with the first stage's sums."""
-        carries = [lane.owed for lane in lanes if lane.owed is not None]
+        carries: list[Value] = [lane.owed for lane in lanes if lane.owed is not None]
         if not carries:
             return None
         owed = Signal(range(len(carries) + 1), reset_less=True)
-        m.d.sync += owed.eq(sum(carries[1:], carries[0]))
+        # Pairs, as a sum of hundreds of lanes would be nested as deeply one after the other.
+        while len(carries) > 1:
+            carries = paired(carries)
+        m.d.sync += owed.eq(carries[0])
         return owed
 
     def _sum(
@@ -159,33 +164,33 @@ class DistanceDot(Dot):
 
     def _sum(self, m: Module, lanes: list[Distance], activations: Value, pixel: int) -> Value:
         """Distances and adder tree of one pixel lane; returns minus their sum."""
+        bits = self._shape.activation_bits
         terms = [
-            lane.apart(m, activations.word_select(index, LANE_BITS), f"{pixel}_{index}")
+            lane.apart(
+                m,
+                activations.word_select(index, LANE_BITS)[:bits].as_signed(),
+                f"{pixel}_{index}",
+            )
             for index, lane in enumerate(lanes)
         ]
-        width = self._shape.product_bits
         for stage, levels in enumerate(tree_levels(self._shape.lanes)):
             for _ in range(levels):
-                terms = [
-                    added(terms[i], terms[i + 1]) if i + 1 < len(terms) else terms[i]
-                    for i in range(0, len(terms), 2)
-                ]
-            width += levels
+                terms = paired(terms, added)
             for index, term in enumerate(terms):
                 name = f"{stage}_{pixel}_{index}"
+                value = Signal(len(term.value), name=f"sum_{name}", reset_less=True)
                 negative = Signal(name=f"negative_{name}", reset_less=True)
-                m.d.sync += negative.eq(term.negative)
-                terms[index] = Pending(register(m, term.value, width, f"sum_{name}"), negative)
-        return settled(terms[0])
+                m.d.sync += [value.eq(term.value), negative.eq(term.negative)]
+                terms[index] = Pending(value, negative)
+        lane = Signal(signed(LANE_BITS), name=f"total_{pixel}")
+        m.d.comb += lane.eq(settled(terms[0]).total)
+        return lane
 
 
 def add_pairs(terms: list[Value], levels: int) -> list[Value]:
     """Return the sums of ``levels`` levels of an adder tree, modulo ``2**LANE_BITS``."""
     for _ in range(levels):
-        terms = [
-            (terms[i] + terms[i + 1])[:LANE_BITS] if i + 1 < len(terms) else terms[i]
-            for i in range(0, len(terms), 2)
-        ]
+        terms = paired(terms, lambda one, other: (one + other)[:LANE_BITS])
     return terms
 
 

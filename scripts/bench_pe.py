@@ -11,7 +11,7 @@ from typing import Any
 from celosia.fpga.pe import PeSynth, synth_pe
 from celosia.models.errors import CelosiaError
 from celosia.rtl.verilog import write_verilog
-from celosia.scripts.pe_case import PeCase
+from celosia.scripts.pe_case import PeCase, title_of
 from celosia.scripts.pe_cases import pe_cases
 
 Report = Callable[[str, int, int], None]
@@ -50,6 +50,11 @@ class PeRow:
     logic_levels: int
     cycles: float
     proved: bool
+
+    @property
+    def title(self) -> str:
+        """That of its case."""
+        return title_of(self.pe, self.weight_bits, self.act_bits, self.sign_style, self.dsp_allowed)
 
     @property
     def products(self) -> tuple[float | None, float | None]:

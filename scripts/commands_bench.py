@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from celosia.models.errors import CelosiaError
 from celosia.scripts.console import emit, progress, table
 from celosia.scripts.options import Json
+
+if TYPE_CHECKING:
+    from celosia.scripts.bench_pe import PeRow
 
 app = typer.Typer(help="Measure how fast things are.", no_args_is_help=True)
 
@@ -39,31 +45,73 @@ def bench_pe(
         list[str] | None,
         typer.Argument(metavar="[WORD]...", help="Only those whose title holds all of these."),
     ] = None,
+    gates: Annotated[
+        bool, typer.Option("--gates", help="Only what published shares and amounts bound.")
+    ] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the table of docs/benchmarks.md.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Synthesise every processing element in one setting: what a product takes of a part."""
     from celosia.scripts.bench_pe import bench_pe as run
     from celosia.scripts.bench_pe import select
+    from celosia.scripts.pe_gates import gate_cases
+    from celosia.scripts.pe_table import markdown as document
 
-    cases = select(words or ())
+    if gates and words:
+        raise CelosiaError("--gates chooses the elements itself: leave out the words, or --gates")
+    cases = gate_cases() if gates else select(words or ())
     with progress("Processing elements") as report:
         rows = run(cases, report)
+    if gates:
+        _show_gates(rows, as_json=as_json)
+        return
 
     def show(console: Console) -> None:
+        if markdown:
+            sys.stdout.write(document(rows))
+            return
         headers = ("each lane of", "LUT", "LC", "FF", "DSP", "levels", "per LUT", "per DSP", "")
         cells = [
             (
-                title,
+                row.title,
                 *(row.lut_raw_per_lane, row.lc_per_lane, row.ff_per_lane, row.dsp_per_lane),
                 row.logic_levels,
                 *("-" if share is None else round(share, 4) for share in row.products),
                 "proved" if row.proved else "",
             )
-            for title, row in zip((case.title for case in cases), rows, strict=True)
+            for row in rows
         ]
         console.print(table(headers, cells, title="Products a cycle"))
 
     emit([row.as_dict() for row in rows], as_json=as_json, show=show)
+
+
+def _show_gates(rows: Sequence[PeRow], *, as_json: bool) -> None:
+    """Print every gate and what was measured; exits with 1 where one does not hold."""
+    from celosia.scripts.pe_gates import judge
+
+    verdicts = judge(rows)
+
+    def show(console: Console) -> None:
+        headers = ("gate", "measured", "at most", "of our own fixed point", "")
+        cells = [
+            (
+                verdict.gate.name,
+                round(verdict.measured, 3),
+                verdict.gate.limit,
+                "-" if verdict.of_ours is None else round(verdict.of_ours, 3),
+                "holds" if verdict.holds else "FAILS",
+            )
+            for verdict in verdicts
+        ]
+        title = "Shares of look-up tables of published baselines; LC: logic cells a lane"
+        console.print(table(headers, cells, title=title))
+
+    emit([verdict.as_dict() for verdict in verdicts], as_json=as_json, show=show)
+    if not all(verdict.holds for verdict in verdicts):
+        raise typer.Exit(1)
 
 
 @app.command("formats")

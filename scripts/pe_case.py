@@ -55,5 +55,11 @@ class PeCase:
     @property
     def title(self) -> str:
         """Name with operand widths, sign style and DSP blocks, as a selection is matched with."""
-        dsp = "+dsp" if self.dsp_allowed else ""
-        return f"{self.pe} w{self.weight_bits}a{self.act_bits} {self.sign_style.value}{dsp}"
+        style = self.sign_style.value
+        return title_of(self.pe, self.weight_bits, self.act_bits, style, self.dsp_allowed)
+
+
+def title_of(pe: str, weight_bits: int, act_bits: int, sign_style: str, dsp_allowed: bool) -> str:
+    """Return a row's title; see :attr:`PeCase.title`."""
+    dsp = "+dsp" if dsp_allowed else ""
+    return f"{pe} w{weight_bits}a{act_bits} {sign_style}{dsp}"

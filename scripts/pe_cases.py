@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 
 from celosia.scripts.pe_blocks import block_cases
 from celosia.scripts.pe_case import PeCase
-from celosia.scripts.pe_lanes import lane_cases, vector_cases
+from celosia.scripts.pe_lanes import lane_cases
 from celosia.scripts.pe_scalable import scalable_cases
+from celosia.scripts.pe_vectors import vector_cases
 
 FAMILIES: tuple[Callable[[], Sequence[PeCase]], ...] = (
     lane_cases,

@@ -9,9 +9,9 @@ from amaranth.hdl import Module, Value
 
 from celosia.models.formats import Esb, Fixed, Format, Pot, Sp2
 from celosia.rtl.pe.base import LANE_BITS, Multiplier, Term
-from celosia.rtl.pe.esb import EsbMultiplier
+from celosia.rtl.pe.esb import FloatMultiplier
 from celosia.rtl.pe.fixed import FixedMultiplier, FixedRows
-from celosia.rtl.pe.pot import PotMultiplier
+from celosia.rtl.pe.pot import PotRows
 from celosia.rtl.pe.sp2 import Sp2Multiplier, Sp2Rows
 
 
@@ -26,9 +26,9 @@ class MakeMultiplier(Protocol):
 Kind = TypeVar("Kind", bound=MakeMultiplier)
 
 MULTIPLIERS: dict[type[Format], MakeMultiplier] = {
-    Esb: EsbMultiplier,
+    Esb: FloatMultiplier,
     Fixed: FixedMultiplier,
-    Pot: PotMultiplier,
+    Pot: FloatMultiplier,
     Sp2: Sp2Multiplier,
 }
 """The multiplier of each kind of format; see :func:`register_multiplier`."""
@@ -36,6 +36,7 @@ MULTIPLIERS: dict[type[Format], MakeMultiplier] = {
 LUT_MULTIPLIERS: dict[type[Format], MakeMultiplier] = {
     **MULTIPLIERS,
     Fixed: FixedRows,
+    Pot: PotRows,
     Sp2: Sp2Rows,
 }
 """The same of look-up tables alone, where synthesis might take DSP blocks."""

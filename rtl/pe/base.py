@@ -26,6 +26,11 @@ class Term:
     value: Value
     owed: Value | None = None
 
+    @property
+    def total(self) -> Value:
+        """What it adds, signed."""
+        return self.value if self.owed is None else self.value + self.owed
+
 
 class Multiplier(abc.ABC):
     """One weight of some format, decoded once and multiplied with any number of activations.

@@ -1,70 +1,96 @@
 """Distances of weights and activations, and their sums, as AdderNet adds them (CVPR 2020).
 
 A distance is a difference with its sign taken off. The sign is left *pending*: a node of the
-adder tree holds a value and whether the sum is its negation. Two nodes are added or subtracted,
-as their signs agree or not, and the result has the sign of the first: no row of logic inverts
-anything, and the carry of a subtraction is the carry-in of the addition it is.
+adder tree is a sum of distances or, where it is negative, minus that sum. Two nodes are added or
+subtracted, as their signs agree or not, and the result has the sign of the first: no row of logic
+inverts anything, the carry of a subtraction is the carry-in of the addition it is, and the bit
+below the sign is the carry out.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 
 from celosia.models.formats import Fixed, Format
-from celosia.rtl.pe.base import LANE_BITS
+from celosia.rtl.pe.base import Term
+from celosia.rtl.tree import carried
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A sum of distances: ``value``, signed, or its negation where ``negative``, 1 bit."""
+    """A sum of distances, or minus that sum: ``value - (negative << len(value))``.
+
+    ``value`` holds the bits below the sign, unsigned, and ``negative`` the sign, 1 bit.
+    """
 
     value: Value
     negative: Value
+
+    def extended(self, bits: int) -> Value:
+        """Return the lowest ``bits`` bits, at least those of ``value``."""
+        return Cat(self.value, self.negative.replicate(bits - len(self.value)))
 
 
 class Distance:
     """One weight, decoded once, and its distances from any number of activations.
 
-    The lowest code stands for no lane: its distance from every activation is 0.
+    Parameters
+    ----------
+    m : Module
+        Takes the logic.
+    weight_format : Format
+        Signed fixed point, in the step of the activations.
+    code : Value
+        Unsigned, ``weight_format.bits`` wide.
+    name : str
+        Ends the names of signals.
+    idle : bool
+        Whether the lowest code stands for no lane: its distance from every activation is 0.
+
+    Raises
+    ------
+    TypeError
+        If weights are not signed fixed point.
     """
 
-    def __init__(self, m: Module, weight_format: Format, code: Value, name: str) -> None:
+    def __init__(
+        self, m: Module, weight_format: Format, code: Value, name: str, *, idle: bool = True
+    ) -> None:
         if not isinstance(weight_format, Fixed) or not weight_format.signed:
             raise TypeError(f"weight_format must be a signed Fixed, not {weight_format!r}")
-        some = Signal(name=f"some_{name}")
-        self._mask = Signal(LANE_BITS, name=f"mask_{name}")
-        self._weight = Signal(signed(LANE_BITS), name=f"weight_{name}")
-        lowest = 1 << weight_format.bits - 1
-        m.d.comb += [
-            some.eq(code != lowest),
-            self._mask.eq(some.replicate(LANE_BITS)),
+        self._weight, self._some = code, Signal(name=f"some_{name}", init=1)
+        if idle:
             # Of the lowest code, only the sign bit is 1.
-            self._weight.eq(Cat(code[:-1], code[-1] & some).as_signed()),
-        ]
+            m.d.comb += self._some.eq(~code[-1] | code[:-1].any())
+            self._weight = Cat(code[:-1], code[-1] & self._some)
 
     def apart(self, m: Module, activation: Value, name: str) -> Pending:
-        """Return the distance from ``activation`` (``LANE_BITS`` bits, sign-extended)."""
-        apart = Signal(signed(LANE_BITS), name=f"apart_{name}")
-        m.d.comb += apart.eq(self._weight - (activation & self._mask).as_signed())
-        return Pending(apart, apart[-1])
+        """Return the distance from ``activation``, signed or unsigned as its shape says."""
+        signed = activation.shape().signed
+        bits = max(len(self._weight), len(activation) + (not signed))
+        top = activation[-1] if signed else Const(0, 1)
+        weight = Cat(self._weight, self._weight[-1].replicate(bits - len(self._weight)))
+        wide = Cat(activation, top.replicate(bits - len(activation)))
+        masked = wide & self._some.replicate(bits)
+        # With their top bits inverted both are unsigned, and the carry says which is greater.
+        rows = Cat(weight[:-1], masked[-1]), Cat(~masked[:-1], ~weight[-1])
+        total = Signal(bits + 1, name=f"apart_{name}")
+        m.d.comb += total.eq(carried(*rows, Const(1, 1)))
+        return Pending(total[:-1], ~total[-1])
 
 
 def added(one: Pending, other: Pending) -> Pending:
-    """Return the sum of two sums, whose values need less than ``LANE_BITS - 1`` bits."""
+    """Return the sum of two sums, of one bit more than the wider of them."""
+    bits = max(len(one.value), len(other.value))
     apart = one.negative ^ other.negative
-    flipped = other.value ^ apart.replicate(LANE_BITS)
-    # The lowest bits, 1 and ``apart``, make the carry of a subtraction.
-    left, right = (
-        Cat(low, value[: LANE_BITS - 1]).as_signed()
-        for low, value in ((Const(1, 1), one.value), (apart, flipped))
-    )
-    return Pending(((left + right)[:LANE_BITS].as_signed() >> 1), one.negative)
+    flipped = other.extended(bits) ^ apart.replicate(bits)
+    return Pending(carried(one.extended(bits), flipped, apart), one.negative)
 
 
-def settled(total: Pending) -> Value:
-    """Return minus the sum, signed, of ``LANE_BITS`` bits."""
+def settled(total: Pending) -> Term:
+    """Return minus the sum."""
     flip = ~total.negative
-    flipped = total.value ^ flip.replicate(LANE_BITS)
-    return (flipped + flip)[:LANE_BITS].as_signed()
+    value = Cat(total.value ^ flip.replicate(len(total.value)), Const(1, 1))
+    return Term(value=value.as_signed(), owed=flip)

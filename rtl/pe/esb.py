@@ -1,38 +1,44 @@
 """Product of a small floating-point weight and an activation: a short product and a shift.
 
-The format is that of ESB (IEEE TPDS 33(11), 2022, section 3).
+The format is that of ESB (IEEE TPDS 33(11), 2022, section 3). Powers of two (RMSMP, ICCV 2021,
+section 3) are such floats without mantissa bits.
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Signal, Value
+from amaranth.hdl import Const, Module, Signal, Value, signed
 
-from celosia.models.formats import Esb, Format
+from celosia.models.formats import Esb, Format, Pot
 from celosia.rtl.pe.base import LANE_BITS, Multiplier
 
 
-class EsbMultiplier(Multiplier):
+class FloatMultiplier(Multiplier):
     """The activation times the significand, shifted by the exponent, inverted by the sign.
 
-    A negative weight inverts all bits and owes the 1 that makes it a negation.
+    A negative weight inverts all bits and owes the 1 that makes it a negation. Without mantissa
+    bits the significand is 1 or, for a field of 0, 0.
     """
 
     def __init__(
         self, m: Module, weight_format: Format, code: Value, name: str, width: int = LANE_BITS
     ) -> None:
-        if not isinstance(weight_format, Esb):
-            raise TypeError(f"weight_format must be an Esb, not {weight_format!r}")
-        self._width = width
-        linear, exponent_bits = weight_format.linear, weight_format.exponent_bits
-        exponent = code[linear : linear + exponent_bits]
+        match weight_format:
+            case Esb(linear=linear, signed=is_signed):
+                field = code[:-1] if is_signed else code
+            case Pot():
+                linear, is_signed, field = 0, True, code[:-1]
+            case _:
+                raise TypeError(f"weight_format must be an Esb or a Pot, not {weight_format!r}")
+        self._m, self._name, self._width = m, name, width
+        exponent = field[linear:]
         normal = Signal(name=f"normal_{name}")
-        self._sign = code[-1] if weight_format.signed else Const(0, 1)
+        self._sign = code[-1] if is_signed else Const(0, 1)
         self._significand = Signal(linear + 1, name=f"significand_{name}")
-        self._shift = Signal(exponent_bits, name=f"shift_{name}")
+        self._shift = Signal(len(exponent), name=f"shift_{name}")
         self._invert = Signal(width, name=f"invert_{name}")
         m.d.comb += [
             normal.eq(exponent.any()),
-            self._significand.eq((normal << linear) | code[:linear]),
+            self._significand.eq((normal << linear) | field[:linear]),
             self._shift.eq(exponent - normal),
             self._invert.eq(self._sign.replicate(width)),
         ]
@@ -42,5 +48,6 @@ class EsbMultiplier(Multiplier):
         return self._sign
 
     def product(self, activation: Value) -> Value:
-        magnitude = (activation * self._significand)[: self._width]
+        magnitude = Signal(signed(self._width), name=f"magnitude_{self._name}")
+        self._m.d.comb += magnitude.eq(activation * self._significand)
         return (magnitude << self._shift)[: self._width] ^ self._invert

@@ -1,20 +1,29 @@
-"""Product of a power-of-two weight and an activation: one shift.
+"""Product of a power-of-two weight and an activation in the fewest look-up tables.
 
 The format is that of DeepShift and RMSMP (ICCV 2021, section 3).
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value
+from collections.abc import Sequence
+
+from amaranth.hdl import Module, Mux, Signal, Value
 
 from celosia.models.formats import Format, Pot
 from celosia.rtl.pe.base import LANE_BITS, Multiplier
 
+CHOICE_BITS = 2
+"""Bits that choose one of as many bits as a six-input look-up table takes with them: four."""
 
-class PotMultiplier(Multiplier):
-    """The activation shifted by the code's field, 0 where that is 0, inverted by its sign.
 
-    A negative weight inverts all bits and owes the 1 that makes it a negation.
+class PotRows(Multiplier):
+    """The activation shifted by the code's field, two bits of it at a time, then halved.
+
+    The field j stands for ``2**(j - 1)``, so a shift by all of j gives twice the product and
+    nothing has to be decoded. Of the lowest two bits each bit of the shifted activation is one
+    six-input table. The field 0, which stands for 0, is found with the last choice, whose tables
+    have inputs left: for it, and for the sign, which inverts all bits and owes the 1 that makes
+    it a negation.
     """
 
     def __init__(
@@ -22,24 +31,28 @@ class PotMultiplier(Multiplier):
     ) -> None:
         if not isinstance(weight_format, Pot):
             raise TypeError(f"weight_format must be a Pot, not {weight_format!r}")
-        self._width = width
-        field = code[:-1]
-        some = Signal(name=f"some_{name}")
-        self._sign = code[-1]
-        self._mask = Signal(width, name=f"mask_{name}")
-        self._shift = Signal(len(field), name=f"shift_{name}")
-        self._invert = Signal(width, name=f"invert_{name}")
-        m.d.comb += [
-            some.eq(field.any()),
-            self._mask.eq(some.replicate(width)),
-            self._shift.eq(field - some),
-            self._invert.eq(self._sign.replicate(width)),
-        ]
+        self._m, self._name, self._width = m, name, width
+        self._field, self._sign = code[:-1], code[-1]
 
     @property
     def owed(self) -> Value:
         return self._sign
 
     def product(self, activation: Value) -> Value:
-        shifted = ((activation & self._mask) << self._shift)[: self._width]
-        return shifted ^ self._invert
+        low, high = self._field[:CHOICE_BITS], self._field[CHOICE_BITS:]
+        shifted = [activation << n for n in range(1 << len(low))]
+        near = Signal(shifted[-1].shape(), name=f"near_{self._name}")
+        self._m.d.comb += near.eq(_chosen(low, shifted))
+        some = (near & low.any().replicate(len(near)))[: len(near)]
+        kept = some.as_signed() if near.shape().signed else some
+        rest = (near << (n << CHOICE_BITS) for n in range(1, 1 << len(high)))
+        twice = _chosen(high, [kept, *rest])
+        return ((twice >> 1) ^ self._sign.replicate(self._width))[: self._width]
+
+
+def _chosen(select: Value, options: Sequence[Value]) -> Value:
+    """Return the option of number ``select``."""
+    for bit in select:
+        options = [Mux(bit, one, zero) for zero, one in zip(*[iter(options)] * 2, strict=True)]
+    (chosen,) = options
+    return chosen

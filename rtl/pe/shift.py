@@ -6,27 +6,23 @@ were dropped, so a term is the floor of a shifted activation or minus such a flo
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Value
+from amaranth.hdl import Value
 
-from celosia.models.formats import Format
 from celosia.rtl.pe.base import Multiplier
-from celosia.rtl.pe.pot import PotMultiplier
 
 
 class TruncatingShift(Multiplier):
-    """The activation shifted by a power of two, less its lowest ``dropped`` bits.
+    """The product of a power of two, less its lowest ``dropped`` bits.
 
     A negative weight inverts all bits that are left and owes the 1 that makes it a negation.
+    ``exact`` is the multiplier, which must invert all bits of a negative product and owe that 1.
     """
 
-    def __init__(
-        self, m: Module, weight_format: Format, code: Value, name: str, *, dropped: int
-    ) -> None:
-        self._exact = PotMultiplier(m, weight_format, code, name)
-        self._dropped = dropped
+    def __init__(self, exact: Multiplier, *, dropped: int) -> None:
+        self._exact, self._dropped = exact, dropped
 
     @property
-    def owed(self) -> Value:
+    def owed(self) -> Value | None:
         return self._exact.owed
 
     def product(self, activation: Value) -> Value:

@@ -7,18 +7,24 @@ no registers but the accumulator: what a published table of look-up tables a lan
 from __future__ import annotations
 
 import enum
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
+from celosia.dataflow.accelerator import Circuit
 from celosia.models.formats import Esb, Fixed, Format
+from celosia.models.operations import DISTANCE, MULTIPLY, Kind, Operation
 from celosia.rtl.pe import LUT_MULTIPLIERS, MULTIPLIERS, multiplier
 from celosia.rtl.pe.base import Term
-from celosia.rtl.pe.difference import difference
+from celosia.rtl.pe.distance import Distance, Pending, added, settled
 from celosia.rtl.pe.esb_product import esb_product
+from celosia.rtl.pe.shift import TruncatingShift
 from celosia.rtl.shared import Shared
+from celosia.rtl.tree import paired
 
 
 class SignStyle(enum.Enum):
@@ -30,55 +36,52 @@ class SignStyle(enum.Enum):
     """The adder tree: the carry of each lane is the carry-in of one of its adders."""
 
 
-class Lane(enum.Enum):
-    """What a lane computes of a weight and an activation."""
-
-    PRODUCT = "product"
-    """Their product: of fixed-point activations and any weights, or of two floats."""
-    ROWS = "rows"
-    """The same of look-up tables alone, fewest of them: fixed-point weights as recoded rows."""
-    DIFFERENCE = "difference"
-    """``-|activation - weight|`` of fixed-point operands in one scale, as in AdderNet."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneShape:
-    """What a lane is made for: formats of weight and activation, and what it computes.
+    """What a lane is made for.
 
-    Activations are :class:`~celosia.models.formats.Fixed`, or
-    :class:`~celosia.models.formats.Esb` where the weights are.
+    Attributes
+    ----------
+    weights : Format
+        Of the weights.
+    activations : Format
+        :class:`~celosia.models.formats.Fixed`, or :class:`~celosia.models.formats.Esb` where the
+        weights are, for products.
+    operation : Operation
+        What the lane makes of both.
+    circuit : Circuit
+        ``LUTS`` for the fewest look-up tables, ``LANES`` for what synthesis may put into a DSP
+        block.
     """
 
     weights: Format
     activations: Format
-    lane: Lane = Lane.PRODUCT
+    operation: Operation = MULTIPLY
+    circuit: Circuit = Circuit.LANES
 
     def __post_init__(self) -> None:
-        fixed = isinstance(self.activations, Fixed)
-        if self.lane is Lane.DIFFERENCE and not (fixed and isinstance(self.weights, Fixed)):
-            raise ValueError(
-                "operands of a difference must be fixed point, not "
-                f"{self.weights.name} and {self.activations.name}"
-            )
+        self.operation.check_format(self.weights)
+        if self.circuit not in (Circuit.LANES, Circuit.LUTS):
+            raise ValueError(f"circuit must be lanes or luts, not {self.circuit.value}")
         floats = isinstance(self.activations, Esb) and isinstance(self.weights, Esb)
-        if not fixed and not (floats and self.lane is Lane.PRODUCT):
+        if not isinstance(self.activations, Fixed) and not (floats and self.operation == MULTIPLY):
             raise ValueError(
                 "activations must be fixed point, or of an esb format like the weights, not "
                 f"{self.activations.name} with weights of {self.weights.name}"
             )
 
     @property
+    def name(self) -> str:
+        """Operation, circuit and formats."""
+        kind = f"{self.circuit.prefix}{self.operation.name}"
+        return f"{kind}_{self.weights.name}_{self.activations.name}"
+
+    @property
     def extremes(self) -> tuple[int, int]:
-        """Least and greatest term, carries settled."""
-        pairs = [
-            (weight, activation)
-            for weight in (self.weights.low, self.weights.high)
-            for activation in (self.activations.low, self.activations.high)
-        ]
-        if self.lane is Lane.DIFFERENCE:
-            return min(-abs(activation - weight) for weight, activation in pairs), 0
-        products = [weight * activation for weight, activation in pairs]
-        return min(*products, 0), max(*products, 0)
+        """Least term, at most 0, and greatest, at least 0, carries settled."""
+        ends = [np.array([fmt.low, fmt.high]) for fmt in (self.weights, self.activations)]
+        terms = self.operation.terms(ends[0][:, None], ends[1])
+        return min(int(terms.min()), 0), max(int(terms.max()), 0)
 
     @property
     def term_bits(self) -> int:
@@ -89,16 +92,23 @@ class LaneShape:
 
 def term(m: Module, shape: LaneShape, weight: Value, activation: Value, name: str) -> Term:
     """Return the term of one lane for the codes ``weight`` and ``activation``."""
-    if shape.lane is Lane.DIFFERENCE:
-        return difference(
-            m, _integer(shape.weights, weight), _integer(shape.activations, activation), name
-        )
+    if shape.operation == DISTANCE:
+        return settled(distance(m, shape, weight, activation, name))
     if isinstance(shape.weights, Esb) and isinstance(shape.activations, Esb):
         return esb_product(m, shape.weights, shape.activations, weight, activation, name)
-    known = LUT_MULTIPLIERS if shape.lane is Lane.ROWS else MULTIPLIERS
-    unit = multiplier(m, shape.weights, weight, name, width=shape.term_bits, known=known)
+    known = LUT_MULTIPLIERS if shape.circuit is Circuit.LUTS else MULTIPLIERS
+    width = shape.term_bits + shape.operation.dropped
+    unit = multiplier(m, shape.weights, weight, name, width=width, known=known)
+    if shape.operation.kind is Kind.SHIFT:
+        unit = TruncatingShift(unit, dropped=shape.operation.dropped)
     value = unit.product(_integer(shape.activations, activation)).as_signed()
     return Term(value=value, owed=unit.owed)
+
+
+def distance(m: Module, shape: LaneShape, weight: Value, activation: Value, name: str) -> Pending:
+    """Return the distance of two codes, its sign pending; each code is a weight."""
+    unit = Distance(m, shape.weights, weight, name, idle=False)
+    return unit.apart(m, _integer(shape.activations, activation), name)
 
 
 def _integer(fmt: Format, code: Value) -> Value:
@@ -158,8 +168,7 @@ class Unit(Shared):
                 "clear": In(1),
                 "total": Out(signed(accumulator_bits)),
             },
-            name=f"unit_{shape.lane.value}_{shape.weights.name}_{shape.activations.name}"
-            f"_c{lanes}_{sign_style.value}",
+            name=f"unit_{shape.name}_c{lanes}_{sign_style.value}",
             parameters=(shape, lanes, accumulator_bits, sign_style),
         )
 
@@ -194,34 +203,43 @@ def dot_product(
     weights, activations : Value
         Codes of as many lanes as there are, a power of two; lane 0 lowest.
     """
+    bits = shape.weights.bits, shape.activations.bits
+    codes = [
+        (weights.word_select(n, bits[0]), activations.word_select(n, bits[1]), str(n))
+        for n in range(len(weights) // bits[0])
+    ]
+    if shape.operation == DISTANCE and style is SignStyle.CARRY:
+        apart = [distance(m, shape, *lane) for lane in codes]
+        while len(apart) > 1:
+            apart = paired(apart, added)
+        return settled(apart[0])
     terms: list[Value] = []
     owed: list[Value] = []
-    for lane in range(len(weights) // shape.weights.bits):
-        weight = weights.word_select(lane, shape.weights.bits)
-        activation = activations.word_select(lane, shape.activations.bits)
-        made = term(m, shape, weight, activation, str(lane))
-        value = Signal(signed(shape.term_bits), name=f"term_{lane}")
+    for weight, activation, name in codes:
+        made = term(m, shape, weight, activation, name)
+        value = Signal(signed(shape.term_bits), name=f"term_{name}")
         if made.owed is not None and style is SignStyle.CARRY:
             owed.append(made.owed)
-            m.d.comb += value.eq(made.value)
-        else:
-            m.d.comb += value.eq(made.value + (0 if made.owed is None else made.owed))
+            made = Term(value=made.value)
+        m.d.comb += value.eq(made.total)
         terms.append(value)
-    bits = shape.term_bits
+
+    numbers = itertools.count()
+
+    def add(one: Value, other: Value) -> Value:
+        """Return the sum of two terms and of a carry, if there is one left."""
+        total = Signal(signed(len(one) + 1), name=f"sum_{next(numbers)}")
+        m.d.comb += total.eq(one + other + (owed.pop() if owed else 0))
+        return total
+
     while len(terms) > 1:
-        bits += 1
-        sums = [Signal(signed(bits), name=f"sum_{bits}_{n}") for n in range(len(terms) // 2)]
-        for n, total in enumerate(sums):
-            carry = owed.pop() if owed else 0
-            m.d.comb += total.eq(terms[2 * n] + terms[2 * n + 1] + carry)
-        terms = [*sums]
+        terms = paired(terms, add)
     return Term(value=terms[0], owed=owed.pop() if owed else None)
 
 
 def accumulate(m: Module, unit: Any, addend: Term) -> None:
     """Add ``addend`` to the port ``total`` of ``unit`` at each ``step``; ``clear`` sets it to 0."""
-    carry = 0 if addend.owed is None else addend.owed
     with m.If(unit.clear):
         m.d.sync += unit.total.eq(0)
     with m.Elif(unit.step):
-        m.d.sync += unit.total.eq(unit.total + addend.value + carry)
+        m.d.sync += unit.total.eq(unit.total + addend.total)

@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Module, Value
 
 from celosia.dataflow.microarchitecture import tree_levels
 from celosia.rtl.scalable.base import register
+from celosia.rtl.tree import paired
 
 
 def gated_sum(
@@ -25,10 +26,7 @@ def gated_sum(
         terms.append(product ^ (inverted << width - 1))
     for stage, levels in enumerate(tree_levels(len(operands))):
         for _ in range(levels):
-            terms = [
-                terms[i] + terms[i + 1] if i + 1 < len(terms) else terms[i]
-                for i in range(0, len(terms), 2)
-            ]
+            terms = paired(terms)
         terms = [register(m, term, f"sum_{stage}_{name}_{i}") for i, term in enumerate(terms)]
     return terms[0]
 

@@ -16,6 +16,7 @@ from amaranth.lib import data
 
 from celosia.dataflow.microarchitecture import tree_levels
 from celosia.rtl.scalable.base import COMMON, PassSequencer, ScalableDot, register
+from celosia.rtl.tree import paired
 
 BRICKS = 16
 """Bricks of a unit, and its lanes."""
@@ -187,9 +188,7 @@ def _level(terms: Sequence[Value], split: Value, level: int) -> list[Value]:
     if level < len(_WIDTHS):
         pairs = zip(terms[::2], terms[1::2], strict=True)
         return [_join(low, high, split[level], level) for low, high in pairs]
-    return [
-        terms[i] + terms[i + 1] if i + 1 < len(terms) else terms[i] for i in range(0, len(terms), 2)
-    ]
+    return paired(terms)
 
 
 def _join(low: Value, high: Value, split: Value, level: int) -> Value:

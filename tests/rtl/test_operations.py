@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
-from amaranth.hdl import Array, Assert, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Assert, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.sim import Simulator
 
 from celosia.dataflow.accelerator import Circuit
@@ -17,18 +17,34 @@ from celosia.models.formats import Fixed, Format, Pot, Sp2
 from celosia.models.operations import DISTANCE, Operation, shift
 from celosia.rtl.circuits import dot_of
 from celosia.rtl.dot import DotShape
-from celosia.rtl.pe import LANE_BITS
+from celosia.rtl.pe import (
+    LANE_BITS,
+    LUT_MULTIPLIERS,
+    MULTIPLIERS,
+    MakeMultiplier,
+    distance,
+    multiplier,
+)
+from celosia.rtl.pe.base import Term
 from celosia.rtl.pe.distance import Distance, Pending, added, settled
 from celosia.rtl.pe.shift import TruncatingShift
 
 from .prover import prove
 
 
-def lane(m: Module, operation: Operation, fmt: Format, code: Value, activation: Value) -> Value:
+def lane(
+    m: Module,
+    operation: Operation,
+    fmt: Format,
+    code: Value,
+    activation: Value,
+    known: Mapping[type[Format], MakeMultiplier] = MULTIPLIERS,
+) -> Value:
     """The whole term of one lane."""
     if operation == DISTANCE:
-        return settled(Distance(m, fmt, code, "w").apart(m, activation, "a"))
-    unit = TruncatingShift(m, fmt, code, "w", dropped=operation.dropped)
+        return settled(Distance(m, fmt, code, "w").apart(m, activation.as_signed(), "a")).total
+    exact = multiplier(m, fmt, code, "w", known=known)
+    unit = TruncatingShift(exact, dropped=operation.dropped)
     return (unit.product(activation) + unit.owed)[:LANE_BITS].as_signed()
 
 
@@ -71,7 +87,9 @@ def test_every_term(operation: Operation, fmt: Format, bits: int) -> None:
     np.testing.assert_array_equal(got, expected_terms(operation, fmt, values))
 
 
-def claim(operation: Operation, fmt: Format) -> tuple[Module, list[Signal]]:
+def claim(
+    operation: Operation, fmt: Format, known: Mapping[type[Format], MakeMultiplier] = MULTIPLIERS
+) -> tuple[Module, list[Signal]]:
     """Every code's term is the definition's, for any activation of 9 bits."""
     m = Module()
     code, activation, word = Signal(fmt.bits), Signal(signed(9)), Signal(signed(LANE_BITS))
@@ -83,7 +101,8 @@ def claim(operation: Operation, fmt: Format) -> tuple[Module, list[Signal]]:
         weight = Array(Const(int(value), signed(18)) for value in fmt.decode_table())[code]
         floor = (activation * Mux(weight < 0, -weight, weight)) >> operation.dropped
         plain = Mux(weight < 0, -floor, floor)
-    m.d.comb += Assert(lane(m, operation, fmt, code, word) == plain)
+    operand = activation if operation == DISTANCE else word
+    m.d.comb += Assert(lane(m, operation, fmt, code, operand, known) == plain)
     return m, [code, activation]
 
 
@@ -101,25 +120,42 @@ def test_terms(operation: Operation, fmt: Format, tmp_path: Path) -> None:
     prove(*claim(operation, fmt), tmp_path)
 
 
+@pytest.mark.parametrize("dropped", [1, 6, 13])
+def test_terms_of_look_up_tables(dropped: int, tmp_path: Path) -> None:
+    prove(*claim(shift(dropped), Pot(bits=5), LUT_MULTIPLIERS), tmp_path)
+
+
 class _NoMask(Distance):
     """The lowest code is a weight like any other."""
 
     def __init__(self, m: Module, weight_format: Format, code: Value, name: str) -> None:
-        super().__init__(m, weight_format, code, name)
-        self._mask = Const(-1, LANE_BITS)
+        super().__init__(m, weight_format, code, name, idle=False)
 
 
-def _no_carry(total: Pending) -> Value:
-    return (total.value ^ (~total.negative).replicate(LANE_BITS))[:LANE_BITS].as_signed()
+class _NoBorrow(Distance):
+    """The sign is that of the bits below it."""
+
+    def apart(self, m: Module, activation: Value, name: str) -> Pending:
+        value = super().apart(m, activation, name).value
+        return Pending(value, value[-1])
 
 
-def _swapped_sign(total: Pending) -> Value:
-    flip = total.negative
-    return ((total.value ^ flip.replicate(LANE_BITS)) + flip)[:LANE_BITS].as_signed()
+def _no_carry(total: Pending) -> Term:
+    return Term(value=distance.settled(total).value)
+
+
+def _swapped_sign(total: Pending) -> Term:
+    return distance.settled(Pending(total.value, ~total.negative))
 
 
 @pytest.mark.parametrize(
-    ("name", "broken"), [("Distance", _NoMask), ("settled", _no_carry), ("settled", _swapped_sign)]
+    ("name", "broken"),
+    [
+        ("Distance", _NoMask),
+        ("Distance", _NoBorrow),
+        ("settled", _no_carry),
+        ("settled", _swapped_sign),
+    ],
 )
 def test_broken_distances_are_caught(
     name: str, broken: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -148,19 +184,13 @@ def test_broken_shifts_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def sum_claim(add: Callable[[Pending, Pending], Pending]) -> tuple[Module, list[Signal]]:
-    """Sums of pending signs are sums of what they stand for."""
+    """The sum of three sums, of which the last is as wide as a leaf: minus what they add up to."""
     m = Module()
     values = [Signal(signed(5), name=f"value_{n}") for n in range(3)]
-    signs = [Signal(name=f"sign_{n}") for n in range(3)]
-    terms = []
-    for n, (value, sign) in enumerate(zip(values, signs, strict=True)):
-        wide = Signal(signed(LANE_BITS), name=f"wide_{n}")
-        m.d.comb += wide.eq(value)
-        terms.append(Pending(wide, sign))
-    total = settled(add(add(terms[0], terms[1]), terms[2]))
-    plain = sum((Mux(s, v, -v) for v, s in zip(values, signs, strict=True)), start=Const(0))
-    m.d.comb += Assert(total == plain)
-    return m, [*values, *signs]
+    one, other, last = (Pending(value[:-1], value[-1]) for value in values)
+    plain = sum((Mux(value < 0, value, -value) for value in values), start=Const(0))
+    m.d.comb += Assert(settled(add(add(one, other), last)).total == plain)
+    return m, values
 
 
 def test_sums_of_pending_signs(tmp_path: Path) -> None:
@@ -168,18 +198,35 @@ def test_sums_of_pending_signs(tmp_path: Path) -> None:
     prove(m, inputs, tmp_path)
 
 
-def test_broken_sums_are_caught(tmp_path: Path) -> None:
-    def no_carry(one: Pending, other: Pending) -> Pending:
-        flipped = other.value ^ (one.negative ^ other.negative).replicate(LANE_BITS)
-        return Pending((one.value + flipped)[:LANE_BITS].as_signed(), one.negative)
+def _sum_without_carry(one: Pending, other: Pending) -> Pending:
+    bits = max(len(one.value), len(other.value))
+    flipped = other.extended(bits) ^ (one.negative ^ other.negative).replicate(bits)
+    return Pending((one.extended(bits) + flipped)[: bits + 1], one.negative)
 
-    def other_sign(one: Pending, other: Pending) -> Pending:
-        return Pending(added(one, other).value, other.negative)
 
-    for broken in (no_carry, other_sign):
-        m, inputs = sum_claim(broken)
-        with pytest.raises(AssertionError, match="Assert failed in proof"):
-            prove(m, inputs, tmp_path)
+def _sum_of_the_others_sign(one: Pending, other: Pending) -> Pending:
+    return Pending(added(one, other).value, other.negative)
+
+
+def _sum_of_magnitudes(one: Pending, other: Pending) -> Pending:
+    return added(one, Pending(other.value, Const(0, 1)))
+
+
+def _sum_without_carry_out(one: Pending, other: Pending) -> Pending:
+    total = added(one, other)
+    return Pending(Cat(total.value[:-1], Const(0, 1)), total.negative)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [_sum_without_carry, _sum_of_the_others_sign, _sum_of_magnitudes, _sum_without_carry_out],
+)
+def test_broken_sums_are_caught(
+    broken: Callable[[Pending, Pending], Pending], tmp_path: Path
+) -> None:
+    m, inputs = sum_claim(broken)
+    with pytest.raises(AssertionError, match="Assert failed in proof"):
+        prove(m, inputs, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -226,5 +273,3 @@ def test_lanes_wrong() -> None:
     for fmt in (Sp2(bits=4), Fixed(bits=4, signed=False)):
         with pytest.raises(TypeError, match="weight_format must be a signed Fixed"):
             Distance(m, fmt, code, "w")
-    with pytest.raises(TypeError, match="weight_format must be a Pot"):
-        TruncatingShift(m, Fixed(bits=4), code, "w", dropped=2)

@@ -10,9 +10,9 @@ from amaranth.sim import Simulator
 
 from celosia.models.formats import Esb, Fixed, Format, Pot, Sp2
 from celosia.rtl.pe import LANE_BITS, multiplier
-from celosia.rtl.pe.esb import EsbMultiplier
+from celosia.rtl.pe.esb import FloatMultiplier
 from celosia.rtl.pe.fixed import FixedMultiplier
-from celosia.rtl.pe.pot import PotMultiplier
+from celosia.rtl.pe.pot import PotRows
 from celosia.rtl.pe.sp2 import Sp2Multiplier
 
 
@@ -62,9 +62,9 @@ def test_wrong_format() -> None:
     with pytest.raises(TypeError, match="must be an Sp2"):
         Sp2Multiplier(m, Fixed(bits=4), code, "w")
     with pytest.raises(TypeError, match="must be a Pot"):
-        PotMultiplier(m, Fixed(bits=4), code, "w")
-    with pytest.raises(TypeError, match="must be an Esb"):
-        EsbMultiplier(m, Fixed(bits=4), code, "w")
+        PotRows(m, Fixed(bits=4), code, "w")
+    with pytest.raises(TypeError, match="must be an Esb or a Pot"):
+        FloatMultiplier(m, Fixed(bits=4), code, "w")
     with pytest.raises(ValueError, match="no multiplier for weights of format 'other4'"):
         multiplier(m, _Other(bits=4), code, "w")
 

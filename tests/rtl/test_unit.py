@@ -10,16 +10,19 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib.wiring import In, Out
 
+from celosia.dataflow.accelerator import Circuit
 from celosia.fpga.pe import synth_pe
 from celosia.fpga.tools import run_tool
 from celosia.models.bounds import longest_reduction, reduction_bits
-from celosia.models.formats import E8M0, BlockScaling, Esb, Fixed, IntScale, Pot, Sp2
+from celosia.models.formats import BlockScaling, Esb, Fixed, IntScale, Pot, Sp2
+from celosia.models.operations import DISTANCE, shift
 from celosia.rtl.pe.scaled_unit import ScaledUnit
-from celosia.rtl.pe.unit import Lane, LaneShape, SignStyle, Unit, term
+from celosia.rtl.pe.unit import LaneShape, SignStyle, Unit, term
 from celosia.rtl.shared import Shared
 from celosia.rtl.verilog import write_verilog
 from celosia.scripts.pe_cases import pe_cases
-from celosia.scripts.pe_lanes import lane_cases, vector_unit
+from celosia.scripts.pe_lanes import lane_cases
+from celosia.scripts.pe_vectors import vector_cases
 
 from .netlist import Bits, Netlist, pack, unpack
 
@@ -54,9 +57,7 @@ class OneLane(Shared):
 def reference(shape: LaneShape, weights: np.ndarray, activations: np.ndarray) -> np.ndarray:
     """Return each term of codes, from the formats' own decoding."""
     weight, activation = shape.weights.decode(weights), shape.activations.decode(activations)
-    if shape.lane is Lane.DIFFERENCE:
-        return -np.abs(activation - weight)
-    return weight * activation
+    return shape.operation.terms(weight, activation)
 
 
 def unsigned(bits: int) -> Fixed:
@@ -64,26 +65,41 @@ def unsigned(bits: int) -> Fixed:
 
 
 FP4 = Esb(bits=4, linear=1)
+CIRCUITS = (Circuit.LANES, Circuit.LUTS)
 SHAPES = [
     *(
-        LaneShape(weights=Fixed(bits=w), activations=a, lane=lane)
+        LaneShape(weights=Fixed(bits=w), activations=a, circuit=circuit)
         for w in (1, 3, 4, 8)
         for a in (unsigned(4), unsigned(8), Fixed(bits=5))
-        for lane in (Lane.PRODUCT, Lane.ROWS)
+        for circuit in CIRCUITS
     ),
-    LaneShape(weights=unsigned(5), activations=unsigned(4), lane=Lane.ROWS),
+    LaneShape(weights=unsigned(5), activations=unsigned(4), circuit=Circuit.LUTS),
     # The scaling of a vector's sum: of 12 bits, by products of scales of 6 and 8 bits.
-    *(LaneShape(weights=unsigned(b), activations=Fixed(bits=12), lane=Lane.ROWS) for b in (6, 8)),
     *(
-        LaneShape(weights=Sp2(bits=b), activations=unsigned(a), lane=Lane.ROWS)
+        LaneShape(weights=unsigned(b), activations=Fixed(bits=12), circuit=Circuit.LUTS)
+        for b in (6, 8)
+    ),
+    *(
+        LaneShape(weights=Sp2(bits=b), activations=unsigned(a), circuit=Circuit.LUTS)
         for b in range(3, 9)
         for a in (4, 8)
     ),
     *(
-        LaneShape(weights=Sp2(bits=5), activations=Fixed(bits=5), lane=lane)
-        for lane in (Lane.PRODUCT, Lane.ROWS)
+        LaneShape(weights=Sp2(bits=5), activations=Fixed(bits=5), circuit=circuit)
+        for circuit in CIRCUITS
     ),
-    *(LaneShape(weights=Pot(bits=b), activations=unsigned(8)) for b in range(2, 6)),
+    *(
+        LaneShape(weights=Pot(bits=b), activations=a, circuit=circuit)
+        for b in range(2, 6)
+        for a in (unsigned(8), Fixed(bits=5))
+        for circuit in CIRCUITS
+    ),
+    *(
+        LaneShape(weights=Pot(bits=b), activations=a, operation=shift(n), circuit=circuit)
+        for b, n in ((3, 2), (4, 6), (5, 6))
+        for a in (unsigned(8), Fixed(bits=5))
+        for circuit in CIRCUITS
+    ),
     *(
         LaneShape(weights=Esb(bits=b, linear=n), activations=unsigned(6))
         for b, n in ((3, 0), (4, 1), (5, 1), (6, 2), (6, 3), (8, 6))
@@ -97,15 +113,16 @@ SHAPES = [
         weights=Esb(bits=3, linear=1, signed=False), activations=Esb(bits=4, linear=2, signed=False)
     ),
     *(
-        LaneShape(weights=both, activations=both, lane=Lane.DIFFERENCE)
-        for both in (Fixed(bits=4), Fixed(bits=8), unsigned(8))
+        LaneShape(weights=both, activations=both, operation=DISTANCE)
+        for both in (Fixed(bits=2), Fixed(bits=4), Fixed(bits=8))
     ),
-    LaneShape(weights=Fixed(bits=6), activations=unsigned(5), lane=Lane.DIFFERENCE),
+    LaneShape(weights=Fixed(bits=6), activations=unsigned(5), operation=DISTANCE),
+    LaneShape(weights=Fixed(bits=4), activations=unsigned(8), operation=DISTANCE),
 ]
 
 
 def name_of(shape: LaneShape) -> str:
-    return f"{shape.lane.value}-{shape.weights.name}-{shape.activations.name}"
+    return shape.name
 
 
 def gates(component: Shared, folder: Path) -> Path:
@@ -268,38 +285,72 @@ def test_what_is_counted_is_right(title: str) -> None:
     assert caught(netlist, unit) >= 5
 
 
-@pytest.mark.parametrize(("scale_bits", "kept"), [(4, 8), (4, 6), (4, 4), (6, 6)])
-def test_scaled_dot_products(scale_bits: int, kept: int, tmp_path: Path) -> None:
-    """A vector's sum times the rounded product of its scales, on 12,000 random vectors."""
-    unit = vector_unit(4, 4, scale_bits, kept, dsp_allowed=False)
-    netlist = Netlist(gates(unit, tmp_path), unit.module_name)
-    scaling = BlockScaling(scale=IntScale(bits=scale_bits), vector=16, product_bits=kept)
-    assert run_scaled(netlist, scaling)
-    netlist.inverted = netlist.driven[-1]
-    assert not run_scaled(netlist, scaling)
+VECTORS = {
+    f"{case.pe} w{case.weight_bits}a{case.act_bits}": case
+    for case in vector_cases()
+    if not case.dsp_allowed
+}
 
 
-def run_scaled(netlist: Netlist, scaling: BlockScaling) -> bool:
+def scaled(title: str, folder: Path) -> tuple[Netlist, ScaledUnit]:
+    """Return a vector MAC and its netlist."""
+    unit = VECTORS[title].build()
+    assert isinstance(unit, ScaledUnit)
+    return Netlist(gates(unit, folder), unit.module_name), unit
+
+
+@pytest.mark.parametrize("title", VECTORS)
+def test_scaled_products(title: str, tmp_path: Path) -> None:
+    """A vector's sum times its scales, on random vectors and extremes; broken ones are caught."""
+    netlist, unit = scaled(title, tmp_path)
+    assert run_scaled(netlist, unit, steps=2, streams=640)
+    wrong = 0
+    for wire in np.random.default_rng(19).permutation(netlist.driven)[:6]:
+        netlist.inverted = wire
+        wrong += not run_scaled(netlist, unit, steps=1, streams=640)
+    assert wrong >= 4
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("title", VECTORS)
+def test_100_000_scaled_products(title: str, tmp_path: Path) -> None:
+    assert run_scaled(*scaled(title, tmp_path), steps=STEPS, streams=STREAMS)
+
+
+def run_scaled(netlist: Netlist, unit: ScaledUnit, steps: int, streams: int) -> bool:
+    """Return whether ``total`` is right after every step of every stream."""
     rng = np.random.default_rng(17)
-    shape = LaneShape(weights=Fixed(bits=4), activations=unsigned(4))
-    total = np.zeros(STREAMS, np.int64)
-    bits = scaling.scale.bits
-    for _ in range(2):
-        operands = [codes(rng, 4, 16, STREAMS) for _ in range(2)]
-        scales = [codes(rng, bits, 1, STREAMS) for _ in range(2)]
+    shape, scaling = unit.shape, unit.scaling
+    bits, lanes = scaling.scale.bits, scaling.vector
+    total = np.zeros(streams, np.int64)
+    netlist.preset("total", pack(total, len(unit.total)))
+    for _ in range(steps + 1):
+        weights = codes(rng, shape.weights.bits, lanes, streams)
+        activations = codes(rng, shape.activations.bits, lanes, streams)
+        # The first streams have the extremes: all weights at one end of their format, or the other.
+        table = shape.weights.decode_table(), shape.activations.decode_table()
+        weights[:, 0], activations[:, 0] = np.argmin(table[0]), np.argmax(table[1])
+        weights[:, 1], activations[:, 1] = np.argmax(table[0]), np.argmax(table[1])
+        scales = {"weight_scale": codes(rng, bits, 1, streams)}
+        if unit.activation_scales:
+            scales["activation_scale"] = codes(rng, bits, 1, streams)
+        for code in scales.values():
+            code[0, :3] = (1 << bits) - 1, (1 << bits) - 1, 0
         out = netlist.step(
             {
-                "weights": word(operands[0], 4),
-                "activations": word(operands[1], 4),
-                "weight_scale": word(scales[0], bits),
-                "activation_scale": word(scales[1], bits),
-                "step": pack(np.ones(STREAMS), 1),
-                "clear": pack(np.zeros(STREAMS), 1),
+                "weights": word(weights, shape.weights.bits),
+                "activations": word(activations, shape.activations.bits),
+                "step": pack(np.ones(streams), 1),
+                "clear": pack(np.zeros(streams), 1),
+                **{name: word(code, bits) for name, code in scales.items()},
             }
         )
-        if not np.array_equal(unpack(out["total"], STREAMS, signed=True), total):
+        if not np.array_equal(unpack(out["total"], streams, signed=True), total):
             return False
-        total = total + reference(shape, *operands).sum(axis=0) * scaling.product(*scales)[0]
+        values = [scaling.scale.decode(code[0]) for code in scales.values()]
+        scale = scaling.product(*values) if unit.activation_scales else values[0]
+        dot = reference(shape, weights, activations).sum(axis=0)
+        total = wrapped(total + dot * scale, len(unit.total))
     return True
 
 
@@ -307,20 +358,24 @@ def test_refusals() -> None:
     fixed, fp4 = Fixed(bits=4), Esb(bits=4, linear=1)
     with pytest.raises(ValueError, match="activations must be fixed point, or of an esb format"):
         LaneShape(weights=fixed, activations=fp4)
-    with pytest.raises(ValueError, match="operands of a difference must be fixed point, not sp2_4"):
-        LaneShape(weights=Sp2(bits=4), activations=fixed, lane=Lane.DIFFERENCE)
+    with pytest.raises(ValueError, match="a distance needs signed fixed-point weights"):
+        LaneShape(weights=Sp2(bits=4), activations=fixed, operation=DISTANCE)
+    with pytest.raises(ValueError, match="or of an esb format like the weights, not esb4_1"):
+        LaneShape(weights=Pot(bits=4), activations=fp4, operation=shift(2))
+    with pytest.raises(ValueError, match="circuit must be lanes or luts, not dsp"):
+        LaneShape(weights=fixed, activations=fixed, circuit=Circuit.DSP)
     shape = LaneShape(weights=fixed, activations=fixed)
     style = SignStyle.CARRY
     with pytest.raises(ValueError, match="lanes must be a power of two, not 3"):
         Unit(shape=shape, lanes=3, accumulator_bits=24, sign_style=style)
     with pytest.raises(ValueError, match="accumulator_bits must be at least a term's 8, not 7"):
         Unit(shape=shape, lanes=4, accumulator_bits=7, sign_style=style)
-    powers = BlockScaling(scale=E8M0(bits=4), vector=16)
-    with pytest.raises(ValueError, match="scales must be integers, not e8m0"):
-        ScaledUnit(shape=shape, scaling=powers, accumulator_bits=24, sign_style=style)
     twelve = BlockScaling(scale=IntScale(bits=4), vector=12)
     with pytest.raises(ValueError, match="vector must be a power of two, not 12"):
-        ScaledUnit(shape=shape, scaling=twelve, accumulator_bits=24, sign_style=style)
+        ScaledUnit(
+            shape=shape, scaling=twelve, activation_scales=True, accumulator_bits=24,
+            sign_style=style,
+        )  # fmt: skip
 
 
 def test_every_proof_exists() -> None:
