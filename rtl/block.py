@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import ArrayShape
 from celosia.dataflow.dsp import ColumnUnit, column_units
-from celosia.models.operations import MULTIPLY
+from celosia.models.operations import MULTIPLY, Operation
 from celosia.rtl.array import Operands
 from celosia.rtl.circuits import dot_of
 from celosia.rtl.dot import DotShape
@@ -39,7 +39,6 @@ class Products(Shared):
 
     def __init__(self, shape: ArrayShape, unit: ColumnUnit) -> None:
         columns, group = len(unit.positions), unit.group
-        kind = "products" if group.operation == MULTIPLY else group.operation.name
         self._circuit = group.circuit
         self._dot = DotShape(
             weight_format=group.format,
@@ -55,7 +54,7 @@ class Products(Shared):
                 "activations": In(shape.lanes * LANE_BITS).array(shape.pixels),
                 "sums": Out(signed(LANE_BITS)).array(columns * shape.pixels),
             },
-            name=f"{group.circuit.prefix}{kind}_{group.format.name}_k{columns}"
+            name=f"{group.circuit.prefix}{_kind(group.operation)}products_{group.format.name}_k{columns}"
             f"_c{shape.lanes}_x{shape.pixels}",
             parameters=(self._dot, self._circuit),
         )
@@ -97,7 +96,7 @@ class ProductBlock(Shared):
             raise ValueError("shape must have neither scales nor precision-scalable columns")
         self._array = shape
         names = (
-            f"{g.circuit.value}_{g.operation.name}_{g.format.name}_k{g.count}"
+            f"{g.circuit.value}_{_kind(g.operation)}{g.format.name}_k{g.count}"
             for g in shape.columns
         )
         pixels, columns = shape.pixels, shape.column_count
@@ -143,3 +142,8 @@ class ProductBlock(Shared):
                     m.d.sync += total.eq(Mux(self.clear, 0, total) + term)
                 m.d.comb += self.totals[place].eq(total)
         return m
+
+
+def _kind(operation: Operation) -> str:
+    """Return what stands before names of what does not multiply."""
+    return "" if operation == MULTIPLY else f"{operation.name}_"

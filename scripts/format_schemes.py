@@ -112,8 +112,8 @@ SCHEMES = (
         "RMSMP", "pot_4:60,fixed4:35,fixed8:5", "pot,fixed,fixed",
         assignment=Assignment.HESSIAN,
     ),
-    _scheme("VS-Quant 4/4/4/-", "fixed4", "vsquant s4 p8", blocks="uint4:16"),
+    _scheme("VS-Quant 4/4/4/-", "fixed4", "vsquant s4 weights", blocks="uint4:16"),
     _scheme("MXFP4 weights, A4", "esb4_1", None, blocks="e8m0_4:16"),
-    _scheme("NVFP4 weights, A4", "esb4_1", None, blocks="ue4m3:16"),
+    _scheme("NVFP4 weights, A4", "esb4_1", "nvfp4 weights", blocks="ue4m3:16"),
 )  # fmt: skip
 """Every scheme, in the order of the table."""

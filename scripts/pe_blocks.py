@@ -43,7 +43,7 @@ def block_cases() -> Sequence[PeCase]:
     cases = [_case(Circuit.DSP, *block) for block in DSP_BLOCKS]
     cases += [_case(*block, columns=2, pixels=1) for block in OTHER_BLOCKS]
     for operation, weights, bits in OPERATION_BLOCKS:
-        cases.append(_case(Circuit.LUTS, weights, bits, 2, 1, operation))
+        cases.append(_case(Circuit.LANES, weights, bits, 2, 1, operation))
     return cases
 
 

@@ -25,8 +25,8 @@ class _Row:
     weights: Format
     activations: Format
     operation: Operation = MULTIPLY
-    circuit: Circuit = Circuit.LUTS
-    naive: Circuit = Circuit.LUTS
+    circuit: Circuit = Circuit.LANES
+    naive: Circuit = Circuit.LANES
 
 
 def unsigned(bits: int) -> Fixed:
@@ -41,7 +41,7 @@ def _rows() -> Iterator[_Row]:
             pe="fixed",
             weights=Fixed(bits=weight_bits),
             activations=unsigned(bits),
-            naive=Circuit.LANES,
+            circuit=Circuit.LUTS,
         )
     # With one bit of exponent a float is a sign and a magnitude: what tables of lanes take
     # fixed point to be.
@@ -49,9 +49,9 @@ def _rows() -> Iterator[_Row]:
         sign_magnitude = Esb(bits=weight_bits, linear=weight_bits - 2)
         yield _Row(pe="fixed, sign-magnitude", weights=sign_magnitude, activations=unsigned(bits))
     for weight_bits, bits in ((4, 4), (4, 8), (8, 8)):
-        yield _Row(pe="sp2", weights=Sp2(bits=weight_bits), activations=unsigned(bits))
+        yield _luts("sp2", Sp2(bits=weight_bits), bits)
     for weight_bits, bits in ((4, 4), (4, 8), (5, 8)):
-        yield _Row(pe="pot", weights=Pot(bits=weight_bits), activations=unsigned(bits))
+        yield _luts("pot", Pot(bits=weight_bits), bits)
     fp4, fp6, fp6_wide = (Esb(bits=b, linear=n) for b, n in ((4, 1), (6, 3), (6, 2)))
     yield _Row(pe="esb4_1", weights=fp4, activations=unsigned(4))
     for float_format in (fp4, fp6, fp6_wide):
@@ -61,12 +61,19 @@ def _rows() -> Iterator[_Row]:
         yield _Row(pe="adder", weights=both, activations=both, operation=DISTANCE)
     # All fraction bits dropped, and as many as leave 8 (DeepShift).
     for bits, dropped in ((4, 6), (5, 6)):
-        yield _Row(
-            pe=f"shift, {dropped} bits dropped",
-            weights=Pot(bits=bits),
-            activations=unsigned(8),
-            operation=shift(dropped),
-        )
+        yield _luts(f"shift, {dropped} bits dropped", Pot(bits=bits), 8, shift(dropped))
+
+
+def _luts(pe: str, weights: Format, bits: int, operation: Operation = MULTIPLY) -> _Row:
+    """Return the row of what has lanes of the fewest look-up tables in both sign styles."""
+    return _Row(
+        pe=pe,
+        weights=weights,
+        activations=unsigned(bits),
+        operation=operation,
+        circuit=Circuit.LUTS,
+        naive=Circuit.LUTS,
+    )
 
 
 def lane_cases() -> tuple[PeCase, ...]:

@@ -7,7 +7,6 @@ no registers but the accumulator: what a published table of look-up tables a lan
 from __future__ import annotations
 
 import enum
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,8 +71,10 @@ class LaneShape:
 
     @property
     def name(self) -> str:
-        """Operation, circuit and formats."""
-        kind = f"{self.circuit.prefix}{self.operation.name}"
+        """What it computes, of what, and its formats."""
+        kind = self.operation.name
+        if self.operation == MULTIPLY:
+            kind = "rows" if self.circuit is Circuit.LUTS else "product"
         return f"{kind}_{self.weights.name}_{self.activations.name}"
 
     @property
@@ -203,10 +204,10 @@ def dot_product(
     weights, activations : Value
         Codes of as many lanes as there are, a power of two; lane 0 lowest.
     """
-    bits = shape.weights.bits, shape.activations.bits
+    widths = shape.weights.bits, shape.activations.bits
     codes = [
-        (weights.word_select(n, bits[0]), activations.word_select(n, bits[1]), str(n))
-        for n in range(len(weights) // bits[0])
+        (weights.word_select(n, widths[0]), activations.word_select(n, widths[1]), str(n))
+        for n in range(len(weights) // widths[0])
     ]
     if shape.operation == DISTANCE and style is SignStyle.CARRY:
         apart = [distance(m, shape, *lane) for lane in codes]
@@ -220,26 +221,26 @@ def dot_product(
         value = Signal(signed(shape.term_bits), name=f"term_{name}")
         if made.owed is not None and style is SignStyle.CARRY:
             owed.append(made.owed)
-            made = Term(value=made.value)
-        m.d.comb += value.eq(made.total)
+            m.d.comb += value.eq(made.value)
+        else:
+            m.d.comb += value.eq(made.value + (0 if made.owed is None else made.owed))
         terms.append(value)
 
-    numbers = itertools.count()
-
-    def add(one: Value, other: Value) -> Value:
-        """Return the sum of two terms and of a carry, if there is one left."""
-        total = Signal(signed(len(one) + 1), name=f"sum_{next(numbers)}")
-        m.d.comb += total.eq(one + other + (owed.pop() if owed else 0))
-        return total
-
+    bits = shape.term_bits
     while len(terms) > 1:
-        terms = paired(terms, add)
+        bits += 1
+        sums = [Signal(signed(bits), name=f"sum_{bits}_{n}") for n in range(len(terms) // 2)]
+        for n, total in enumerate(sums):
+            carry = owed.pop() if owed else 0
+            m.d.comb += total.eq(terms[2 * n] + terms[2 * n + 1] + carry)
+        terms = [*sums]
     return Term(value=terms[0], owed=owed.pop() if owed else None)
 
 
 def accumulate(m: Module, unit: Any, addend: Term) -> None:
     """Add ``addend`` to the port ``total`` of ``unit`` at each ``step``; ``clear`` sets it to 0."""
+    carry = 0 if addend.owed is None else addend.owed
     with m.If(unit.clear):
         m.d.sync += unit.total.eq(0)
     with m.Elif(unit.step):
-        m.d.sync += unit.total.eq(unit.total + addend.total)
+        m.d.sync += unit.total.eq(unit.total + addend.value + carry)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.hdl import Const, Module, Value
+from amaranth.hdl import Cat, Const, Module, Value
 
 from celosia.dataflow.accelerator import Circuit
 from celosia.dataflow.dsp import dsp_packing
@@ -35,6 +35,8 @@ from celosia.rtl import vector
 from celosia.rtl.column import Base
 from celosia.rtl.dot import LaneDot
 from celosia.rtl.dsp_dot import DspDot, Schedule
+from celosia.rtl.pe.base import Term
+from celosia.rtl.pe.distance import Pending
 from celosia.rtl.pe.scale import Scale
 
 from .column_case import STEPS, Case
@@ -260,15 +262,9 @@ def lane_mutations(case: Case) -> list[Mutation]:
     def narrow(m: Module, term: Value, width: int, name: str) -> Value:
         return register(m, term, width - 3, name)
 
-    found = [Mutation(name="narrow", owner=dots, attribute="register", broken=narrow)]
     if case.operation == DISTANCE:
-        found.append(
-            Mutation(
-                name="carry", owner=dots, attribute="settled",
-                broken=lambda total: total.value ^ (~total.negative).replicate(32),
-            )
-        )  # fmt: skip
-        return found
+        return distance_mutations()
+    found = [Mutation(name="narrow", owner=dots, attribute="register", broken=narrow)]
     found.append(Mutation(name="code", owner=LaneDot, attribute="_lane", broken=wrong_by(1)))
     if owes(case):
         none = staticmethod(lambda *_: None)
@@ -281,6 +277,23 @@ def lane_mutations(case: Case) -> list[Mutation]:
 
         found.append(Mutation(name="scale", owner=vector, attribute="decode_scale", broken=other))
     return found
+
+
+def distance_mutations() -> list[Mutation]:
+    """The carry out of a sum of distances, and the one that the whole sum owes."""
+    add, settle = dots.added, dots.settled
+
+    def narrow(one: Pending, other: Pending) -> Pending:
+        total = add(one, other)
+        return Pending(Cat(total.value[:-1], Const(0, 1)), total.negative)
+
+    def without_carry(total: Pending) -> Term:
+        return Term(value=settle(total).value)
+
+    return [
+        Mutation(name="narrow", owner=dots, attribute="added", broken=narrow),
+        Mutation(name="carry", owner=dots, attribute="settled", broken=without_carry),
+    ]
 
 
 def owes(case: Case) -> bool:

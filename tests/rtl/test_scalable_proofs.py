@@ -6,6 +6,8 @@ What a sequencer makes of passes is run with vectors in ``test_scalable_unit.py`
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,12 @@ import pytest
 from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal, Value, signed
 
 from celosia.dataflow.accelerator import Circuit
-from celosia.rtl.scalable import SCALABLE, bits, fusion
+from celosia.rtl.scalable import SCALABLE, fusion
 from celosia.rtl.scalable.base import ScalableDot, delayed
 
 from .prover import prove
 
-LANES = {Circuit.TILE: 4, Circuit.SERIAL: 3}
+LANES = {Circuit.TILE: 4, Circuit.SERIAL: 3, Circuit.FUSION: 4}
 WEIGHT_BITS = 5
 
 
@@ -44,7 +46,24 @@ def tile_pass(lanes: int, weights: Value, activations: Value, control: Any) -> V
     return Mux(control.bit_negative, -total, total) << control.scale
 
 
-PASSES = {Circuit.SERIAL: serial_pass, Circuit.TILE: tile_pass}
+def fusion_pass(lanes: int, weights: Value, activations: Value, control: Any) -> Value:
+    """Products of bricks, shifted by what of their number chooses between halves."""
+    total: Value = Const(0)
+    for n in range(lanes):
+        signs = (
+            control.weight_signs.bit_select((n & 1) | (n >> 1 & 2), 1),
+            control.activation_signs.bit_select((n >> 1 & 1) | (n >> 2 & 2), 1),
+        )
+        words = weights.word_select(n, 2), activations.word_select(n, 2)
+        product: Value = two(words[0], signs[0]) * two(words[1], signs[1])
+        for bit, shift in enumerate((2, 2, 4, 4)):
+            if n >> bit & 1:
+                product = Mux(control.split[bit], product << shift, product)
+        total = total + product
+    return total
+
+
+PASSES = {Circuit.SERIAL: serial_pass, Circuit.TILE: tile_pass, Circuit.FUSION: fusion_pass}
 
 
 def claim(circuit: Circuit, folder: Path) -> None:
@@ -109,15 +128,49 @@ def test_join(level: int, tmp_path: Path) -> None:
     prove(m, [low, high, split], tmp_path)
 
 
-def test_broken_copies_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sign that borrows from the wrong place, and one entry of a brick's table."""
-    worth, product = bits.worth, fusion._product
-    monkeypatch.setattr(
-        "celosia.rtl.scalable.tile.worth",
-        lambda total, width, *others: worth(total, width - 1, *others),
-    )
+def no_carry(value: tuple[Value, Value]) -> tuple[Value, Value]:
+    return value[0], Const(0, 1)
+
+
+Broken = Callable[..., Any]
+BROKEN: list[tuple[str, str, Callable[[Broken], Broken]]] = [
+    *(
+        (circuit, name, broken)
+        for circuit in ("tile", "serial")
+        for name, broken in (
+            # The sign borrows from the wrong place; is not looked at; loses its carry.
+            ("worth", lambda worth: lambda total, width, *others: worth(total, width - 1, *others)),
+            ("worth", lambda worth: lambda *o: worth(*o[:3], Const(0, 1), *o[4:])),
+            ("worth", lambda worth: lambda *o: worth(*o[:4], Const(0, 1), *o[5:])),
+            ("worth", lambda worth: lambda *o: no_carry(worth(*o))),
+            # The top bits stay as they are; lanes change places; bits mean the opposite.
+            ("gated_sum", lambda add: lambda m, o, b, _, n: add(m, o, b, Const(0, 1), n)),
+            ("gated_sum", lambda add: lambda m, o, b, i, n: add(m, o[::-1], b, i, n)),
+            ("gated_sum", lambda add: lambda m, o, b, i, n: add(m, o, ~b, i, n)),
+        )
+    ),
+    ("tile", "worth", lambda worth: lambda *o: worth(*o[:5], Const(0, 2))),
+    # Bricks: signs change places, or are not looked at. Joins: one bit too few, one place too
+    # far, the wrong term is shifted, none is.
+    ("fusion", "brick", lambda brick: lambda w, a, x, y: brick(w, a, y, x)),
+    ("fusion", "brick", lambda brick: lambda w, a, x, _: brick(w, a, x, Const(0, 1))),
+    ("fusion", "_join", lambda join: lambda *o: join(*o)[:-1].as_signed()),
+    ("fusion", "_join", lambda join: lambda a, b, s, n: join(a, b << s, s, n)),
+    ("fusion", "_join", lambda join: lambda a, b, s, n: join(b, a, s, n)),
+    ("fusion", "_join", lambda join: lambda a, b, _, n: join(a, b, Const(0, 1), n)),
+    ("fusion", "_product", lambda product: lambda n: product(n) ^ (n == 0b110111)),
+]
+
+
+@pytest.mark.parametrize(("circuit", "name", "broken"), BROKEN)
+def test_broken_copies_are_caught(
+    circuit: str,
+    name: str,
+    broken: Callable[[Broken], Broken],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    where = f"celosia.rtl.scalable.{circuit}"
+    monkeypatch.setattr(f"{where}.{name}", broken(getattr(importlib.import_module(where), name)))
     with pytest.raises(AssertionError, match="proof did fail"):
-        claim(Circuit.TILE, tmp_path)
-    monkeypatch.setattr(fusion, "_product", lambda index: product(index) ^ (index == 0b110111))
-    with pytest.raises(AssertionError, match="Assert failed"):
-        claim_brick(tmp_path)
+        claim(Circuit(circuit), tmp_path)

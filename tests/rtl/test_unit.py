@@ -122,7 +122,7 @@ SHAPES = [
 
 
 def name_of(shape: LaneShape) -> str:
-    return shape.name
+    return f"{shape.circuit.value}-{shape.name}"
 
 
 def gates(component: Shared, folder: Path) -> Path:

@@ -3,17 +3,18 @@
 import numpy as np
 import pytest
 
+from celosia.dataflow.accelerator import Circuit
 from celosia.models.formats import Esb, Fixed, Pot, Sp2
 from celosia.models.golden import convolve
 from celosia.models.network import Conv, Requant, Window
-from celosia.models.operations import MULTIPLY, Kind, Operation
-from celosia.rtl.pe.unit import Lane, LaneShape, SignStyle, Unit
+from celosia.models.operations import DISTANCE, shift
+from celosia.rtl.pe.unit import LaneShape, SignStyle, Unit
 from celosia.sim.cocotb.play import play
 from celosia.sim.cocotb.unit import run_unit
 
 LANES, ROWS, SAMPLES = 8, 12, 25
 BITS = 28
-STALLS = (0.0, 0.3, 0.6, 0.9, 0.3, 0.6)
+STALLS = (0.0, 0.3, 0.6, 0.9, 0.3, 0.6, 0.3)
 
 
 def unsigned(bits: int) -> Fixed:
@@ -22,18 +23,20 @@ def unsigned(bits: int) -> Fixed:
 
 FP4 = Esb(bits=4, linear=1)
 SHAPES = [
-    LaneShape(weights=Fixed(bits=4), activations=unsigned(4), lane=Lane.ROWS),
+    LaneShape(weights=Fixed(bits=4), activations=unsigned(4), circuit=Circuit.LUTS),
     LaneShape(weights=Fixed(bits=8), activations=unsigned(8)),
     LaneShape(weights=Sp2(bits=4), activations=unsigned(8)),
     LaneShape(weights=Pot(bits=4), activations=unsigned(8)),
     LaneShape(weights=FP4, activations=FP4),
-    LaneShape(weights=Fixed(bits=8), activations=Fixed(bits=8), lane=Lane.DIFFERENCE),
+    LaneShape(
+        weights=Pot(bits=4), activations=unsigned(8), operation=shift(6), circuit=Circuit.LUTS
+    ),
+    LaneShape(weights=Fixed(bits=8), activations=Fixed(bits=8), operation=DISTANCE),
 ]
 
 
 def golden(shape: LaneShape, weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return the dot product of each row (rows, lanes) with each sample (samples, lanes)."""
-    distances = shape.lane is Lane.DIFFERENCE
     zero, one = np.zeros(len(weights), np.int64), np.ones(len(weights), np.int64)
     conv = Conv(
         name="rows",
@@ -46,7 +49,7 @@ def golden(shape: LaneShape, weights: np.ndarray, values: np.ndarray) -> np.ndar
         requant=Requant(
             bias=zero, positive=one, negative=one, residual=zero, shift=zero, low=-128, high=127
         ),
-        operation=Operation(kind=Kind.DISTANCE) if distances else MULTIPLY,
+        operation=shape.operation,
     )
     activations = shape.activations if isinstance(shape.activations, Fixed) else Fixed(bits=8)
     return convolve(conv, values[..., None, None], activations)[..., 0, 0]
