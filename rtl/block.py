@@ -113,6 +113,10 @@ class ProductBlock(Shared):
             parameters=(shape,),
         )
 
+    @property
+    def shape(self) -> ArrayShape:
+        return self._array
+
     def build(self) -> Module:
         m = Module()
         shape = self._array
