@@ -14,6 +14,7 @@ class Family(enum.Enum):
     """A technology that Yosys maps to."""
 
     ULTRASCALE_PLUS = "xcup"
+    SERIES_7 = "xc7"
     ECP5 = "ecp5"
 
 
@@ -21,10 +22,10 @@ class Family(enum.Enum):
 class Resources:
     """Amounts of each kind of resource.
 
-    ``lut`` counts look-up tables used as logic and as distributed memory (LUT6 on UltraScale+,
-    LUT4 on ECP5); ``carry`` carry primitives (CARRY4 or CCU2C; on ECP5 their two LUT4 are in
-    ``lut`` too); ``dsp`` multiplier blocks (DSP48E2 or MULT18X18D); ``bram`` block RAMs, halves
-    possible (BRAM36 of 36 Kbit or EBR of 18 Kbit).
+    ``lut`` counts look-up tables used as logic and as distributed memory (LUT6 on UltraScale+
+    and 7 series, LUT4 on ECP5); ``carry`` carry primitives (CARRY4 or CCU2C; on ECP5 their two LUT4
+    are in ``lut`` too); ``dsp`` multiplier blocks (DSP48E2, DSP48E1 or MULT18X18D); ``bram`` block
+    RAMs, halves possible (BRAM36 of 36 Kbit or EBR of 18 Kbit); ``uram`` UltraRAMs of 288 Kbit.
     """
 
     lut: float = 0
@@ -32,6 +33,7 @@ class Resources:
     carry: float = 0
     dsp: float = 0
     bram: float = 0
+    uram: float = 0
 
     def __add__(self, other: Resources) -> Resources:
         return Resources(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in FIELDS})
@@ -84,6 +86,46 @@ ZCU102 = Device(
 )
 """The Zynq UltraScale+ of AMD's ZCU102 board."""
 
+ULTRA96 = Device(
+    name="ultra96",
+    part="xczu3eg-1-sbva484",
+    family=Family.ULTRASCALE_PLUS,
+    budget=Resources(lut=70_560, ff=141_120, dsp=360, bram=216),
+)
+"""The ZU3EG of Avnet's Ultra96 boards (DS891)."""
+
+KV260 = Device(
+    name="kv260",
+    part="xck26-sfvc784-2lv-c",
+    family=Family.ULTRASCALE_PLUS,
+    budget=Resources(lut=117_120, ff=234_240, dsp=1_248, bram=144, uram=64),
+)
+"""The Kria K26 module of the KV260 kit, a ZU5EV (DS891)."""
+
+ZCU104 = Device(
+    name="zcu104",
+    part="xczu7ev-2-ffvc1156",
+    family=Family.ULTRASCALE_PLUS,
+    budget=Resources(lut=230_400, ff=460_800, dsp=1_728, bram=312, uram=96),
+)
+"""The ZU7EV of AMD's ZCU104 board (DS891)."""
+
+PYNQ_Z2 = Device(
+    name="pynq-z2",
+    part="xc7z020-1-clg400",
+    family=Family.SERIES_7,
+    budget=Resources(lut=53_200, ff=106_400, dsp=220, bram=140),
+)
+"""The Zynq-7020 of the PYNQ-Z2 board (DS190)."""
+
+ZC706 = Device(
+    name="zc706",
+    part="xc7z045-2-ffg900",
+    family=Family.SERIES_7,
+    budget=Resources(lut=218_600, ff=437_200, dsp=900, bram=545),
+)
+"""The Zynq-7045 of AMD's ZC706 board (DS190)."""
+
 ECP5_85K = Device(
     name="ecp5-85k",
     part="LFE5U-85F-6BG381C",
@@ -95,7 +137,9 @@ ECP5_85K = Device(
 )
 """Lattice's largest ECP5, as on the ULX3S board, whose oscillator has 25 MHz."""
 
-DEVICES: Mapping[str, Device] = MappingProxyType({d.name: d for d in (ZCU102, ECP5_85K)})
+DEVICES: Mapping[str, Device] = MappingProxyType(
+    {d.name: d for d in (ZCU102, ULTRA96, KV260, ZCU104, PYNQ_Z2, ZC706, ECP5_85K)}
+)
 """Every part that is known, by name."""
 
 
@@ -140,6 +184,20 @@ _ULTRASCALE_PLUS: dict[str, Resources] = {
     "RAM64M": _lut(4),
     "RAM32M16": _lut(8),
     "RAM64M8": _lut(8),
+    "URAM288": Resources(uram=1),
+}
+
+# The same but for its blocks, whose names end otherwise.
+_SERIES_7: dict[str, Resources] = {
+    **{
+        name: cost
+        for name, cost in _ULTRASCALE_PLUS.items()
+        if name not in ("CARRY8", "MUXF9", "RAM32M16", "RAM64M8", "URAM288")
+        and not name.endswith("E2")
+    },
+    "DSP48E1": Resources(dsp=1),
+    "RAMB18E1": Resources(bram=0.5),
+    "RAMB36E1": Resources(bram=1),
 }
 
 # Distributed memory takes two slices for 16 x 4 bits and half a slice more to write them.
@@ -159,6 +217,7 @@ _ECP5: dict[str, Resources] = {
 CELLS: Mapping[Family, Mapping[str, Resources]] = MappingProxyType(
     {
         Family.ULTRASCALE_PLUS: MappingProxyType(_ULTRASCALE_PLUS),
+        Family.SERIES_7: MappingProxyType(_SERIES_7),
         Family.ECP5: MappingProxyType(_ECP5),
     }
 )

@@ -22,6 +22,7 @@ from celosia.rtl.engine import core_name, core_verilog
 
 FLOWS = {
     Family.ULTRASCALE_PLUS: "synth_xilinx -family xcup -noiopad -noclkbuf",
+    Family.SERIES_7: "synth_xilinx -family xc7 -noiopad -noclkbuf",
     Family.ECP5: "synth_ecp5 -noflatten",
 }
 

@@ -101,11 +101,21 @@ def mix(
     as_json: Json = False,
 ) -> None:
     """Choose the mix of DSP and look-up table columns with the most products a cycle."""
+    from celosia.dataflow.accelerator import Circuit
     from celosia.dataflow.mix import Budget, choose_mix, known_costs
-    from celosia.fpga.devices import find_device
+    from celosia.fpga.devices import Family, find_device
+    from celosia.models.errors import CelosiaError
 
-    budget = find_device(device).budget
+    part = find_device(device)
+    if part.family is Family.ECP5:
+        raise CelosiaError(
+            f"columns were measured in look-up tables of 6 inputs, which {device} has not: choose "
+            "an UltraScale+ or 7 series part"
+        )
+    budget = part.budget
     costs = known_costs(weights or ("fixed4", "sp2_4"), activation_bits)
+    if part.family is not Family.ULTRASCALE_PLUS:  # products are packed into DSP48E2 blocks only
+        costs = tuple(cost for cost in costs if cost.circuit is not Circuit.DSP)
     chosen = choose_mix(costs, Budget(lut=lut_share * budget.lut, dsp=budget.dsp), granule=granule)
     value = {
         "device": device,

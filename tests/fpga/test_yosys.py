@@ -2,7 +2,7 @@
 
 import pytest
 
-from celosia.fpga.devices import CELLS, ECP5_85K, ZCU102, Family, Resources
+from celosia.fpga.devices import CELLS, ECP5_85K, PYNQ_Z2, ZCU102, Family, Resources
 from celosia.fpga.tools import ToolFailedError
 from celosia.fpga.yosys import Block, SynthReport, _blocks, synth_verilog
 
@@ -28,7 +28,7 @@ def _cache(monkeypatch, tmp_path):
     monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path))
 
 
-@pytest.mark.parametrize("device", [ZCU102, ECP5_85K], ids=lambda device: device.name)
+@pytest.mark.parametrize("device", [ZCU102, PYNQ_Z2, ECP5_85K], ids=lambda device: device.name)
 def test_blocks_of_a_real_design(device):
     report = synth_verilog(MULTIPLIER, "top", device)
     blocks = {block.name: block for block in report.blocks}
@@ -36,7 +36,7 @@ def test_blocks_of_a_real_design(device):
     assert {name: block.count for name, block in blocks.items()} == {"top": 1, "mac": 2, "ram": 1}
     assert blocks["mac"].own.dsp == 1
     assert report.total.dsp == 2
-    assert report.total.bram == (1 if device is ZCU102 else 2)
+    assert report.total.bram == (2 if device is ECP5_85K else 1)
     assert report.fits
     assert report.fractions["dsp"] == 2 / device.budget.dsp
     assert report.as_dict()["total"]["dsp"] == 2

