@@ -308,7 +308,11 @@ class ArrayShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buffers:
-    """Depth of each on-chip buffer in words, 1..65536 (see :class:`Accelerator` for the words)."""
+    """Depth of each on-chip buffer in words, 1..65536 (see :class:`Accelerator` for the words).
+
+    With ``activation_banks`` 2 the activations, whose depth is then a power of two, lie in two
+    banks: outputs that stay on chip are written into one while loads fill the other.
+    """
 
     activations: int
     weights: int
@@ -316,12 +320,24 @@ class Buffers:
     constants: int
     residuals: int
     outputs: int
+    activation_banks: int = 1
 
     def __post_init__(self) -> None:
+        _check_range("activation_banks", self.activation_banks, 1, 2)
         for field in (
             "activations", "weights", "accumulators", "constants", "residuals", "outputs",
         ):  # fmt: skip
             _check_range(field, getattr(self, field), 1, MAX_DEPTH)
+        depth = self.activations
+        if self.activation_banks == 2 and (depth < 2 or depth & (depth - 1)):
+            raise ValueError(
+                f"activations must be a power of two where activation_banks is 2, not {depth!r}"
+            )
+
+    @property
+    def keeps(self) -> bool:
+        """Whether outputs can stay on chip as the next layer's activations."""
+        return self.activation_banks == 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

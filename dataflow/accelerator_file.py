@@ -57,7 +57,10 @@ from celosia.models.operations import MULTIPLY, parse_operation
 
 _COLUMN = ("format", "count", "circuit", "operation")
 _ARRAY = ("lanes", "pixels", "accumulator_bits", "activation_bits")
-_BUFFERS = ("activations", "weights", "accumulators", "constants", "residuals", "outputs")
+_BUFFERS = (
+    "activations", "weights", "accumulators", "constants", "residuals", "outputs",
+    "activation_banks",
+)  # fmt: skip
 _BUS = ("data_bits", "address_bits", "burst_beats", "outstanding")
 _SCALING = ("scale", "vector", "product_bits", "element_bits")
 _ARRAY_DEFAULTS = ("accumulator_bits", "activation_bits")
@@ -127,7 +130,7 @@ def parse_accelerator(text: str, where: str) -> Accelerator:
     known = ("columns", *_ARRAY, "scaling")
     _check_keys(where, "array.", array, known, (*_ARRAY_DEFAULTS, "scaling"))
     buffers = _table(where, "buffers", table["buffers"])
-    _check_keys(where, "buffers.", buffers, _BUFFERS, ())
+    _check_keys(where, "buffers.", buffers, _BUFFERS, ("activation_banks",))
     _check_keys(where, "bus.", parts["bus"], _BUS, _BUS)
     _check_keys(where, "post.", parts["post"], ("lanes",), ())
     sizes = {key: value for key, value in array.items() if key in _ARRAY}

@@ -19,6 +19,7 @@ from celosia.dataflow.descriptors import (
     DESCRIPTOR_BYTES,
     Compute,
     Descriptor,
+    Keep,
     Load,
     Post,
     Stamp,
@@ -139,6 +140,8 @@ def descriptor_accesses(descriptor: Descriptor, accelerator: Accelerator) -> Tal
             words = transfer_words(descriptor.transfer)
             beats = words * accelerator.beats(accelerator.activation_word_bits)
             return Tally({Counter.OUTPUT_READS: words, Counter.WRITE_BEATS: beats})
+        case Keep():
+            return Tally({Counter.OUTPUT_READS: transfer_words(descriptor.transfer)})
         case Stamp():
             return Tally({Counter.WRITE_BEATS: 1})
     return Tally()

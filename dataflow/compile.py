@@ -19,7 +19,8 @@ import numpy as np
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import Arrangement, arrange
 from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES
-from celosia.dataflow.emit import Emitter, Place, StepData
+from celosia.dataflow.emit import Emitter, StepData
+from celosia.dataflow.emit_step import StepEmitter
 from celosia.dataflow.layout import PLAIN, Placement
 from celosia.dataflow.lower import Step
 from celosia.dataflow.mapper import map_steps
@@ -28,6 +29,8 @@ from celosia.dataflow.microarchitecture import PAGE_BYTES
 from celosia.dataflow.packing import constant_words, weight_words
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.program import CompiledLayer, Program
+from celosia.dataflow.residency import Residency, input_tiles, residency
+from celosia.dataflow.resident import Place, ResidentInput
 from celosia.dataflow.tokens import assign_tokens
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, Fixed
@@ -142,6 +145,18 @@ class _Compiler:
         self.mapping = mapping
         self.memory = _Memory(base_address)
         self.placements: dict[str, Placement] = {}
+        self.residency: Residency = residency(plans, mapping, self.lowered)
+        self.residents = self._residents()
+
+    def _residents(self) -> dict[int, ResidentInput]:
+        """Return the inputs that stay on chip, by the number of the step that reads them."""
+        found = {}
+        for stay in self.residency.stays:
+            plan = self.plans[stay.reader]
+            layer = self.mapping.layer(plan.step.name)
+            size, tiles = plan.sizes(layer)["activations"], input_tiles(plan, layer)
+            found[stay.reader] = ResidentInput(plan, tiles, stay.room.start, size)
+        return found
 
     def program(self) -> Program:
         self._place_tensors()
@@ -168,6 +183,7 @@ class _Compiler:
             base_address=self.memory.base,
             program_address=program_address,
             samples=self.mapping.samples,
+            kept=tuple(sorted(self.residency.kept)),
         )
 
     def _fill(self, image: np.ndarray, root: str, code: int) -> None:
@@ -274,14 +290,19 @@ class _Compiler:
         for index, op in enumerate(op for op in self.network.ops if op.name in by_layer):
             first = emitter.next
             for plan in by_layer[op.name]:
+                data = self._data(plan)
                 mapping = self.mapping.layer(plan.step.name)
-                emitter.run(plan, mapping, self._data(plan))
+                StepEmitter(emitter, plan, mapping, data).run()
+                emitter.finish(data.target.root)
             emitter.stamp(stamps + index * beat)
             layers.append(
                 CompiledLayer(
                     name=op.name,
                     outputs=tuple(
-                        name for plan in by_layer[op.name] for name in _written(plan.target)
+                        name
+                        for plan in by_layer[op.name]
+                        if plan.target.name not in self.residency.kept
+                        for name in _written(plan.target)
                     ),
                     first=first,
                     stop=emitter.next,
@@ -293,12 +314,18 @@ class _Compiler:
 
     def _data(self, plan: StepPlan) -> StepData:
         step: Step = plan.step
+        number = self.plans.index(plan)
+        stays = self.residency.stays
         return StepData(
             source=self._place(step.input),
             target=self._place(step.output),
             residual=None if step.residual is None else self._place(step.residual),
             weights=self._put(plan, [weight_words(plan, tile) for tile in plan.tiles]),
             constants=self._put(plan, [constant_words(plan, tile) for tile in plan.tiles]),
+            room=self.residency.rooms[number],
+            resident=self.residents.get(number),
+            readers=tuple(self.residents[s.reader] for s in stays if s.writer == number),
+            stored=step.output not in self.residency.kept,
         )
 
     def _put(self, plan: StepPlan, words: list[np.ndarray]) -> dict[int, int]:

@@ -33,6 +33,8 @@ class Token(enum.IntEnum):
     POST_STORE = 6
     STORE_POST = 7
     STORE_LOAD = 8
+    STORE_COMPUTE = 9
+    LOAD_STORE = 10
 
     @property
     def giver(self) -> Unit:
@@ -43,6 +45,12 @@ class Token(enum.IntEnum):
     def taker(self) -> Unit:
         """The unit that waits for this token."""
         return Unit[self.name.split("_")[1]]
+
+
+def tokens(*, keeps: bool) -> tuple[Token, ...]:
+    """Return the tokens of an engine, of which some serve only outputs that stay on chip."""
+    only = (Token.STORE_COMPUTE, Token.LOAD_STORE)
+    return tuple(token for token in Token if keeps or token not in only)
 
 
 class Buffer(enum.Enum):
@@ -247,6 +255,25 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Runs on the store unit: the output buffer to the activation buffer.
+
+    ``transfer`` is read with activation words in the place of memory: ``address``, ``s1``, ``s2``
+    and ``s3`` are 0..65535, in words. Iteration i3 writes pixel lane ``lane + i3``. While it runs
+    no load may write the same bank.
+    """
+
+    transfer: Transfer
+    lane: int = 0
+    wait: frozenset[Token] = NO_TOKENS
+    signal: frozenset[Token] = NO_TOKENS
+
+    def __post_init__(self) -> None:
+        _check(self.transfer, 0, 0xFFFF, "address", "s1", "s2", "s3")
+        _check(self, 0, 0xFF, "lane")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
     """Runs on the store unit: writes one beat at ``address``.
 
@@ -266,7 +293,7 @@ class End:
     wait: frozenset[Token] = NO_TOKENS
 
 
-Descriptor = Load | Compute | Post | Store | Stamp | End
+Descriptor = Load | Compute | Post | Store | Keep | Stamp | End
 
 DESCRIPTOR_BYTES = 64
 CHUNK_DESCRIPTORS = 4
@@ -282,5 +309,5 @@ def unit_of(descriptor: Descriptor) -> Unit:
             return Unit.COMPUTE
         case Post():
             return Unit.POST
-        case Store() | Stamp() | End():
+        case Store() | Keep() | Stamp() | End():
             return Unit.STORE

@@ -25,6 +25,7 @@ from celosia.dataflow.descriptors import (
     Compute,
     Descriptor,
     End,
+    Keep,
     Load,
     Loop,
     Post,
@@ -249,6 +250,8 @@ class _Machine:
                 self._post(descriptor)
             case Store():
                 self._store(descriptor)
+            case Keep():
+                self._keep(descriptor)
             case Stamp():
                 beat = self.accelerator.bus.data_bytes
                 self.image[self._bytes(np.array([descriptor.address]), beat)] = 0
@@ -324,6 +327,18 @@ class _Machine:
             fields = np.concatenate([self.buffers.outputs[buffer], scales], axis=1)
             data = pack_fields(fields, self.buffers.activation_widths, size)
             self.image[self._bytes(memory, size)] = data
+
+    def _keep(self, keep: Keep) -> None:
+        buffers, depths, moved = self.buffers, self.accelerator.buffers, keep.transfer
+        for index in range(moved.n3):
+            to, source = self._walk(moved, index, 1)
+            to = self._wrapped(to, depths.activations, "activations")
+            source = self._wrapped(source, depths.outputs, "outputs")
+            lane = keep.lane + index
+            if lane >= self.accelerator.array.pixels:
+                raise InterpretError(f"{self.where}: there is no pixel lane {lane}")
+            buffers.activations[lane, to] = buffers.outputs[source]
+            buffers.activation_scales[lane, to] = buffers.output_scales[source]
 
     def _compute(self, compute: Compute) -> None:
         buffers, depths = self.buffers, self.accelerator.buffers

@@ -27,6 +27,9 @@ which does not, and by how much:
 - Channel tiles that share a compute descriptor (innermost ``K`` step above 1) read the same input
   words, so the layer is not grouped across them.
 - A compute descriptor has six loops; precision-scalable columns need one of them for passes.
+- All tiles of an input that stays on chip (``resident``) fit one bank of the activation buffer,
+  which the accelerator has two of, from the step that makes it to the one that reads it; steps
+  between load their activations into the other bank (:mod:`celosia.dataflow.residency`).
 """
 
 from __future__ import annotations
@@ -141,11 +144,15 @@ class LayerMapping:
         Loops on the array, outermost first: a permutation of all dimensions but ``N``.
     buffering : Buffering
         Tiles that each buffer holds.
+    resident : bool
+        Whether the input stays on chip: the step that makes it writes it into the activation buffer
+        too, or only, if nobody reads it from memory.
     """
 
     loops: tuple[TileLoop, ...] = ()
     array: tuple[Dimension, ...] = OUTPUT_STATIONARY_ARRAY
     buffering: Buffering = field(default_factory=Buffering)
+    resident: bool = False
 
     def __post_init__(self) -> None:
         steps: dict[Dimension, int] = {}
@@ -169,6 +176,8 @@ class LayerMapping:
             raise ValueError(f"array must name each of {names} once, not {self.array!r}")
         if not isinstance(self.buffering, Buffering):
             raise TypeError(f"buffering must be a Buffering, not {self.buffering!r}")
+        if not isinstance(self.resident, bool):
+            raise TypeError(f"resident must be a bool, not {self.resident!r}")
 
     def step(self, dimension: Dimension, whole: int) -> int:
         """Return the size of a tile along ``dimension``, which has ``whole`` units."""
@@ -230,6 +239,7 @@ def dump_mapping(mapping: Mapping) -> str:
             "loops": [[loop.dimension.value, loop.step] for loop in layer.loops],
             "array": [dimension.value for dimension in layer.array],
             "buffering": buffering,
+            "resident": layer.resident,
         }
     return json.dumps({"samples": mapping.samples, "layers": layers}, indent=2) + "\n"
 
@@ -256,7 +266,7 @@ def parse_mapping(text: str, where: str) -> Mapping:
 
 
 def _parse_layer(where: str, name: str, entry: Any) -> LayerMapping:
-    known = ("loops", "array", "buffering")
+    known = ("loops", "array", "buffering", "resident")
     if not isinstance(entry, dict) or set(entry) != set(known):
         raise CelosiaError(f"{where}: layer {name!r} must have the keys {', '.join(known)}")
     try:
@@ -266,6 +276,7 @@ def _parse_layer(where: str, name: str, entry: Any) -> LayerMapping:
             ),
             array=tuple(Dimension(key) for key in entry["array"]),
             buffering=Buffering(**entry["buffering"]),
+            resident=entry["resident"],
         )
     except (TypeError, ValueError) as error:
         raise CelosiaError(f"{where}: layer {name!r}: {error}") from error

@@ -116,6 +116,24 @@ class PixelTile:
         return self.lanes * self.rows * self.cols
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputTile:
+    """A tile of activations: of pixel lane l the rows ``top + l*apart + r*step`` of the input.
+
+    ``parts`` are (first lane, lanes, rows r) of lanes with as many valid rows; the buffer has
+    ``rows`` for each. Columns are ``left`` to ``left + cols`` - 1. Rows and columns outside the
+    input are border.
+    """
+
+    top: int
+    left: int
+    step: int
+    rows: int
+    cols: int
+    apart: int
+    parts: tuple[tuple[int, int, int], ...]
+
+
 def runs_of(words: np.ndarray) -> tuple[tuple[int, int], ...]:
     """Return the maximal ranges of consecutive integers among ``words``."""
     unique = np.unique(words)
@@ -293,6 +311,29 @@ class StepPlan:
         conv_cols = self.step.conv_size((1, cols))[1]
         (_, sx), (_, dx) = self.step.window.stride, self.step.window.dilation
         return (conv_cols - 1) * sx + (kernel_columns - 1) * dx + 1
+
+    def input_tile(self, pixel: PixelTile, chunk: Chunk) -> InputTile:
+        """Return the tile of activations that ``chunk`` reads for ``pixel``."""
+        window, pool = self.step.window, self.step.pool
+        step = self.row_step(pixel.rows, chunk.kernel_rows)
+        down = pool.stride[0] * window.stride[0]
+        top = pixel.y * down - window.padding[0] + chunk.kernel_row * window.dilation[0]
+        left = pixel.x * pool.stride[1] * window.stride[1] - window.padding[1]
+        rows = self.input_rows(pixel.rows, chunk.kernel_rows, step)
+        whole = pixel.lanes if pixel.last_rows == pixel.rows else pixel.lanes - 1
+        parts = [(0, whole, rows)] if whole else []
+        if whole < pixel.lanes:
+            last = self.input_rows(pixel.last_rows, chunk.kernel_rows, step)
+            parts.append((whole, 1, last))
+        return InputTile(
+            top=top,
+            left=left + chunk.kernel_column * window.dilation[1],
+            step=step,
+            rows=rows,
+            cols=self.input_cols(pixel.cols, chunk.kernel_columns),
+            apart=pixel.rows * down,
+            parts=tuple(parts),
+        )
 
     def sizes(self, mapping: LayerMapping) -> dict[str, int]:
         """Return the words of one tile in each buffer, by the field of ``Buffers``."""

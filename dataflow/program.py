@@ -43,7 +43,7 @@ class Counter(enum.IntEnum):
     OUTPUT_WRITES = 10
     """Lane-group writes by post: one for each window."""
     OUTPUT_READS = 11
-    """Words read by store."""
+    """Words read by store, those that it keeps on chip included."""
     READ_BEATS = 12
     """Data beats read from memory, descriptors included."""
     WRITE_BEATS = 13
@@ -63,7 +63,7 @@ class CompiledLayer:
     name : str
         The operation's name.
     outputs : tuple of str
-        The tensors that it wrote when its stamp begins, copies made for it included.
+        The tensors that it wrote to memory when its stamp begins, copies made for it included.
     first, stop : int
         Range of its descriptors' indices; the last is its stamp.
     stamp : int
@@ -106,6 +106,8 @@ class Program:
         Where the encoded descriptors go, a multiple of 256.
     samples : int
         Samples that one start runs.
+    kept : tuple of str
+        Tensors that stay on chip and are not in memory.
     """
 
     network: str
@@ -119,6 +121,7 @@ class Program:
     base_address: int
     program_address: int
     samples: int = 1
+    kept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.image.dtype != np.uint8 or self.image.ndim != 1:

@@ -25,6 +25,7 @@ from celosia.dataflow.descriptors import (
     Compute,
     Descriptor,
     End,
+    Keep,
     Load,
     Loop,
     Post,
@@ -51,7 +52,7 @@ _NO_PROGRAM = (
 )  # fmt: skip
 """What making a program of a document that describes none raises."""
 _KINDS: dict[str, type[Descriptor]] = {
-    kind.__name__: kind for kind in (Load, Compute, Post, Store, Stamp, End)
+    kind.__name__: kind for kind in (Load, Compute, Post, Store, Keep, Stamp, End)
 }
 
 
@@ -146,6 +147,7 @@ def _encode(program: Program) -> dict[str, object]:
         "base_address": program.base_address,
         "program_address": program.program_address,
         "samples": program.samples,
+        "kept": program.kept,
     }
 
 
@@ -165,6 +167,7 @@ def _decode(document: dict[str, Any], image: np.ndarray, where: str) -> Program:
         base_address=document["base_address"],
         program_address=document["program_address"],
         samples=document["samples"],
+        kept=tuple(document["kept"]),
     )
 
 

@@ -13,6 +13,7 @@ from celosia.dataflow.descriptors import (
     Compute,
     Descriptor,
     End,
+    Keep,
     Load,
     Post,
     Stamp,
@@ -32,6 +33,7 @@ class Kind(enum.IntEnum):
     STORE = 3
     STAMP = 4
     END = 5
+    KEEP = 6
 
 
 class Column(enum.IntEnum):
@@ -43,7 +45,7 @@ class Column(enum.IntEnum):
     SIGNAL = 2
     """Mask of tokens."""
     WORK = 3
-    """Steps of a compute or post, beats of one run of a transfer, 1 of a stamp."""
+    """Steps of a compute or post, beats of one run of a transfer, of a whole keep, 1 of a stamp."""
     ADDRESS = 4
     """Bytes, of a transfer's first run; the others lie ``S1``, ``S2``, ``S3`` apart."""
     N1 = 5
@@ -80,6 +82,10 @@ def _row(descriptor: Descriptor, beats: dict[Buffer, int], stored: int) -> tuple
             return (Kind.POST, wait, signal, descriptor.steps, 0, 1, 1, 1, 0, 0, 0)
         case Store():
             return (Kind.STORE, wait, signal, *_transfer(descriptor.transfer, stored))
+        case Keep():
+            t = descriptor.transfer
+            work = t.words * t.n1 * t.n2 * t.n3 * stored
+            return (Kind.KEEP, wait, signal, work, 0, 1, 1, 1, 0, 0, 0)
         case Stamp():
             return (Kind.STAMP, wait, signal, 1, descriptor.address, 1, 1, 1, 0, 0, 0)
         case End():

@@ -64,17 +64,26 @@ class Slots:
         Words of a slot.
     count : int
         Slots, as many as fit at most.
+    start, words : int
+        Where in the buffer they may lie; all of it by default.
     high : bool
         Whether to take the upper half where the slots fit into it: steps that alternate can load
         while the step before still computes.
     """
 
     def __init__(
-        self, tracker: BufferTracker, size: int, count: int, *, high: bool = False
+        self,
+        tracker: BufferTracker,
+        size: int,
+        count: int,
+        *,
+        start: int = 0,
+        words: int | None = None,
+        high: bool = False,
     ) -> None:
         self._tracker = tracker
-        half = tracker.depth // 2
-        first = half if high and count * size <= half else 0
+        half = (tracker.depth if words is None else words) // 2
+        first = start + (half if high and count * size <= half else 0)
         self._starts = [first + i * size for i in range(count)]
         self._keys: dict[int, Hashable] = {}
         self._where: dict[Hashable, int] = {}

@@ -31,7 +31,7 @@ _TOKENS = len(Token)
 # Members of enumerations are objects; kernels take numbers.
 _KIND, _WAIT, _SIGNAL, _WORK, _ADDRESS = (int(column) for column in tuple(Column)[:5])
 _N1, _N2, _N3, _S1, _S2, _S3 = (int(column) for column in tuple(Column)[5:])
-_LOAD, _COMPUTE, _POST, _STORE, _STAMP, _END = (int(kind) for kind in Kind)
+_LOAD, _COMPUTE, _POST, _STORE, _STAMP, _END, _KEEP = (int(kind) for kind in Kind)
 
 
 class Machine(NamedTuple):
@@ -238,7 +238,10 @@ def _run_stores(table: np.ndarray, machine: Machine, state: _State) -> bool:
         if table[index, _KIND] == _END:
             state.signalled[index] = accepted + 1
             return any_run
-        response, state.port[4] = _store(table[index], accepted, state.port[4], machine)
+        if table[index, _KIND] == _KEEP:
+            response = accepted + 3 + table[index, _WORK]
+        else:
+            response, state.port[4] = _store(table[index], accepted, state.port[4], machine)
         state.ready[_STORE] = response + 1
         _signal(table, index, response, state)
 

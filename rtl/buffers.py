@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.descriptors import Buffer
-from celosia.rtl.ports import BufferWrite, OutputRead
+from celosia.rtl.ports import BufferWrite, OutputRead, slice_bits
 from celosia.rtl.shared import Shared
 
 ADDRESS_BITS = 16
@@ -93,7 +93,10 @@ class Ram(Shared):
 
 
 class InputBuffer(Shared):
-    """A buffer that loads fill: for each lane one memory for each beat of its word.
+    """A buffer that loads fill: for each lane and bank one memory for each beat of its word.
+
+    With two banks, which the highest address bit tells apart, ``keep`` writes too: a bank that it
+    writes takes no write of a load in that cycle.
 
     Parameters
     ----------
@@ -107,27 +110,40 @@ class InputBuffer(Shared):
         Words at each address, read together; 1 for all but the activations.
     signature : BufferWrite
         Of the loads.
+    banks : int
+        1 or 2.
 
     Members
     -------
     write : In(signature)
+    keep : In(signature)
+        With two banks only.
     read : In(read_layout())
     words : Out(word_bits).array(lanes)
     """
 
     def __init__(
-        self, *, target: Buffer, depth: int, word_bits: int, lanes: int, signature: BufferWrite
+        self,
+        *,
+        target: Buffer,
+        depth: int,
+        word_bits: int,
+        lanes: int,
+        signature: BufferWrite,
+        banks: int = 1,
     ) -> None:
         self._target, self._depth, self._word_bits = target, depth, word_bits
-        self._lanes, self._write = lanes, signature
+        self._lanes, self._write, self._banks = lanes, signature, banks
+        bus = signature.data_bits, signature.slices
         super().__init__(
             {
                 "write": In(signature),
                 "read": In(read_layout()),
                 "words": Out(word_bits).array(lanes),
-            },
+            }
+            | ({"keep": In(signature)} if banks > 1 else {}),
             name=f"{target.name.lower()}_buffer",
-            parameters=(target, depth, word_bits, lanes, signature.data_bits, signature.slices),
+            parameters=(target, depth, word_bits, lanes, *bus, banks),
         )
 
     @classmethod
@@ -146,6 +162,7 @@ class InputBuffer(Shared):
             word_bits=word_bits,
             lanes=accelerator.array.pixels if target is Buffer.ACTIVATIONS else 1,
             signature=BufferWrite.of(accelerator),
+            banks=buffers.activation_banks if target is Buffer.ACTIVATIONS else 1,
         )
 
     @property
@@ -166,29 +183,72 @@ class InputBuffer(Shared):
 
     def build(self) -> Module:
         m = Module()
-        beat_bits = self._write.data_bits
-        write, read = self.write, self.read
-        mine = Signal()
-        m.d.comb += mine.eq(write.enable & (write.target == self._target.value))
+        size = self._depth // self._banks
+        low = max(1, (size - 1).bit_length())
+        banks = [self._bank(m, bank, size, low) for bank in range(self._banks)]
+        if self._banks == 1:
+            m.d.comb += [mine.eq(word) for mine, word in zip(self.words, banks[0], strict=True)]
+            return m
+        # The bank read last: its words stay.
+        last = Signal()
+        with m.If(self.read.enable):
+            m.d.sync += last.eq(self.read.address[low])
+        for mine, first, second in zip(self.words, *banks, strict=True):
+            m.d.comb += mine.eq(Mux(last, second, first))
+        return m
+
+    def _bank(self, m: Module, bank: int, size: int, low: int) -> list[Value]:
+        """Add the memories of ``bank``; return the word of each lane. ``low`` address bits."""
+        beat_bits, name = self._write.data_bits, ""
+        read, reads = self.read, Signal(name=f"reads_{bank}")
+        write: Any = Signal(self._port, name=f"write_{bank}")
+        loads = self.write.enable & (self.write.target == self._target.value)
+        m.d.comb += reads.eq(read.enable)
+        fields = ("lane", "address", "slice", "data")
+        m.d.comb += [write[field].eq(getattr(self.write, field)) for field in fields]
+        m.d.comb += write.enable.eq(loads)
+        if self._banks > 1:
+            name = f"bank_{bank}_"
+            m.d.comb += [
+                reads.eq(read.enable & (read.address[low] == bank)),
+                write.enable.eq(loads & (self.write.address[low] == bank)),
+            ]
+            with m.If(self.keep.enable & (self.keep.address[low] == bank)):
+                m.d.comb += [write[field].eq(getattr(self.keep, field)) for field in fields]
+                m.d.comb += write.enable.eq(1)
+        words: list[Value] = []
         for lane in range(self._lanes):
             beats = []
             for index, start in enumerate(range(0, self._word_bits, beat_bits)):
                 width = min(beat_bits, self._word_bits - start)
-                ram = Ram(depth=self._depth, width=width)
-                m.submodules[f"lane_{lane}_beat_{index}"] = ram
+                ram = Ram(depth=size, width=width)
+                m.submodules[f"{name}lane_{lane}_beat_{index}"] = ram
                 chosen = write.slice == index
                 if self._lanes > 1:
                     chosen &= write.lane == lane
                 m.d.comb += [
-                    ram.write_enable.eq(mine & chosen),
+                    ram.write_enable.eq(write.enable & chosen),
                     ram.write_address.eq(write.address),
                     ram.write_data.eq(write.data[:width]),
-                    ram.read_enable.eq(read.enable),
+                    ram.read_enable.eq(reads),
                     ram.read_address.eq(read.address),
                 ]
                 beats.append(ram.read_data)
-            m.d.comb += self.words[lane].eq(Cat(*beats))
-        return m
+            words.append(Cat(*beats))
+        return words
+
+    @property
+    def _port(self) -> data.StructLayout:
+        """What a bank takes in a cycle."""
+        return data.StructLayout(
+            {
+                "enable": 1,
+                "lane": 8,
+                "address": ADDRESS_BITS,
+                "slice": slice_bits(self._write.slices),
+                "data": self._write.data_bits,
+            }
+        )
 
 
 class OutputBuffer(Shared):

@@ -10,14 +10,14 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator, Circuit
-from celosia.dataflow.descriptors import COMPUTE_LOOPS
+from celosia.dataflow.descriptors import COMPUTE_LOOPS, Unit
 from celosia.dataflow.microarchitecture import BUFFER_LATENCY, column_stages, compute_latency
 from celosia.rtl.affine import AffineNest
 from celosia.rtl.array import SCALE_FLAGS
 from celosia.rtl.buffers import read_layout
 from celosia.rtl.column import Base, control_layout
 from celosia.rtl.descriptors import ComputeLayout
-from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS
+from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, giver_mask
 from celosia.rtl.scalable import SCALABLE
 from celosia.rtl.shared import Shared
 
@@ -177,6 +177,7 @@ class Compute(Shared):
         self._delay = BUFFER_LATENCY + column_stages(accelerator.array)
         self._address_bits = max(1, (accelerator.buffers.accumulators - 1).bit_length())
         self._circuit = accelerator.array.scalable
+        self._keeps = accelerator.buffers.keeps
         super().__init__(
             {
                 "i": In(stream.Signature(ComputeLayout)),
@@ -196,6 +197,7 @@ class Compute(Shared):
                 self._address_bits,
                 self._circuit,
                 self._scaled,
+                self._keeps,
             ),
         )
 
@@ -227,7 +229,7 @@ class Compute(Shared):
         accumulate, is_signed = Signal(), Signal()
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
-                mask.eq(descriptor.signal),
+                mask.eq(descriptor.signal & giver_mask(Unit.COMPUTE, keeps=self._keeps)),
                 accumulate.eq(descriptor.accumulate),
                 is_signed.eq(descriptor.activations_signed),
             ]

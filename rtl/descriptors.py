@@ -14,6 +14,7 @@ from celosia.dataflow.descriptors import (
     Compute,
     Descriptor,
     End,
+    Keep,
     Load,
     Post,
     Stamp,
@@ -36,13 +37,17 @@ class Opcode(enum.Enum, shape=4):
     STORE = 4
     STAMP = 5
     END = 6
+    KEEP = 7
 
+
+KEEP_ADDRESS_BITS = 16
+KEEP_LANE_BITS = 8
 
 HEADER = {
     "opcode": Opcode,
     "wait": unsigned(TOKENS),
     "signal": unsigned(TOKENS),
-    "reserved": unsigned(10),
+    "reserved": unsigned(6),
 }
 
 TRANSFER = {
@@ -63,7 +68,8 @@ TRANSFER = {
 HeaderLayout = data.StructLayout(HEADER)
 LoadLayout = data.StructLayout(HEADER | TRANSFER | {"target": unsigned(2), "lane": unsigned(8)})
 StoreLayout = data.StructLayout(HEADER | TRANSFER)
-"""Also of a stamp (its address, counts 1) and of the end (all zero)."""
+"""Also of a stamp (its address, counts 1), of the end (all zero), and of a keep, whose address
+holds the activation word in bits 0 to 15 and the pixel lane in bits 16 to 23."""
 
 LoopLayout = data.StructLayout(
     {
@@ -203,6 +209,11 @@ def encode(descriptor: Descriptor) -> int:
             return _pack(
                 StoreLayout, _header(Opcode.STORE, descriptor) | _transfer(descriptor.transfer)
             )
+        case Keep():
+            transfer = descriptor.transfer
+            place = {"address": transfer.address | descriptor.lane << KEEP_ADDRESS_BITS}
+            values = _header(Opcode.KEEP, descriptor) | _transfer(transfer) | place
+            return _pack(StoreLayout, values)
         case Stamp():
             transfer = Transfer(address=descriptor.address, buffer_address=0, words=1)
             return _pack(StoreLayout, _header(Opcode.STAMP, descriptor) | _transfer(transfer))

@@ -87,11 +87,12 @@ class Engine(Shared):
         accelerator, bus = self._accelerator, self._accelerator.bus
         m.submodules.shell = shell = Shell(accelerator, fingerprint=core_fingerprint(accelerator))
         reset = shell.reset_units
-        m.submodules.sequencer = sequencer = Sequencer(bus, accelerator.array.scalable).reset_by(
-            reset
-        )
+        keeps = accelerator.buffers.keeps
+        m.submodules.sequencer = sequencer = Sequencer(
+            bus, accelerator.array.scalable, keeps=keeps
+        ).reset_by(reset)
         m.submodules.read_port = read_port = ReadPort(bus).reset_by(reset)
-        m.submodules.tokens = tokens = Tokens().reset_by(reset)
+        m.submodules.tokens = tokens = Tokens(keeps=keeps).reset_by(reset)
         m.submodules.load = load = Load(accelerator).reset_by(reset)
         m.submodules.compute = compute = Compute(accelerator).reset_by(reset)
         m.submodules.post = post = Post(accelerator).reset_by(reset)
@@ -168,6 +169,8 @@ class Engine(Shared):
             m.submodules[f"{target.name.lower()}_buffer"] = buffer
             wiring.connect(m, load.write, buffer.write)
             m.d.comb += buffer.read.eq(read)
+            if target is Buffer.ACTIVATIONS and accelerator.buffers.keeps:
+                wiring.connect(m, store.keep, buffer.keep)
             words[target] = buffer.words
         m.submodules.output_buffer = output = OutputBuffer(accelerator)
         wiring.connect(m, store.read, output.read)

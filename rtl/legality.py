@@ -14,6 +14,8 @@ from celosia.dataflow.descriptors import COMPUTE_LOOPS, Unit
 from celosia.dataflow.precision import MAX_PRECISION, pass_factors
 from celosia.rtl.descriptors import (
     DESCRIPTOR_BITS,
+    KEEP_ADDRESS_BITS,
+    KEEP_LANE_BITS,
     POST_COUNTS,
     TRANSFER,
     ComputeLayout,
@@ -23,8 +25,8 @@ from celosia.rtl.descriptors import (
     PostLayout,
     StoreLayout,
 )
+from celosia.rtl.ports import giver_mask, taker_mask
 from celosia.rtl.shared import Shared
-from celosia.rtl.tokens import giver_mask, taker_mask
 
 UNIT_OF = {
     Opcode.LOAD: Unit.LOAD,
@@ -33,6 +35,7 @@ UNIT_OF = {
     Opcode.STORE: Unit.STORE,
     Opcode.STAMP: Unit.STORE,
     Opcode.END: Unit.STORE,
+    Opcode.KEEP: Unit.STORE,
 }
 """The unit that runs each kind of descriptor."""
 
@@ -53,7 +56,7 @@ class LegalityCheck(Shared):
 
     It is when all of these hold:
 
-    - the opcode is known;
+    - the opcode is known, a keep only where outputs can be kept;
     - ``wait`` names only tokens that the unit takes, ``signal`` only tokens that it gives
       (none for an end);
     - all reserved bits and all bits above the layout are 0;
@@ -61,7 +64,7 @@ class LegalityCheck(Shared):
     - the operands' widths of a compute are 0, or where columns are precision-scalable 1 to 16, and
       its innermost loop, over the reduction, counts their passes and moves no address;
     - memory addresses and strides are multiples of a beat's bytes, and addresses have no bit
-      above the port's width.
+      above the port's width; those of a keep have none above an activation word's and its lane's.
 
     Parameters
     ----------
@@ -69,6 +72,8 @@ class LegalityCheck(Shared):
         Widths of addresses and beats.
     scalable : Circuit or None
         The precision-scalable circuit of the columns, if they are of one.
+    keeps : bool
+        Whether outputs can be kept on chip.
 
     Members
     -------
@@ -81,14 +86,14 @@ class LegalityCheck(Shared):
     descriptor: Signal
     legal: Signal
 
-    def __init__(self, bus: Bus, scalable: Circuit | None = None) -> None:
-        self._scalable = scalable
+    def __init__(self, bus: Bus, scalable: Circuit | None = None, *, keeps: bool = False) -> None:
+        self._scalable, self._keeps = scalable, keeps
         self._beat_shift = bus.data_bytes.bit_length() - 1
         self._address_bits = bus.address_bits
         super().__init__(
             {"descriptor": In(DESCRIPTOR_BITS), "legal": Out(1)},
             name="legality_check",
-            parameters=(self._beat_shift, self._address_bits, scalable),
+            parameters=(self._beat_shift, self._address_bits, scalable, keeps),
         )
 
     def build(self) -> Module:
@@ -96,11 +101,13 @@ class LegalityCheck(Shared):
         header: Any = data.View(HeaderLayout, self.descriptor[: HeaderLayout.size])
         with m.Switch(self.descriptor[:4]):
             for opcode, unit in UNIT_OF.items():
+                if opcode is Opcode.KEEP and not self._keeps:
+                    continue
                 layout = LAYOUT_OF[unit]
                 body: Any = data.View(layout, self.descriptor[: layout.size])
-                gives = 0 if opcode is Opcode.END else giver_mask(unit)
+                gives = 0 if opcode is Opcode.END else giver_mask(unit, keeps=self._keeps)
                 rules = [
-                    (header.wait & ~taker_mask(unit)) == 0,
+                    (header.wait & ~taker_mask(unit, keeps=self._keeps)) == 0,
                     (header.signal & ~gives) == 0,
                     header.reserved == 0,
                     self.descriptor[layout.size :] == 0,
@@ -121,6 +128,10 @@ class LegalityCheck(Shared):
                 return [Value.cast(body[name]) == 0 for name in TRANSFER]
             case Opcode.STAMP:
                 return [body[name] == 1 for name in TRANSFER_COUNTS] + self._aligned(body)
+            case Opcode.KEEP:
+                rules = [body[name] != 0 for name in TRANSFER_COUNTS]
+                rules += [body[name][KEEP_ADDRESS_BITS:] == 0 for name in ("s1", "s2", "s3")]
+                return [*rules, body.address[KEEP_ADDRESS_BITS + KEEP_LANE_BITS :] == 0]
             case _:
                 return [body[name] != 0 for name in TRANSFER_COUNTS] + self._aligned(body)
 

@@ -9,10 +9,17 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.descriptors import Buffer
+from celosia.dataflow.descriptors import Buffer, Unit
 from celosia.dataflow.microarchitecture import LOAD_QUEUE_DEPTH, word_beats
 from celosia.rtl.descriptors import LoadLayout
-from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, BufferWrite, Flow, burst_layout
+from celosia.rtl.ports import (
+    TOKEN_BITS,
+    UNIT_PORTS,
+    BufferWrite,
+    Flow,
+    burst_layout,
+    giver_mask,
+)
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
 from celosia.rtl.transfer import TransferBursts, run_bits, split_transfer
@@ -56,7 +63,7 @@ class LoadData(Shared):
         Beats; none comes before its descriptor was taken.
     write : Out(BufferWrite.of(accelerator))
         Registered.
-    signal : Out(9)
+    signal : Out(TOKEN_BITS)
         Tokens.
     done : Out(1)
         A descriptor signals in this cycle, perhaps no token.
@@ -71,6 +78,7 @@ class LoadData(Shared):
     def __init__(self, accelerator: Accelerator) -> None:
         self._word_beats = beats_of_words(accelerator)
         self._write = BufferWrite.of(accelerator)
+        self._keeps = accelerator.buffers.keeps
         super().__init__(
             {
                 "i": In(stream.Signature(DATA_HALF)),
@@ -80,7 +88,7 @@ class LoadData(Shared):
                 "done": Out(1),
             },
             name="load_data",
-            parameters=(self._word_beats, self._write.data_bits),
+            parameters=(self._word_beats, self._write.data_bits, self._keeps),
         )
 
     def build(self) -> Module:
@@ -102,7 +110,7 @@ class LoadData(Shared):
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
                 target.eq(self.i.p.target),
-                mask.eq(self.i.p.signal),
+                mask.eq(self.i.p.signal & giver_mask(Unit.LOAD, keeps=self._keeps)),
                 last_piece.eq(last_pieces[self.i.p.target]),
             ]
         m.d.sync += [

@@ -7,11 +7,22 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, Signature
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.descriptors import Buffer, Token
+from celosia.dataflow.descriptors import Buffer, Token, Unit, tokens
 from celosia.dataflow.microarchitecture import word_beats
 
 TOKEN_BITS = len(Token)
 """Width of a ``wait`` or ``signal`` mask."""
+
+
+def taker_mask(unit: Unit, *, keeps: bool = True) -> int:
+    """Return the mask of tokens that ``unit`` may wait for, where outputs can be kept or not."""
+    return sum(1 << token for token in tokens(keeps=keeps) if token.taker is unit)
+
+
+def giver_mask(unit: Unit, *, keeps: bool = True) -> int:
+    """Return the mask of tokens that ``unit`` may signal, where outputs can be kept or not."""
+    return sum(1 << token for token in tokens(keeps=keeps) if token.giver is unit)
+
 
 BEATS_BITS = 9
 """Width of a burst's number of beats: 1 to 256."""

@@ -10,6 +10,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.descriptors import Unit
 from celosia.dataflow.microarchitecture import (
     DRAIN_LATENCY,
     POOL_LATENCY,
@@ -24,7 +25,7 @@ from celosia.rtl.column import drain_layout
 from celosia.rtl.compute import Finish
 from celosia.rtl.descriptors import PostLayout
 from celosia.rtl.pe.scale import decode_scale
-from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS
+from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, giver_mask
 from celosia.rtl.post_nest import PostNest
 from celosia.rtl.quantise import VectorQuantiser
 from celosia.rtl.requant import Requant
@@ -104,6 +105,7 @@ class Post(Shared):
         array = accelerator.array
         self._scaling = array.scaling if array.activation_scale_bits else None
         self._element_bits, self._bits = array.element_bits or 0, array.wide_bits
+        self._keeps = accelerator.buffers.keeps
         address_bits = max(1, (accelerator.buffers.accumulators - 1).bit_length())
         groups = array.column_count // accelerator.post_lanes
         super().__init__(
@@ -122,7 +124,12 @@ class Post(Shared):
                 "events": Out(PostEvents),
             },
             name="post",
-            parameters=(array, accelerator.buffers.accumulators, accelerator.post_lanes),
+            parameters=(
+                array,
+                accelerator.buffers.accumulators,
+                accelerator.post_lanes,
+                self._keeps,
+            ),
         )
 
     @property
@@ -146,7 +153,7 @@ class Post(Shared):
         payload = self.i.payload
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
-                mask.eq(payload.signal),
+                mask.eq(payload.signal & giver_mask(Unit.POST, keeps=self._keeps)),
                 options.offset.eq(payload.residuals - payload.outputs),
                 *(
                     options[name].eq(payload[name])

@@ -131,6 +131,8 @@ class DescriptorAssembly(Shared):
         Widths.
     scalable : Circuit or None
         The precision-scalable circuit of the columns, if they are of one.
+    keeps : bool
+        Whether outputs can be kept on chip.
 
     Members
     -------
@@ -143,22 +145,22 @@ class DescriptorAssembly(Shared):
     i: Any
     o: Any
 
-    def __init__(self, bus: Bus, scalable: Circuit | None = None) -> None:
-        self._bus, self._scalable = bus, scalable
+    def __init__(self, bus: Bus, scalable: Circuit | None = None, *, keeps: bool = False) -> None:
+        self._bus, self._scalable, self._keeps = bus, scalable, keeps
         super().__init__(
             {
                 "i": In(Flow(bus.data_bits)),
                 "o": Out(Flow(CheckedLayout)),
             },
             name="descriptor_assembly",
-            parameters=(bus, scalable),
+            parameters=(bus, scalable, keeps),
         )
 
     def build(self) -> Module:
         m = Module()
         width = self._bus.data_bits
         beats = DESCRIPTOR_BITS // width
-        m.submodules.check = check = LegalityCheck(self._bus, self._scalable)
+        m.submodules.check = check = LegalityCheck(self._bus, self._scalable, keeps=self._keeps)
         m.d.comb += [
             check.descriptor.eq(self.o.payload.descriptor),
             self.o.payload.legal.eq(check.legal),
@@ -290,6 +292,8 @@ class Sequencer(Shared):
         Widths and the longest burst.
     scalable : Circuit or None
         The precision-scalable circuit of the columns, if they are of one.
+    keeps : bool
+        Whether outputs can be kept on chip.
 
     Members
     -------
@@ -323,8 +327,8 @@ class Sequencer(Shared):
     store: stream.Interface
     error: Any
 
-    def __init__(self, bus: Bus, scalable: Circuit | None = None) -> None:
-        self._bus, self._scalable = bus, scalable
+    def __init__(self, bus: Bus, scalable: Circuit | None = None, *, keeps: bool = False) -> None:
+        self._bus, self._scalable, self._keeps = bus, scalable, keeps
         super().__init__(
             {
                 "start": In(1),
@@ -337,7 +341,7 @@ class Sequencer(Shared):
             }
             | unit_streams(),
             name="sequencer",
-            parameters=(bus, scalable),
+            parameters=(bus, scalable, keeps),
         )
 
     @property
@@ -347,7 +351,9 @@ class Sequencer(Shared):
     def build(self) -> Module:
         m = Module()
         m.submodules.fetch = fetch = ProgramFetch(self._bus)
-        m.submodules.assembly = assembly = DescriptorAssembly(self._bus, self._scalable)
+        m.submodules.assembly = assembly = DescriptorAssembly(
+            self._bus, self._scalable, keeps=self._keeps
+        )
         m.submodules.queue = queue = Queue(CheckedLayout, depth=PROGRAM_QUEUE_DEPTH)
         m.submodules.dispatch = dispatch = Dispatch(self._bus)
         wiring.connect(m, fetch.o, wiring.flipped(self.o))

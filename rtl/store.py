@@ -1,18 +1,33 @@
-"""The store unit: the output buffer to memory, stamps, and the end of a program."""
+"""The store unit: the output buffer to memory or to the activations, stamps, a program's end."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.descriptors import Buffer, Unit
 from celosia.rtl.axi.bus import Axi4Write
 from celosia.rtl.axi.write import WritePort
-from celosia.rtl.descriptors import Opcode, StoreLayout
-from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, ErrorReport, OutputRead, Window, slice_bits
+from celosia.rtl.descriptors import (
+    KEEP_ADDRESS_BITS,
+    KEEP_LANE_BITS,
+    Opcode,
+    StoreLayout,
+)
+from celosia.rtl.ports import (
+    TOKEN_BITS,
+    UNIT_PORTS,
+    BufferWrite,
+    ErrorReport,
+    OutputRead,
+    Window,
+    giver_mask,
+    slice_bits,
+)
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
 from celosia.rtl.transfer import TransferBursts, run_bits, split_transfer
@@ -100,6 +115,9 @@ class Store(Shared):
     :class:`~celosia.rtl.axi.write.WritePort` for W and B. ``signal`` holds the mask in the cycle
     after the last B, and the next descriptor can be accepted in the cycle after that.
 
+    A keep writes its first beat into the activation buffer in t+4 and one in each cycle from then
+    on; ``signal`` holds the mask in the cycle of its last write.
+
     A stamp is the same with one beat: ``cycle`` of the cycle in which it was accepted, the rest 0.
     An end raises ``finished`` in the cycle in which it is accepted and takes no time.
 
@@ -114,6 +132,8 @@ class Store(Shared):
         Descriptors whose tokens are there; a transfer is the accept.
     read : Out(OutputRead.of(accelerator))
         To the output buffer; ``read.enable`` counts words read.
+    keep : Out(BufferWrite.of(accelerator))
+        To the activation buffer, registered; only where outputs can be kept.
     axi : Out(Axi4Write(...))
         AW, W and B.
     window : In(Window(...))
@@ -136,6 +156,7 @@ class Store(Shared):
 
     i: stream.Interface
     read: Any
+    keep: Any
     axi: Any
     window: Any
     cycle: Signal
@@ -155,6 +176,7 @@ class Store(Shared):
             {
                 "i": In(stream.Signature(StoreLayout)),
                 "read": Out(OutputRead.of(accelerator)),
+                **({"keep": Out(BufferWrite.of(accelerator))} if accelerator.buffers.keeps else {}),
                 "axi": Out(Axi4Write(address_bits=bus.address_bits, data_bits=bus.data_bits)),
                 "window": In(Window(address_bits=bus.address_bits)),
                 "cycle": In(CYCLE_BITS),
@@ -176,6 +198,7 @@ class Store(Shared):
 
     def build(self) -> Module:
         m = Module()
+        keeps = self._accelerator.buffers.keeps
         beats_bits = run_bits(self._accelerator)
         m.submodules.request = request = TransferBursts(
             bus=self._accelerator.bus, beats_bits=beats_bits
@@ -212,23 +235,61 @@ class Store(Shared):
         with m.If(accept & ~is_end):
             m.d.sync += [
                 active.eq(1),
-                mask.eq(p.signal),
+                mask.eq(p.signal & giver_mask(Unit.STORE, keeps=keeps)),
                 stamping.eq(is_stamp),
                 stamp.eq(self.cycle),
             ]
-        m.d.sync += ending.eq(port.done)
         with m.If(ending):
             m.d.sync += active.eq(0)
 
         word_beats = self.read.signature.beats
         m.d.comb += split_transfer(p, request.i.p.nest, fetch.i.p)
+        keeping, kept, is_keep = Signal(), Signal(), Signal()
         m.d.comb += [
-            # Both are at rest when no descriptor is active.
-            request.i.valid.eq(accept & ~is_end),
+            # All are at rest when no descriptor is active.
+            request.i.valid.eq(accept & ~is_end & ~is_keep),
             request.i.p.beats.eq(Mux(is_stamp, 1, p.words * word_beats)),
             fetch.i.valid.eq(accept & ~is_end & ~is_stamp),
             port.beats.payload.eq(Mux(stamping, stamp, fetch.o.payload)),
-            port.beats.valid.eq(stamping | fetch.o.valid),
-            fetch.o.ready.eq(port.beats.ready & ~stamping),
+            port.beats.valid.eq(stamping | (fetch.o.valid & ~keeping)),
+            fetch.o.ready.eq(keeping | (port.beats.ready & ~stamping)),
         ]
+        m.d.sync += ending.eq(port.done | kept)
+        if keeps:
+            m.d.comb += is_keep.eq(p.opcode == Opcode.KEEP)
+            with m.If(accept):
+                m.d.sync += keeping.eq(is_keep)
+            self._keep(m, accept & is_keep, fetch.o, keeping, kept)
         return m
+
+    def _keep(
+        self, m: Module, begin: Value, beats: stream.Interface, keeping: Signal, kept: Signal
+    ) -> None:
+        """Write the ``beats`` of a keep into the activation buffer; ``kept`` with the last."""
+        m.submodules.places = places = WordWalker(lane_bits=KEEP_LANE_BITS)
+        p, word_beats = self.i.p, self.read.signature.beats
+        piece = Signal(slice_bits(word_beats))
+        beat, word_done = Signal(), Signal()
+        nest = places.i.p.nest
+        m.d.comb += [
+            places.i.valid.eq(begin),
+            nest.address.eq(p.address),
+            nest.lane.eq(p.address[KEEP_ADDRESS_BITS:]),
+            *(nest[f"n{i}"].eq(p[f"n{i}"]) for i in (1, 2, 3)),
+            *(nest[f"s{i}"].eq(p[f"s{i}"]) for i in (1, 2, 3)),
+            places.i.p.words.eq(p.words),
+            beat.eq(keeping & beats.valid),
+            word_done.eq(beat & (piece == word_beats - 1)),
+            places.o.ready.eq(word_done),
+            kept.eq(word_done & places.o.p.last),
+        ]
+        m.d.sync += [
+            self.keep.enable.eq(beat),
+            self.keep.target.eq(Buffer.ACTIVATIONS.value),
+            self.keep.lane.eq(places.o.p.lane),
+            self.keep.address.eq(places.o.p.address),
+            self.keep.slice.eq(piece),
+            self.keep.data.eq(beats.payload),
+        ]
+        with m.If(beat):
+            m.d.sync += piece.eq(Mux(word_done, 0, piece + 1))

@@ -8,21 +8,12 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, Signature
 
-from celosia.dataflow.descriptors import Token, Unit
+from celosia.dataflow.descriptors import Unit
+from celosia.dataflow.descriptors import tokens as tokens_of
 from celosia.dataflow.microarchitecture import TOKEN_COUNTER_BITS, UNIT_QUEUE_DEPTH
 from celosia.rtl.ports import TOKEN_BITS
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
-
-
-def taker_mask(unit: Unit) -> int:
-    """Return the mask of tokens that ``unit`` may wait for."""
-    return sum(1 << token for token in Token if token.taker is unit)
-
-
-def giver_mask(unit: Unit) -> int:
-    """Return the mask of tokens that ``unit`` may signal."""
-    return sum(1 << token for token in Token if token.giver is unit)
 
 
 class TokenRequest(Signature):
@@ -30,7 +21,7 @@ class TokenRequest(Signature):
 
     Members
     -------
-    wait : Out(9)
+    wait : Out(TOKEN_BITS)
         Mask of the tokens asked for.
     grant : In(1)
         All of them are there, in this cycle.
@@ -43,33 +34,39 @@ class TokenRequest(Signature):
 
 
 class Tokens(Shared):
-    """The nine token counters, 8 bits each, all 0 after reset.
+    """The token counters, 8 bits each, all 0 after reset.
 
     A token signalled in cycle t is granted from t+1; one taken in t is gone in t+1. ``grant``
     depends on ``wait`` in the same cycle. Bits of tokens that the unit does not give or take
     are ignored.
 
+    Parameters
+    ----------
+    keeps : bool
+        Whether there are those that serve outputs that stay on chip.
+
     Members
     -------
     load, compute, post, store : In(TokenRequest())
         What the four gates ask for.
-    load_signal, compute_signal, post_signal, store_signal : In(9)
+    load_signal, compute_signal, post_signal, store_signal : In(TOKEN_BITS)
         What the four units signal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps: bool) -> None:
+        self._keeps = keeps
         names = [unit.name.lower() for unit in Unit]
         super().__init__(
             {name: In(TokenRequest()) for name in names}
             | {f"{name}_signal": In(TOKEN_BITS) for name in names},
             name="tokens",
-            parameters=(),
+            parameters=(keeps,),
         )
 
     def build(self) -> Module:
         m = Module()
         there: dict[Unit, list[Signal]] = {unit: [] for unit in Unit}
-        for token in Token:
+        for token in tokens_of(keeps=self._keeps):
             name = token.name.lower()
             request = getattr(self, token.taker.name.lower())
             signals = getattr(self, f"{token.giver.name.lower()}_signal")

@@ -26,6 +26,7 @@ from celosia.dataflow.descriptors import (
     DESCRIPTOR_BYTES,
     Compute,
     Descriptor,
+    Keep,
     Load,
     Post,
     Store,
@@ -276,7 +277,7 @@ def _cycle_bound(program: Program, memory: MemoryModel) -> int:
         match descriptor:
             case Compute() | Post():
                 return overhead + descriptor.steps
-            case Load() | Store():
+            case Load() | Store() | Keep():
                 transfer = descriptor.transfer
                 runs = transfer.n1 * transfer.n2 * transfer.n3
                 beats = runs * transfer.words * widest

@@ -204,6 +204,8 @@ def check(
     for seed in seeds:
         after = interpret(program, image, seed)
         for tensor in network.tensors:
+            if tensor.name in program.kept:
+                continue
             place = program.placement(tensor.name)
             got = np.stack([place.of(sample).read(after) for sample in range(program.samples)])
             np.testing.assert_array_equal(got, golden[tensor.name], f"{tensor.name} {seed}")

@@ -104,7 +104,21 @@ def test_array_kinds_wrong() -> None:
         ArrayShape(columns=(3,), lanes=4, pixels=1)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Buffers)])
+def test_banks_wrong() -> None:
+    good = preset("tiny").buffers
+    assert dataclasses.replace(good, activation_banks=2).keeps
+    assert not good.keeps
+    with pytest.raises(ValueError, match=r"activation_banks must be in 1\.\.2, not 3"):
+        dataclasses.replace(good, activation_banks=3)
+    for depth in (1, 1000):
+        with pytest.raises(ValueError, match=f"must be a power of two where .* is 2, not {depth}"):
+            dataclasses.replace(good, activation_banks=2, activations=depth)
+
+
+DEPTHS = [f.name for f in dataclasses.fields(Buffers) if f.name != "activation_banks"]
+
+
+@pytest.mark.parametrize("field", DEPTHS)
 def test_buffer_depths_wrong(field: str) -> None:
     good = preset("tiny").buffers
     assert getattr(dataclasses.replace(good, **{field: 65536}), field) == 65536

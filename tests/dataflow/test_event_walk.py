@@ -15,6 +15,7 @@ from celosia.dataflow.descriptors import (
     Compute,
     Descriptor,
     End,
+    Keep,
     Load,
     Loop,
     Post,
@@ -135,10 +136,12 @@ def random_memory(rng: random.Random) -> MemoryModel:
 
 def random_descriptor(rng: random.Random, bus: int) -> Descriptor:
     """A descriptor that takes from one cycle to some hundreds."""
-    kind = rng.choice([Load, Load, Load, Compute, Post, Store, Stamp])
+    kind = rng.choice([Load, Load, Load, Compute, Post, Store, Keep, Stamp])
     address = BASE + rng.randrange(1 << 9) * bus
     counts = {"words": rng.choice([1, 1, 1, 2, 40]), "n1": rng.choice([1, 1, 3]), "n2": 1}
     strides = {"s1": rng.randrange(64) * bus, "s2": -bus, "s3": 4096, "n3": rng.choice([1, 1, 2])}
+    if kind is Keep:
+        return Keep(transfer=Transfer(address=1, buffer_address=0, **counts))
     transfer = Transfer(address=address, buffer_address=0, **counts, **strides)
     if kind is Load:
         return Load(target=rng.choice(list(Buffer)), transfer=transfer)

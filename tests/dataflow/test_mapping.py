@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ OTHER = tiled(
     WEIGHT_STATIONARY_ARRAY,
     Buffering(weights=1, outputs=2),
 )
-MAPPING = Mapping(layers=(("a", LAYER), ("b/input", OTHER)), samples=4)
+MAPPING = Mapping(layers=(("a", LAYER), ("b/input", replace(OTHER, resident=True))), samples=4)
 
 
 def test_file_form_is_lossless(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_file_form_is_lossless(tmp_path: Path) -> None:
 def test_replaced() -> None:
     changed = MAPPING.replaced("a", OTHER)
     assert changed.layer("a") == OTHER
-    assert changed.layer("b/input") == OTHER
+    assert changed.layer("b/input") == replace(OTHER, resident=True)
     assert changed.samples == 4
     with pytest.raises(KeyError):
         MAPPING.replaced("c", OTHER)
@@ -68,6 +69,8 @@ def test_types_wrong() -> None:
         TileLoop(dimension="K", step=1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="loops must hold TileLoop values, not 3"):
         LayerMapping(loops=(3,))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="resident must be a bool, not 2"):
+        LayerMapping(resident=2)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="buffering must be a Buffering, not 2"):
         LayerMapping(buffering=2)  # type: ignore[arg-type]
 

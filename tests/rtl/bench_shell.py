@@ -45,7 +45,7 @@ class Bench(wiring.Component):
         self.sequencer = Sequencer(config.bus)
         self.load = LoadUnit(config)
         self.store = StoreUnit(config)
-        self.tokens = Tokens()
+        self.tokens = Tokens(keeps=True)
         self.queues = {unit: UnitQueue(LAYOUT_OF[unit]) for unit in Unit}
         super().__init__({})
 

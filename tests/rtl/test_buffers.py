@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,53 @@ def test_words_come_back(target: Buffer) -> None:
                 for lane in range(dut.lanes):
                     assert ctx.get(dut.words[lane]) == words[address, lane]
                 await ctx.tick()
+
+    simulate(dut, bench)
+
+
+def test_both_banks_are_written_at_once() -> None:
+    rng = np.random.default_rng(5)
+    config = replace(ODD, buffers=replace(ODD.buffers, activation_banks=2))
+    dut = InputBuffer.of(config, Buffer.ACTIVATIONS)
+    half, beats = dut.depth // 2, ODD.beats(dut.word_bits)
+    words: dict[tuple[int, int], int] = {}
+
+    async def bench(ctx):
+        for target in (Buffer.ACTIVATIONS, Buffer.WEIGHTS):  # what is meant for others: nothing
+            for index in rng.permutation(half * dut.lanes):
+                low, lane = divmod(int(index), dut.lanes)
+                bank = int(rng.integers(2))
+                pair = [int.from_bytes(rng.bytes(100)) % (1 << dut.word_bits) for _ in range(2)]
+                places = [
+                    (low + half * bank, lane),
+                    (low + half * (1 - bank), dut.lanes - 1 - lane),
+                ]
+                for port, place, word in zip((dut.write, dut.keep), places, pair, strict=True):
+                    if port is dut.keep or target is Buffer.ACTIVATIONS:
+                        words[place] = word
+                for piece in range(beats):
+                    for port, place, word in zip((dut.write, dut.keep), places, pair, strict=True):
+                        ctx.set(port.enable, 1)
+                        ctx.set(port.target, target.value if port is dut.write else 0)
+                        ctx.set(port.address, place[0])
+                        ctx.set(port.lane, place[1])
+                        ctx.set(port.slice, piece)
+                        ctx.set(port.data, word >> 64 * piece & (1 << 64) - 1)
+                    await ctx.tick()
+        ctx.set(dut.write.enable, 0)
+        ctx.set(dut.keep.enable, 0)
+        for address in rng.permutation(dut.depth):
+            ctx.set(dut.read.enable, 1)
+            ctx.set(dut.read.address, int(address))
+            await ctx.tick()
+            ctx.set(dut.read.enable, 0)
+            ctx.set(dut.read.address, int(address) ^ half)
+            for _ in range(2):  # and stay
+                for lane in range(dut.lanes):
+                    if (int(address), lane) in words:
+                        assert ctx.get(dut.words[lane]) == words[int(address), lane]
+                await ctx.tick()
+        assert len(words) > dut.depth
 
     simulate(dut, bench)
 

@@ -12,9 +12,11 @@ from celosia.dataflow.descriptors import (
     COMPUTE_LOOPS,
     Compute,
     End,
+    Keep,
     Loop,
     Stamp,
     Token,
+    Transfer,
     Unit,
 )
 from celosia.dataflow.precision import Precision, passes
@@ -23,6 +25,7 @@ from celosia.rtl.legality import LAYOUT_OF, LegalityCheck
 
 from .test_shell import a_compute, a_load, a_post, a_store
 
+KEPT = Transfer(address=65535, buffer_address=9, words=3, n1=2, s1=65535)
 BUS = Bus(data_bits=128, address_bits=40)
 
 KINDS = {
@@ -30,13 +33,16 @@ KINDS = {
     "compute": (Unit.COMPUTE, lambda **masks: a_compute(**masks)),
     "post": (Unit.POST, lambda **masks: a_post(**masks)),
     "store": (Unit.STORE, lambda **masks: a_store(**masks)),
+    "keep": (Unit.STORE, lambda **masks: Keep(transfer=KEPT, lane=3, **masks)),
     "stamp": (Unit.STORE, lambda **masks: Stamp(address=0x40, **masks)),
     "end": (Unit.STORE, lambda **masks: End(**masks)),
 }
 
 
-def verdicts(descriptors: list[int], circuit: Circuit | None = None) -> list[bool]:
-    dut = LegalityCheck(BUS, circuit)
+def verdicts(
+    descriptors: list[int], circuit: Circuit | None = None, *, keeps: bool = True
+) -> list[bool]:
+    dut = LegalityCheck(BUS, circuit, keeps=keeps)
     found = []
 
     async def bench(ctx):
@@ -73,7 +79,7 @@ def test_tokens(kind):
     for token in Token:
         cases.append(encode(make(wait=frozenset({token}))))
         expected.append(token.taker is unit)
-        cases.append(encode(make()) | 1 << 13 + token)
+        cases.append(encode(make()) | 1 << 4 + len(Token) + token)
         expected.append(token.giver is unit and kind != "end")
     assert verdicts(cases) == expected
 
@@ -82,8 +88,8 @@ def test_tokens(kind):
 def test_bits_that_must_be_0(kind):
     unit, make = KINDS[kind]
     good = encode(make())
-    outside = [*range(22, 32), LAYOUT_OF[unit].size, DESCRIPTOR_BITS - 1]
-    assert verdicts([good, *(good | 1 << bit for bit in outside)]) == [True] + [False] * 12
+    outside = [*range(26, 32), LAYOUT_OF[unit].size, DESCRIPTOR_BITS - 1]
+    assert verdicts([good, *(good | 1 << bit for bit in outside)]) == [True] + [False] * 8
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -129,7 +135,25 @@ def test_an_end_is_empty():
 
 def test_unknown_opcodes():
     good = encode(a_load())
-    assert verdicts([good & ~0xF | opcode for opcode in (0, *range(7, 16))]) == [False] * 10
+    assert verdicts([good & ~0xF | opcode for opcode in (0, *range(8, 16))]) == [False] * 9
+
+
+def test_where_nothing_can_be_kept():
+    good = encode(a_load())
+    kept = encode(KINDS["keep"][1]())
+    masks = [1 << 4 + Token.STORE_COMPUTE, 1 << 4 + len(Token) + Token.LOAD_STORE]
+    assert verdicts([good, kept, *(good | mask for mask in masks)], keeps=False) == [
+        True, False, False, False,
+    ]  # fmt: skip
+    assert verdicts([good, kept, good | masks[1]]) == [True] * 3
+
+
+def test_addresses_of_a_keep():
+    good = encode(KINDS["keep"][1]())
+    cases = [("address", 0xFF_FFFF, True), ("address", 1 << 24, False), ("address", 1 << 63, False)]
+    cases += [(f"s{n}", value, value == 1) for n in (1, 2, 3) for value in (1, 1 << 16, -1)]
+    changes = [changed(Unit.STORE, good, (name,), value) for name, value, _ in cases]
+    assert verdicts(changes) == [legal for _, _, legal in cases]
 
 
 def scalable(circuit: Circuit, weights: int, activations: int) -> int:

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.accesses import transfer_words
 from celosia.dataflow.descriptors import (
     End,
+    Keep,
     Stamp,
     Store,
     Token,
@@ -84,6 +87,7 @@ class Result:
     def __init__(self) -> None:
         self.accepts, self.signals, self.busy, self.finished = Log(), Log(), Log(), Log()
         self.reads, self.idle, self.responses, self.windows = Log(), Log(), Log(), Log()
+        self.kept = Log()
 
 
 def run_stores(config, descriptors, memory, *, limit=1 << 32, ends=True) -> Result:
@@ -97,10 +101,16 @@ def run_stores(config, descriptors, memory, *, limit=1 << 32, ends=True) -> Resu
         await put(ctx, dut.i, [encode(d) % (1 << size) for d in descriptors], log=result.accepts)
         await settle(ctx, result.finished if ends else result.windows, 1)
 
+    keeps = []
+    if config.buffers.keeps:
+        keep = dut.keep
+        fields = [keep.target, keep.lane, keep.address, keep.slice, keep.data]
+        keeps = [lambda ctx: watch(ctx, fields, result.kept, when=keep.enable)]
     simulate(
         dut,
         feed,
         background=(
+            *keeps,
             lambda ctx: memory.serve_writes(ctx, dut.axi),
             lambda ctx: output_buffer(ctx, dut.read, config),
             lambda ctx: cycle_counter(ctx, dut.cycle),
@@ -169,6 +179,52 @@ def test_cycles_of_a_store_and_a_stamp(lanes):
     assert memory.writes[-1].cycle == last + 4
     assert result.signals.cycles[1] == memory.responses[-1] + 1
     assert result.finished.cycles == [memory.responses[-1] + 2]
+
+
+def random_keep(rng: random.Random) -> Keep:
+    counts = {name: rng.choice([1, 1, 2, 3]) for name in ("n1", "n2", "n3")}
+    return Keep(
+        lane=rng.randrange(4),
+        transfer=Transfer(
+            address=rng.randrange(1 << 16),
+            buffer_address=rng.randrange(100),
+            words=rng.choice([1, 1, 2, 5, 20]),
+            **counts,
+            **{f"s{loop}": rng.randrange(0, 1 << 16) for loop in (1, 2, 3)},
+            **{f"d{loop}": rng.randrange(0, 50) for loop in (1, 2, 3)},
+        ),
+        signal=frozenset({Token.STORE_COMPUTE}),
+    )
+
+
+@pytest.mark.parametrize("lanes", [8, 20])
+def test_keeps_write_activations_beat_by_beat(lanes):
+    rng = random.Random(lanes)
+    config = accelerator(64, lanes=lanes)
+    config = replace(config, buffers=replace(config.buffers, activation_banks=2))
+    beats = config.beats(config.activation_word_bits)
+    keeps = [random_keep(rng) for _ in range(8)]
+    store = Store(transfer=Transfer(address=0x8000, buffer_address=7, words=3), signal=GIVES)
+    memory = AxiMemory(data_bits=64, latency=5)
+    result = run_stores(config, [*keeps[:4], store, *keeps[4:], End()], memory)
+    expected = []
+    for keep in keeps:
+        moved = keep.transfer
+        for address, source, i3 in transfer_runs(moved):
+            for index in range(moved.words):
+                content = word((source + index) % (1 << 16), config)
+                expected += [
+                    (0, keep.lane + i3, (address + index) % (1 << 16), piece, content >> 64 * piece)
+                    for piece in range(beats)
+                ]
+    assert result.kept.payloads == [(*e[:4], e[4] & (1 << 64) - 1) for e in expected]
+    assert len(memory.writes) == 1
+    # Written from t+4 on, one beat a cycle; the signal with the last, the next accept one later.
+    size = beats * transfer_words(keeps[0].transfer)
+    assert result.kept.cycles[:size] == list(range(4, 4 + size))
+    assert result.signals.cycles[0] == 3 + size
+    assert result.accepts.cycles[:2] == [0, 4 + size]
+    assert result.signals.payloads[0] == (1 << Token.STORE_COMPUTE,)
 
 
 def test_stamp_fills_a_wide_beat_with_zeros():

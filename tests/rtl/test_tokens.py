@@ -7,7 +7,8 @@ import random
 
 from celosia.dataflow.descriptors import Token, Unit
 from celosia.rtl.descriptors import LoadLayout
-from celosia.rtl.tokens import Tokens, UnitQueue, giver_mask, taker_mask
+from celosia.rtl.ports import TOKEN_BITS, giver_mask, taker_mask
+from celosia.rtl.tokens import Tokens, UnitQueue
 
 from .drivers import Log, put, simulate, take
 
@@ -19,8 +20,13 @@ def test_masks_partition_the_tokens():
         assert all(a & b == 0 for a in masks for b in masks if a is not b)
 
 
+def test_masks_without_keeps():
+    for mask in (giver_mask, taker_mask):
+        assert sum(mask(unit, keeps=False) for unit in Unit) == (1 << Token.STORE_COMPUTE) - 1
+
+
 def test_counters_follow_a_model():
-    dut = Tokens()
+    dut = Tokens(keeps=True)
     rng = random.Random(5)
     names = {unit: unit.name.lower() for unit in Unit}
 
@@ -28,8 +34,12 @@ def test_counters_follow_a_model():
         counts = dict.fromkeys(Token, 0)
         granted = 0
         for _ in range(600):
-            waits = {unit: rng.getrandbits(9) & rng.getrandbits(9) for unit in Unit}
-            signals = {unit: rng.getrandbits(9) & rng.getrandbits(9) for unit in Unit}
+            waits = {
+                unit: rng.getrandbits(TOKEN_BITS) & rng.getrandbits(TOKEN_BITS) for unit in Unit
+            }
+            signals = {
+                unit: rng.getrandbits(TOKEN_BITS) & rng.getrandbits(TOKEN_BITS) for unit in Unit
+            }
             for unit, name in names.items():
                 ctx.set(getattr(dut, name).wait, waits[unit])
                 ctx.set(getattr(dut, f"{name}_signal"), signals[unit])

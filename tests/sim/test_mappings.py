@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
+
 import numpy as np
 import pytest
 
+from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.memory import PRESETS
 from celosia.dataflow.presets import preset
@@ -17,24 +21,33 @@ from celosia.sim.check import check
 from celosia.sim.run import Simulator
 
 ACCELERATOR = preset("tiny")
+KEEPING = replace(
+    ACCELERATOR, name="keeping", buffers=replace(ACCELERATOR.buffers, activation_banks=2)
+)
 FORMATS = tuple(group.format for group in ACCELERATOR.array.columns)
+
+
+@cache
+def simulator_of(accelerator: Accelerator) -> Simulator:
+    return Simulator(accelerator)
 
 
 @pytest.fixture(scope="module")
 def simulator() -> Simulator:
-    return Simulator(ACCELERATOR)
+    return simulator_of(ACCELERATOR)
 
 
+@pytest.mark.parametrize("accelerator", [ACCELERATOR, KEEPING], ids=lambda a: a.name)
 @pytest.mark.parametrize("seed", range(10))
-def test_random_mappings_are_exact(simulator: Simulator, seed: int) -> None:
+def test_random_mappings_are_exact(accelerator: Accelerator, seed: int) -> None:
     random = np.random.default_rng(seed)
     network = random_network(seed, FORMATS)
     samples = int(random.integers(1, 4))
-    mapping = random_network_mapping(network, ACCELERATOR, random, samples)
-    program = compile_network(network, ACCELERATOR, mapping)
+    mapping = random_network_mapping(network, accelerator, random, samples)
+    program = compile_network(network, accelerator, mapping)
     inputs = random_inputs(network, 2 * samples, seed)
     memory = list(PRESETS.values())[seed % len(PRESETS)]
-    run = simulator.run(program, inputs, memory)
+    run = simulator_of(accelerator).run(program, inputs, memory)
     verdict = check(program, run, evaluate(network, inputs), timing(program, memory))
     assert verdict.passed, f"seed {seed}: {verdict}"
     assert len(run.cycles) == 2

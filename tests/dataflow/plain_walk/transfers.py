@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.descriptors import End, Load, Stamp, Store
+from celosia.dataflow.accesses import transfer_words
+from celosia.dataflow.descriptors import End, Keep, Load, Stamp, Store
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.microarchitecture import LOAD_QUEUE_DEPTH, word_beats
 
@@ -157,7 +158,7 @@ class StoreUnit:
         self._accelerator = accelerator
         self._memory = memory
         self._bursts: deque[int] = deque()
-        self._descriptor: Store | Stamp | None = None
+        self._descriptor: Store | Stamp | Keep | None = None
         self._offered_from = 0
         self._ready_from = 0
         self._data_from = 0
@@ -193,6 +194,15 @@ class StoreUnit:
                 self._bursts.extend(
                     burst_lengths(head.transfer, beats, bus.data_bytes, bus.burst_beats)
                 )
+            case Keep():
+                self._descriptor = head
+                self._left = 1
+                self.busy.begin(now + 1)
+                beats = self._accelerator.beats(self._accelerator.activation_word_bits)
+                # The first beat is there at now + 3; the last is written, and signalled, one later.
+                last = now + 2 + beats * transfer_words(head.transfer)
+                self._agenda.at(last + 1, lambda: self._finish(head))
+                return
             case _:
                 raise TypeError(f"a {type(head).__name__} descriptor is not for this unit")
         self._descriptor = head
@@ -202,7 +212,7 @@ class StoreUnit:
         self._agenda.at(now + 2)
         self.busy.begin(now + 1)
 
-    def _request(self, descriptor: Store | Stamp) -> None:
+    def _request(self, descriptor: Store | Stamp | Keep) -> None:
         now = self._agenda.now
         limit = min(self._accelerator.bus.outstanding, self._memory.outstanding)
         if now < self._offered_from or self._unacknowledged >= limit:
@@ -226,6 +236,9 @@ class StoreUnit:
 
     def _acknowledge(self, descriptor: Store | Stamp) -> None:
         self._unacknowledged -= 1
+        self._finish(descriptor)
+
+    def _finish(self, descriptor: Store | Stamp | Keep) -> None:
         self._left -= 1
         if self._left:
             return

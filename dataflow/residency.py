@@ -1,0 +1,155 @@
+"""Inputs that stay on chip: where in the activation buffer each lies, and for how long.
+
+A step whose mapping is ``resident`` finds all its tiles of activations in the buffer: the step that
+made its input wrote them there, side by side in one bank. Until the step is over no other step
+loads activations into that bank: they go to the other, or to both where nothing stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from celosia.dataflow.lower import Lowered
+from celosia.dataflow.mapping import LayerMapping, Mapping
+from celosia.dataflow.nest import works
+from celosia.dataflow.plan import Chunk, PixelTile, StepPlan
+from celosia.models.errors import CelosiaError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Words of the activation buffer, from ``start`` on."""
+
+    start: int
+    words: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stay:
+    """The input of step ``reader`` (by number) stays in ``room`` from step ``writer`` on."""
+
+    writer: int
+    reader: int
+    room: Room
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Residency:
+    """What stays on chip.
+
+    ``rooms`` holds for each step where its tiles of activations lie, ``stays`` what is kept, and
+    ``kept`` the tensors that are nowhere else: nobody reads them from memory.
+    """
+
+    rooms: tuple[Room, ...]
+    stays: tuple[Stay, ...]
+    kept: frozenset[str]
+
+
+def input_tiles(plan: StepPlan, mapping: LayerMapping) -> tuple[tuple[PixelTile, Chunk], ...]:
+    """Return the distinct tiles of activations that a step reads, in order of their first use."""
+    return tuple(dict.fromkeys((work.pixel, work.chunk) for work in works(plan, mapping)))
+
+
+def residency(plans: Sequence[StepPlan], mapping: Mapping, lowered: Lowered) -> Residency:
+    """Return what stays on chip when the steps are mapped by ``mapping``.
+
+    Raises
+    ------
+    CelosiaError
+        If the accelerator keeps nothing, an input was not made by one step, or tiles do not fit
+        their bank: names the layer, the limit and by how much.
+    """
+    layers = [mapping.layer(plan.step.name) for plan in plans]
+    writers = {plan.step.output: number for number, plan in enumerate(plans)}
+    edges = []
+    for reader, (plan, layer) in enumerate(zip(plans, layers, strict=True)):
+        if layer.resident:
+            _check_reader(plan, writers)
+            edges.append((writers[plan.step.input], reader))
+    stays: list[Stay] = []
+    for writer, reader in sorted(edges):
+        alive = [stay for stay in stays if stay.writer <= reader and writer <= stay.reader]
+        room = _place(plans[reader], layers[reader], [stay.room for stay in alive])
+        stays.append(Stay(writer=writer, reader=reader, room=room))
+    kept = frozenset(
+        plans[writer].step.output
+        for writer, _ in edges
+        if not _is_read(plans[writer].step.output, plans, layers, lowered)
+    )
+    rooms = tuple(
+        _room(number, plan, layer, stays)
+        for number, (plan, layer) in enumerate(zip(plans, layers, strict=True))
+    )
+    return Residency(rooms=rooms, stays=tuple(stays), kept=kept)
+
+
+def _place(plan: StepPlan, layer: LayerMapping, taken: list[Room]) -> Room:
+    """Return the first room in a bank for all tiles of a resident input, beside ``taken``."""
+    half = plan.accelerator.buffers.activations // 2
+    count = len(input_tiles(plan, layer))
+    words = count * plan.sizes(layer)["activations"]
+    most = 0
+    for bank in (0, 1):
+        bounds = sorted((room.start, room.start + room.words) for room in taken)
+        start, stop = bank * half, (bank + 1) * half
+        for first, last in [*(b for b in bounds if start <= b[0] < stop), (stop, stop)]:
+            if first - start >= words:
+                return Room(start=start, words=words)
+            most = max(most, first - start)
+            start = max(start, last)
+    raise _missing(plan, count, words, most)
+
+
+def _missing(plan: StepPlan, count: int, words: int, free: int) -> CelosiaError:
+    what = "one tile needs" if count == 1 else f"{count} tiles need"
+    return CelosiaError(
+        f"layer {plan.step.name!r}: {what} {words} words of one bank of the activations buffer, of "
+        f"which {free} are free beside what stays on chip: {words - free} are missing; raise "
+        "buffers.activations, use a smaller tile, or let fewer layers be resident"
+    )
+
+
+def _check_reader(plan: StepPlan, writers: dict[str, int]) -> None:
+    where, accelerator = f"layer {plan.step.name!r}: its input", plan.accelerator
+    if not accelerator.buffers.keeps:
+        raise CelosiaError(
+            f"{where} cannot stay on chip: accelerator {accelerator.name!r} has one bank of "
+            "activations; set buffers.activation_banks to 2"
+        )
+    if plan.step.input not in writers:
+        raise CelosiaError(
+            f"{where} {plan.step.input!r} cannot stay on chip: no layer alone makes it (it is an "
+            "input of the network or a concat)"
+        )
+
+
+def _is_read(
+    name: str, plans: Sequence[StepPlan], layers: list[LayerMapping], lowered: Lowered
+) -> bool:
+    """Return whether tensor ``name`` is read from memory, by a layer or by the user."""
+    if name in lowered.network.outputs or lowered.root(name) != name:
+        return True
+    return any(
+        plan.step.residual == name or (plan.step.input == name and not layer.resident)
+        for plan, layer in zip(plans, layers, strict=True)
+    )
+
+
+def _room(number: int, plan: StepPlan, layer: LayerMapping, stays: list[Stay]) -> Room:
+    """Return where a step's tiles of activations lie."""
+    depth = plan.accelerator.buffers.activations
+    for stay in stays:
+        if stay.reader == number:
+            return stay.room
+    half = depth // 2
+    alive = [stay.room.start for stay in stays if stay.writer <= number <= stay.reader]
+    if not alive:
+        return Room(start=0, words=depth)
+    free = [bank for bank in (0, 1) if not any(start // half == bank for start in alive)]
+    count = layer.buffering.activations or 1
+    words = count * plan.sizes(layer)["activations"]
+    if not free or words > half:
+        raise _missing(plan, count, words, half if free else 0)
+    return Room(start=free[0] * half, words=half)
