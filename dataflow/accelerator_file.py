@@ -45,12 +45,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import tomllib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, Circuit, ColumnGroup
+from celosia.dataflow.toml_tables import as_table, build, check_keys, parse_toml, read_text
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, parse_format, parse_scale
 from celosia.models.operations import MULTIPLY, parse_operation
@@ -64,8 +63,6 @@ _BUFFERS = (
 _BUS = ("data_bits", "address_bits", "burst_beats", "outstanding")
 _SCALING = ("scale", "vector", "product_bits", "element_bits")
 _ARRAY_DEFAULTS = ("accumulator_bits", "activation_bits")
-
-Value = TypeVar("Value")
 
 
 def dump_accelerator(accelerator: Accelerator) -> str:
@@ -105,11 +102,7 @@ def load_accelerator(path: str | Path) -> Accelerator:
         If the file cannot be read or a key is unknown, missing, of the wrong type
         or out of range: the message names the file, the key and what is allowed.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CelosiaError(f"cannot read accelerator file {path}: {error}") from error
-    return parse_accelerator(text, str(path))
+    return parse_accelerator(read_text(path, "accelerator file"), str(path))
 
 
 def parse_accelerator(text: str, where: str) -> Accelerator:
@@ -117,31 +110,28 @@ def parse_accelerator(text: str, where: str) -> Accelerator:
 
     Raises :class:`CelosiaError` as :func:`load_accelerator` does.
     """
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CelosiaError(f"{where}: not a TOML file: {error}") from error
-    _check_keys(where, "", table, ("name", "array", "buffers", "bus", "post"), ("bus",))
+    table = parse_toml(text, where)
+    check_keys(where, "", table, ("name", "array", "buffers", "bus", "post"), ("bus",))
     name = table["name"]
     if not isinstance(name, str):
         raise CelosiaError(f"{where}: name must be a string, not {name!r}")
-    parts = {key: _table(where, key, table.get(key, {})) for key in ("array", "bus", "post")}
+    parts = {key: as_table(where, key, table.get(key, {})) for key in ("array", "bus", "post")}
     array = parts["array"]
     known = ("columns", *_ARRAY, "scaling")
-    _check_keys(where, "array.", array, known, (*_ARRAY_DEFAULTS, "scaling"))
-    buffers = _table(where, "buffers", table["buffers"])
-    _check_keys(where, "buffers.", buffers, _BUFFERS, ("activation_banks",))
-    _check_keys(where, "bus.", parts["bus"], _BUS, _BUS)
-    _check_keys(where, "post.", parts["post"], ("lanes",), ())
+    check_keys(where, "array.", array, known, (*_ARRAY_DEFAULTS, "scaling"))
+    buffers = as_table(where, "buffers", table["buffers"])
+    check_keys(where, "buffers.", buffers, _BUFFERS, ("activation_banks",))
+    check_keys(where, "bus.", parts["bus"], _BUS, _BUS)
+    check_keys(where, "post.", parts["post"], ("lanes",), ())
     sizes = {key: value for key, value in array.items() if key in _ARRAY}
     columns = _columns(where, array["columns"])
     if "scaling" in array:
         sizes |= _scaling(where, array["scaling"])
-    shape = _build(where, "array", lambda: ArrayShape(columns=columns, **sizes))
-    depths = _build(where, "buffers", lambda: Buffers(**buffers))
-    bus = _build(where, "bus", lambda: Bus(**parts["bus"]))
+    shape = build(where, "array", lambda: ArrayShape(columns=columns, **sizes))
+    depths = build(where, "buffers", lambda: Buffers(**buffers))
+    bus = build(where, "bus", lambda: Bus(**parts["bus"]))
     lanes = parts["post"]["lanes"]
-    return _build(
+    return build(
         where,
         "name or post.lanes",
         lambda: Accelerator(name=name, array=shape, buffers=depths, bus=bus, post_lanes=lanes),
@@ -157,8 +147,8 @@ def _columns(where: str, value: object) -> tuple[ColumnGroup, ...]:
     groups = []
     for index, entry in enumerate(value):
         key = f"array.columns[{index}]"
-        group = _table(where, key, entry)
-        _check_keys(where, f"{key}.", group, _COLUMN, ("circuit", "operation"))
+        group = as_table(where, key, entry)
+        check_keys(where, f"{key}.", group, _COLUMN, ("circuit", "operation"))
         name, count = group["format"], group["count"]
         operation = group.get("operation", MULTIPLY.name)
         for field, text in (("format", name), ("operation", operation)):
@@ -171,7 +161,7 @@ def _columns(where: str, value: object) -> tuple[ColumnGroup, ...]:
                 f"{where}: {key}.circuit must be one of {', '.join(known)}, not {circuit!r}"
             )
         make = functools.partial(_group, name, count, Circuit(circuit), operation)
-        groups.append(_build(where, key, make))
+        groups.append(build(where, key, make))
     return tuple(groups)
 
 
@@ -186,45 +176,11 @@ def _group(name: str, count: int, circuit: Circuit, operation: str) -> ColumnGro
 
 def _scaling(where: str, value: object) -> dict[str, Any]:
     """Return the fields of the array that its table ``scaling`` gives."""
-    table = _table(where, "array.scaling", value)
-    _check_keys(where, "array.scaling.", table, _SCALING, ("product_bits", "element_bits"))
+    table = as_table(where, "array.scaling", value)
+    check_keys(where, "array.scaling.", table, _SCALING, ("product_bits", "element_bits"))
     name = table["scale"]
     if not isinstance(name, str):
         raise CelosiaError(f"{where}: array.scaling.scale must be a string, not {name!r}")
     fields = {key: value for key, value in table.items() if key not in ("scale", "element_bits")}
-    scaling = _build(
-        where, "array.scaling", lambda: BlockScaling(scale=parse_scale(name), **fields)
-    )
+    scaling = build(where, "array.scaling", lambda: BlockScaling(scale=parse_scale(name), **fields))
     return {"scaling": scaling, "element_bits": table.get("element_bits")}
-
-
-def _build(where: str, key: str, make: Callable[[], Value]) -> Value:
-    try:
-        return make()
-    except (TypeError, ValueError) as error:
-        raise CelosiaError(f"{where}: {key}: {error}") from error
-
-
-def _table(where: str, key: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise CelosiaError(f"{where}: {key} must be a table, not {value!r}")
-    return value
-
-
-def _check_keys(
-    where: str,
-    prefix: str,
-    table: dict[str, Any],
-    known: tuple[str, ...],
-    optional: tuple[str, ...],
-) -> None:
-    for key in table:
-        if key not in known:
-            allowed = ", ".join(known)
-            raise CelosiaError(f"{where}: unknown key {prefix}{key}: allowed are {allowed}")
-    needed = [key for key in known if key not in optional]
-    for key in needed:
-        if key not in table:
-            raise CelosiaError(
-                f"{where}: key {prefix}{key} is missing: needed are {', '.join(needed)}"
-            )

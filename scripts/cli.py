@@ -15,7 +15,13 @@ from contextlib import suppress
 import typer
 
 from celosia.models.errors import CelosiaError
-from celosia.scripts import commands_bench, commands_hardware, commands_network, commands_runs
+from celosia.scripts import (
+    commands_bench,
+    commands_hardware,
+    commands_mapping,
+    commands_network,
+    commands_runs,
+)
 from celosia.scripts.console import errors
 from celosia.scripts.options import BROKEN
 from celosia.scripts.signals import Stop
@@ -26,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (commands_runs, commands_network, commands_hardware):
+for commands in (commands_runs, commands_network, commands_hardware, commands_mapping):
     app.add_typer(commands.app)
 app.add_typer(commands_bench.app, name="bench")
 

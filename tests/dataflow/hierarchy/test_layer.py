@@ -1,0 +1,57 @@
+"""Layers and objectives: sizes, and what is refused."""
+
+import itertools
+
+import pytest
+
+from celosia.dataflow.hierarchy.layer import Dim, Layer, Relevance, Tensor, relevance
+from celosia.dataflow.hierarchy.objective import Objective
+from celosia.models.errors import CelosiaError
+
+
+def test_sizes_of_a_strided_layer():
+    layer = Layer.parse("64,128,28,28,3,3,2")
+    assert str(layer) == "64,128,28,28,3,3,2"
+    assert layer.macs == 64 * 128 * 28 * 28 * 9
+    assert [layer.words(tensor) for tensor in Tensor] == [64 * 57 * 57, 64 * 128 * 9, 128 * 784]
+    assert Layer.gemm(3, 5, 7) == Layer.parse("5,7,3,1,1,1,1")
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+def test_touched_rows_are_those_that_windows_meet(stride):
+    layer = Layer(c=1, k=1, p=6, q=1, r=4, s=1, stride=stride)
+    for outputs, window in itertools.product(range(1, 7), range(1, 5)):
+        rows = {p * stride + r for p in range(outputs) for r in range(window)}
+        assert layer.input_touched(outputs, window) == len(rows)
+        assert layer.input_extent(outputs, window) == max(rows) + 1
+
+
+def test_every_loop_moves_two_tensors():
+    for dim in Dim:
+        moved = [t for t in Tensor if relevance(t, dim) is not Relevance.NONE]
+        assert len(moved) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1,2,3", "1,2,3,4,5,6,x", "0,1,1,1,1,1,1", "1,1,1,1,1,1,-1", "", f"{1 << 51},1,1,1,1,1,1"],
+)
+def test_layers_that_are_none_are_refused(text):
+    with pytest.raises(CelosiaError, match="write C,K,P,Q,R,S,stride"):
+        Layer.parse(text)
+
+
+def test_objectives():
+    assert Objective.parse("energy") == Objective(name="energy", energy=1.0)
+    assert Objective.parse("edp").product
+    mix = Objective.parse("energy=1,cycles=2.5")
+    assert (mix.energy, mix.cycles, mix.dram) == (1.0, 2.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "speed", "energy=1,energy=2", "energy=", "energy=-1", "energy=nan", "cycles=inf",
+             "energy=0", "speed=1"],
+)  # fmt: skip
+def test_objectives_that_are_none_are_refused(text):
+    with pytest.raises(CelosiaError, match="write energy, edp, cycles, dram, or weights"):
+        Objective.parse(text)
