@@ -189,8 +189,9 @@ MEASURED = (
     _measured("fixed8", 8, Circuit.DSP, 5.2, 0.5),
     _measured("fixed8", 8, Circuit.LANES, 18.62, 1),
     _measured("fixed8", 8, Circuit.LUTS, 84),
-    _measured("pot_4", 4, Circuit.LUTS, 31.19),
-    _measured("sp2_4", 4, Circuit.LUTS, 23.81),
+    _measured("pot_4", 4, Circuit.LUTS, 32.84),
+    _measured("pot_4", 8, Circuit.LUTS, 44.03),
+    _measured("sp2_4", 4, Circuit.LUTS, 23.78),
     _measured("sp2_4", 8, Circuit.LUTS, 35.81),
 )
 """LUT cells and DSP48E2 blocks a product, by ``celosia bench pe block`` (Yosys, UltraScale+).

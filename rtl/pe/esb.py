@@ -6,7 +6,7 @@ section 3) are such floats without mantissa bits.
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 
 from celosia.models.formats import Esb, Format, Pot
 from celosia.rtl.pe.base import LANE_BITS, Multiplier
@@ -49,5 +49,9 @@ class FloatMultiplier(Multiplier):
 
     def product(self, activation: Value) -> Value:
         magnitude = Signal(signed(self._width), name=f"magnitude_{self._name}")
-        self._m.d.comb += magnitude.eq(activation * self._significand)
+        if len(self._significand) > 1:
+            self._m.d.comb += magnitude.eq(activation * self._significand)
+        else:
+            # Not a product, for which synthesis might take a DSP block.
+            self._m.d.comb += magnitude.eq(Mux(self._significand, activation, 0))
         return (magnitude << self._shift)[: self._width] ^ self._invert
