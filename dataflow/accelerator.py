@@ -11,7 +11,15 @@ import enum
 import math
 from dataclasses import dataclass
 
-from celosia.models.formats import E8M0, BlockScaling, Fixed, Format, IntScale
+from celosia.models.formats import (
+    BlockScaling,
+    Element,
+    Fixed,
+    Format,
+    check_elements,
+    element_formats,
+    element_of,
+)
 from celosia.models.network import MAX_ACCUMULATOR_BITS, MAX_ACTIVATION_BITS, MAX_WIDE_BITS
 from celosia.models.operations import MULTIPLY, Operation
 from celosia.models.vectors import vector_limit
@@ -125,9 +133,10 @@ class ArrayShape:
     ``accumulator_bits`` 16..44, ``activation_bits`` 1..16 (storage width of one activation).
     Each choice of format, circuit and operation has one column group. With ``scaling``, each run
     of ``scaling.vector`` lanes of a column, or all where there are fewer, has a scale in every
-    weight word; the vector divides the lanes or is a multiple of them. With ``element_bits``
+    weight word; the vector divides the lanes or is a multiple of them. With ``elements``
     activations may have scales too: of each ``scaling.vector`` lanes, which then divide the post
-    lanes, with elements of so many bits. Precision-scalable columns take a step together, so all
+    lanes, with elements of that format and, where it has none, of the same with a sign.
+    Precision-scalable columns take a step together, so all
     are of one circuit, and have no scales. Tiles need lanes that are a power of two and at least
     4, fusion units a multiple of 16.
     """
@@ -138,7 +147,7 @@ class ArrayShape:
     accumulator_bits: int = 32
     activation_bits: int = 8
     scaling: BlockScaling | None = None
-    element_bits: int | None = None
+    elements: Element | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.columns, tuple) or not self.columns:
@@ -161,10 +170,8 @@ class ArrayShape:
         self._check_circuits()
         if self.scaling is not None:
             self._check_scaling(self.scaling)
-        elif self.element_bits is not None:
-            raise ValueError(
-                f"element_bits must be None without scaling, not {self.element_bits!r}"
-            )
+        elif self.elements is not None:
+            raise ValueError(f"elements must be None without scaling, not {self.elements!r}")
 
     def _check_scaling(self, scaling: BlockScaling) -> None:
         if not isinstance(scaling, BlockScaling):
@@ -180,29 +187,29 @@ class ArrayShape:
                     f"scaling must be None beside columns of operation {group.operation.name}: "
                     "only products have scales"
                 )
-        if self.element_bits is None:
+        if self.elements is None:
             return
-        _check_range("element_bits", self.element_bits, 2, self.activation_bits)
-        if not isinstance(scaling.scale, (IntScale, E8M0)):
+        check_elements(self.elements)
+        if self.elements.bits > self.activation_bits:
             raise ValueError(
-                f"scaling.scale must be integer or a power of two where activations have scales "
-                f"(element_bits), not {scaling.scale.name}"
+                f"elements must have at most the {self.activation_bits} bits of an activation, "
+                f"not {self.elements.name}"
             )
         if scaling.vector > self.lanes:
             raise ValueError(
                 f"scaling.vector must divide the {self.lanes} lanes where activations have scales "
-                f"(element_bits), not {scaling.vector!r}"
+                f"(elements), not {scaling.vector!r}"
             )
         if self.wide_bits > MAX_WIDE_BITS:
             raise ValueError(
-                f"element_bits of {self.element_bits} with {scaling.scale.name} need wide values "
+                f"elements of {self.elements.name} with {scaling.scale.name} need wide values "
                 f"of {self.wide_bits} bits, at most {MAX_WIDE_BITS} are allowed"
             )
 
     @property
     def activation_scale_bits(self) -> int:
         """Bits of the scales in an activation word."""
-        if self.scaling is None or self.element_bits is None:
+        if self.scaling is None or self.elements is None:
             return 0
         return self.vectors * self.scaling.scale.bits
 
@@ -210,15 +217,27 @@ class ArrayShape:
     def wide_bits(self) -> int:
         """Bits, signed, of a requantised value: that of 8-bit activations or a wider one."""
         plain = max(8, self.activation_bits)
-        if self.scaling is None or self.element_bits is None:
+        if self.scaling is None or self.elements is None:
             return plain + 1
         return max(plain, self.vector_limit(is_signed=False).bit_length()) + 1
 
+    @property
+    def operand_bits(self) -> int:
+        """Bits, signed, of what lanes multiply: any activation, or an element's value."""
+        known = () if self.elements is None else element_formats(self.elements)
+        return max(self.activation_bits, *(fmt.high.bit_length() for fmt in known), 0) + 1
+
+    def element(self, *, is_signed: bool) -> Element:
+        """Return the format of elements of tensors with a sign or without."""
+        if self.elements is None:
+            raise ValueError("activations have no scales: elements is None")
+        return element_of(self.elements, signed=is_signed)
+
     def vector_limit(self, *, is_signed: bool) -> int:
         """Return the largest magnitude of a value that becomes an element and a scale."""
-        if self.scaling is None or self.element_bits is None:
-            raise ValueError("activations have no scales: scaling or element_bits is None")
-        return vector_limit(Fixed(bits=self.element_bits, signed=is_signed), self.scaling)
+        if self.scaling is None:
+            raise ValueError("activations have no scales: scaling is None")
+        return vector_limit(self.element(is_signed=is_signed), self.scaling)
 
     @property
     def vector_lanes(self) -> int:
@@ -254,12 +273,12 @@ class ArrayShape:
 
     def _check_sums(self) -> None:
         for group in self.columns:
-            magnitude = max(-group.format.low, group.format.high) << self.activation_bits
+            magnitude = max(-group.format.low, group.format.high) << self.operand_bits - 1
             bits = magnitude.bit_length() + 1 + (self.lanes - 1).bit_length()
             if bits > MAX_SUM_BITS:
                 raise ValueError(
                     f"columns of {group.format.name} with {self.lanes} lanes and "
-                    f"{self.activation_bits}-bit activations have sums of {bits} bits, more than "
+                    f"{self.operand_bits - 1}-bit activations have sums of {bits} bits, more than "
                     f"{MAX_SUM_BITS}: give them fewer lanes or a precision-scalable circuit"
                 )
 
@@ -416,7 +435,7 @@ class Accelerator:
                 f"post_lanes must divide both the {self.array.column_count} columns and the "
                 f"{self.array.lanes} lanes, so be a divisor of {both}, not {self.post_lanes!r}"
             )
-        if self.array.element_bits is not None and self.post_lanes % self.array.vector_lanes:
+        if self.array.elements is not None and self.post_lanes % self.array.vector_lanes:
             raise ValueError(
                 f"post_lanes must be a multiple of the {self.array.vector_lanes} lanes of a vector "
                 f"where activations have scales, not {self.post_lanes!r}"

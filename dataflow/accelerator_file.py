@@ -19,7 +19,7 @@
     scale = "uint4"
     vector = 16
     product_bits = 6  # left out: all of them
-    element_bits = 4  # of activations that have scales too; left out: none have
+    elements = "ufixed4"  # of activations that have scales too; left out: none have
 
     [buffers]
     activations = 2048
@@ -51,7 +51,7 @@ from typing import Any
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, Circuit, ColumnGroup
 from celosia.dataflow.toml_tables import as_table, build, check_keys, parse_toml, read_text
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import BlockScaling, parse_format, parse_scale
+from celosia.models.formats import BlockScaling, check_elements, parse_format, parse_scale
 from celosia.models.operations import MULTIPLY, parse_operation
 
 _COLUMN = ("format", "count", "circuit", "operation")
@@ -61,7 +61,7 @@ _BUFFERS = (
     "activation_banks",
 )  # fmt: skip
 _BUS = ("data_bits", "address_bits", "burst_beats", "outstanding")
-_SCALING = ("scale", "vector", "product_bits", "element_bits")
+_SCALING = ("scale", "vector", "product_bits", "elements")
 _ARRAY_DEFAULTS = ("accumulator_bits", "activation_bits")
 
 
@@ -80,8 +80,8 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         lines += [f"vector = {array.scaling.vector}"]
         if array.scaling.product_bits is not None:
             lines += [f"product_bits = {array.scaling.product_bits}"]
-        if array.element_bits is not None:
-            lines += [f"element_bits = {array.element_bits}"]
+        if array.elements is not None:
+            lines += [f'elements = "{array.elements.name}"']
     lines += ["", "[buffers]", *(f"{k} = {getattr(accelerator.buffers, k)}" for k in _BUFFERS)]
     lines += ["", "[bus]", *(f"{key} = {getattr(accelerator.bus, key)}" for key in _BUS)]
     lines += ["", "[post]", f"lanes = {accelerator.post_lanes}", ""]
@@ -177,10 +177,14 @@ def _group(name: str, count: int, circuit: Circuit, operation: str) -> ColumnGro
 def _scaling(where: str, value: object) -> dict[str, Any]:
     """Return the fields of the array that its table ``scaling`` gives."""
     table = as_table(where, "array.scaling", value)
-    check_keys(where, "array.scaling.", table, _SCALING, ("product_bits", "element_bits"))
-    name = table["scale"]
-    if not isinstance(name, str):
-        raise CelosiaError(f"{where}: array.scaling.scale must be a string, not {name!r}")
-    fields = {key: value for key, value in table.items() if key not in ("scale", "element_bits")}
+    check_keys(where, "array.scaling.", table, _SCALING, ("product_bits", "elements"))
+    name, elements = table["scale"], table.get("elements")
+    for key, text in (("scale", name), ("elements", elements)):
+        if not isinstance(text, str) and (key, text) != ("elements", None):
+            raise CelosiaError(f"{where}: array.scaling.{key} must be a string, not {text!r}")
+    fields = {key: value for key, value in table.items() if key not in ("scale", "elements")}
     scaling = build(where, "array.scaling", lambda: BlockScaling(scale=parse_scale(name), **fields))
-    return {"scaling": scaling, "element_bits": table.get("element_bits")}
+    if elements is None:
+        return {"scaling": scaling}
+    element = build(where, "array.scaling", lambda: check_elements(parse_format(elements)))
+    return {"scaling": scaling, "elements": element}

@@ -16,6 +16,7 @@ from celosia.dataflow.layout import PLAIN
 from celosia.dataflow.lower import Lowered, Lowering, Step, lower
 from celosia.models.bounds import sum_range
 from celosia.models.errors import CelosiaError
+from celosia.models.formats import element_formats
 from celosia.models.network import Network, Tensor, scaled_weights
 from celosia.models.operations import Kind
 
@@ -91,15 +92,15 @@ def _check_tensors(network: Network, accelerator: Accelerator) -> None:
 def _check_scaling(tensor: Tensor, accelerator: Accelerator) -> None:
     """Check that the accelerator makes and reads the scales of ``tensor``."""
     array = accelerator.array
-    if array.element_bits is None:
+    if array.elements is None:
         raise CelosiaError(
             f"tensor {tensor.name!r} has scales, activations of accelerator {accelerator.name!r} "
-            "have none: set array.scaling.element_bits or quantise without"
+            "have none: set array.scaling.elements or quantise without"
         )
-    if (tensor.format.bits, tensor.scaling) != (array.element_bits, array.scaling):
+    if tensor.format not in element_formats(array.elements) or tensor.scaling != array.scaling:
         raise CelosiaError(
-            f"tensor {tensor.name!r} has elements of {tensor.format.bits} bits and "
-            f"{tensor.scaling!r}, accelerator {accelerator.name!r} makes {array.element_bits} bits "
+            f"tensor {tensor.name!r} has elements of {tensor.format.name} and "
+            f"{tensor.scaling!r}, accelerator {accelerator.name!r} makes {array.elements.name} "
             f"and {array.scaling!r}: set array.scaling to the former or quantise to the latter"
         )
 

@@ -192,8 +192,8 @@ class _Compiler:
             self.placements[root].of(sample).fill(image, code)
             if tensor.scaling is not None:
                 # The largest scale, so that no value is lower.
-                top = (1 << tensor.scaling.scale.bits) - 1
-                self.placements[tensor.scales_name].of(sample).fill(image, top)
+                top = tensor.scaling.scale.encode(np.array(tensor.scaling.scale.top))
+                self.placements[tensor.scales_name].of(sample).fill(image, int(top))
 
     def _check_addresses(self) -> None:
         bits = self.accelerator.bus.address_bits

@@ -154,7 +154,7 @@ def _columns_together(array: ArrayShape, group: ColumnGroup, left: int) -> int:
         return 1
     return dsp_packing(
         group.format,
-        array.activation_bits + 1,
+        array.operand_bits,
         columns=left,
         pixels=array.pixels,
         lanes=array.lanes,

@@ -368,7 +368,9 @@ class _Machine:
             width = min(width, precision.activation_bits)
             values = values & ((1 << width) - 1)
             self._check_precision(precision, weights)
-        if compute.activations_signed:
+        if compute.scaled:
+            values = self._elements(values, compute.activations_signed)
+        elif compute.activations_signed:
             values = signed(values, width)
         where = activations[counted], weights[counted], sums[counted]
         for vector in range(max(1, self.accelerator.array.vectors)):
@@ -376,6 +378,11 @@ class _Machine:
         bits = self.accelerator.array.accumulator_bits
         touched = np.unique(sums)
         buffers.accumulators[touched] = signed(buffers.accumulators[touched], bits)
+
+    def _elements(self, codes: np.ndarray, is_signed: bool) -> np.ndarray:
+        """Return the elements that ``codes`` in lanes stand for."""
+        fmt = self.accelerator.array.element(is_signed=is_signed)
+        return fmt.decode(codes & ((1 << fmt.bits) - 1))
 
     def _check_precision(self, precision: Precision, weights: np.ndarray) -> None:
         """Raise if one of the ``weights`` words holds a weight wider than ``precision``."""
@@ -465,21 +472,22 @@ class _Machine:
         if post.residual:
             read = self._wrapped(post.residuals + out, depths.residuals, "residuals")
             codes = buffers.residuals[read[..., None], out_lane]
-            if post.residual_signed:
-                codes = signed(codes, self.accelerator.array.activation_bits)
             if post.residual_scaled:
-                codes = codes * self._decoded(
+                codes = self._elements(codes, post.residual_signed) * self._decoded(
                     buffers.residual_scales[read[..., None], out_lane // array.vector_lanes]
                 )
+            elif post.residual_signed:
+                codes = signed(codes, array.activation_bits)
             product = product + codes[..., None, None, :] * residual
         written = self._wrapped(post.outputs + out, depths.outputs, "outputs")[..., None]
         rounded = shift_round(product, shift, post.rounding)
-        if post.scaled and array.scaling is not None and array.element_bits is not None:
-            element = Fixed(bits=array.element_bits, signed=post.output_signed)
+        if post.scaled and array.scaling is not None:
+            element = array.element(is_signed=post.output_signed)
             limit = vector_limit(element, array.scaling)
             wide = np.clip(rounded, -limit if post.low < 0 else 0, limit).max(axis=(4, 5))
             codes, scales = quantise_vectors(np.moveaxis(wide, -1, 0)[None], element, array.scaling)
             codes = np.moveaxis(codes[0], 0, -1)
+            codes = codes if isinstance(element, Fixed) else element.encode(codes)
             place = out_lane[..., :: array.vector_lanes] // array.vector_lanes
             buffers.output_scales[written, place] = np.moveaxis(scales[0], 0, -1)
         else:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from celosia.models.formats import Fixed
+from celosia.models.formats import Element, Fixed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class Placement:
 
     name: str
     shape: tuple[int, int, int]
-    format: Fixed
+    format: Element
     address: int
     base: int
     word_bytes: int
@@ -110,7 +110,7 @@ class Placement:
         return np.lib.stride_tricks.as_strided(image[start:], shape, strides)
 
     def write(self, image: np.ndarray, codes: np.ndarray) -> None:
-        """Write ``codes`` into ``image``, in place.
+        """Write ``codes``, values of the format, into ``image``, in place.
 
         Parameters
         ----------
@@ -139,7 +139,13 @@ class Placement:
         region = self._region(image, unfolded)
         if unfolded:
             codes = self._unfolded(codes)
-        self._put(region, codes.astype(np.int64) & ((1 << self.lane_bits) - 1))
+        self._put(region, self._stored(codes))
+
+    def _stored(self, values: np.ndarray) -> np.ndarray:
+        """Return what stands in a lane for ``values``: integers, or codes of another format."""
+        if isinstance(self.format, Fixed):
+            return np.asarray(values.astype(np.int64) & ((1 << self.lane_bits) - 1))
+        return self.format.encode(values)
 
     def _unfolded(self, codes: np.ndarray) -> np.ndarray:
         """Return the channels of each word, border included, with every copy of the pixels."""
@@ -193,12 +199,15 @@ class Placement:
             for bit in range(self.lane_bits):
                 place = self._bits(bit)[:channels]
                 codes |= bits[words, :, :, place].astype(np.int64) << bit
+        if not isinstance(self.format, Fixed):
+            return self.format.decode(codes & ((1 << self.format.bits) - 1))
         if self.format.signed:
             codes = np.where(codes >> (self.lane_bits - 1), codes - (1 << self.lane_bits), codes)
         return codes
 
-    def fill(self, image: np.ndarray, code: int) -> None:
-        """Fill the tensor and its border with ``code``, in every word (used for borders)."""
+    def fill(self, image: np.ndarray, value: int) -> None:
+        """Fill the tensor and its border with ``value``, in every word (used for borders)."""
+        code = int(self._stored(np.array(value)))
         region = self._region(image, True)
         bits = np.unpackbits(region, axis=-1, bitorder="little")
         for bit in range(self.lane_bits):

@@ -38,7 +38,7 @@ REQUANT_LATENCY = 6
 POOL_LATENCY = 1
 """Cycles from an output code to the write of the output buffer."""
 
-VECTOR_LATENCY = 5
+VECTOR_LATENCY = 6
 """Cycles from a vector of wide values to its elements and its scale."""
 
 
@@ -86,7 +86,7 @@ def word_beats(target: Buffer, accelerator: Accelerator) -> int:
 
 def post_latency(array: ArrayShape) -> int:
     """Cycles from a post descriptor's last step to its signal: its outputs are written."""
-    vectors = 0 if array.element_bits is None else VECTOR_LATENCY
+    vectors = 0 if array.elements is None else VECTOR_LATENCY
     return DRAIN_LATENCY + REQUANT_LATENCY + POOL_LATENCY + vectors
 
 

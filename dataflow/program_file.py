@@ -38,7 +38,7 @@ from celosia.dataflow.layout import Placement, Unfold
 from celosia.dataflow.program import CompiledLayer, Program
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
-from celosia.models.formats import Fixed, parse_format
+from celosia.models.formats import Esb, Fixed, parse_format
 from celosia.models.network import Rounding
 
 VERSION = 2
@@ -189,7 +189,7 @@ def _descriptor(kind: str, entry: dict[str, Any]) -> Descriptor:
 
 def _placement(entry: dict[str, Any]) -> Placement:
     fmt = parse_format(entry["format"])
-    if not isinstance(fmt, Fixed):
+    if not isinstance(fmt, Fixed | Esb):
         raise TypeError(f"tensor {entry['name']!r} has format {fmt.name}")
     unfold = {key: tuple(value) for key, value in entry["unfold"].items()}
     changed = {

@@ -14,13 +14,10 @@ import numpy as np
 
 from celosia.models.errors import CelosiaError
 from celosia.models.find_scales import check_values, nearest
-from celosia.models.formats import E8M0, UE4M3, BlockScaling, Esb, Fixed, Format
+from celosia.models.formats import E8M0, BlockScaling, Esb, Fixed, Format, ScaleFormat
 
 E8M0_LOWEST = -127
 """Lowest exponent of a scale in OCP's formats."""
-
-UE4M3_TOP = 448 << 9
-"""Largest scale of NVFP4, in units of ``2**-9``: 480, above it, is a NaN in E4M3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -177,12 +174,12 @@ def _over_rows(values: np.ndarray, common: bool) -> np.ndarray:
 def _linear(
     largest: np.ndarray,
     element: Format,
-    scale: Format,
+    scale: ScaleFormat,
     unit: np.ndarray | None,
     common: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the exact scales in units of the unit, and the unit."""
-    top, reach = _top(scale), _reach(element)
+    top, reach = scale.top, _reach(element)
     if unit is not None:
         check_unit(unit, len(largest))
         return largest / (reach * unit[:, None]), unit
@@ -233,14 +230,10 @@ def _fraction(element: Format) -> int:
     return element.bits - 2 if isinstance(element, Fixed) else 0
 
 
-def _top(scale: Format) -> int:
-    return UE4M3_TOP if isinstance(scale, UE4M3) else scale.high
-
-
-def _to_scales(wanted: np.ndarray, scale: Format, round_up: bool) -> np.ndarray:
+def _to_scales(wanted: np.ndarray, scale: ScaleFormat, round_up: bool) -> np.ndarray:
     """Return values of ``scale`` for ``wanted``, int64, none of them 0."""
     levels = scale.values[scale.values > 0]
-    limited = np.clip(wanted, int(levels[0]), _top(scale))
+    limited = np.clip(wanted, int(levels[0]), scale.top)
     if round_up:
         return np.asarray(levels[np.searchsorted(levels, limited)])
     return nearest(limited, scale).astype(np.int64)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from celosia.models.formats import BlockScaling, Fixed
+from celosia.models.formats import BlockScaling, Element
 from celosia.models.network import Conv
 from celosia.models.operations import Operation
 
 
 def accumulator_range(
-    conv: Conv, activation: Fixed, scaling: BlockScaling | None = None
+    conv: Conv, activation: Element, scaling: BlockScaling | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return bounds of the sum of terms of each output channel.
 
@@ -33,7 +33,7 @@ def accumulator_range(
 
 
 def sum_range(
-    operation: Operation, weights: np.ndarray, activation: Fixed
+    operation: Operation, weights: np.ndarray, activation: Element
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what :func:`accumulator_range` does, of terms of ``weights`` (int64 ``O ...``)."""
     low, high = operation.term_range(weights.reshape(len(weights), -1), activation)
@@ -41,7 +41,7 @@ def sum_range(
 
 
 def accumulator_bound(
-    conv: Conv, activation: Fixed, scaling: BlockScaling | None = None
+    conv: Conv, activation: Element, scaling: BlockScaling | None = None
 ) -> np.ndarray:
     """Return the greatest magnitude of an accumulator, with and without its bias.
 
@@ -63,7 +63,7 @@ def accumulator_bound(
     return np.asarray(np.abs(ends).max(axis=0), dtype=np.int64)
 
 
-def accumulator_bits(conv: Conv, activation: Fixed, scaling: BlockScaling | None = None) -> int:
+def accumulator_bits(conv: Conv, activation: Element, scaling: BlockScaling | None = None) -> int:
     """Return the two's complement width that holds every accumulator of ``conv``."""
     return int(accumulator_bound(conv, activation, scaling).max()).bit_length() + 1
 

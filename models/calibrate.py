@@ -10,7 +10,7 @@ import torch
 
 from celosia.models.errors import CelosiaError
 from celosia.models.find_scales import find_scales
-from celosia.models.formats import BlockScaling, Fixed
+from celosia.models.formats import E8M0, BlockScaling, Element, Fixed, element_of
 from celosia.models.graph import FloatConv, FloatGraph, reads
 from celosia.models.network import Concat, MaxPool
 from celosia.models.recipe import Recipe
@@ -30,7 +30,7 @@ class Grid:
     With ``scaling`` integers are elements times the scale of their vector, so they go further.
     """
 
-    format: Fixed
+    format: Element
     scale: float
     scaling: BlockScaling | None = None
 
@@ -48,6 +48,12 @@ class Grid:
             return integers
         elements, codes = quantise_vectors(integers, self.format, self.scaling)
         return np.asarray(elements * spread_scales(codes, self.scaling, integers.shape[1]))
+
+    def settle(self, values: np.ndarray) -> np.ndarray:
+        """Return the real numbers nearest to ``values`` (N, C, ...) that the tensor can hold."""
+        rounded = np.rint(np.asarray(values, dtype=np.float64) / self.scale)
+        integers = np.clip(rounded, *self.ends).astype(np.int64)
+        return np.asarray(self.kept(integers) * self.scale)
 
     def codes(self, values: np.ndarray) -> np.ndarray:
         """Return the nearest codes to ``values``, int64, saturated."""
@@ -83,8 +89,8 @@ def calibrate(
     for names in _groups(graph):
         bits = max(_width(graph, name, recipe) for name in names)
         fmt = Fixed(bits=bits, signed=not all(name in positive for name in names))
-        if recipe.element_bits is not None and recipe.blocks is not None:
-            element = Fixed(bits=recipe.element_bits, signed=fmt.signed)
+        if recipe.elements is not None and recipe.blocks is not None:
+            element = element_of(recipe.elements, signed=fmt.signed)
             if _may_be_scaled(graph, names, fmt.signed, recipe.blocks.vector):
                 grid = _scaled_grid(values, names, element, recipe.blocks)
                 grids.update(dict.fromkeys(names, grid))
@@ -103,12 +109,19 @@ def calibrate(
 
 
 def _scaled_grid(
-    values: Mapping[str, torch.Tensor], names: list[str], element: Fixed, scaling: BlockScaling
+    values: Mapping[str, torch.Tensor], names: list[str], element: Element, scaling: BlockScaling
 ) -> Grid:
-    """Return the grid whose largest scale is that of the largest value (VS-Quant's gamma)."""
+    """Return the grid whose largest scale is that of the largest value.
+
+    Its unit is VS-Quant's gamma, NVFP4's scale of a tensor; with scales that are powers of two
+    it is one too, so that they are OCP's (MX 1.0, section 6.3).
+    """
     most = max(float(values[name].abs().max()) for name in names)
-    limit = vector_limit(element, scaling)
-    return Grid(format=element, scale=most / limit if most > 0 else 1.0, scaling=scaling)
+    unit = most / vector_limit(element, scaling)
+    if isinstance(scaling.scale, E8M0):
+        exponent = np.frexp(most)[1] - element.high.bit_length()
+        unit = float(np.ldexp(1.0 / scaling.scale.top, exponent))
+    return Grid(format=element, scale=unit if most > 0 else 1.0, scaling=scaling)
 
 
 def _may_be_scaled(graph: FloatGraph, names: list[str], signed: bool, vector: int) -> bool:

@@ -16,7 +16,7 @@ import torch
 from celosia.models.bounds import accumulator_bits, accumulator_bound, accumulator_range
 from celosia.models.distances import sum_distances
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import BlockScaling, Fixed
+from celosia.models.formats import BlockScaling, Element
 from celosia.models.network import Concat, Conv, MaxPool, Network, Tensor, WeightScales, Window
 from celosia.models.operations import Kind
 from celosia.models.requantise import requantise, shift_round
@@ -101,7 +101,7 @@ def _keep(tensor: Tensor, wide: np.ndarray, values: dict[str, np.ndarray]) -> No
 def convolve(
     conv: Conv,
     codes: np.ndarray,
-    activation: Fixed,
+    activation: Element,
     scaling: BlockScaling | None = None,
     scales: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -130,33 +130,34 @@ def _convolve_vectors(
     conv: Conv, codes: np.ndarray, weights: WeightScales, scales: np.ndarray
 ) -> np.ndarray:
     """Return the sums of vectors, each times the rounded product of its two scales."""
-    scaling, window = weights.scaling, conv.window
-    inputs = conv.weights.shape[1]
-    blocks, per_group = weights.values.shape[1], len(conv.weights) // conv.groups
-    group = np.arange(len(conv.weights)) // per_group
-    values = scaling.scale.decode(scales)
-    total = np.zeros((), np.int64)
-    for block, ky, kx in np.ndindex(blocks, *window.kernel):
+    scaling, (dy, dx), (sy, sx) = weights.scaling, conv.window.dilation, conv.window.stride
+    height, width = conv.window.output_size(*codes.shape[2:])
+    inputs, blocks = conv.weights.shape[1], weights.values.shape[1]
+    rows = len(conv.weights) // conv.groups
+    elements = _pad(codes, conv.window, 0.0)
+    given = _pad(scaling.scale.decode(scales), conv.window, 0.0).numpy().astype(np.int64)
+    total = np.zeros((len(codes), len(conv.weights), height, width), np.int64)
+    for group, block, ky, kx in np.ndindex(conv.groups, blocks, *conv.window.kernel):
+        lines = slice(ky * dy, ky * dy + (height - 1) * sy + 1, sy)
+        places = slice(kx * dx, kx * dx + (width - 1) * sx + 1, sx)
         first, stop = block * scaling.vector, min(inputs, (block + 1) * scaling.vector)
-        alone = np.zeros_like(conv.weights)
-        alone[:, first:stop, ky, kx] = conv.weights[:, first:stop, ky, kx]
-        taps = np.zeros((len(conv.weights), values.shape[1], *window.kernel), np.int64)
-        taps[np.arange(len(conv.weights)), group * blocks + block, ky, kx] = 1
-        theirs = _convolve(conv, values, taps, groups=1)
-        mine = weights.values[:, block, ky, kx][:, None, None]
-        total = total + scaling.product(mine, theirs) * _convolve(conv, codes, alone)
-    return np.asarray(total)
+        mine = slice(group * rows, (group + 1) * rows)
+        vector = elements[:, group * inputs + first : group * inputs + stop, lines, places]
+        factors = torch.from_numpy(conv.weights[mine, first:stop, ky, kx].astype(np.float64))
+        dots = torch.einsum("ov,nvyx->noyx", factors, vector).numpy().astype(np.int64)
+        theirs = given[:, group * blocks + block, None, lines, places]
+        scale = scaling.product(weights.values[mine, block, ky, kx, None, None], theirs)
+        total[:, mine] += scale * dots
+    return total
 
 
-def _convolve(
-    conv: Conv, codes: np.ndarray, weights: np.ndarray, groups: int | None = None
-) -> np.ndarray:
+def _convolve(conv: Conv, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
     result = torch.nn.functional.conv2d(
         _pad(codes, conv.window, 0.0),
         torch.from_numpy(weights.astype(np.float64)),
         stride=conv.window.stride,
         dilation=conv.window.dilation,
-        groups=groups or conv.groups,
+        groups=conv.groups,
     )
     return result.numpy().astype(np.int64)
 

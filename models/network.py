@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from celosia.models.formats import E8M0, BlockScaling, Fixed, Format, IntScale
+from celosia.models.formats import BlockScaling, Element, Fixed, Format, check_elements
 from celosia.models.operations import MULTIPLY, Operation
 
 MULTIPLIER_BITS = 18
@@ -50,15 +50,15 @@ class Tensor:
     ``shape`` is (channels, height, width), all positive. ``format`` is a
     :class:`Fixed` of at most 16 bits; ``scale`` is the real value of code 1.
 
-    With ``scaling`` the codes are elements, and each vector of channels at a pixel has a scale
-    that they are multiplied by. The scales are a small tensor of their own, ``scales_name``, of
-    shape ``scales_shape``, made with the elements; it holds codes of the scale format. Code 1
-    times scale 1 stands for ``scale``.
+    With ``scaling`` the codes are elements, values of ``format``, which may be an :class:`Esb` too,
+    and each vector of channels at a pixel has a scale that they are multiplied by. The scales are
+    a small tensor of their own, ``scales_name``, of shape ``scales_shape``, made with the elements;
+    it holds codes of the scale format. Element 1 times scale 1 stands for ``scale``.
     """
 
     name: str
     shape: tuple[int, int, int]
-    format: Fixed
+    format: Element
     scale: float
     scaling: BlockScaling | None = None
 
@@ -68,7 +68,7 @@ class Tensor:
             raise ValueError(
                 f"tensor {self.name!r}: shape must be (C, H, W), all positive, not {self.shape!r}"
             )
-        if not isinstance(self.format, Fixed):
+        if self.scaling is None and not isinstance(self.format, Fixed):
             raise TypeError(f"tensor {self.name!r}: format must be Fixed, not {self.format!r}")
         if not (self.scale > 0 and math.isfinite(self.scale)):
             raise ValueError(
@@ -80,11 +80,10 @@ class Tensor:
     def _check_scaling(self, scaling: BlockScaling) -> None:
         if not isinstance(scaling, BlockScaling):
             raise TypeError(f"tensor {self.name!r}: scaling must be a BlockScaling: {scaling!r}")
-        if not isinstance(scaling.scale, (IntScale, E8M0)):
-            raise ValueError(
-                f"tensor {self.name!r}: activations have integer or power-of-two scales, not "
-                f"{scaling.scale.name}"
-            )
+        try:
+            check_elements(self.format)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"tensor {self.name!r}: {error}") from error
         if self.limit < 1 or self.limit >= 1 << MAX_WIDE_BITS - 1:
             raise ValueError(
                 f"tensor {self.name!r}: an element times its scale must be in 1..2**"
@@ -94,7 +93,7 @@ class Tensor:
     @property
     def limit(self) -> int:
         """Largest magnitude of a value; of an element times its scale where there are scales."""
-        return self.format.high * (1 if self.scaling is None else self.scaling.scale.high)
+        return self.format.high * (1 if self.scaling is None else self.scaling.scale.top)
 
     @property
     def scales_name(self) -> str:
@@ -221,6 +220,11 @@ class WeightScales:
         return np.repeat(self.values, self.scaling.vector, axis=1)[:, :channels]
 
 
+def scales_step(weights: BlockScaling | None, activations: BlockScaling | None) -> int:
+    """Return :meth:`Conv.product_step` for scales of weights and of inputs."""
+    return 1 << activations.dropped_bits if weights and activations else 1
+
+
 def scaled_weights(
     weights: np.ndarray, scales: WeightScales | None, activations: BlockScaling | None
 ) -> np.ndarray:
@@ -231,7 +235,7 @@ def scaled_weights(
     """
     spread = np.ones_like(weights) if scales is None else scales.spread(weights.shape[1])
     if activations is not None:
-        most = np.array(activations.scale.high)
+        most = np.array(activations.scale.top)
         spread = spread * most if scales is None else activations.product(spread, most)
     return np.asarray(weights * spread)
 
@@ -334,6 +338,14 @@ class Conv:
     def scaled_weights(self, activations: BlockScaling | None) -> np.ndarray:
         """Return :func:`scaled_weights` for inputs with scales of ``activations``."""
         return scaled_weights(self.weights, self.scales, activations)
+
+    def product_step(self, activations: BlockScaling | None) -> int:
+        """Return what 1 in a sum stands for, in products of elements and scales.
+
+        A power of two, above 1 where weights and inputs both have scales and their products are
+        rounded.
+        """
+        return scales_step(None if self.scales is None else self.scales.scaling, activations)
 
     @property
     def channels(self) -> tuple[int, int]:

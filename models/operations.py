@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from celosia.models.formats import Fixed, Format, Pot
+from celosia.models.formats import Element, Fixed, Format, Pot
 
 MAX_DROPPED = 13
 """Most bits that a shift drops: the widest shift of any format of powers of two, less one."""
@@ -109,7 +109,7 @@ class Operation:
             return np.asarray(np.sign(weights) * shifted)
         return np.asarray(weights * activations)
 
-    def term_range(self, weights: np.ndarray, activation: Fixed) -> tuple[np.ndarray, np.ndarray]:
+    def term_range(self, weights: np.ndarray, activation: Element) -> tuple[np.ndarray, np.ndarray]:
         """Return bounds of each weight's term for any activation and for none, which adds 0.
 
         Both int64 of the shape of ``weights``, the first <= 0 <= the second.

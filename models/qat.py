@@ -152,11 +152,6 @@ def finetune(
     tensors = {name: torch.from_numpy(data) for name, data in inputs.items()}
     with torch.no_grad():
         values = evaluate_float(graph, tensors)
-    if recipe.element_bits is not None:
-        raise CelosiaError(
-            "fine-tuning knows no scales that are made for each input: leave out element_bits, "
-            "or fine-tune without it and quantise again"
-        )
     few = {name: data[:CALIBRATED] for name, data in inputs.items()}
     start = quantize(graph, few, recipe)
     goal = _Goal(

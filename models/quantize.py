@@ -34,6 +34,7 @@ from celosia.models.operations import DISTANCE
 from celosia.models.quantize_layer import LayerTask, Rows
 from celosia.models.recipe import Assignment, Recipe
 from celosia.models.requantise import requantise
+from celosia.models.vectors import quantise_vectors, spread_scales
 
 __all__ = [
     "Assignment",
@@ -82,7 +83,8 @@ def _factors(op: Conv) -> np.ndarray:
 
 def weight_scale(network: Network, op: Conv) -> np.ndarray:
     """Return the real value of weight 1, with scale 1, in each row of ``op``, float64 (O,)."""
-    ratio = network.tensor(op.output).scale / network.tensor(op.input).scale
+    source = network.tensor(op.input)
+    ratio = network.tensor(op.output).scale / (source.scale * op.product_step(source.scaling))
     return np.asarray(np.maximum(op.requant.positive, 1) / 2.0**op.requant.shift * ratio)
 
 
@@ -122,15 +124,29 @@ def quantize(
     assigns = plan is None and recipe.assignment is Assignment.HESSIAN
     curvatures = _curvatures(graph, tensors, recipe) if assigns else {}
     codes = {name: known[name].codes(data) for name, data in inputs.items()}
+    parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def keep(name: str, wide: np.ndarray) -> None:
+        """Keep what a tensor holds of ``wide`` integers; of vectors both parts as well."""
+        grid = known[name]
+        if grid.scaling is not None:
+            parts[name] = elements, scales = quantise_vectors(wide, grid.format, grid.scaling)
+            wide = elements * spread_scales(scales, grid.scaling, wide.shape[1])
+        codes[name] = wide
+
     ops: list[Op] = []
     formats: dict[str, tuple[Format, ...]] = {}
     for op in graph.ops:
         if isinstance(op, MaxPool):
-            codes[op.output] = known[op.output].kept(max_pool(op, codes[op.input]))
+            keep(op.output, max_pool(op, codes[op.input]))
             formats[op.output] = formats.get(op.input, ())
             ops.append(op)
         elif isinstance(op, Concat):
             codes[op.output] = np.concatenate([codes[name] for name in op.inputs], axis=1)
+            if known[op.output].scaling is not None:
+                several = zip(*(parts[name] for name in op.inputs), strict=True)
+                elements, scales = (np.concatenate(some, axis=1) for some in several)
+                parts[op.output] = elements, scales
             ops.append(op)
         else:
             task = LayerTask(
@@ -144,10 +160,10 @@ def quantize(
             conv = task.quantize(values, codes, formats.get(op.input, ()))
             formats[op.output] = conv.formats
             residual = None if op.residual is None else codes[op.residual]
-            # Elements times their scales are codes like others: products of scales are whole.
             source = known[op.input]
-            acc = convolve(conv, codes[op.input], source.format, source.scaling)
-            codes[op.output] = known[op.output].kept(requantise(acc, conv.requant, residual))
+            elements, given = parts.get(op.input, (codes[op.input], None))
+            acc = convolve(conv, elements, source.format, source.scaling, given)
+            keep(op.output, requantise(acc, conv.requant, residual))
             ops.append(conv)
     return _network(graph, known, ops)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from celosia.models.network import (
     Conv,
     Requant,
     WeightScales,
+    scales_step,
 )
 from celosia.models.operations import DISTANCE
 from celosia.models.recipe import Recipe
@@ -110,7 +112,7 @@ class LayerTask:
             groups=op.groups,
             weights=rounded.values.reshape(op.weight.shape),
             formats=formats,
-            requant=self.requant(rounded.scale, bias),
+            requant=self.requant(rounded.scale, bias, blocks),
             residual=op.residual,
             useful=op.useful,
             scales=None if blocks is None else self.scales(rounded, blocks),
@@ -185,7 +187,7 @@ class LayerTask:
         low, high = self.grids[self.op.input].ends
         return Rounder(
             formats=formats,
-            snap=self.snap,
+            snap=functools.partial(self.snap, blocks=blocks),
             method=self.recipe.scale,
             percentile=self.recipe.percentile,
             blocks=blocks,
@@ -226,37 +228,48 @@ class LayerTask:
             wanted = wanted + values[op.residual] - given
         return layer_data(op, x, wanted)
 
-    def floor(self, bias: np.ndarray) -> np.ndarray:
+    def unit(self, blocks: BlockScaling | None) -> float:
+        """Return what 1 in a sum stands for, of weights whose scale is 1."""
+        grid = self.grids[self.op.input]
+        return grid.scale * scales_step(blocks, grid.scaling)
+
+    def floor(self, bias: np.ndarray, blocks: BlockScaling | None = None) -> np.ndarray:
         """Return the least sensible weight scale of each row: the bias stays small."""
-        unit = self.grids[self.op.input].scale
-        finest = 1 if self.blocks is None else self.blocks.scale.high
+        unit, scaling = self.unit(blocks), self.grids[self.op.input].scaling
+        # Where there are scales, the largest has the range of codes; small ones are finer.
+        finest = 1 if blocks is None else blocks.scale.high
+        finest *= 1 if scaling is None else scaling.scale.top
         tiny = self.grids[self.op.output].scale / unit / 2**16 / finest
         widest = max(share.format.bits for share in self.recipe.weights)
         aim = bias_aim(widest, self.grids[self.op.input].format.bits)
         limit = min(aim * finest, BIAS_LIMIT)
         return np.asarray(np.maximum(np.abs(bias) / unit / limit, tiny))
 
-    def factors(self, scale: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    def factors(
+        self, scale: np.ndarray, blocks: BlockScaling | None
+    ) -> tuple[np.ndarray, float, np.ndarray]:
         """Return real multipliers for the sum and the residual, and the shifts."""
         op = self.op
         out = self.grids[op.output].scale
-        main = scale * self.grids[op.input].scale / out
+        main = scale * self.unit(blocks) / out
         other = 0.0 if op.residual is None else self.grids[op.residual].scale / out
         slope = np.ones(len(main)) if op.slope is None else np.abs(op.slope)
         largest = np.maximum(np.abs(main) * np.maximum(slope, 1.0), other)
         shift = np.floor(np.log2((MULTIPLIER_MAX + 0.49) / largest))
         return main, other, np.clip(shift, 0, MAX_SHIFT)
 
-    def snap(self, scale: np.ndarray) -> np.ndarray:
+    def snap(self, scale: np.ndarray, blocks: BlockScaling | None) -> np.ndarray:
         """Return the scales next to ``scale`` whose multipliers are exact integers."""
-        scale = np.maximum(scale, self.floor(self.op.bias))
-        main, _, shift = self.factors(scale)
+        scale = np.maximum(scale, self.floor(self.op.bias, blocks))
+        main, _, shift = self.factors(scale, blocks)
         integer = np.clip(np.rint(main * 2.0**shift), 1, MULTIPLIER_MAX)
         return np.asarray(scale * (integer / 2.0**shift) / main)
 
-    def requant(self, scale: np.ndarray, bias: np.ndarray) -> Requant:
+    def requant(
+        self, scale: np.ndarray, bias: np.ndarray, blocks: BlockScaling | None = None
+    ) -> Requant:
         op, grid = self.op, self.grids[self.op.output]
-        main, other, shift = self.factors(scale)
+        main, other, shift = self.factors(scale, blocks)
         slope = np.ones(len(main)) if op.slope is None else op.slope
         power = 2.0**shift
 
@@ -269,7 +282,7 @@ class LayerTask:
         # Where the multiplier is negative, a sum is when the value that it stands for is not.
         turned = scale < 0
         return Requant(
-            bias=integers(bias / (scale * self.grids[op.input].scale), BIAS_LIMIT),
+            bias=integers(bias / (scale * self.unit(blocks)), BIAS_LIMIT),
             positive=np.where(turned, negative, positive),
             negative=np.where(turned, positive, negative),
             residual=integers(np.full(len(main), other) * power),

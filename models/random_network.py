@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from celosia.models.formats import BlockScaling, Fixed, Format
+from celosia.models.formats import BlockScaling, Element, Fixed, Format, element_of
 from celosia.models.network import (
+    MAX_ACCUMULATOR_BITS,
     MULTIPLIER_BITS,
     Concat,
     Conv,
@@ -34,7 +35,7 @@ def random_network(
     formats: tuple[Format, ...],
     activation_bits: int = 8,
     scaling: BlockScaling | None = None,
-    element_bits: int | None = None,
+    elements: Element | None = None,
     operations: tuple[Operation, ...] = (MULTIPLY,),
 ) -> Network:
     """Return a small random network, the same for the same arguments.
@@ -55,9 +56,8 @@ def random_network(
         Width of all activations, 2..8; each tensor is signed or not at random.
     scaling
         Most convolutions whose channels make whole vectors have weights with such scales.
-    element_bits
-        With ``scaling``, most outputs of convolutions have scales too, and elements of so many
-        bits.
+    elements
+        With ``scaling``, most outputs of convolutions have scales too, and such elements.
     operations
         Operations that convolutions may have, at least one; each has a format among ``formats``.
     """
@@ -76,7 +76,7 @@ def random_network(
         choices=choices,
         activation_bits=activation_bits,
         scaling=scaling,
-        element_bits=element_bits,
+        elements=elements,
     )
     return builder.build(f"random{seed}")
 
@@ -87,7 +87,7 @@ class _Builder:
     choices: dict[Operation, tuple[Format, ...]]
     activation_bits: int
     scaling: BlockScaling | None = None
-    element_bits: int | None = None
+    elements: Element | None = None
     tensors: dict[str, Tensor] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
@@ -144,7 +144,7 @@ class _Builder:
         self,
         stem: str,
         shape: tuple[int, int, int],
-        fmt: Fixed,
+        fmt: Element,
         like: Tensor | None = None,
         scaling: BlockScaling | None = None,
     ) -> Tensor:
@@ -238,10 +238,10 @@ class _Builder:
                 for fmt in formats
             ]
         )
-        fmt = Fixed(bits=self.activation_bits, signed=self.chance(0.4))
+        fmt: Element = Fixed(bits=self.activation_bits, signed=self.chance(0.4))
         scaling = None
-        if self.element_bits is not None and self.chance(0.7):
-            fmt, scaling = replace(fmt, bits=self.element_bits), self.scaling
+        if self.elements is not None and self.chance(0.7):
+            fmt, scaling = element_of(self.elements, signed=fmt.signed), self.scaling
         scales = self.scales(source, weights, groups) if operation == MULTIPLY else None
         scaled = weights if scales is None else weights * scales.spread(per_group)
         if scales is not None and source.scaling is not None:
@@ -275,7 +275,11 @@ class _Builder:
         if any(part % self.scaling.vector for part in (*parts, inputs if groups > 1 else 0)):
             return None
         shape = (rows, -(-inputs // self.scaling.vector), *kernel)
-        values = self.random.choice(self.scaling.scale.values, shape)
+        # Floats reach further than accumulators do, on both sides.
+        reach = source.limit * (np.abs(weights).max() + 1) * inputs * kernel[0] * kernel[1]
+        known = self.scaling.scale.values
+        some = known[known <= max(1, (1 << MAX_ACCUMULATOR_BITS - 2) // reach)]
+        values = self.random.choice(some, shape)
         zero = 0 if 0 in self.scaling.scale.values else 1
         values = np.where(self.random.random(shape) < 0.1, zero, values)
         return WeightScales(scaling=self.scaling, values=values)
@@ -370,7 +374,7 @@ class _Builder:
     def members(self) -> int:
         """Return channels of a concat's member: whole vectors where tensors may have scales."""
         channels = self.pick(CHANNELS)
-        if self.scaling is None or self.element_bits is None:
+        if self.scaling is None or self.elements is None:
             return channels
         return -(-channels // self.scaling.vector) * self.scaling.vector
 

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 
 from celosia.models.find_scales import DEFAULT_PERCENTILE, ScaleMethod
 from celosia.models.formats import (
-    E8M0,
     BlockScaling,
+    Element,
     Fixed,
     Format,
-    IntScale,
     ScaleFormat,
     Sp2,
+    check_elements,
     parse_format,
     parse_scale,
 )
-from celosia.models.network import MAX_ACTIVATION_BITS, Rounding
+from celosia.models.network import MAX_ACTIVATION_BITS, MAX_WIDE_BITS, Rounding
+from celosia.models.vectors import vector_limit
 
 
 class Assignment(enum.Enum):
@@ -115,16 +116,34 @@ def parse_mix(text: str) -> tuple[Share, ...]:
 
 
 def parse_blocks(text: str) -> BlockScaling:
-    """Return the scaling written as ``scale:vector``, such as ``uint4:16`` or ``e8m0_4:32``.
+    """Return the scaling written as ``scale:vector[/product_bits]``.
+
+    Such as ``e8m0_4:32``, or ``uint4:16/6`` for products of scales that are rounded to 6 bits.
+    Raises ``ValueError`` saying what is wrong.
+    """
+    match = re.fullmatch(r"(?P<name>\w+):(?P<vector>\d+)(/(?P<kept>\d+))?", text)
+    if match is None:
+        raise ValueError(
+            f"blocks {text!r} are not understood: write scale:vector, such as uint4:16, or "
+            "uint4:16/6 to keep 6 bits of a product of scales"
+        )
+    kept = match["kept"]
+    return BlockScaling(
+        scale=parse_scale(match["name"]),
+        vector=int(match["vector"]),
+        product_bits=None if kept is None else int(kept),
+    )
+
+
+def parse_elements(text: str) -> Element:
+    """Return the format of elements called ``text``, such as ``esb4_1`` or ``ufixed4``.
 
     Raises ``ValueError`` saying what is wrong.
     """
-    name, colon, vector = text.partition(":")
-    if not colon or not vector.isdecimal():
-        raise ValueError(
-            f"blocks {text!r} are not understood: write scale:vector, such as uint4:16"
-        )
-    return BlockScaling(scale=parse_scale(name), vector=int(vector))
+    try:
+        return check_elements(parse_format(text))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,9 +172,11 @@ class Recipe:
     blocks
         Scales for vectors of weights; None for one scale a row. Where a layer's groups, or the
         members of a concat that it reads, are no whole vectors, it has a scale a row.
-    element_bits
+    elements
         With ``blocks``, tensors between convolutions, poolings and joins get scales of the same
-        kind, made for each input as it comes, and elements of so many bits, 2 to 8. ``None``:
+        kind, made for each input as it comes, and elements of this format, fixed point or ESB of
+        2 to 8 bits. One with a sign is that of all such tensors (MX, NVFP4); one without that of
+        tensors without negative values, the others get the same with a sign (VS-Quant). ``None``:
         one scale a tensor for all, as inputs and outputs have in any case.
     rounding
         Rounding of the requantisation.
@@ -178,7 +199,7 @@ class Recipe:
     activation_scale: ScaleMethod = ScaleMethod.MSE
     percentile: float = DEFAULT_PERCENTILE
     blocks: BlockScaling | None = None
-    element_bits: int | None = None
+    elements: Element | None = None
     rounding: Rounding = Rounding.HALF_EVEN
     error_feedback: bool = True
     output_bits: int | None = None
@@ -207,22 +228,20 @@ class Recipe:
             raise ValueError(f"percentile must be above 0 and at most 100, not {self.percentile!r}")
         if self.blocks is not None and not isinstance(self.blocks, BlockScaling):
             raise TypeError(f"blocks must be a BlockScaling or None, not {self.blocks!r}")
-        if self.element_bits is not None:
-            self._check_elements()
+        if self.elements is not None:
+            self._check_elements(self.elements)
 
-    def _check_elements(self) -> None:
-        if not isinstance(self.element_bits, int) or not 2 <= self.element_bits <= 8:
-            raise ValueError(f"element_bits must be in 2..8 or None, not {self.element_bits!r}")
-        if self.blocks is None or not isinstance(self.blocks.scale, IntScale | E8M0):
-            known = "none" if self.blocks is None else self.blocks.scale.name
+    def _check_elements(self, elements: Element) -> None:
+        check_elements(elements)
+        if self.blocks is None:
             raise ValueError(
-                "element_bits needs blocks with scales that are integers or powers of two, such "
-                f"as uint4:16: there are {known}"
+                f"elements need blocks, such as uint4:16, for their scales: there are none for "
+                f"{elements.name}"
             )
-        if self.blocks.product_bits is not None:
+        if vector_limit(elements, self.blocks) >= 1 << MAX_WIDE_BITS - 1:
             raise ValueError(
-                "product_bits of blocks must be None with element_bits: whole products of scales "
-                f"are what weights are fitted to, not {self.blocks.product_bits!r} bits of them"
+                f"elements times scales must stay below 2**{MAX_WIDE_BITS - 1}: {elements.name} "
+                f"with {self.blocks.scale.name} do not, take a scale of fewer bits"
             )
 
     def _check_mix(self) -> None:
@@ -261,8 +280,8 @@ class Recipe:
         if self.blocks is not None:
             scales = f", a {self.blocks.scale.name} scale for {self.blocks.vector} weights"
         elements = ""
-        if self.element_bits is not None:
-            elements = f", between layers elements of {self.element_bits} with scales like those"
+        if self.elements is not None:
+            elements = f", between layers {self.elements.name} with scales like those"
         return (
             f"rows of each layer: {mix}{scales}; activations of {self.activation_bits} bits"
             f"{elements}"

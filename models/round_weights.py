@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,11 +17,14 @@ from celosia.models.find_scales import (
     nearest_rows,
     search_scales,
 )
-from celosia.models.formats import E8M0, UE4M3, BlockScaling, Format, IntScale
+from celosia.models.formats import UE4M3, BlockScaling, Format, IntScale
 from celosia.models.threads import product
 
 SWEEPS = 4
 """Sweeps of coordinate descent."""
+
+NEAR = 2.0**-8
+"""A unit so near to what the requantisation has, in relation, is as good; others are cut again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,6 +96,10 @@ class Rounder:
         else:
             values, factors, unit = self._cut(rows, self.blocks)
             scale = self.snap(unit)
+            far = np.abs(scale / unit - 1) > NEAR
+            if far.any():
+                part = replace(self, formats=tuple(itertools.compress(self.formats, far)))
+                values[far], factors[far], _ = part._cut(rows[far], self.blocks, scale[far])
         fitted = self.blocks is None and self.method is ScaleMethod.MSE
         for sweep in range(0 if hessian is None else SWEEPS):
             assert hessian is not None
@@ -113,9 +121,9 @@ class Rounder:
         return self.snap(scale)
 
     def _cut(
-        self, rows: np.ndarray, scaling: BlockScaling
+        self, rows: np.ndarray, scaling: BlockScaling, known: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return elements and their vectors' scales (O, K), and the unit (O,)."""
+        """Return elements and their vectors' scales (O, K), and the unit (O,), ``known`` or not."""
         channels = rows.shape[1] // self.kernel
         whole = -(-channels // scaling.vector) * scaling.vector
         places = np.zeros((len(rows), self.kernel, whole))
@@ -129,25 +137,28 @@ class Rounder:
         unit = np.ones(len(rows))
         for fmt in dict.fromkeys(self.formats):
             chosen = np.array([other == fmt for other in self.formats])
-            cut = self._fitting(places[chosen].reshape(int(chosen.sum()), -1), fmt, scaling)
-            if isinstance(scaling.scale, UE4M3):
-                cut = _lowered(cut)
+            mine = None if known is None else known[chosen]
+            cut = self._fitting(places[chosen].reshape(int(chosen.sum()), -1), fmt, scaling, mine)
             values[chosen], factors[chosen] = back(cut.values), back(cut.factors)
             unit[chosen] = cut.unit
         return values, factors, unit
 
-    def _fitting(self, rows: np.ndarray, fmt: Format, scaling: BlockScaling) -> Blocks:
+    def _fitting(
+        self, rows: np.ndarray, fmt: Format, scaling: BlockScaling, unit: np.ndarray | None
+    ) -> Blocks:
         """Return ``rows`` in vectors, as published, with sums that the accumulators hold.
 
         NVFP4 has one unit for a tensor. Integer scales of few bits are rounded up for elements of
-        many, as VS-Quant's error asks for. Powers of two that reach too far are cut off
-        below.
+        many, as VS-Quant's error asks for. Floats and powers of two that reach too far are cut
+        off below.
         """
         few = isinstance(scaling.scale, IntScale) and fmt.bits > scaling.scale.bits + 1
         common = isinstance(scaling.scale, UE4M3)
-        cut = quantise_blocks(rows, fmt, scaling, common=common, round_up=few)
+        cut = quantise_blocks(rows, fmt, scaling, unit=unit, common=common, round_up=few)
+        if common and unit is None:
+            cut = _lowered(cut)
         sums = np.abs(cut.integers).sum(axis=1)
-        if isinstance(scaling.scale, E8M0) and (sums > self.largest).any():
+        if not isinstance(scaling.scale, IntScale) and (sums > self.largest).any():
             excess = np.ceil(np.log2(np.maximum(sums / self.largest, 1.0)))
             cut = quantise_blocks(rows, fmt, scaling, unit=cut.unit * np.exp2(excess))
         return cut

@@ -21,7 +21,7 @@ import numpy as np
 
 from celosia.models.errors import CelosiaError
 from celosia.models.files import advice, atomic_file
-from celosia.models.formats import BlockScaling, Fixed, parse_format, parse_scale
+from celosia.models.formats import BlockScaling, Esb, Fixed, parse_format, parse_scale
 from celosia.models.network import (
     Concat,
     Conv,
@@ -241,7 +241,7 @@ def _decode(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
     tensors = []
     for entry in document["tensors"]:
         fmt = parse_format(entry["format"])
-        if not isinstance(fmt, Fixed):
+        if not isinstance(fmt, Fixed | Esb):
             raise ValueError(f"tensor {entry['name']!r} has format {fmt.name}")
         channels, height, width = entry["shape"]
         tensors.append(

@@ -63,7 +63,8 @@ class Student:
         for op in start.ops:
             if isinstance(op, Conv) and op.name in self.plan.rows:
                 scale = self.plan.rows[op.name].scale
-                unit = start.tensor(op.input).scale
+                source = start.tensor(op.input)
+                unit = source.scale * op.product_step(source.scaling)
                 self.weights[op.name] = _parameter(
                     op.scaled_weights(None) * scale[:, None, None, None]
                 )
@@ -106,10 +107,16 @@ class Student:
         return pass_gradient(weight, rounded, -high, high, self.weight_gradient)
 
     def settle(self, name: str, value: torch.Tensor) -> torch.Tensor:
-        """Return ``value`` rounded to the grid of the tensor ``name``."""
+        """Return ``value`` rounded to the grid of the tensor ``name``.
+
+        Scales of vectors are those of this value, and held fixed: gradients pass elements.
+        """
         grid = self.plan.grids[name]
-        low, high = grid.format.low * grid.scale, grid.format.high * grid.scale
-        rounded = torch.round(value.detach().clamp(low, high) / grid.scale) * grid.scale
+        low, high = (end * grid.scale for end in grid.ends)
+        if grid.scaling is None:
+            rounded = torch.round(value.detach().clamp(low, high) / grid.scale) * grid.scale
+        else:
+            rounded = torch.from_numpy(grid.settle(value.detach().numpy())).to(value.dtype)
         return pass_gradient(value, rounded, low, high, self.activation_gradient)
 
     def forward(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -117,7 +124,9 @@ class Student:
         values = {name: self.settle(name, value) for name, value in inputs.items()}
         for op in self.source.ops:
             if isinstance(op, MaxPool):
-                values[op.output] = pool_float(op, values[op.input])
+                value = pool_float(op, values[op.input])
+                scaled = self.plan.grids[op.output].scaling is not None
+                values[op.output] = self.settle(op.output, value) if scaled else value
             elif isinstance(op, Concat):
                 values[op.output] = torch.cat([values[name] for name in op.inputs], dim=1)
             else:

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator, Circuit
 from celosia.dataflow.dsp import column_units
 from celosia.dataflow.microarchitecture import column_stages
-from celosia.models.formats import ScaleFormat
+from celosia.models.formats import Element, Esb, ScaleFormat
 from celosia.rtl.column import Column, control_layout, drain_layout
 from celosia.rtl.pe import LANE_BITS
+from celosia.rtl.pe.esb import esb_element
 from celosia.rtl.scalable import SCALABLE
 from celosia.rtl.scalable.base import delayed, extended
 from celosia.rtl.scalable.column import ScalableColumn
@@ -40,6 +41,9 @@ class Operands(Shared):
         Scales in a word, 0 for none.
     scale : ScaleFormat or None
         Format of the scales.
+    elements : Element or None
+        Format of codes with scales where that is not fixed point; see
+        :func:`~celosia.models.formats.element_of`.
 
     Members
     -------
@@ -48,18 +52,26 @@ class Operands(Shared):
     is_signed : In(1)
         The codes are two's complement.
     activations : Out(lanes * LANE_BITS)
-        Sign-extended, one cycle later.
+        Integers, sign-extended, one cycle later.
     scaled : In(1)
-        The word's scales count; otherwise they are 1. Where there are scales.
+        The word's scales count, and its codes are elements; otherwise scales are 1 and codes
+        integers. Where there are scales.
     scales : Out(vectors * scale.bits)
         Their codes, one cycle later.
     """
 
     def __init__(
-        self, *, lanes: int, bits: int, vectors: int = 0, scale: ScaleFormat | None = None
+        self,
+        *,
+        lanes: int,
+        bits: int,
+        vectors: int = 0,
+        scale: ScaleFormat | None = None,
+        elements: Element | None = None,
     ) -> None:
         self._lanes, self._bits = lanes, bits
         self._vectors, self._scale = vectors, scale
+        self._elements = elements if isinstance(elements, Esb) else None
         scale_bits = 0 if scale is None else vectors * scale.bits
         ports = {"scaled": In(1), "scales": Out(scale_bits)}
         super().__init__(
@@ -70,7 +82,7 @@ class Operands(Shared):
                 **(ports if scale_bits else {}),
             },
             name=f"operands_c{lanes}",
-            parameters=(lanes, bits, vectors, scale),
+            parameters=(lanes, bits, vectors, scale, self._elements),
         )
 
     @property
@@ -85,8 +97,11 @@ class Operands(Shared):
         m = Module()
         codes = [self.word.word_select(lane, self._bits) for lane in range(self._lanes)]
         for lane, code in enumerate(codes):
-            activation = Signal(signed(self._bits + 1), name=f"lane_{lane}", reset_less=True)
-            m.d.sync += activation.eq(Cat(code, code[-1] & self.is_signed))
+            value: Value = Cat(code, code[-1] & self.is_signed).as_signed()
+            if self._elements is not None:
+                value = Mux(self.scaled, esb_element(self._elements, code, self.is_signed), value)
+            activation = Signal(value.shape(), name=f"lane_{lane}", reset_less=True)
+            m.d.sync += activation.eq(value)
             m.d.comb += self.activations.word_select(lane, LANE_BITS).eq(activation)
         if self._scale is not None and self._vectors:
             one = int(self._scale.encode(np.array(1)))
@@ -257,6 +272,7 @@ class Array(Shared):
                 bits=array.activation_bits,
                 vectors=array.vectors if scaled else 0,
                 scale=array.scaling.scale if scaled and array.scaling is not None else None,
+                elements=array.elements,
             )
             if scaled:
                 m.d.comb += shared.scaled.eq(self.scaled)

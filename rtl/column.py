@@ -180,7 +180,7 @@ class Column(Shared):
             activation_scales=accelerator.array.activation_scale_bits > 0,
             lanes=accelerator.array.lanes,
             pixels=accelerator.array.pixels,
-            activation_bits=accelerator.array.activation_bits + 1,
+            activation_bits=accelerator.array.operand_bits,
             accumulator_bits=accelerator.array.accumulator_bits,
             depth=accelerator.buffers.accumulators,
         )

@@ -18,12 +18,13 @@ from celosia.dataflow.microarchitecture import (
     VECTOR_LATENCY,
     post_latency,
 )
-from celosia.models.formats import BlockScaling
+from celosia.models.formats import BlockScaling, Esb
 from celosia.rtl.affine import WORD_BITS
 from celosia.rtl.buffers import output_write_layout, read_layout
 from celosia.rtl.column import drain_layout
 from celosia.rtl.compute import Finish
 from celosia.rtl.descriptors import PostLayout
+from celosia.rtl.pe.esb import esb_element
 from celosia.rtl.pe.scale import decode_scale
 from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, giver_mask
 from celosia.rtl.post_nest import PostNest
@@ -104,7 +105,7 @@ class Post(Shared):
         self._accelerator = accelerator
         array = accelerator.array
         self._scaling = array.scaling if array.activation_scale_bits else None
-        self._element_bits, self._bits = array.element_bits or 0, array.wide_bits
+        self._bits = array.wide_bits
         self._keeps = accelerator.buffers.keeps
         address_bits = max(1, (accelerator.buffers.accumulators - 1).bit_length())
         groups = array.column_count // accelerator.post_lanes
@@ -224,20 +225,23 @@ class Post(Shared):
         m.d.comb += group.eq(_chosen(self.residual_word[:stop], width, lane_group))
         enabled = delays("residual", options.residual, 2)
         is_signed = delays("residual_signed", options.residual_signed, 2)
-        scales = self._residual_scales(m, delays, options, lane_group)
+        scaled = delays("residual_scaled", options.residual_scaled, 2)
+        scales = self._residual_scales(m, scaled, lane_group)
         codes = []
         for lane in range(lanes):
             stored = group.word_select(lane, array.activation_bits)
             code = Signal(signed(self._bits), name=f"residual_{lane}", reset_less=True)
-            extended = Cat(stored, stored[-1] & is_signed).as_signed()
-            value = extended if scales is None else extended * scales[lane // array.vector_lanes]
+            value: Value = Cat(stored, stored[-1] & is_signed).as_signed()
+            if scales is not None:
+                if isinstance(array.elements, Esb):
+                    element = esb_element(array.elements, stored, is_signed)
+                    value = Mux(scaled, element, value)
+                value = value * scales[lane // array.vector_lanes]
             m.d.sync += code.eq(Mux(enabled, value, 0))
             codes.append(code)
         return codes
 
-    def _residual_scales(
-        self, m: Module, delays: Delays, options: Any, lane_group: Value
-    ) -> list[Value] | None:
+    def _residual_scales(self, m: Module, scaled: Value, lane_group: Value) -> list[Value] | None:
         """Return the residual codes' scales of the step's lane group, 1 where they have none."""
         array, scaling = self._accelerator.array, self._scaling
         if scaling is None:
@@ -246,7 +250,6 @@ class Post(Shared):
         group = Signal(vectors * bits, name="residual_scale_codes")
         start = array.lanes * array.activation_bits
         m.d.comb += group.eq(_chosen(self.residual_word[start:], len(group), lane_group))
-        scaled = delays("residual_scaled", options.residual_scaled, 2)
         scales: list[Value] = []
         for index in range(vectors):
             scale = decode_scale(scaling.scale, group.word_select(index, bits))
@@ -329,7 +332,9 @@ class Post(Shared):
         scales = []
         for index, first in enumerate(range(0, len(pooled), scaling.vector)):
             quantiser = VectorQuantiser(
-                scaling=scaling, element_bits=self._element_bits, wide_bits=self._bits
+                scaling=scaling,
+                elements=self._accelerator.array.element(is_signed=False),
+                wide_bits=self._bits,
             )
             m.submodules[f"vector_{index}"] = quantiser
             values = pooled[first : first + scaling.vector]

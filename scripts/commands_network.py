@@ -75,11 +75,14 @@ def quantize(
     ] = "mse",
     blocks: Annotated[
         str | None,
-        typer.Option(help="Scales of weight vectors: uint4:16, e8m0_4:32 or ue4m3:16."),
+        typer.Option(help="Scales of weight vectors: uint4:16, uint4:16/6, e8m0_4:32, ue4m3:16."),
     ] = None,
-    element_bits: Annotated[
-        int | None,
-        typer.Option(help="Bits of activations with scales like --blocks; left out: no scales."),
+    elements: Annotated[
+        str | None,
+        typer.Option(
+            help="Format of activations with scales like --blocks: esb4_1 (FP4), esb6_3, fixed8, "
+            "or ufixed4, signed only where it must be; left out: no scales."
+        ),
     ] = None,
     activation_bits: Annotated[int, typer.Option(help="1 to 16.")] = 8,
     activation_scale: Annotated[
@@ -94,7 +97,7 @@ def quantize(
 ) -> None:
     """Quantise a model to an integer-exact network file."""
     from celosia.models.find_scales import ScaleMethod
-    from celosia.models.recipe import Assignment, Recipe, parse_blocks
+    from celosia.models.recipe import Assignment, Recipe, parse_blocks, parse_elements
     from celosia.scripts.arguments import read_calibration, read_choice, read_weights
     from celosia.scripts.quantize import quantize as quantise_file
     from celosia.scripts.quantize import summary
@@ -105,7 +108,7 @@ def quantize(
             assignment=read_choice("--assignment", assignment, Assignment),
             scale=read_choice("--scale", scale, ScaleMethod),
             blocks=None if blocks is None else parse_blocks(blocks),
-            element_bits=element_bits,
+            elements=None if elements is None else parse_elements(elements),
             activation_bits=activation_bits,
             activation_scale=read_choice("--activation-scale", activation_scale, ScaleMethod),
             percentile=percentile,

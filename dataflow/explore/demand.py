@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from celosia.dataflow.accelerator import ArrayShape, ColumnGroup
 from celosia.models.bounds import accumulator_bits
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import BlockScaling, Fixed, Format
+from celosia.models.formats import BlockScaling, Element, Fixed, Format
 from celosia.models.network import Conv, Network
 from celosia.models.operations import MULTIPLY, Operation
 
@@ -26,7 +26,7 @@ class Demand:
         is always among them, for copies and pooling.
     activation_bits, accumulator_bits : int
         The least widths that hold every value.
-    scaling, element_bits
+    scaling, elements
         Of :class:`celosia.dataflow.accelerator.ArrayShape`.
     """
 
@@ -34,7 +34,7 @@ class Demand:
     activation_bits: int
     accumulator_bits: int
     scaling: BlockScaling | None = None
-    element_bits: int | None = None
+    elements: Element | None = None
 
     @property
     def scalable(self) -> bool:
@@ -53,7 +53,7 @@ class Demand:
                 pixels=1,
                 activation_bits=self.activation_bits,
                 scaling=self.scaling,
-                element_bits=self.element_bits,
+                elements=self.elements,
             )
         except ValueError:
             return False
@@ -80,17 +80,17 @@ def demand(network: Network) -> Demand:
     abilities = sorted(weights, key=lambda key: (-weights[key], key[0].name, key[1].name))
     if all(operation != MULTIPLY for _, operation in abilities):
         abilities.append((Fixed(bits=8), MULTIPLY))
-    scaling, element_bits = _scaling(network, convs)
+    scaling, elements = _scaling(network, convs)
     return Demand(
         abilities=tuple(abilities),
         activation_bits=max(tensor.format.bits for tensor in network.tensors),
         accumulator_bits=bits,
         scaling=scaling,
-        element_bits=element_bits,
+        elements=elements,
     )
 
 
-def _scaling(network: Network, convs: list[Conv]) -> tuple[BlockScaling | None, int | None]:
+def _scaling(network: Network, convs: list[Conv]) -> tuple[BlockScaling | None, Element | None]:
     scaled = [tensor for tensor in network.tensors if tensor.scaling is not None]
     kinds = {conv.scales.scaling for conv in convs if conv.scales is not None}
     kinds |= {tensor.scaling for tensor in scaled if tensor.scaling is not None}
@@ -99,4 +99,6 @@ def _scaling(network: Network, convs: list[Conv]) -> tuple[BlockScaling | None, 
             f"network {network.name!r} has scales of {len(kinds)} kinds, an array has one: "
             "quantise all layers with the same scales"
         )
-    return next(iter(kinds), None), (scaled[0].format.bits if scaled else None)
+    # A format without a sign stands for itself and the same with one.
+    formats = sorted({tensor.format for tensor in scaled}, key=lambda fmt: fmt.signed)
+    return next(iter(kinds), None), (formats[0] if formats else None)

@@ -165,7 +165,7 @@ class AcceleratorSpace(Space):
             accumulator_bits=need.accumulator_bits,
             activation_bits=need.activation_bits,
             scaling=need.scaling,
-            element_bits=need.element_bits,
+            elements=need.elements,
         )
         data_bits = values["data_bits"]
         return Accelerator(
@@ -196,7 +196,7 @@ class AcceleratorSpace(Space):
 
 def array_unit(need: Demand) -> int:
     """Return what the number of columns must be a multiple of: lanes of a vector of outputs."""
-    return need.scaling.vector if need.scaling is not None and need.element_bits else 1
+    return need.scaling.vector if need.scaling is not None and need.elements is not None else 1
 
 
 def _compositions(total: int, parts: int) -> Iterable[tuple[int, ...]]:
@@ -235,7 +235,7 @@ def _shared_out(columns: int, eighths: Sequence[int], unit: int) -> list[int]:
 def _post_lanes(array: ArrayShape, wanted: int) -> int:
     """Return the most post lanes, up to ``wanted``, that the array may have; the least if none."""
     both = math.gcd(array.column_count, array.lanes)
-    unit = array.vector_lanes if array.element_bits is not None else 1
+    unit = array.vector_lanes if array.elements is not None else 1
     fitting = [n for n in range(unit, both + 1, unit) if both % n == 0]
     return max((n for n in fitting if n <= wanted), default=fitting[0])
 

@@ -1,6 +1,12 @@
 """Number formats: exact maps between integer values and codes. Imports numpy only."""
 
 from celosia.models.formats.base import Format, parse_format, register_format
+from celosia.models.formats.elements import (
+    Element,
+    check_elements,
+    element_formats,
+    element_of,
+)
 from celosia.models.formats.esb import Esb
 from celosia.models.formats.fixed import Fixed
 from celosia.models.formats.pot import Pot
@@ -18,6 +24,7 @@ __all__ = [
     "E8M0",
     "UE4M3",
     "BlockScaling",
+    "Element",
     "Esb",
     "Fixed",
     "Format",
@@ -25,6 +32,9 @@ __all__ = [
     "Pot",
     "ScaleFormat",
     "Sp2",
+    "check_elements",
+    "element_formats",
+    "element_of",
     "parse_format",
     "parse_scale",
     "register_format",

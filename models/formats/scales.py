@@ -21,6 +21,11 @@ _SCALES = Registry("scale format")
 class ScaleFormat(Format):
     """A format of scales: no value is negative; a vector whose scale is 0 counts as 0."""
 
+    @property
+    def top(self) -> int:
+        """The largest scale that quantisers give."""
+        return self.high
+
 
 @_SCALES.register("uintN (N = 1..8)", r"uint(?P<bits>[0-9])")
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +89,11 @@ class UE4M3(ScaleFormat):
     def name(self) -> str:
         """``ue4m3``."""
         return "ue4m3"
+
+    @property
+    def top(self) -> int:
+        """448 in units of ``2**-9``."""
+        return 14 << 14
 
     def decode_table(self) -> np.ndarray:
         codes = np.arange(1 << self.bits)

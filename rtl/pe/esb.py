@@ -6,10 +6,27 @@ section 3) are such floats without mantissa bits.
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
-from celosia.models.formats import Esb, Format, Pot
+from celosia.models.formats import Esb, Format, Pot, element_formats
 from celosia.rtl.pe.base import LANE_BITS, Multiplier
+
+
+def esb_value(fmt: Esb, code: Value) -> Value:
+    """Return the signed integer that a ``code`` of format ``fmt`` stands for."""
+    exponent = code[fmt.linear : fmt.linear + fmt.exponent_bits]
+    normal = exponent.any()
+    magnitude = ((normal << fmt.linear) | code[: fmt.linear]) << (exponent - normal)[
+        : fmt.exponent_bits
+    ]
+    size = magnitude[: fmt.high.bit_length()]
+    return Mux(code[fmt.bits - 1], -size, size) if fmt.signed else Cat(size, 0).as_signed()
+
+
+def esb_element(fmt: Esb, code: Value, is_signed: Value) -> Value:
+    """Return what an element of ``fmt`` stands for, or, where it is one, of ``fmt`` with a sign."""
+    values = [esb_value(each, code) for each in element_formats(fmt) if isinstance(each, Esb)]
+    return values[0] if len(values) == 1 else Mux(is_signed, values[1], values[0])
 
 
 class FloatMultiplier(Multiplier):

@@ -14,6 +14,7 @@ from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, parse_format, parse_scale
 from celosia.models.network import Conv, Network, WeightScales
 from celosia.models.random_network import random_network
+from celosia.models.recipe import parse_elements
 
 from .builders import Build, accelerator, check, k
 
@@ -24,14 +25,18 @@ def scaled(
     scale: str,
     vector: int,
     *,
-    element_bits: int | None = None,
+    elements: str | None = None,
     product_bits: int | None = None,
     **sizes,
 ) -> Accelerator:
     """An accelerator whose columns, and perhaps activations, have scales."""
     plain = accelerator(columns, lanes, **sizes)
     scaling = BlockScaling(scale=parse_scale(scale), vector=vector, product_bits=product_bits)
-    array = replace(plain.array, scaling=scaling, element_bits=element_bits)
+    array = replace(
+        plain.array,
+        scaling=scaling,
+        elements=None if elements is None else parse_elements(elements),
+    )
     return replace(plain, array=array)
 
 
@@ -39,7 +44,7 @@ def network(seed: int, target: Accelerator, vector: int | None = None) -> Networ
     assert target.array.scaling is not None
     scaling = replace(target.array.scaling, vector=vector or target.array.scaling.vector)
     formats = (target.array.columns[0].format,)
-    return random_network(seed, formats, scaling=scaling, element_bits=target.array.element_bits)
+    return random_network(seed, formats, scaling=scaling, elements=target.array.elements)
 
 
 ACCELERATORS = {
@@ -48,9 +53,37 @@ ACCELERATORS = {
     "two words": scaled({"esb4_1": 4}, 8, "e8m0_3", 16, pixels=1),
     "three vectors": scaled({"esb4_1": 6}, 12, "ue4m3", 4, pixels=1, accumulator_bits=44),
     "both, rounded": scaled(
-        {"fixed4": 8}, 8, "uint4", 4, pixels=2, post_lanes=8, element_bits=4, product_bits=6
+        {"fixed4": 8}, 8, "uint4", 4, pixels=2, post_lanes=8, elements="ufixed4", product_bits=6
     ),
-    "both, powers": scaled({"esb4_1": 4}, 4, "e8m0_3", 4, pixels=1, post_lanes=4, element_bits=5),
+    "both, powers": scaled(
+        {"esb4_1": 4}, 4, "e8m0_3", 4, pixels=1, post_lanes=4, elements="fixed5"
+    ),
+    "MXFP4": scaled(
+        {"esb4_1": 4},
+        8,
+        "e8m0_4",
+        4,
+        pixels=2,
+        post_lanes=4,
+        elements="esb4_1",
+        accumulator_bits=44,
+    ),
+    "MXFP6": scaled(
+        {"esb6_2": 4},
+        4,
+        "e8m0_3",
+        4,
+        pixels=1,
+        post_lanes=4,
+        elements="esb6_2",
+        accumulator_bits=44,
+    ),
+    "NVFP4": scaled(
+        {"esb4_1": 4}, 4, "ue4m3", 4, pixels=1, post_lanes=4, elements="esb4_1", accumulator_bits=44
+    ),
+    "floats without signs": scaled(
+        {"fixed4": 4}, 4, "uint4", 4, pixels=1, post_lanes=4, elements="uesb5_2"
+    ),
 }
 
 
@@ -70,9 +103,9 @@ def test_stages() -> None:
         (0,), (0, 1), (0, 2), (0, 2), (0, 2, 1), (0, 2, 2),
     ]  # fmt: skip
     assert [column_stages(target.array) for target in ACCELERATORS.values()] == [
-        4, 3, 3, 4, 4, 3,
+        4, 3, 3, 4, 4, 3, 4, 3, 3, 3,
     ]  # fmt: skip
-    assert [post_latency(target.array) for target in ACCELERATORS.values()] == [10] * 4 + [15] * 2
+    assert [post_latency(target.array) for target in ACCELERATORS.values()] == [10] * 4 + [16] * 6
     assert column_stages(preset("small").array) == 2
 
 
@@ -93,23 +126,32 @@ def test_file(target: Accelerator) -> None:
         ("vector = 4", "vector = 128", r"array.scaling: vector must be in 4\.\.64, not 128"),
         (
             "vector = 4",
-            "vector = 4\nelement_bits = 9",
-            r"array: element_bits must be in 2\.\.8, not 9",
+            'vector = 4\nelements = "fixed9"',
+            "array.scaling: elements must have 2 to 8 bits, not fixed9",
         ),
         (
             "vector = 4",
-            "vector = 16\nelement_bits = 4",
+            'vector = 16\nelements = "fixed4"',
             "array: .*vector must divide the 8 lanes wh",
         ),
-        ('"uint4"\nvector = 4', '"ue4m3"\nvector = 4\nelement_bits = 4', "array: .* not ue4m3"),
+        (
+            "vector = 4",
+            "vector = 4\nelements = 4",
+            "array.scaling.elements must be a string, not 4",
+        ),
+        (
+            "vector = 4",
+            'vector = 4\nelements = "sp2_4"',
+            "array.scaling: elements must be of a fixed-point or esb format, not sp2_4",
+        ),
         (
             '"uint4"\nvector = 4',
-            '"e8m0_5"\nvector = 4\nelement_bits = 4',
+            '"e8m0_5"\nvector = 4\nelements = "fixed4"',
             "array: .*at most 25 are",
         ),
         (
             "vector = 4",
-            "vector = 4\nelement_bits = 4",
+            'vector = 4\nelements = "fixed4"',
             "post_lanes must be a multiple of the 4 lanes",
         ),
     ],
@@ -119,6 +161,14 @@ def test_file_wrong(old: str, new: str, message: str) -> None:
     assert old in text
     with pytest.raises(CelosiaError, match=f"x: .*{message}"):
         parse_accelerator(text.replace(old, new, 1), "x")
+
+
+def test_wide_elements_wrong() -> None:
+    text = dump_accelerator(ACCELERATORS["MXFP6"]).replace(
+        "activation_bits = 8", "activation_bits = 4"
+    )
+    with pytest.raises(CelosiaError, match="at most the 4 bits of an activation, not esb6_2"):
+        parse_accelerator(text, "x")
 
 
 def test_scaling_of_another_kind_wrong() -> None:
@@ -135,13 +185,15 @@ def test_columns_without_scales_wrong() -> None:
 
 def test_activations_without_scales_wrong() -> None:
     target = ACCELERATORS["both, rounded"]
-    plain = replace(target, array=replace(target.array, element_bits=None))
-    with pytest.raises(CelosiaError, match=r"has scales, .* have none: set array.scaling.element"):
+    plain = replace(target, array=replace(target.array, elements=None))
+    with pytest.raises(CelosiaError, match=r"has scales, .* have none: set array.scaling.elements"):
         compile_network(network(2, target), plain)
-    with pytest.raises(ValueError, match="element_bits must be None without scaling, not 4"):
+    with pytest.raises(
+        ValueError, match=r"elements must be None without scaling, not Fixed\(bits=4"
+    ):
         replace(target.array, scaling=None)
     for changed in (
-        replace(target.array, element_bits=5),
+        replace(target.array, elements=parse_elements("fixed5")),
         replace(target.array, scaling=replace(target.array.scaling, product_bits=None)),
     ):
         with pytest.raises(CelosiaError, match=r"set array.scaling to the former or quantise to"):
@@ -150,10 +202,10 @@ def test_activations_without_scales_wrong() -> None:
 
 def test_scaled_rows_out_of_order_wrong() -> None:
     target = scaled(
-        {"fixed4": 4, "sp2_4": 4}, 8, "uint4", 4, pixels=1, post_lanes=4, element_bits=4
+        {"fixed4": 4, "sp2_4": 4}, 8, "uint4", 4, pixels=1, post_lanes=4, elements="fixed4"
     )
     formats = (parse_format("sp2_4"), parse_format("fixed4"))
-    mixed = random_network(4, formats, scaling=target.array.scaling, element_bits=4)
+    mixed = random_network(4, formats, scaling=target.array.scaling, elements=target.array.elements)
     with pytest.raises(CelosiaError, match="columns of several formats put its channels out of or"):
         compile_network(mixed, target)
 

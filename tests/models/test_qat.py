@@ -14,7 +14,7 @@ from celosia.models.importer import export_model, import_program
 from celosia.models.network import Conv, Network
 from celosia.models.qat import Schedule, finetune
 from celosia.models.quantize import Recipe, dequantise, quantise_inputs, quantize
-from celosia.models.recipe import Assignment, parse_blocks, parse_mix
+from celosia.models.recipe import Assignment, parse_blocks, parse_elements, parse_mix
 from celosia.models.storage import fingerprint
 from celosia.models.student import Student
 from celosia.models.zoo import digits
@@ -184,8 +184,24 @@ def test_msq_is_within_a_point_of_fixed_point() -> None:
     assert np.mean([f["msq"] for f in found]) >= np.mean([f["fixed"] for f in found]) - 0.01
 
 
-def test_scales_made_for_each_input_wrong(case: tuple[FloatGraph, np.ndarray]) -> None:
+@pytest.mark.parametrize(
+    ("weights", "blocks", "elements"),
+    [
+        ("esb4_1", "e8m0_3:4", "esb4_1"),
+        ("esb4_1", "ue4m3:4", "esb4_1"),
+        ("fixed3", "uint4:4/6", "ufixed3"),
+    ],
+)
+def test_elements_are_trained(
+    weights: str, blocks: str, elements: str, case: tuple[FloatGraph, np.ndarray]
+) -> None:
+    """With scales that are made for each input: no worse, and of the same formats."""
     graph, data = case
-    recipe = Recipe(blocks=parse_blocks("uint4:4"), element_bits=4)
-    with pytest.raises(CelosiaError, match="leave out element_bits"):
-        finetune(graph, data, recipe, Schedule(epochs=1))
+    recipe = Recipe(
+        weights=parse_mix(weights), blocks=parse_blocks(blocks), elements=parse_elements(elements),
+        error_feedback=False,
+    )  # fmt: skip
+    plain = quantize(graph, data, recipe)
+    tuned = finetune(graph, data, recipe, Schedule(epochs=3, batch=16))
+    assert any(tensor.scaling is not None for tensor in tuned.tensors)
+    assert distance(graph, tuned, data) < distance(graph, plain, data)

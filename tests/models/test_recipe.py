@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from celosia.models.find_scales import ScaleMethod
 from celosia.models.formats import BlockScaling, Fixed, IntScale, Pot, Sp2, parse_format
-from celosia.models.recipe import Assignment, Recipe, Share, msq, parse_blocks, parse_mix
+from celosia.models.recipe import (
+    Assignment,
+    Recipe,
+    Share,
+    msq,
+    parse_blocks,
+    parse_elements,
+    parse_mix,
+)
 
 
 def test_mixes() -> None:
@@ -18,7 +28,10 @@ def test_mixes() -> None:
     ]
     assert parse_mix("sp2_4") == msq(4, 1.0) == (Share(format=Sp2(bits=4), ratio=1.0),)
     assert parse_mix("sp2_4:60,fixed4:40") == msq()
-    assert parse_blocks("uint4:16") == BlockScaling(scale=IntScale(bits=4), vector=16)
+    scaling = BlockScaling(scale=IntScale(bits=4), vector=16)
+    assert parse_blocks("uint4:16") == scaling
+    assert parse_blocks("uint4:16/6") == replace(scaling, product_bits=6)
+    assert parse_elements("esb4_1") == parse_format("esb4_1")
 
 
 def test_words() -> None:
@@ -103,6 +116,9 @@ def test_mix_wrong(text: str, message: str) -> None:
     [
         ("uint4", "blocks 'uint4' are not understood: write scale:vector"),
         ("uint4:x", "blocks 'uint4:x' are not understood"),
+        ("uint4:16/", "blocks 'uint4:16/' are not understood"),
+        ("uint4:16/9", r"product_bits must be in 1\.\.8, not 9"),
+        ("e8m0_4:16/6", "only products of integer scales are rounded"),
         ("uint9:16", "1 to 8 bits, not 9"),
         ("uint4:2", "vector must be in"),
     ],
@@ -122,31 +138,35 @@ def test_methods_have_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("fields", "kind", "message"),
     [
-        ({"element_bits": 9}, r"element_bits must be in 2\.\.8 or None, not 9"),
+        ({"elements": parse_format("fixed9")}, ValueError, "must have 2 to 8 bits, not fixed9"),
+        ({"elements": parse_format("fixed1")}, ValueError, "must have 2 to 8 bits, not fixed1"),
+        ({"elements": parse_format("uesb3_2")}, ValueError, "1 to 4 exponent bits: of 3 bits"),
+        ({"elements": parse_format("sp2_4")}, TypeError, "fixed-point or esb format, not sp2_4"),
+        ({"elements": 4}, TypeError, "fixed-point or esb format, not 4"),
         (
-            {"element_bits": 4, "blocks": None},
-            "needs blocks with scales that are .*: there are none",
+            {"elements": parse_format("esb4_1"), "blocks": None},
+            ValueError,
+            "elements need blocks, such as uint4:16, for their scales: there are none for esb4_1",
         ),
         (
-            {"element_bits": 4, "blocks": parse_blocks("ue4m3:16")},
-            "needs blocks .*: there are ue4m3",
-        ),
-        (
-            {
-                "element_bits": 4,
-                "blocks": BlockScaling(scale=IntScale(bits=4), vector=16, product_bits=6),
-            },
-            "product_bits of blocks must be None with element_bits",
+            {"elements": parse_format("fixed8"), "blocks": parse_blocks("e8m0_5:16")},
+            ValueError,
+            r"must stay below 2\*\*24: fixed8 with e8m0_5 do not",
         ),
     ],
 )
-def test_elements_wrong(fields: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_elements_wrong(fields: dict[str, object], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
         Recipe(**{"blocks": parse_blocks("uint4:16"), **fields})
 
 
 def test_elements_are_in_the_text() -> None:
-    recipe = Recipe(blocks=parse_blocks("uint4:16"), element_bits=4)
-    assert recipe.text.endswith("between layers elements of 4 with scales like those")
+    recipe = Recipe(blocks=parse_blocks("uint4:16"), elements=parse_elements("ufixed4"))
+    assert recipe.text.endswith("between layers ufixed4 with scales like those")
+
+
+def test_elements_of_another_kind_wrong() -> None:
+    with pytest.raises(ValueError, match="elements must be of a fixed-point or esb format, not"):
+        parse_elements("pot_4")

@@ -21,6 +21,7 @@ from celosia.dataflow.accelerator import (
 from celosia.dataflow.descriptors import Buffer, Compute
 from celosia.models.formats import BlockScaling, Fixed, Sp2, parse_format
 from celosia.models.operations import DISTANCE, parse_operation
+from celosia.models.recipe import parse_elements
 from celosia.rtl.array import Array
 from celosia.rtl.buffers import InputBuffer
 from celosia.rtl.compute import Compute as ComputeUnit
@@ -30,7 +31,7 @@ from celosia.rtl.descriptors import encode
 def small(
     columns: dict[str, int], lanes: int, pixels: int, *, post_lanes: int = 1, bits: int = 8,
     accumulator_bits: int = 32, data_bits: int = 64, accumulators: int = 32,
-    scaling: BlockScaling | None = None, element_bits: int | None = None,
+    scaling: BlockScaling | None = None, elements: str | None = None,
 ) -> Accelerator:  # fmt: skip
     """An accelerator of the given array with small buffers; ``columns`` such as ``fixed4@dsp``."""
     return Accelerator(
@@ -50,7 +51,7 @@ def small(
             accumulator_bits=accumulator_bits,
             activation_bits=bits,
             scaling=scaling,
-            element_bits=element_bits,
+            elements=None if elements is None else parse_elements(elements),
         ),
         buffers=Buffers(
             activations=16,

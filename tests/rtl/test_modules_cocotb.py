@@ -44,6 +44,7 @@ from .compiled import TOP, Mutation, Part, mutants, numbers, packed, side_by_sid
 
 SEED = 47
 STEPS, ROWS, SAMPLES = 120, 6, 9
+UFIXED4 = Fixed(bits=4, signed=False)
 
 
 def dsp(bits: int, activation_bits: int, columns: int, pixels: int) -> Case:
@@ -254,8 +255,8 @@ def test_post_processing() -> None:
     scalings = [BlockScaling(scale=parse_scale(name), vector=4) for name in ("uint4", "e8m0_3")]
     units = []
     for scaling in scalings:
-        wide = vector_limit(Fixed(bits=4, signed=False), scaling).bit_length() + 1
-        units.append(VectorQuantiser(scaling=scaling, element_bits=4, wide_bits=wide))
+        wide = vector_limit(UFIXED4, scaling).bit_length() + 1
+        units.append(VectorQuantiser(scaling=scaling, elements=UFIXED4, wide_bits=wide))
     quantised = [
         quantiser_inputs(unit, scaling, 4, rng)
         for unit, scaling in zip(units, scalings, strict=True)

@@ -33,7 +33,7 @@ ACCELERATORS = {
         accumulator_bits=37, data_bits=128, accumulators=1,
     ),
     "scaled": small(
-        {"fixed4": 8}, lanes=8, pixels=2, post_lanes=8, element_bits=4,
+        {"fixed4": 8}, lanes=8, pixels=2, post_lanes=8, elements="esb4_1",
         scaling=BlockScaling(scale=IntScale(bits=4), vector=4, product_bits=6),
     ),
     "blocks": small(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +17,29 @@ from celosia.models.formats import (
     E8M0,
     UE4M3,
     BlockScaling,
-    Esb,
     Fixed,
     Format,
     IntScale,
     ScaleFormat,
+    parse_format,
 )
+from celosia.rtl import vector
 from celosia.rtl.pe import LANE_BITS, scale
 from celosia.rtl.pe.scale import Scale, decode_scale
 from celosia.rtl.vector import VectorMac
 
+from .compiled import Compiled, Mutation, Part, mutants, numbers, packed
 from .prover import prove
 
 KEPT = (None, 6, 4)
 """Bits that are kept of a product of scales."""
+
+SEED = 71
+COUNT = 100_000
+"""Random vectors of a case."""
+
+CORNERS = 16
+"""Vectors of ends alone, before them."""
 
 
 def scalings(bits: int, vector: int) -> list[BlockScaling]:
@@ -38,76 +48,118 @@ def scalings(bits: int, vector: int) -> list[BlockScaling]:
     ]
 
 
-def outputs(
-    weights: Format, forms: list[BlockScaling], bits: int, steps: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return (step, form) sums of engine's MACs given the same operands, and what they are."""
-    lanes, kind = forms[0].vector, forms[0].scale
-    rng = np.random.default_rng(bits + lanes)
-    codes = rng.integers(0, 1 << weights.bits, (steps, lanes))
-    values = rng.integers(-(1 << bits), 1 << bits, (steps, lanes))
-    # All extremes: the longest sums, and a scale of 0 on either side.
-    codes[0], values[0] = np.argmin(weights.decode_table()), -(1 << bits)
-    codes[1], values[1] = np.argmax(weights.decode_table()), (1 << bits) - 1
-    scales = rng.integers(0, 1 << kind.bits, (steps, 2))
-    scales[:2], scales[2], scales[3] = (1 << kind.bits) - 1, (0, 1), (1, 0)
-    m = Module()
-    units = [
-        VectorMac(
-            weight_format=weights, scaling=form, activation_scales=True, lanes=lanes, pixels=1,
-            activation_bits=bits + 1,
-        )
-        for form in forms
-    ]  # fmt: skip
-    m.submodules += units
-    stages = len(tree_levels(lanes)) + 1
-    got = np.zeros((steps, len(forms)), object)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A vector MAC; ``bits`` of an activation, signed or not."""
 
-    async def bench(ctx):
-        for cycle in range(steps + stages):
-            if cycle >= stages:
-                got[cycle - stages] = [ctx.get(unit.sums[0]) for unit in units]
-            if cycle < steps:
-                word = pack(codes[cycle], weights.bits)
-                operands = pack(values[cycle] & (1 << LANE_BITS) - 1, LANE_BITS)
-                for unit, form in zip(units, forms, strict=True):
-                    ctx.set(unit.weights, word)
-                    ctx.set(unit.activations[0], operands)
-                    ctx.set(unit.scale, int(scales[cycle, 0]))
-                    ctx.set(unit.activation_scales[0], int(scales[cycle, 1]))
-                    if form.dropped_bits:
-                        ctx.set(unit.rounded, 1)
-            await ctx.tick()
+    weights: Format
+    scaling: BlockScaling
+    bits: int
 
-    sim = Simulator(m)
-    sim.add_clock(1e-6)
-    sim.add_testbench(bench)
-    sim.run()
-    dots = (weights.decode(codes) * values).sum(axis=1)
-    decoded = kind.decode(scales)
-    expected = [dots * form.product(decoded[:, 0], decoded[:, 1]) for form in forms]
-    return got, np.stack(expected, axis=1)
+    def unit(self) -> VectorMac:
+        return VectorMac(
+            weight_format=self.weights, scaling=self.scaling, activation_scales=True,
+            lanes=self.scaling.vector, pixels=1, activation_bits=self.bits + 1,
+        )  # fmt: skip
 
 
-def pack(codes: np.ndarray, bits: int) -> int:
-    return sum(int(code) << bits * index for index, code in enumerate(codes))
+def operands(case: Case, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return weights' codes, activations and pairs of scales: corners, then random ones."""
+    rng = np.random.default_rng(SEED)
+    lanes, kind, table = case.scaling.vector, case.scaling.scale, case.weights.decode_table()
+    count += CORNERS
+    codes = rng.integers(0, len(table), (count, lanes))
+    values = rng.integers(-(1 << case.bits - 1), 1 << case.bits, (count, lanes))
+    scales = rng.integers(0, 1 << kind.bits, (count, 2))
+    # All extremes: the longest sums, and the least scale on either side.
+    ends = itertools.product(
+        (table.argmin(), table.argmax()), (-(1 << case.bits - 1), (1 << case.bits) - 1)
+    )
+    top = (1 << kind.bits) - 1
+    for row, ((code, value), pair) in enumerate(
+        itertools.product(ends, ((top, top), (0, top), (top, 0), (0, 0)))
+    ):
+        codes[row], values[row], scales[row] = code, value, pair
+    return codes, values, scales
 
 
-@pytest.mark.parametrize("vector", [16, 32, 64])
+def check(cases: list[Case], mutations: list[Mutation], count: int = COUNT) -> None:
+    """Play the same operands into the MACs of ``cases``: their sums are those of integers.
+
+    All cases have the same weights, activations and kind of scales. ``mutations`` break copies of
+    the last one, which are then wrong.
+    """
+    print("seed", SEED)
+    case, stages = cases[-1], len(tree_levels(cases[0].scaling.vector)) + 1
+    codes, values, scales = (np.pad(data, ((0, stages), (0, 0))) for data in operands(case, count))
+    # A layer without scales of activations has 1 there, and no rounding.
+    rounded = np.random.default_rng(SEED).integers(0, 4, len(codes)).clip(0, 1)
+    rounded[:CORNERS] = 1
+    scales[rounded == 0, 1] = case.scaling.scale.encode(np.array(1))
+    parts = [Part.of(each.unit(), outputs=f"case_{n}_") for n, each in enumerate(cases)]
+    parts += mutants(case.unit, mutations)
+    inputs = {
+        "weights": packed(codes, case.weights.bits),
+        "scale": packed(scales[:, :1], case.scaling.scale.bits),
+        "activations_0": np.ascontiguousarray(values.astype("<i4")).view(np.uint8),
+        "activation_scales_0": packed(scales[:, 1:], case.scaling.scale.bits),
+        "rounded": packed(rounded[:, None], 1),
+    }
+    outputs = Compiled(parts).play(inputs)
+    dots = (case.weights.decode(codes) * values).sum(axis=1)
+    weight, activation = case.scaling.scale.decode(scales).T
+    names = [f"case_{n}" for n in range(len(cases))] + ["good"] + [m.name for m in mutations]
+    known = dict(zip(names, [*cases, *[case] * (1 + len(mutations))], strict=True))
+    for name, each in known.items():
+        both = each.scaling.product(weight, activation)
+        wanted = dots * np.where(rounded == 1, both, weight * activation)
+        got = numbers(outputs[f"{name}_sums_0"], len(each.unit().sums[0]))
+        right = np.array_equal(got[stages:], wanted[:-stages])
+        assert right == (name not in [m.name for m in mutations]), name
+
+
+def cut(scaling: BlockScaling, one: Scale, other: Scale) -> Scale:
+    """A product of scales that is cut and not rounded."""
+    product = (one.significand * other.significand) >> scaling.dropped_bits
+    return Scale(significand=product, shift=None)
+
+
+def other_scale(kind: ScaleFormat, code: Value) -> Scale:
+    """The scale of a code with a bit inverted."""
+    return decode_scale(kind, code ^ 1)
+
+
+DECODED = Mutation(name="code", owner=vector, attribute="decode_scale", broken=other_scale)
+HALF = Mutation(name="half", owner=vector, attribute="scale_product", broken=cut)
+
+
+@pytest.mark.parametrize("lanes", [16, 32, 64])
 @pytest.mark.parametrize("bits", [4, 6, 8])
-def test_vs_quant(bits: int, vector: int) -> None:
+def test_vs_quant(bits: int, lanes: int) -> None:
     """Elements of ``bits`` bits with scales of 4, 6 and 8, rounded to 2M, 6 and 4."""
     for scale_bits in (4, 6, 8):
-        forms = scalings(scale_bits, vector)
-        got, expected = outputs(Fixed(bits=bits), forms, bits, 10)
-        assert got.tolist() == expected.tolist(), scale_bits
-        assert not got[2:4].any()
+        cases = [
+            Case(weights=Fixed(bits=bits), scaling=form, bits=bits)
+            for form in scalings(scale_bits, lanes)
+        ]
+        check(cases, [DECODED, HALF] if lanes == 16 else [])
 
 
-@pytest.mark.parametrize("kind", [E8M0(bits=3), UE4M3()], ids=lambda kind: kind.name)
-def test_powers_and_floats(kind: ScaleFormat) -> None:
-    got, expected = outputs(Esb(bits=4, linear=1), [BlockScaling(scale=kind, vector=16)], 4, 300)
-    assert got.tolist() == expected.tolist()
+@pytest.mark.parametrize(
+    ("weights", "kind", "lanes", "bits"),
+    [
+        ("esb4_1", E8M0(bits=4), 32, 4),
+        ("esb6_3", E8M0(bits=4), 32, 6),
+        ("esb6_2", E8M0(bits=4), 32, 9),
+        ("fixed8", E8M0(bits=4), 32, 8),
+        ("esb4_1", UE4M3(), 16, 4),
+    ],
+    ids=["MXFP4", "MXFP6 E2M3", "MXFP6 E3M2", "MXINT8", "NVFP4"],
+)
+def test_powers_and_floats(weights: str, kind: ScaleFormat, lanes: int, bits: int) -> None:
+    """With activations as wide as the elements' values."""
+    scaling = BlockScaling(scale=kind, vector=lanes)
+    check([Case(weights=parse_format(weights), scaling=scaling, bits=bits)], [DECODED])
 
 
 def claim(kind: ScaleFormat, kept: int | None) -> tuple[Module, list[Signal]]:
@@ -160,12 +212,6 @@ def test_macs_are_proved(kind: ScaleFormat, kept: int | None, tmp_path: Path) ->
 
 
 def test_a_dropped_half_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A product of scales that is cut and not rounded."""
-
-    def cut(scaling: BlockScaling, one: Scale, other: Scale) -> Scale:
-        product = (one.significand * other.significand) >> scaling.dropped_bits
-        return Scale(significand=product, shift=None)
-
     monkeypatch.setattr("celosia.rtl.vector.scale_product", cut)
     m, inputs = claim(IntScale(bits=2), 3)
     with pytest.raises(AssertionError, match="proof did fail"):

@@ -12,6 +12,7 @@ from celosia.dataflow.timing import timing
 from celosia.models.formats import BlockScaling, parse_format, parse_scale
 from celosia.models.golden import evaluate
 from celosia.models.random_network import random_inputs, random_network
+from celosia.models.recipe import parse_elements
 from celosia.sim.check import check
 from celosia.sim.run import Simulator
 
@@ -21,7 +22,7 @@ def accelerator(
     fmt: str,
     scale: str,
     vector: int,
-    element_bits: int | None = None,
+    elements: str | None = None,
     product_bits: int | None = None,
 ) -> Accelerator:
     """A preset with columns of one format with scales, and wide accumulators."""
@@ -34,14 +35,16 @@ def accelerator(
         columns=(group,),
         accumulator_bits=44,
         scaling=BlockScaling(scale=parse_scale(scale), vector=vector, product_bits=product_bits),
-        element_bits=element_bits,
+        elements=None if elements is None else parse_elements(elements),
     )
     return replace(plain, array=array)
 
 
 ACCELERATORS = {
-    "VS-Quant, activations too": accelerator("small", "fixed4", "uint4", 4, 4, 6),
-    "MX, activations too": accelerator("small", "fixed8", "e8m0_3", 4, 8),
+    "VS-Quant, activations too": accelerator("small", "fixed4", "uint4", 4, "ufixed4", 6),
+    "MXINT8": accelerator("small", "fixed8", "e8m0_3", 4, "fixed8"),
+    "MXFP6": accelerator("small", "esb6_2", "e8m0_3", 4, "esb6_2"),
+    "NVFP4": accelerator("small", "esb4_1", "ue4m3", 4, "esb4_1"),
     "MXFP4 weights, a vector in two words": accelerator("small", "esb4_1", "e8m0_3", 16),
     "NVFP4 weights, a vector a word": accelerator("tiny", "esb4_1", "ue4m3", 4),
 }
@@ -53,7 +56,7 @@ def test_random_networks_are_exact(target: Accelerator) -> None:
     formats = tuple(group.format for group in target.array.columns)
     for seed in range(10):
         network = random_network(
-            seed, formats, scaling=target.array.scaling, element_bits=target.array.element_bits
+            seed, formats, scaling=target.array.scaling, elements=target.array.elements
         )
         program = compile_network(network, target)
         inputs = random_inputs(network, 2, seed)

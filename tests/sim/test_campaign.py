@@ -23,7 +23,7 @@ from celosia.models.importer import import_program
 from celosia.models.network import Network
 from celosia.models.quantize import quantise_inputs, quantize
 from celosia.models.random_network import random_inputs, random_network
-from celosia.models.recipe import Assignment, Recipe, parse_blocks, parse_mix
+from celosia.models.recipe import Assignment, Recipe, parse_blocks, parse_elements, parse_mix
 from celosia.models.zoo import workload
 from celosia.sim.check import check
 from celosia.sim.run import Simulator
@@ -154,4 +154,28 @@ def test_rnet_with_scales_of_vectors(kind: str, blocks: str) -> None:
     plain = odd("vectors", f"{kind}*8", 16, 2, 8, 128)
     array = replace(plain.array, accumulator_bits=44, scaling=scaling)
     network, inputs = rnet(kind, blocks=scaling)
+    assert_exact(replace(plain, array=array), network, inputs, PRESETS["ddr4"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "blocks", "elements"),
+    [
+        ("esb4_1", "e8m0_4:32", "esb4_1"),
+        ("esb6_3", "e8m0_4:32", "esb6_3"),
+        ("esb6_2", "e8m0_4:32", "esb6_2"),
+        ("fixed8", "e8m0_4:32", "fixed8"),
+        ("esb4_1", "ue4m3:16", "esb4_1"),
+        ("fixed4", "uint4:16/6", "ufixed4"),
+    ],
+    ids=["MXFP4", "MXFP6 E2M3", "MXFP6 E3M2", "MXINT8", "NVFP4", "VS-Quant"],
+)
+def test_rnet_with_scales_of_activations(kind: str, blocks: str, elements: str) -> None:
+    """Vectors as long as published, in weights and activations."""
+    scaling = parse_blocks(blocks)
+    lanes = scaling.vector
+    plain = odd("vectors", f"{kind}*{lanes}", lanes, 1, lanes, 128)
+    array = replace(
+        plain.array, accumulator_bits=44, scaling=scaling, elements=parse_elements(elements)
+    )
+    network, inputs = rnet(kind, blocks=scaling, elements=parse_elements(elements))
     assert_exact(replace(plain, array=array), network, inputs, PRESETS["ddr4"])

@@ -1,44 +1,83 @@
 """Trained networks in vectors with scales of weights and activations, on the real engine."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 
-from celosia.dataflow.accelerator import ColumnGroup
+import pytest
+
+from celosia.dataflow.accelerator import Accelerator, ColumnGroup
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.memory import PRESETS
 from celosia.dataflow.presets import preset
 from celosia.dataflow.timing import timing
 from celosia.models.archive import export_model
-from celosia.models.formats import parse_format
 from celosia.models.golden import evaluate
 from celosia.models.importer import import_program
 from celosia.models.network import Conv
 from celosia.models.quantize import quantise_inputs, quantize
-from celosia.models.recipe import Recipe, parse_blocks, parse_mix
-from celosia.models.zoo import digits
+from celosia.models.recipe import Recipe, parse_blocks, parse_elements, parse_mix
+from celosia.models.zoo import Workload, digits
 from celosia.sim.check import check
 from celosia.sim.run import Simulator
 
 
-def test_digits_in_vectors() -> None:
-    """VS-Quant's 4/4/4/4 in vectors of 8: accurate, and exact in every value and cycle."""
-    work = digits()
-    graph = import_program(export_model(work.model, (work.example,)))
-    recipe = Recipe(
-        weights=parse_mix("fixed4"), blocks=parse_blocks("uint4:8"), element_bits=4,
-        error_feedback=False,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """Formats of weights, scales and activations, and the least accuracy on digits."""
+
+    weights: str
+    blocks: str
+    elements: str
+    accuracy: float
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(
+            weights=parse_mix(self.weights),
+            blocks=parse_blocks(self.blocks),
+            elements=parse_elements(self.elements),
+            error_feedback=False,
+        )
+
+
+SCHEMES = {
+    "MXFP4": Scheme(weights="esb4_1", blocks="e8m0_4:8", elements="esb4_1", accuracy=0.93),
+    "MXFP6 E2M3": Scheme(weights="esb6_3", blocks="e8m0_4:8", elements="esb6_3", accuracy=0.98),
+    "MXFP6 E3M2": Scheme(weights="esb6_2", blocks="e8m0_4:8", elements="esb6_2", accuracy=0.98),
+    "MXINT8": Scheme(weights="fixed8", blocks="e8m0_4:8", elements="fixed8", accuracy=0.98),
+    "NVFP4": Scheme(weights="esb4_1", blocks="ue4m3:8", elements="esb4_1", accuracy=0.97),
+    "VS-Quant": Scheme(weights="fixed4", blocks="uint4:8/6", elements="ufixed4", accuracy=0.98),
+}
+
+
+@cache
+def work() -> Workload:
+    return digits()
+
+
+def engine(recipe: Recipe) -> Accelerator:
+    small = preset("small")
+    columns = (ColumnGroup(format=recipe.weights[0].format, count=8),)
+    array = replace(
+        small.array, columns=columns, scaling=recipe.blocks, elements=recipe.elements,
+        accumulator_bits=44,
     )  # fmt: skip
-    network = quantize(graph, work.calibration, recipe)
+    return replace(small, name="vectors", array=array, post_lanes=8)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
+def test_digits_in_vectors(scheme: Scheme) -> None:
+    """Vectors of 8, as the engine has lanes: accurate, and exact in every value and cycle."""
+    graph = import_program(export_model(work().model, (work().example,)))
+    network = quantize(graph, work().calibration, scheme.recipe)
     assert sum(tensor.scaling is not None for tensor in network.tensors) >= 6
     assert sum(isinstance(op, Conv) and op.scales is not None for op in network.ops) >= 6
-    values = evaluate(network, quantise_inputs(network, work.inputs))
-    assert work.accuracy({name: values[name] for name in network.outputs}) > 0.98
+    values = evaluate(network, quantise_inputs(network, work().inputs))
+    assert work().accuracy({name: values[name] for name in network.outputs}) > scheme.accuracy
 
-    small = preset("small")
-    columns = (ColumnGroup(format=parse_format("fixed4"), count=8),)
-    array = replace(small.array, columns=columns, scaling=recipe.blocks, element_bits=4)
-    target = replace(small, name="vectors", array=array, post_lanes=8)
+    target = engine(scheme.recipe)
     program = compile_network(network, target)
-    inputs = quantise_inputs(network, work.inputs[:3])
+    inputs = quantise_inputs(network, work().inputs[:3])
     run = Simulator(target).run(program, inputs, PRESETS["ddr4"])
     verdict = check(program, run, evaluate(network, inputs), timing(program, PRESETS["ddr4"]))
     assert verdict.passed, str(verdict)

@@ -39,7 +39,8 @@ DEMANDS = {
     "vectors": need("fixed4", scaling=BlockScaling(scale=IntScale(bits=4), vector=16)),
     "elements": need(
         "fixed4", "fixed8",
-        scaling=BlockScaling(scale=IntScale(bits=4), vector=16), element_bits=4,
+        scaling=BlockScaling(scale=IntScale(bits=4), vector=16),
+        elements=Fixed(bits=4, signed=False),
     ),
 }  # fmt: skip
 
