@@ -231,8 +231,13 @@ def _non_negative(graph: FloatGraph, values: Mapping[str, torch.Tensor]) -> set[
 
 
 def _sample(values: torch.Tensor) -> np.ndarray:
-    flat = values.detach().reshape(-1).to(torch.float64).numpy()
-    step = -(-len(flat) // SAMPLES)
-    sampled: np.ndarray = flat[::step]
-    extremes = np.array([flat.min(), flat.max()])
-    return np.concatenate([sampled, extremes])
+    """Return some of ``values`` drawn at random, the same at each call, and both extremes.
+
+    Every n-th would be from the same columns of each map where n and the width have a factor
+    in common.
+    """
+    flat: np.ndarray = values.detach().reshape(-1).to(torch.float64).numpy()
+    if len(flat) <= SAMPLES:
+        return flat
+    drawn = flat[np.random.default_rng(0).integers(len(flat), size=SAMPLES)]
+    return np.concatenate([drawn, [flat.min(), flat.max()]])
