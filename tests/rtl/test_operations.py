@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from amaranth.back import rtlil
 from amaranth.hdl import Array, Assert, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.sim import Simulator
 
@@ -16,7 +17,7 @@ from celosia.dataflow.microarchitecture import tree_levels
 from celosia.models.formats import Fixed, Format, Pot, Sp2
 from celosia.models.operations import DISTANCE, Operation, shift
 from celosia.rtl.circuits import dot_of
-from celosia.rtl.dot import DotShape
+from celosia.rtl.dot import DotShape, LaneDot
 from celosia.rtl.pe import (
     LANE_BITS,
     LUT_MULTIPLIERS,
@@ -266,6 +267,16 @@ def test_longest_sums(operation: Operation, fmt: Format, lanes: int) -> None:
     sim.add_testbench(bench)
     sim.run()
     assert got == table[codes, values + 128].sum(axis=1).tolist()
+
+
+def test_carries_of_hundreds_of_lanes_are_no_deep_expression() -> None:
+    """One sum after the other, of 500 carries, would be nested 500 deep."""
+    m = Module()
+    lanes = [multiplier(m, Pot(bits=2), Signal(2), str(n)) for n in range(500)]
+    owed = LaneDot._owed(m, lanes)
+    assert owed is not None
+    assert len(owed) == 9
+    rtlil.convert(m, name="carries", ports=[owed], emit_src=False)
 
 
 def test_lanes_wrong() -> None:

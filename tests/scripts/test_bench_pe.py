@@ -109,6 +109,12 @@ def test_whole_kept_table_is_what_is_measured():
     assert bench_pe(pe_cases(), lambda *_: None) == kept_rows()
 
 
+def test_only_products_take_dsp_blocks():
+    rows = [row for row in kept_rows() if re.search("adder|sp2|pot|shift|distance", row.pe)]
+    assert len(rows) > 20
+    assert {row.dsp_per_lane for row in rows} == {0}
+
+
 def test_every_gate_holds():
     verdicts = judge(kept_rows())
     assert [verdict.gate for verdict in verdicts] == list(GATES)
