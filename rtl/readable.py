@@ -18,6 +18,7 @@ def readable(verilog: str) -> str:
     - A comparison with 0 becomes a reduction, as lint asks for; sign extensions become
       replications.
     - Names that differ from others by ``$`` and a number become plain identifiers.
+    - Inputs of functions that hide a signal of the module get other names.
     - Ports are declared once, with their kind, and listed in lines that fit a screen.
 
     Registers keep a block each: sharing one reads better, but Verilator makes a simulation of it
@@ -35,7 +36,7 @@ def readable(verilog: str) -> str:
         verilog,
     )
     verilog = re.sub(r"\{ (\{ \d+\{[^{}]*\} \}) \}", r"\1", verilog)
-    return _header(_ports(_plain_names(verilog)))
+    return _header(_ports(_functions(_plain_names(verilog))))
 
 
 def _plain_names(verilog: str) -> str:
@@ -56,6 +57,24 @@ def _plain_names(verilog: str) -> str:
         return plain[name]
 
     return re.sub(r"\\(\S*[^\w\s]\S*) ", rename, verilog)
+
+
+_FUNCTION = re.compile(r"^  function .*?^  endfunction\n", flags=re.M | re.S)
+
+
+def _functions(verilog: str) -> str:
+    """Rename those inputs of functions, ``a``, ``b`` and ``s``, that the module has a signal of."""
+    outside = set(re.findall(r"(?<!')\b\w+", _FUNCTION.sub("", verilog)))
+    names = {name: name for name in ("a", "b", "s")}
+    for name in names:
+        while names[name] in outside:
+            names[name] += "_"
+
+    def renamed(match: re.Match[str]) -> str:
+        # Not the base of a number.
+        return re.sub(r"(?<!')\b[abs]\b", lambda name: names[name[0]], match[0])
+
+    return _FUNCTION.sub(renamed, verilog)
 
 
 def _ports(verilog: str) -> str:

@@ -37,7 +37,7 @@ ACCELERATORS = {
         scaling=BlockScaling(scale=IntScale(bits=4), vector=4, product_bits=6),
     ),
     "blocks": small(
-        {"fixed4@dsp": 2, "fixed8@dsp": 1, "sp2_4@luts": 1}, lanes=5, pixels=2, post_lanes=2,
+        {"fixed4@dsp": 2, "fixed8@dsp": 1, "sp2_4@luts": 1}, lanes=4, pixels=2, post_lanes=2,
         bits=4, data_bits=128,
     ),
 }  # fmt: skip

@@ -10,6 +10,7 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from celosia.rtl.readable import readable
 from celosia.rtl.shared import Shared
 from celosia.rtl.verilog import count_modules, write_verilog
 
@@ -111,3 +112,33 @@ def test_modules_are_readable() -> None:
     assert "$" not in text
     assert "  input [7:0] i;\n" in text
     assert "wire [7:0] i;" not in text
+
+
+FUNCTION = """\
+module m(b, o);
+  input [1:0] b;
+  wire b_;
+  function [1:0] f;
+    input [1:0] a;
+    input [3:0] b;
+    input [1:0] s;
+    casez (s)
+      2'b?1:
+        f = b[1:0];
+      default:
+        f = a;
+    endcase
+  endfunction
+  assign o = f(2'b00, { b, b }, b);
+endmodule
+"""
+
+
+def test_inputs_of_functions_hide_no_signal() -> None:
+    text = readable(FUNCTION)
+    body, call = text.split("endfunction")
+    assert "    input [3:0] b__;" in body
+    assert "f = b__[1:0];" in body
+    assert "2'b?1:" in body
+    assert "input [1:0] a;" in body
+    assert "f(2'b00, { 2{b} }, b)" in call
