@@ -20,13 +20,19 @@ Pass = Callable[[FloatGraph], FloatGraph]
 
 
 def fuse(graph: FloatGraph) -> FloatGraph:
-    """Apply all passes until none changes the graph; then make concats legal."""
+    """Apply all passes until none changes the graph; then make concats legal.
+
+    A pass runs when those before it have nothing left to do: a batch normalisation goes into the
+    convolution before it rather than into an addition behind it, which could not be merged then.
+    """
     changed = True
     while changed:
-        before = graph
+        changed = False
         for apply in PASSES:
-            graph = apply(graph)
-        changed = graph is not before
+            before, graph = graph, apply(graph)
+            changed = graph is not before
+            if changed:
+                break
     return separate_concats(graph)
 
 

@@ -8,12 +8,15 @@ with them cycles, accesses and energy; what it computes means nothing.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from celosia.models.archive import export_model
 from celosia.models.find_scales import ScaleMethod
-from celosia.models.importer import export_model, import_program
+from celosia.models.importer import import_program
+from celosia.models.mobilenet import MobileNetV2
 from celosia.models.network import Network
 from celosia.models.quantize import quantize
 from celosia.models.recipe import Recipe
@@ -67,18 +70,32 @@ class ResNet18(nn.Module):
         return scores
 
 
-_QUICK = Recipe(scale=ScaleMethod.MAX, activation_scale=ScaleMethod.MAX, error_feedback=False)
+QUICK = Recipe(scale=ScaleMethod.MAX, activation_scale=ScaleMethod.MAX, error_feedback=False)
+"""60 % of each layer's rows SP2-4 and 40 % fixed-4, activations of 8 bits, found in seconds."""
 
 
 @functools.cache
-def resnet18(size: int = 224, *, width: int = 64, seed: int = 0) -> Network:
+def resnet18(size: int = 224, *, width: int = 64, seed: int = 0, recipe: Recipe = QUICK) -> Network:
     """Return ResNet-18 for ``size`` x ``size`` images as an integer network of random weights.
 
-    60 % of each layer's rows are SP2-4 and 40 % fixed-4, activations have 8 bits. For cycles only:
-    one random image is all of its calibration. Takes seconds.
+    For cycles only: one random image is all of its calibration. Takes seconds.
     """
+    return _random(lambda: ResNet18(width), "resnet18", size, seed, recipe)
+
+
+@functools.cache
+def mobilenet_v2(
+    size: int = 224, *, width: int = 8, seed: int = 0, recipe: Recipe = QUICK
+) -> Network:
+    """Return MobileNet-v2 for ``size`` x ``size`` images, as :func:`resnet18` does ResNet-18."""
+    return _random(lambda: MobileNetV2(width), "mobilenet_v2", size, seed, recipe)
+
+
+def _random(
+    make: Callable[[], nn.Module], name: str, size: int, seed: int, recipe: Recipe
+) -> Network:
     with torch.random.fork_rng(), single_thread():
         torch.manual_seed(seed)
         image = torch.randn(1, 3, size, size)
-        graph = import_program(export_model(ResNet18(width).eval(), (image,)), "resnet18")
-        return quantize(graph, image.numpy(), _QUICK)
+        graph = import_program(export_model(make().eval(), (image,)), name)
+        return quantize(graph, image.numpy(), recipe)

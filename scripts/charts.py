@@ -88,12 +88,16 @@ def flow(stages: Sequence[tuple[str, str]]) -> Markup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A labelled point of a :func:`scatter`; ``spread`` is the height of the line through it."""
+    """A point of a :func:`scatter`, labelled or with "" for none.
+
+    ``spread`` is the height of the line through it, ``mark`` its class in the style sheet.
+    """
 
     label: str
     x: float
     y: float
     spread: float = 0.0
+    mark: str = "two"
 
 
 def scatter(title: str, points: Sequence[Point], across: str, up: str) -> Markup:
@@ -132,15 +136,20 @@ def scatter(title: str, points: Sequence[Point], across: str, up: str) -> Markup
     lowest = -math.inf
     for point in sorted(points, key=lambda point: (-point.y, point.x)):
         x, y = x_axis.place(point.x), y_axis.place(point.y)
-        lowest = max(y + 4, lowest + 12)
         half = abs(y_axis.place(point.y + point.spread / 2) - y)
         parts.append(
             Markup(
                 '<path class="arrow" d="M{0:.1f} {1:.1f} v{2:.1f}"/>'
-                '<circle class="two" cx="{0:.1f}" cy="{3:.1f}" r="4"/>'
-                '<text x="{4:.1f}" y="{5:.1f}" class="small">{6}</text>'
-            ).format(x, y - half, 2 * half, y, x + 8, lowest, point.label)
+                '<circle class="{4}" cx="{0:.1f}" cy="{3:.1f}" r="4"/>'
+            ).format(x, y - half, 2 * half, y, point.mark)
         )
+        if point.label:
+            lowest = max(y + 4, lowest + 12)
+            parts.append(
+                Markup('<text x="{:.1f}" y="{:.1f}" class="small">{}</text>').format(
+                    x + 8, lowest, point.label
+                )
+            )
     parts.append(Markup("</svg>"))
     return Markup("").join(parts)
 

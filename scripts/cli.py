@@ -17,6 +17,7 @@ import typer
 from celosia.models.errors import CelosiaError
 from celosia.scripts import (
     commands_bench,
+    commands_explore,
     commands_hardware,
     commands_mapping,
     commands_network,
@@ -32,7 +33,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for commands in (commands_runs, commands_network, commands_hardware, commands_mapping):
+for commands in (
+    commands_runs,
+    commands_network,
+    commands_explore,
+    commands_hardware,
+    commands_mapping,
+):
     app.add_typer(commands.app)
 app.add_typer(commands_bench.app, name="bench")
 

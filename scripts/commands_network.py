@@ -155,6 +155,14 @@ def simulate(
     memory: Annotated[
         str, typer.Option(help="latency,bytes-per-cycle,outstanding, or ideal, ddr4, slow.")
     ] = "ddr4",
+    mapping: Annotated[
+        Path | None,
+        typer.Option(
+            help="Mapping of each layer, as explore writes it; else the default one.",
+            parser=path,
+            metavar="PATH",
+        ),
+    ] = None,
     trace: Annotated[
         Path,
         typer.Option(
@@ -166,6 +174,7 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Run a network on the RTL and compare every bit, cycle and access with what is expected."""
+    from celosia.dataflow.mapping import load_mapping
     from celosia.models.storage import load
     from celosia.scripts.arguments import input_codes, read_accelerator, read_arrays, read_memory
     from celosia.scripts.simulate import simulate as run
@@ -173,8 +182,9 @@ def simulate(
     loaded = load(network)
     data = input_codes(loaded, read_arrays(inputs), codes=codes)
     chosen, model = read_accelerator(accelerator), read_memory(memory)
+    tiles = None if mapping is None else load_mapping(mapping)
     with progress("Simulating") as report:
-        result = run(loaded, chosen, data, model, report, trace)
+        result = run(loaded, chosen, data, model, report, trace, tiles)
 
     def show(console: Console) -> None:
         for part in result.tables():

@@ -69,7 +69,8 @@ def quickstart(
 @app.command()
 def report(
     summary: Annotated[
-        Path, typer.Argument(help="summary.json of a quickstart run.", parser=path)
+        Path,
+        typer.Argument(help="summary.json of quickstart, or explore.json.", parser=path),
     ] = Path("build/quickstart/summary.json"),
     output: Annotated[
         Path | None,
@@ -85,12 +86,16 @@ def report(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the HTML report of a run from its summary."""
+    """Write the HTML report of a run, or of a search, from its summary."""
+    from celosia.scripts.explore.page import is_exploration, write_page
     from celosia.scripts.report import read_formats, read_summary, write_report
 
     value = read_summary(summary)
     target = output or summary.with_name("report.html")
-    write_report(value, target, read_formats(formats))
+    if is_exploration(value):
+        write_page(value, target)
+    else:
+        write_report(value, target, read_formats(formats))
     emit(
         {"report": str(target)},
         as_json=as_json,

@@ -13,12 +13,13 @@ from markupsafe import Markup
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
 from celosia.scripts.charts import Bar, Point, bars, flow, scatter
+from celosia.scripts.explore.page import is_exploration
 
 RESOURCES = ("lut", "ff", "dsp", "bram")
 
 
 def read_summary(path: str | Path) -> dict[str, Any]:
-    """Return the summary that a quickstart run wrote.
+    """Return the summary that a quickstart run, or a search, wrote.
 
     Raises
     ------
@@ -33,6 +34,8 @@ def read_summary(path: str | Path) -> dict[str, Any]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise CelosiaError(f"{path} is damaged: {error}. Run 'celosia quickstart' again") from error
+    if isinstance(summary, dict) and is_exploration(summary):
+        return summary
     if not isinstance(summary, dict) or not isinstance(summary.get("networks"), dict):
         raise CelosiaError(f"{path} is no summary of a quickstart run: it has no networks")
     return summary

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import collections.abc
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.compile import compile_network
+from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import Counter, Program
 from celosia.dataflow.timing import Timing, timing
@@ -139,10 +140,11 @@ class Simulation:
 def simulate(
     network: Network,
     accelerator: Accelerator,
-    inputs: Mapping[str, np.ndarray],
+    inputs: collections.abc.Mapping[str, np.ndarray],
     memory: MemoryModel,
     report: Report | None = None,
     trace: str | Path | None = None,
+    mapping: Mapping | None = None,
 ) -> Simulation:
     """Run ``network`` on the RTL of ``accelerator`` and compare it with what is expected.
 
@@ -158,6 +160,8 @@ def simulate(
         Called as the work proceeds.
     trace
         Where to write the signals round the first difference (FST), should there be one.
+    mapping
+        How each layer is tiled; the default mapping where there is none.
 
     Raises
     ------
@@ -173,7 +177,7 @@ def simulate(
 
     begin = time.perf_counter()
     tell("compile", 0, 1)
-    program = compile_network(network, accelerator)
+    program = compile_network(network, accelerator, mapping)
     timed("compile", begin)
     begin = time.perf_counter()
     predicted = timing(program, memory)

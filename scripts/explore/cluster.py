@@ -23,6 +23,12 @@ from celosia.scripts.explore.workers import Evaluate
 PATIENCE: Final = 120.0
 """Seconds that a lost scheduler may take to come back."""
 
+BEGINNING: Final = 10.0
+"""Seconds that a scheduler may take to answer at first."""
+
+QUEUED: Final = 86_400.0
+"""Seconds that the first job may wait in the queue of SLURM or LSF."""
+
 LOSSES: Final = 5
 """Times in a row that jobs may be lost with no outcome in between."""
 
@@ -42,8 +48,8 @@ def _run(evaluate: Evaluate, job: Job) -> Outcome:
 class Cluster:
     """An executor whose workers are those of the Dask scheduler at ``address``.
 
-    ``evaluate`` is what workers do; each gets it once. ``patience`` is how many seconds a lost
-    scheduler may take to come back.
+    ``evaluate`` is what workers do; each gets it once. ``beginning`` is how many seconds the first
+    worker may take to be there, ``patience`` how many a lost scheduler may take to come back.
 
     Raises
     ------
@@ -52,13 +58,19 @@ class Cluster:
         away, or workers end again and again.
     """
 
-    def __init__(self, evaluate: Evaluate, address: str, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        address: str,
+        beginning: float = BEGINNING,
+        patience: float = PATIENCE,
+    ) -> None:
         self._evaluate = evaluate
         self._address = address
         self._patience = patience
         self._client: Any = None
         self._sent: Any = None
-        self._connect()
+        self._connect(beginning)
 
     def __enter__(self) -> Cluster:
         return self
@@ -66,9 +78,9 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self._leave()
 
-    def _connect(self) -> None:
-        """Make a client and send its workers what to do; try again while patience lasts."""
-        deadline = time.monotonic() + self._patience
+    def _connect(self, patience: float) -> None:
+        """Make a client and send its workers what to do; try again while ``patience`` lasts."""
+        deadline = time.monotonic() + patience
         while True:
             try:
                 wait = max(1.0, min(10.0, deadline - time.monotonic()))
@@ -110,7 +122,7 @@ class Cluster:
                         f"outcome ({error}): look at its workers' logs"
                     ) from error
                 self._leave()
-                self._connect()
+                self._connect(self._patience)
 
     def _outcomes(
         self, jobs: Sequence[Job], positions: Sequence[int]
@@ -146,17 +158,18 @@ def cluster_of(kind: str, evaluate: Evaluate, workers: int) -> Iterator[Cluster]
     CelosiaError
         As :class:`Cluster`; when dask-jobqueue is not installed or not configured.
     """
+    beginning = BEGINNING
     if kind == LOCAL:
         # Without a dashboard: it would need a port, and packages that are not installed.
         options: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None}
         started: Any = distributed.LocalCluster(n_workers=workers, **options)
     elif kind in QUEUES:
-        started = _queued(kind, workers)
+        started, beginning = _queued(kind, workers), QUEUED
     else:
         with Cluster(evaluate, kind) as cluster:
             yield cluster
         return
-    with started, Cluster(evaluate, started.scheduler_address) as cluster:
+    with started, Cluster(evaluate, started.scheduler_address, beginning) as cluster:
         yield cluster
 
 

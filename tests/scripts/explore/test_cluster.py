@@ -62,7 +62,7 @@ def test_a_killed_worker_of_a_local_cluster_costs_nothing_but_time(fakes, jobs, 
 def test_a_restarted_scheduler_is_found_again(fakes, jobs, tmp_path, address, processes):
     processes.start()
     evaluate = fakes.Traced(tmp_path / "trace", seconds=0.05)
-    with Cluster(evaluate, address, patience=60) as cluster:
+    with Cluster(evaluate, address, beginning=60) as cluster:
         found = []
         for position, outcome in cluster.outcomes(jobs):
             found.append(position)
@@ -80,7 +80,7 @@ def test_errors_of_an_evaluation_arrive(fakes, jobs, tmp_path, address, processe
     processes.start()
     evaluate = fakes.Traced(tmp_path / "trace", broken="3")
     with (
-        Cluster(evaluate, address, patience=60) as cluster,
+        Cluster(evaluate, address, beginning=60) as cluster,
         pytest.raises(CelosiaError, match="broken"),
     ):
         list(cluster.outcomes(jobs))
@@ -88,9 +88,9 @@ def test_errors_of_an_evaluation_arrive(fakes, jobs, tmp_path, address, processe
 
 def test_an_address_without_a_scheduler_is_refused(address):
     with pytest.raises(CelosiaError, match="no Dask scheduler with workers answers"):
-        Cluster(print, address, patience=0.1)
+        Cluster(print, address, beginning=0.1)
 
 
 def test_an_address_that_is_none_is_refused():
     with pytest.raises(CelosiaError, match="no Dask scheduler"):
-        Cluster(print, "nonsense://x:y", patience=0.1)
+        Cluster(print, "nonsense://x:y", beginning=0.1)

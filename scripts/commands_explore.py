@@ -1,0 +1,184 @@
+"""The command that searches for accelerators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+
+from celosia.models.errors import CelosiaError
+from celosia.scripts.console import emit, errors, progress
+from celosia.scripts.options import Json, Output, hold
+
+if TYPE_CHECKING:
+    from celosia.dataflow.explore.bounds import Bound
+    from celosia.dataflow.explore.outcome import Goal
+    from celosia.dataflow.explore.search import Progress
+
+Value = TypeVar("Value")
+
+app = typer.Typer()
+
+
+@app.command()
+def explore(
+    network: Annotated[
+        str,
+        typer.Argument(
+            metavar="NETWORK",
+            help="What quantize wrote, or rnet, digits, resnet18, mobilenet_v2.",
+        ),
+    ],
+    device: Annotated[str, typer.Option(help="Name of a known FPGA part.")] = "zcu102",
+    objective: Annotated[
+        str, typer.Option(help="fps, energy, edp, dram, lut, ff, dsp, bram or accuracy.")
+    ] = "fps",
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(help="Such as 'fps>=100' or 'lut<=50000', once for each.", metavar="LIMIT"),
+    ] = None,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(help="Values of a knob, such as lanes=16 or columns=32,64.", metavar="KNOB"),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Formats of rows, such as pot_4:60,fixed4:40; once for each variant (built-in "
+            "networks)."
+        ),
+    ] = None,
+    clock: Annotated[
+        float | None, typer.Option(help="MHz that are assumed. [default: 200, ECP5 25]")
+    ] = None,
+    memory: Annotated[
+        str, typer.Option(help="latency,bytes-per-cycle,outstanding, or ideal, ddr4, slow.")
+    ] = "ddr4",
+    strategy: Annotated[
+        str,
+        typer.Option(help="evolution, pareto, exhaustive, tpe, nsga2, cma-es or gumbel."),
+    ] = "evolution",
+    time: Annotated[
+        float | None,
+        typer.Option(help="Seconds to search for. [default: 60, without --candidates]"),
+    ] = None,
+    candidates: Annotated[
+        int | None, typer.Option(min=1, help="Accelerators to consider at most.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes, or workers of a cluster. [default: cores]")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="local, slurm, lsf, or a Dask scheduler's address.")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="URL of a database of results (SQLAlchemy). [default: SQLite in -o]"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the strategy.")] = 0,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Build and simulate what was found; compare cycles.")
+    ] = False,
+    output: Output = Path("build/explore"),
+    as_json: Json = False,
+) -> None:
+    """Search for the best accelerator for a network on a device.
+
+    An interrupted search goes on where it was when it is run again with the same output or store.
+    """
+    from celosia.dataflow.explore.outcome import Goal, Quantity, parse_limit
+    from celosia.dataflow.explore.search import Effort
+    from celosia.fpga.devices import find_device
+    from celosia.scripts.arguments import read_choice, read_memory
+    from celosia.scripts.explore import results, run, targets
+    from celosia.scripts.explore.networks import read_subject
+    from celosia.scripts.explore.page import write_page
+    from celosia.scripts.explore.store import sqlite_url
+    from celosia.scripts.explore.verify import verify as check
+
+    part, wanted = find_device(device), read_choice("--objective", objective, Quantity)
+    asked = targets.limits_of(part, [parse_limit(text) for text in limit or ()])
+    model, fixed = read_memory(memory), targets.parse_fixed(fix or ())
+    effort = _build(
+        lambda: Effort(
+            seconds=60.0 if time is None and candidates is None else time, candidates=candidates
+        )
+    )
+    run.check_strategy(strategy)
+    output.mkdir(parents=True, exist_ok=True)
+    with errors.status(f"Reading {network}"):
+        subject = read_subject(network, weights or ())
+    goal = _build(
+        lambda: Goal(
+            objective=wanted,
+            limits=asked,
+            clock_mhz=targets.CLOCKS[part.family] if clock is None else clock,
+            accuracies=tuple(variant.accuracy for variant in subject.variants),
+        )
+    )
+    request = run.Request(
+        subject=subject,
+        device=part,
+        goal=goal,
+        memory=model,
+        effort=effort,
+        fixed=fixed,
+        strategy=strategy,
+        seed=seed,
+        workers=workers or run.default_workers(),
+        cluster=cluster,
+        store=store or sqlite_url(output / "explore.sqlite"),
+    )
+    with _live(f"{subject.name} on {part.name}") as tell:
+        found = run.explore(request, tell)
+    summary = results.summarise(found)
+    files = results.write_files(found, output)
+    if verify:
+        with progress("Verifying") as report:
+            summary["verified"] = check(found, output, report)
+    files |= results.write_summary(summary, output)
+    write_page(summary, output / results.REPORT)
+    files["report"] = str(output / results.REPORT)
+
+    def show(console: Console) -> None:
+        for part_of in results.tables(summary):
+            console.print(part_of)
+        for line in results.lines(summary):
+            console.print(line, markup=False)
+        for what, name in files.items():
+            console.print(f"{what}: {name}", markup=False)
+
+    emit(summary | {"files": files}, as_json=as_json, show=show)
+    hold(not verify or summary["verified"]["holds"])
+
+
+def _build(make: Callable[[], Value]) -> Value:
+    """Return what ``make`` makes; what its constructor refuses is the user's to mend."""
+    try:
+        return make()
+    except ValueError as error:
+        raise CelosiaError(str(error)) from error
+
+
+@contextmanager
+def _live(title: str) -> Iterator[Callable[[Progress, Goal, Bound], None]]:
+    """Show how a search stands on one line of stderr; yield what to tell it."""
+    with errors.status(f"{title}: beginning") as status:
+
+        def tell(now: Progress, goal: Goal, bound: Bound) -> None:
+            best: Any = "none yet"
+            if now.best is not None:
+                quantity = goal.objective
+                amount = goal.measure(now.best.outcome, now.best.job.variant, quantity)
+                best = f"{amount:,.4g} {quantity.unit}"
+            status.update(
+                f"{title}: best {best} | bound {goal.fps(bound.cycles):,.4g} frames/s | "
+                f"{now.considered} considered, {now.evaluated} evaluated, "
+                f"{now.rate:.2f} a second | {now.seconds:.0f} s"
+            )
+
+        yield tell

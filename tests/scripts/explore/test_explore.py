@@ -1,0 +1,152 @@
+"""The command, from arguments to files."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from celosia.dataflow.accelerator_file import load_accelerator
+from celosia.dataflow.compile import compile_network
+from celosia.dataflow.mapping import load_mapping
+from celosia.dataflow.memory import DDR4
+from celosia.dataflow.timing import timing
+from celosia.models.formats import parse_format
+from celosia.models.golden import evaluate
+from celosia.models.quantize import quantise_inputs
+from celosia.models.random_network import random_network
+from celosia.models.storage import load, save
+from celosia.models.zoo import DigitsNet, Workload
+from celosia.scripts.cli import run_command
+from celosia.scripts.explore import networks
+from celosia.scripts.explore.networks import read_subject
+
+FORMATS = tuple(parse_format(name) for name in ("fixed4", "sp2_4"))
+SMALL = [
+    "--fix=columns=4,8", "--fix=lanes=8", "--fix=pixels=1,2", "--fix=data_bits=64",
+    "--fix=post_lanes=4", "--fix=activations=1024", "--fix=weights=512",
+    "--fix=accumulators=256", "--fix=constants=64", "--fix=residuals=512", "--fix=outputs=512",
+    "--workers=1",
+]  # fmt: skip
+
+
+@pytest.fixture
+def network(tmp_path):
+    path = tmp_path / "small.celosia"
+    save(random_network(3, FORMATS), path)
+    return path
+
+
+def run(*arguments):
+    return run_command(["explore", *map(str, arguments)])
+
+
+def found(capsys):
+    return json.loads(capsys.readouterr().out)
+
+
+def test_what_is_found_is_what_the_files_say(network, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(network, *SMALL, "--candidates=12", "--json", "-o", out) == 0
+    value = found(capsys)
+    accelerator = load_accelerator(out / "accelerator.toml")
+    program = compile_network(
+        load(out / "network.celosia"), accelerator, load_mapping(out / "mapping.json")
+    )
+    assert timing(program, DDR4).cycles == value["best"]["cycles"]
+    assert value["best"] in value["front"]
+    assert value["best"]["fps"] == max(entry["fps"] for entry in value["front"])
+    assert value["best"]["fps"] <= value["bound"]["fps"]
+    assert {layer["name"] for layer in value["layers"]} == {layer.name for layer in program.layers}
+    assert json.loads((out / "explore.json").read_text()) == {
+        key: part for key, part in value.items() if key != "files"
+    }
+    page = (out / "report.html").read_text()
+    for text in ("Pareto front", "What bounds each layer", value["best"]["array"], "<svg"):
+        assert text in page
+
+
+def test_a_second_run_evaluates_nothing_again(network, tmp_path, capsys):
+    results = []
+    for workers in (1, 2):
+        arguments = [*SMALL[:-1], f"--workers={workers}", "--candidates=12", "--json"]
+        assert run(network, *arguments, "-o", tmp_path / "out") == 0
+        results.append(found(capsys))
+    first, second = results
+    assert first["search"]["evaluated"] > 0
+    assert second["search"]["evaluated"] == 0
+    assert second["search"]["from_store"] == first["search"]["evaluated"]
+    assert {**first, "search": 0} == {**second, "search": 0}
+
+
+def test_the_report_is_written_again_from_the_summary(network, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(network, *SMALL, "--candidates=4", "-o", out) == 0
+    page = (out / "report.html").read_text()
+    (out / "report.html").unlink()
+    assert run_command(["report", str(out / "explore.json")]) == 0
+    assert (out / "report.html").read_text() == page
+    summary = json.loads((out / "explore.json").read_text())
+    del summary["bound"]
+    (out / "explore.json").write_text(json.dumps(summary))
+    assert run_command(["report", str(out / "explore.json")]) == 1
+    assert "run 'celosia explore' again" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--objective=speed"], "--objective 'speed' is unknown: choose fps"),
+        (["--device=moon"], "unknown device 'moon'"),
+        (["--limit=fps<=3"], "more fps is better"),
+        (["--limit=lut<=0"], "every accelerator needs some look-up tables"),
+        (["--limit=lut<=900"], "no accelerator fits: the smallest"),
+        (["--limit=fps>=1e12"], "limit fps >= 1e+12 cannot hold"),
+        (["--limit=accuracy>=0.5"], "accuracies must be known"),
+        (["--fix=lanes"], "write knob=value"),
+        (["--fix=lanes=8", "--fix=lanes=4"], "--fix names lanes twice"),
+        (["--fix=lanes=7"], "knob 'lanes' cannot be 7"),
+        (["--fix=speed=7"], "there is no knob 'speed'"),
+        (["--strategy=luck"], "--strategy 'luck' is unknown: choose evolution"),
+        (["--strategy=exhaustive"], "more than the 1,000,000 that can all be tried"),
+        (["--weights=fixed4:100"], "is quantised already"),
+        (["--time=0"], "seconds must be above 0"),
+        (["--clock=0"], "clock_mhz must be above 0"),
+        (["--memory=fast"], "memory 'fast' is not understood"),
+        (["--store=nonsense"], "store nonsense is not understood"),
+        (["--cluster=tcp://127.0.0.1:1", "--candidates=2"], "no Dask scheduler"),
+        ([*SMALL, "--limit=energy<=0", "--candidates=3"], "is within all limits"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(network, tmp_path, capsys, arguments, message):
+    assert run(network, *arguments, "-o", tmp_path / "out") == 1
+    assert message in " ".join(capsys.readouterr().err.split())
+    left = {path.name for path in (tmp_path / "out").glob("*")} - {"explore.sqlite"}
+    assert left == set()
+
+
+def test_networks_that_are_not_there_are_refused(tmp_path, capsys):
+    assert run(tmp_path / "none.celosia", "-o", tmp_path / "out") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "built in are rnet, digits, resnet18, mobilenet_v2" in said
+
+
+def test_formats_of_a_built_in_network_vary_with_its_accuracy(monkeypatch):
+    rng = np.random.default_rng(1)
+    images = rng.random((12, 1, 8, 8)).astype(np.float32)
+    labels = rng.integers(0, 10, 12)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model = DigitsNet().eval()
+    work = Workload(
+        name="digits", model=model, calibration=images, inputs=images, labels=labels, head=0,
+        training=images,
+    )  # fmt: skip
+    monkeypatch.setattr(networks, "workload", lambda name: work)
+    subject = read_subject("digits", ["fixed4:100", "fixed8:100"])
+    for variant, name in zip(subject.variants, ("fixed4", "fixed8"), strict=True):
+        rows = [fmt for op in variant.network.ops for fmt in getattr(op, "formats", ())]
+        assert {fmt.name for fmt in rows} == {name}
+        codes = quantise_inputs(variant.network, images)
+        outputs = evaluate(variant.network, codes)[variant.network.outputs[0]]
+        assert variant.accuracy == (outputs.reshape(12, -1).argmax(1) == labels).mean()
