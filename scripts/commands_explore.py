@@ -53,7 +53,8 @@ def explore(
         ),
     ] = None,
     clock: Annotated[
-        float | None, typer.Option(help="MHz that are assumed. [default: 200, ECP5 25]")
+        float | None,
+        typer.Option(help="MHz that are assumed. [default: 200, 7 series 100, ECP5 25]"),
     ] = None,
     memory: Annotated[
         str, typer.Option(help="latency,bytes-per-cycle,outstanding, or ideal, ddr4, slow.")

@@ -99,6 +99,6 @@ def _scaling(network: Network, convs: list[Conv]) -> tuple[BlockScaling | None, 
             f"network {network.name!r} has scales of {len(kinds)} kinds, an array has one: "
             "quantise all layers with the same scales"
         )
-    # A format without a sign stands for itself and the same with one.
-    formats = sorted({tensor.format for tensor in scaled}, key=lambda fmt: fmt.signed)
+    # Those without a sign come first: an array that has them has the same with a sign.
+    formats = sorted((tensor.format for tensor in scaled), key=lambda fmt: fmt.signed)
     return next(iter(kinds), None), (formats[0] if formats else None)

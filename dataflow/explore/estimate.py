@@ -22,7 +22,7 @@ _SUM: Final = 160
 """Look-up tables of the shell, of a post lane, and of a column's accumulation for a pixel."""
 
 _MULTIPLIER_BITS: Final = {True: 7, False: 17}
-"""Signed bits by which one block multiplies without a second: DSP48E2 as Yosys splits, ECP5's."""
+"""Bits of a factor up to which Yosys takes one multiplier block: DSP48, MULT18X18D."""
 
 _MEMORY_BITS: Final = {True: (512, 72), False: (512, 36)}
 """Depth and width at which a block RAM is the widest."""
@@ -39,7 +39,7 @@ def estimate_area(accelerator: Accelerator, *, large_tables: bool) -> dict[str, 
     accelerator
         What is built.
     large_tables
-        True for UltraScale+ (LUT6, DSP48E2, 36 Kbit), False for ECP5 (LUT4, 18x18, 18 Kbit).
+        True for UltraScale+ and 7 series (LUT6, 36 Kbit), False for ECP5 (LUT4, 18 Kbit).
     """
     array = accelerator.array
     sums = array.column_count * array.pixels

@@ -112,6 +112,7 @@ class AcceleratorSpace(Space):
             Knob(name="data_bits", choices=DATA_BITS),
             Knob(name="post_lanes", choices=POST_LANES),
             *(Knob(name=buffer, choices=depths) for buffer, depths in DEPTHS.items()),
+            Knob(name="activation_banks", choices=(1, 2)),
         ]
         self._knobs = tuple(_limited(knobs, fixed or {}))
         self._by_variant = [
@@ -171,7 +172,10 @@ class AcceleratorSpace(Space):
         return Accelerator(
             name=self.name,
             array=array,
-            buffers=Buffers(**{buffer: values[buffer] for buffer in DEPTHS}),
+            buffers=Buffers(
+                **{buffer: values[buffer] for buffer in DEPTHS},
+                activation_banks=values["activation_banks"],
+            ),
             bus=Bus(data_bits=data_bits, burst_beats=min(64, 4096 * 8 // data_bits)),
             post_lanes=_post_lanes(array, values["post_lanes"]),
         )

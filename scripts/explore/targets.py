@@ -13,12 +13,17 @@ from celosia.dataflow.explore.starts import Area
 from celosia.fpga.devices import Device, Family
 from celosia.models.errors import CelosiaError
 
-CLOCKS: Final[Mapping[Family, float]] = {Family.ULTRASCALE_PLUS: 200.0, Family.ECP5: 25.0}
+CLOCKS: Final[Mapping[Family, float]] = {
+    Family.ULTRASCALE_PLUS: 200.0,
+    Family.SERIES_7: 100.0,
+    Family.ECP5: 25.0,
+}
 """MHz that are assumed where none are asked for: no vendor's tool has confirmed them."""
 
 _HARD: Final[Mapping[Family, Circuit]] = {
     Family.ULTRASCALE_PLUS: Circuit.DSP,  # products packed into DSP48E2 blocks
-    Family.ECP5: Circuit.LANES,  # synthesis maps products to MULT18X18D blocks
+    Family.SERIES_7: Circuit.LANES,  # synthesis maps products to DSP48E1 blocks,
+    Family.ECP5: Circuit.LANES,  # and to MULT18X18D blocks
 }
 
 _BUDGETED: Final = (Quantity.LUT, Quantity.FF, Quantity.DSP, Quantity.BRAM)
@@ -31,7 +36,7 @@ def hard_circuit(device: Device) -> Circuit:
 
 def area_model(device: Device) -> Area:
     """Return what tells how much of the device an accelerator takes."""
-    return functools.partial(estimate_area, large_tables=device.family is Family.ULTRASCALE_PLUS)
+    return functools.partial(estimate_area, large_tables=device.family is not Family.ECP5)
 
 
 def limits_of(device: Device, asked: Sequence[Limit]) -> tuple[Limit, ...]:

@@ -20,7 +20,7 @@ SMALL = {
     "columns": [4, 8, 16, 32], "lanes": [8, 16], "pixels": [1, 2, 4], "hard": [0, 8],
     "scalable": ["none"], "data_bits": [64], "post_lanes": [4], "activations": [1024],
     "weights": [256], "accumulators": [256], "constants": [16], "residuals": [64],
-    "outputs": [256],
+    "outputs": [256], "activation_banks": [1],
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ SMALL = [
     "--fix=columns=4,8", "--fix=lanes=8", "--fix=pixels=1,2", "--fix=data_bits=64",
     "--fix=post_lanes=4", "--fix=activations=1024", "--fix=weights=512",
     "--fix=accumulators=256", "--fix=constants=64", "--fix=residuals=512", "--fix=outputs=512",
-    "--workers=1",
+    "--fix=activation_banks=1", "--workers=1",
 ]  # fmt: skip
 
 
