@@ -13,9 +13,9 @@ from celosia.dataflow.hierarchy.architecture_file import read_architecture
 from celosia.dataflow.hierarchy.layer import Layer
 from celosia.dataflow.hierarchy.mapping import Mapping, occupancy
 from celosia.dataflow.hierarchy.mapping_file import mapping_data, mapping_text, read_mapping
-from celosia.dataflow.hierarchy.objective import Objective
-from celosia.dataflow.hierarchy.price import Price, price
+from celosia.dataflow.hierarchy.price import Price, objective_value, price
 from celosia.dataflow.hierarchy.search import Solution, solve
+from celosia.dataflow.search.objective import Objective
 from celosia.models.errors import CelosiaError
 from celosia.scripts.arguments import read_choice
 
@@ -50,7 +50,7 @@ class Mapped:
 
     def summary(self) -> dict[str, Any]:
         """Return the figures, as JSON has them."""
-        value = self.objective.value(self.architecture, self.price)
+        value = objective_value(self.objective, self.architecture, self.price)
         figures: dict[str, Any] = {
             "objective": self.objective.name,
             "value": number(value),

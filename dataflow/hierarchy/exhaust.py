@@ -11,12 +11,12 @@ import numpy as np
 from celosia.dataflow.hierarchy import kernels
 from celosia.dataflow.hierarchy.architecture import Architecture, Factors
 from celosia.dataflow.hierarchy.layer import Layer
-from celosia.dataflow.hierarchy.objective import Objective
-from celosia.dataflow.hierarchy.price import price
+from celosia.dataflow.hierarchy.price import objective_value, price
 from celosia.dataflow.hierarchy.problem import make_problem
 from celosia.dataflow.hierarchy.search import run_kernel
 from celosia.dataflow.hierarchy.skeleton import skeletons
 from celosia.dataflow.hierarchy.tables import Tables, goal, make_tables
+from celosia.dataflow.search.objective import Objective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,5 +70,7 @@ def exhaust(
         if math.isfinite(best[0]):
             found = [int(split) for split in best[kernels.FOUND :]]
             mapping = tables.problem.mapping(tables.choice(tuple(found)))
-            values.append(objective.value(architecture, price(architecture, layer, mapping)))
+            values.append(
+                objective_value(objective, architecture, price(architecture, layer, mapping))
+            )
     return Exhausted(value=min(values), priced=priced)

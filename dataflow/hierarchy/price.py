@@ -33,6 +33,7 @@ from celosia.dataflow.hierarchy.mapping import (
     input_columns,
     input_rows,
 )
+from celosia.dataflow.search.objective import Objective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,18 @@ def price(architecture: Architecture, layer: Layer, mapping: Mapping) -> Price:
     """
     check_mapping(architecture, layer, mapping)
     return _Counter(architecture, layer, mapping).price()
+
+
+def objective_value(objective: Objective, architecture: Architecture, found: Price) -> Fraction:
+    """Return what ``found`` is worth, exactly; the words of the outermost level count as bytes."""
+    if objective.product:
+        return found.edp
+    outside = found.words(architecture.levels[0].name)
+    return (
+        Fraction(objective.energy) * found.energy
+        + Fraction(objective.cycles) * found.cycles
+        + Fraction(objective.dram) * outside
+    )
 
 
 def tile_counts(size: int, tiles: Iterable[tuple[int, bool]]) -> dict[int, int]:

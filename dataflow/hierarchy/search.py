@@ -20,12 +20,12 @@ from celosia.dataflow.hierarchy import kernels
 from celosia.dataflow.hierarchy.architecture import Architecture, Factors
 from celosia.dataflow.hierarchy.layer import Layer
 from celosia.dataflow.hierarchy.mapping import Mapping
-from celosia.dataflow.hierarchy.objective import Objective
 from celosia.dataflow.hierarchy.options import Integers
-from celosia.dataflow.hierarchy.price import Price, price
+from celosia.dataflow.hierarchy.price import Price, objective_value, price
 from celosia.dataflow.hierarchy.problem import Floats, Problem, make_problem
 from celosia.dataflow.hierarchy.skeleton import skeletons
 from celosia.dataflow.hierarchy.tables import Tables, goal, make_tables
+from celosia.dataflow.search.objective import Objective
 from celosia.models.errors import CelosiaError
 
 _SCOUTED = 4
@@ -117,7 +117,7 @@ def solve(
     table, found = run.winner
     mapping = table.problem.mapping(table.choice(found))
     cost = price(architecture, layer, mapping)
-    value = objective.value(architecture, cost)
+    value = objective_value(objective, architecture, cost)
     scale = _scale(architecture, objective)
     left = [Fraction(float(bound)) / scale for bound in run.open_bounds()]
     roots = [Fraction(float(table.bounds[0])) / scale for table in tables if len(table.order)]

@@ -8,9 +8,9 @@ import numpy as np
 
 from celosia.dataflow.hierarchy import kernels
 from celosia.dataflow.hierarchy.architecture import Architecture
-from celosia.dataflow.hierarchy.objective import Objective
 from celosia.dataflow.hierarchy.options import Integers
 from celosia.dataflow.hierarchy.problem import Floats, Problem
+from celosia.dataflow.search.objective import Objective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -52,7 +52,7 @@ def test_an_own_architecture(capsys, tmp_path):
     ("arguments", "said"),
     [
         (["--factors", "all"], "--factors 'all' is unknown: choose perfect, imperfect"),
-        (["--objective", "joy"], "objective 'joy' is not understood"),
+        (["--objective", "joy"], "objective 'joy': "),
         (["--arch", "nowhere.toml"], "there is no architecture file nowhere.toml"),
         (["--layer", "1,2"], "layer '1,2' is not understood"),
     ],

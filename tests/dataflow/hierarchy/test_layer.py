@@ -1,11 +1,10 @@
-"""Layers and objectives: sizes, and what is refused."""
+"""Layers: sizes, and what is refused."""
 
 import itertools
 
 import pytest
 
 from celosia.dataflow.hierarchy.layer import Dim, Layer, Relevance, Tensor, relevance
-from celosia.dataflow.hierarchy.objective import Objective
 from celosia.models.errors import CelosiaError
 
 
@@ -39,19 +38,3 @@ def test_every_loop_moves_two_tensors():
 def test_layers_that_are_none_are_refused(text):
     with pytest.raises(CelosiaError, match="write C,K,P,Q,R,S,stride"):
         Layer.parse(text)
-
-
-def test_objectives():
-    assert Objective.parse("energy") == Objective(name="energy", energy=1.0)
-    assert Objective.parse("edp").product
-    mix = Objective.parse("energy=1,cycles=2.5")
-    assert (mix.energy, mix.cycles, mix.dram) == (1.0, 2.5, 0.0)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "speed", "energy=1,energy=2", "energy=", "energy=-1", "energy=nan", "cycles=inf",
-             "energy=0", "speed=1"],
-)  # fmt: skip
-def test_objectives_that_are_none_are_refused(text):
-    with pytest.raises(CelosiaError, match="write energy, edp, cycles, dram, or weights"):
-        Objective.parse(text)

@@ -9,11 +9,11 @@ from celosia.dataflow.hierarchy.architecture import Factors
 from celosia.dataflow.hierarchy.architecture_file import read_architecture
 from celosia.dataflow.hierarchy.layer import Layer, Tensor
 from celosia.dataflow.hierarchy.mapping import occupancy
-from celosia.dataflow.hierarchy.objective import Objective
-from celosia.dataflow.hierarchy.price import price
+from celosia.dataflow.hierarchy.price import objective_value, price
 from celosia.dataflow.hierarchy.problem import make_problem
 from celosia.dataflow.hierarchy.search import solve
 from celosia.dataflow.hierarchy.skeleton import skeletons
+from celosia.dataflow.search.objective import Objective
 from celosia.models.errors import CelosiaError
 
 from .architectures import deep, flat, lean, small
@@ -29,7 +29,7 @@ def check_against_every_mapping(architecture, layer, factors):
     prices = list(every_price(architecture, layer, factors))
     for name in OBJECTIVES:
         objective = Objective.parse(name)
-        least = min(objective.value(architecture, cost) for cost in prices)
+        least = min(objective_value(objective, architecture, cost) for cost in prices)
         found = solve(architecture, layer, objective, factors=factors)
         assert found.value == least, (architecture.name, layer, factors, name)
         assert found.proven
