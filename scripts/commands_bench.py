@@ -1,4 +1,4 @@
-"""Commands that measure: bench sim, bench pe, bench formats."""
+"""Commands that measure: bench sim, bench pe, bench formats, bench search."""
 
 from __future__ import annotations
 
@@ -158,3 +158,33 @@ def _areas(row: dict[str, Any]) -> tuple[str, str]:
     """Return look-up tables a product without DSP blocks, and both with them."""
     only, lut, dsp = (row[f"{kind}_per_product"] for kind in ("lut_only", "lut", "dsp"))
     return "-" if only is None else f"{only:.1f}", "-" if lut is None else f"{lut:.1f}, {dsp:.2g}"
+
+
+@app.command("search")
+def bench_search(as_json: Json = False) -> None:
+    """Measure the mapper: mappings priced a second, and every layer of ResNet-18 solved."""
+    from celosia.scripts.bench_search import bench_search as run
+
+    with progress("Search") as report:
+        value = run(report)
+
+    def show(console: Console) -> None:
+        plain = {key: entry for key, entry in value.items() if not isinstance(entry, list)}
+        console.print(table(("one core", ""), plain.items()))
+        headers = ("layer", "for", "uJ", "cycles", "to best known", "gap %", "root gap %", "CPU s")
+        cells = [
+            (
+                row["layer"],
+                row["objective"],
+                f"{row['energy_pj'] / 1e6:.3f}",
+                row["cycles"],
+                f"{row['value'] / row['best_known']:.6f}",
+                f"{100 * row['gap']:.2f}" if not row["proven"] else "proven",
+                f"{100 * (1 - row['relaxed_bound'] / row['value']):.2f}",
+                f"{row['cpu_seconds']:.2f}",
+            )
+            for row in value["layers"]
+        ]
+        console.print(table(headers, cells, title="ResNet-18 on architecture A"))
+
+    emit(value, as_json=as_json, show=show)

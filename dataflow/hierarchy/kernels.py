@@ -14,7 +14,7 @@ import numpy as np
 from celosia.dataflow.jit import compiled
 
 Array: TypeAlias = np.ndarray[Any, Any]
-Tables: TypeAlias = tuple[Array, Array, Array, Array, Array, Array, Array]
+Tables: TypeAlias = tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array]
 
 BLOCK = 128
 """Splits of the fourth group that are bounded and priced together."""
@@ -116,19 +116,16 @@ def _price(
     fourth: Array,
     low: int,
     high: int,
+    most: Array,
     times: int,
     product: bool,
     weight: float,
     scratch: Array,
 ) -> None:
-    """Write objectives into the first row of ``scratch``, and into the second what is too much."""
-    value, over, time, part = scratch
+    """Write objectives into the first row of ``scratch``; infinite where a limit is violated."""
+    value, time, part = scratch
+    columns = most.shape[0]
     _sum(inner[1], fourth, low, high, value)
-    over[:] = 0.0
-    for row in range(2 + times, inner.shape[0]):
-        _sum(inner[row], fourth, low, high, part)
-        for place in range(high - low):
-            over[place] = max(over[place], part[place])
     if product or weight != 0.0:
         time[:] = 0.0
         for row in range(2, 2 + times):
@@ -137,33 +134,38 @@ def _price(
                 time[place] = max(time[place], part[place])
         for place in range(high - low):
             value[place] = _value(value[place], time[place], product, weight)
+    for row in range(2 + times, inner.shape[0]):
+        if _bound(inner[row], most, columns) > 0.0:
+            _sum(inner[row], fourth, low, high, part)
+            for place in range(high - low):
+                value[place] = np.inf if part[place] > 0.0 else value[place]
 
 
 @compiled
 def _inner_forms(
-    pair: Array, three: Array, third: int, columns_of: Array, forms: Array, inner: Array
+    pair: Array, three: Array, third: int, entries: Array, weights: Array, inner: Array
 ) -> None:
     """Write each form's weights of the fourth group's columns, with the other groups fixed."""
-    terms = pair.shape[0]
     columns = inner.shape[1] - 1
-    for row in range(forms.shape[0]):
+    for row in range(inner.shape[0]):
         for column in range(columns):
             inner[row, column] = 0.0
-        inner[row, columns] = forms[row, terms]
-        for term in range(terms):
-            weight = forms[row, term] * pair[term] * three[term, third]
-            inner[row, columns_of[term]] += weight
+    for entry in range(weights.shape[0]):
+        row, column, term = entries[entry]
+        inner[row, column] += weights[entry] * pair[term] * three[term, third]
 
 
 @compiled
-def least_of(fourth: Array, least: Array) -> None:
-    """Write the least of each column: of every block of splits, and in the last row of all."""
+def extremes(fourth: Array, least: Array, most: Array) -> None:
+    """Write the least of each column, of every block of splits and last of all; and the most."""
     columns, splits = fourth.shape
     least[:] = np.inf
+    most[:] = 0.0
     for column in range(columns):
         for split in range(splits):
             block = split // BLOCK
             least[block, column] = min(least[block, column], fourth[column, split])
+            most[column] = max(most[column], fourth[column, split])
         least[-1, column] = least[:, column].min()
 
 
@@ -185,7 +187,7 @@ def _keep(
     product, weight, tie_time = goal
     for place in range(high - low):
         value = scratch[0, place]
-        if scratch[1, place] > 0.0 or value > best[PRIMARY]:
+        if value > best[PRIMARY] or value == np.inf:
             continue
         _, tie = _outlook(inner, fourth[:, low + place], times, product, weight, tie_time)
         if value < best[PRIMARY] or (tie, rank) < (best[SECONDARY], best[RANK]):
@@ -209,15 +211,16 @@ def _subtree(
     room: tuple[Array, Array, Array],
 ) -> None:
     """Look through all mappings with a split of the first and one of the second group."""
-    one, two, three, fourth, columns_of, forms, least = tables
+    one, two, three, fourth, entries, weights, constants, least, most = tables
     pair, inner, scratch = room
     product, weight, tie_time = goal
     first, second = splits
     whole = least.shape[0] - 1
     for term in range(pair.shape[0]):
         pair[term] = one[term, first] * two[term, second]
+    inner[:, -1] = constants
     for third in range(three.shape[1]):
-        _inner_forms(pair, three, third, columns_of, forms, inner)
+        _inner_forms(pair, three, third, entries, weights, inner)
         if bounded:
             value, tie = _outlook(inner, least[whole], times, product, weight, tie_time)
             if _worse(value, tie, best, shared, rank >= best[RANK]):
@@ -231,7 +234,7 @@ def _subtree(
                     counters[CUT] += high - low
                     continue
             counters[PRICED] += high - low
-            _price(inner, fourth, low, high, times, product, weight, scratch)
+            _price(inner, fourth, low, high, most, times, product, weight, scratch)
             found = (first, second, third)
             _keep(inner, fourth, low, high, times, goal, rank, found, best, shared, scratch)
 
@@ -254,11 +257,12 @@ def search(
 
     Parameters
     ----------
-    tables : seven arrays
+    tables : nine arrays
         What the splits of the first three groups contribute, each (terms, splits); the different
-        rows of the fourth group, (columns, splits), and which one each term has; the forms, (forms,
-        terms + 1): energy, the linear part of the objective, the times, and the limits (at most
-        0); what :func:`least_of` makes of the fourth group.
+        rows of the fourth group, (columns, splits). The forms, which are energy, the linear part of
+        the objective, the times, and the limits (at most 0): entries of form, column and term, the
+        weight of each entry, the constant of each form. What :func:`extremes` makes of the fourth
+        group.
     times : int
         How many times there are.
     goal : (bool, float, bool)
@@ -277,7 +281,7 @@ def search(
         No further subtree is begun after so many mappings.
     bounded : bool
         Whether bounds are used; otherwise every mapping is priced.
-    room : arrays (terms,), (forms, columns + 1) and (4, ``BLOCK``)
+    room : arrays (terms,), (forms, columns + 1) and (3, ``BLOCK``)
         To work in.
     """
     width = tables[1].shape[1]

@@ -24,12 +24,9 @@ from celosia.dataflow.hierarchy.options import Integers
 from celosia.dataflow.hierarchy.price import Price, objective_value, price
 from celosia.dataflow.hierarchy.problem import Floats, Problem, make_problem
 from celosia.dataflow.hierarchy.skeleton import skeletons
-from celosia.dataflow.hierarchy.tables import Tables, goal, make_tables
+from celosia.dataflow.hierarchy.tables import Tables, goal, make_tables, root_bound
 from celosia.dataflow.search.objective import Objective
 from celosia.models.errors import CelosiaError
-
-_SCOUTED = 4
-"""Subtrees of each class that are looked through first, to have something to compare with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,36 +97,25 @@ def solve(
         for skeleton in skeletons(architecture, layer)
     ]
     problems = [problem for problem in problems if problem.mappings]
-    tables = []
-    rank = 0
-    for problem in problems:
-        tables.append(make_tables(architecture, objective, problem, rank))
-        rank += problem.mappings
-    if not any(len(table.order) for table in tables):
-        raise CelosiaError(_refusal(architecture, layer, problems))
-    run = _Run(goal(architecture, objective), tables, budget, workers)
+    run = _Run(architecture, objective, problems, budget, workers)
     run.go()
     if run.winner is None:
-        raise CelosiaError(
-            f"no mapping of layer {layer} onto {architecture.name!r} keeps all limits at once, "
-            "though each limit alone can be kept: give its levels more words"
-        )
-    table, found = run.winner
-    mapping = table.problem.mapping(table.choice(found))
+        raise CelosiaError(_refusal(architecture, layer, problems))
+    table, splits = run.winner
+    mapping = table.problem.mapping(table.choice(splits))
     cost = price(architecture, layer, mapping)
     value = objective_value(objective, architecture, cost)
     scale = _scale(architecture, objective)
-    left = [Fraction(float(bound)) / scale for bound in run.open_bounds()]
-    roots = [Fraction(float(table.bounds[0])) / scale for table in tables if len(table.order)]
+    left = [Fraction(bound) / scale for bound in run.left if bound < run.shared[0]]
     return Solution(
         mapping=mapping,
         price=cost,
         value=value,
         lower_bound=min([value, *left]),
-        relaxed_bound=min([value, *roots]),
+        relaxed_bound=min(value, Fraction(run.relaxed) / scale),
         proven=not left,
         mappings=sum(problem.mappings for problem in problems),
-        priced=run.priced,
+        priced=int(run.counters[:, kernels.PRICED].sum()),
     )
 
 
@@ -165,73 +151,77 @@ def run_kernel(
         budget,
         bounded,
         (
-            np.empty(len(table.columns_of)),
-            np.empty((len(table.forms), len(table.fourth) + 1)),
-            np.empty((4, kernels.BLOCK)),
+            np.empty(len(table.factors[0])),
+            np.empty((len(table.constants), len(table.fourth) + 1)),
+            np.empty((3, kernels.BLOCK)),
         ),
     )
 
 
 class _Run:
-    """One search: the state of each worker."""
+    """One search: classes of mappings one after the other, those with the lowest bound first.
+
+    All workers share the subtrees of a class, so that what is known after each class does not
+    depend on their number.
+    """
 
     def __init__(
         self,
-        aim: tuple[bool, float, bool],
-        tables: Sequence[Tables],
+        architecture: Architecture,
+        objective: Objective,
+        problems: Sequence[Problem],
         budget: int | None,
         workers: int,
     ) -> None:
-        self.aim = aim
-        self.tables = sorted(
-            (table for table in tables if len(table.order)), key=lambda t: float(t.bounds[0])
+        self.architecture = architecture
+        self.objective = objective
+        self.aim = goal(architecture, objective)
+        ranks = np.cumsum([0, *(problem.mappings for problem in problems)]).tolist()
+        roots = [root_bound(architecture, objective, problem) for problem in problems]
+        self.classes = sorted(
+            (
+                (bound, tie, rank, problem)
+                for (bound, tie), rank, problem in zip(roots, ranks, problems, strict=False)
+                if bound < np.inf
+            ),
+            key=lambda entry: entry[:3],
         )
+        self.relaxed = self.classes[0][0] if self.classes else 0.0
         self.budget = np.iinfo(np.int64).max if budget is None else -(-budget // workers)
-        self.workers = workers
         self.shared = np.full(1, np.inf)
-        self.results: list[tuple[list[float], Tables | None]] = []
+        self.bests = np.full((workers, kernels.FOUND + 4), np.inf)
+        self.counters = np.zeros((workers, 3), dtype=np.int64)
+        self.winner: tuple[Tables, tuple[int, ...]] | None = None
         self.left: list[float] = []
-        self.priced = 0
 
     def go(self) -> None:
         """Search with all workers."""
-        if self.workers == 1:
-            self._work(0)
-        else:
-            with ThreadPoolExecutor(self.workers) as pool:
-                list(pool.map(self._work, range(self.workers)))
+        workers = len(self.bests)
+        with ThreadPoolExecutor(workers) as pool:
+            for bound, tie, rank, problem in self.classes:
+                best = min(self.bests.tolist())
+                if (bound, tie, rank) > tuple(best[: kernels.FOUND]):
+                    continue
+                if (self.counters[:, kernels.PRICED] >= self.budget).all():
+                    self.left.append(bound)
+                    continue
+                table = make_tables(self.architecture, self.objective, problem, rank)
+                jobs = [pool.submit(self._work, table, worker) for worker in range(workers)]
+                for job in jobs:
+                    self.left += job.result()
+                found = min(self.bests.tolist())
+                if found != best:
+                    splits = [int(split) for split in found[kernels.FOUND :]]
+                    self.winner = table, tuple(splits)
 
-    @property
-    def winner(self) -> tuple[Tables, tuple[int, ...]] | None:
-        """The best of all workers' mappings."""
-        found = [(best, table) for best, table in self.results if table is not None]
-        if not found:
-            return None
-        best, table = min(found, key=lambda entry: entry[0])
-        assert table is not None
-        splits = best[kernels.FOUND :]
-        return table, (int(splits[0]), int(splits[1]), int(splits[2]), int(splits[3]))
-
-    def open_bounds(self) -> list[float]:
-        """Return the bounds of subtrees that were not begun and might hold something better."""
-        return [bound for bound in self.left if bound < self.shared[0]]
-
-    def _work(self, worker: int) -> None:
-        best = np.full(kernels.FOUND + 4, np.inf)
-        holder: Tables | None = None
-        counters = np.zeros(3, dtype=np.int64)
-        for scouting in (True, False):
-            for table in self.tables:
-                mine = np.arange(worker, len(table.order), self.workers)
-                mine = mine[:_SCOUTED] if scouting else mine[_SCOUTED:]
-                before = best.copy()
-                counters[kernels.DONE] = 0
-                run_kernel(table, self.aim, mine, best, self.shared, counters, self.budget)
-                if (best != before).any():
-                    holder = table
-                self.left += table.bounds[mine[counters[kernels.DONE] :]][:1].tolist()
-        self.results.append((best.tolist(), holder))
-        self.priced += int(counters[kernels.PRICED])
+    def _work(self, table: Tables, worker: int) -> list[float]:
+        """Search one worker's subtrees; return the bound of the first that was not begun."""
+        mine = np.arange(worker, len(table.order), len(self.bests))
+        counters = self.counters[worker]
+        counters[kernels.DONE] = 0
+        run_kernel(table, self.aim, mine, self.bests[worker], self.shared, counters, self.budget)
+        left: list[float] = table.bounds[mine[counters[kernels.DONE] :]][:1].tolist()
+        return left
 
 
 def _refusal(architecture: Architecture, layer: Layer, problems: Sequence[Problem]) -> str:
@@ -248,8 +238,9 @@ def _refusal(architecture: Architecture, layer: Layer, problems: Sequence[Proble
         for name, (need, most) in least.items()
         if need > most
     ]
-    what = "; ".join(said) or "no mapping keeps all limits at once"
-    return f"layer {layer} does not fit {architecture.name!r}: {what}"
+    if not said:
+        said = ["each limit can be kept, but no mapping keeps all at once: give levels more words"]
+    return f"layer {layer} does not fit {architecture.name!r}: {'; '.join(said)}"
 
 
 def _least(problem: Problem) -> Floats:

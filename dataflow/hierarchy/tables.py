@@ -26,12 +26,13 @@ class Tables:
         For each of them the splits that are tried.
     factors : tuple of array
         Of the first three, (terms, splits).
-    fourth, columns_of : arrays
-        The different rows of the fourth, and which one each term has.
-    forms : array
-        (forms, terms + 1): energy, the linear part of the objective, times, limits.
-    least : array
-        The least of each row of the fourth group, block by block.
+    fourth : array
+        The different rows of the fourth.
+    entries, weights, constants : arrays
+        The forms, which are energy, the linear part of the objective, times and limits: for each
+        entry that is not 0 its form, row of ``fourth`` and term, and its weight.
+    least, most : arrays
+        The least of each row of the fourth group, block by block, and the most.
     times : int
         How many times there are.
     order : array
@@ -47,9 +48,11 @@ class Tables:
     splits: tuple[Integers, ...]
     factors: tuple[Floats, Floats, Floats]
     fourth: Floats
-    columns_of: Integers
-    forms: Floats
+    entries: Integers
+    weights: Floats
+    constants: Floats
     least: Floats
+    most: Floats
     times: int
     order: Integers
     ranks: Integers
@@ -58,7 +61,8 @@ class Tables:
     @property
     def arrays(self) -> kernels.Tables:
         """What the kernels take."""
-        return (*self.factors, self.fourth, self.columns_of, self.forms, self.least)
+        forms = (self.entries, self.weights, self.constants)
+        return (*self.factors, self.fourth, *forms, self.least, self.most)
 
     def choice(self, found: tuple[int, ...]) -> list[int]:
         """Return the split of each of the problem's groups for one of the search's."""
@@ -95,13 +99,18 @@ def make_tables(
         np.ascontiguousarray(problem.factors[group][:, kept[group]]) for group in groups
     )
     fourth, columns_of = np.unique(four, axis=0, return_inverse=True)
-    linear = _linear(architecture, objective, problem)
-    forms = np.vstack([problem.energy, linear, problem.times, problem.limits])
+    forms = _forms(architecture, objective, problem)
     times = len(problem.times)
-    bounds = _bounds(goal(architecture, objective), forms, times, (one, two, three, four))
+    least_rest = three.min(axis=1) * four.min(axis=1)
+    values = np.stack(
+        [((form[:-1] * least_rest)[:, None] * one).T @ two + form[-1] for form in forms]
+    ).reshape(len(forms), -1)
+    bounds = _bounds(goal(architecture, objective), values, times)
     fourth = np.ascontiguousarray(fourth)
     least = np.empty((-(-fourth.shape[1] // kernels.BLOCK) + 1, len(fourth)))
-    kernels.least_of(fourth, least)
+    most = np.empty(len(fourth))
+    kernels.extremes(fourth, least, most)
+    rows, terms = np.nonzero(forms[:, :-1])
     fitting = np.flatnonzero(np.isfinite(bounds[0]) | everything)
     order = fitting[np.lexsort((fitting, bounds[1][fitting], bounds[0][fitting]))]
     return Tables(
@@ -110,14 +119,33 @@ def make_tables(
         splits=splits,
         factors=(one, two, three),
         fourth=fourth,
-        columns_of=columns_of.reshape(-1).astype(np.int64),
-        forms=np.ascontiguousarray(forms),
+        entries=np.stack([rows, columns_of.reshape(-1)[terms], terms], axis=1).astype(np.int64),
+        weights=forms[rows, terms],
+        constants=forms[:, -1].copy(),
         least=least,
+        most=most,
         times=times,
         order=order.astype(np.int64),
         ranks=(order + first_rank).astype(np.int64),
         bounds=bounds[0][order],
     )
+
+
+def root_bound(
+    architecture: Architecture, objective: Objective, problem: Problem
+) -> tuple[float, float]:
+    """Return lower bounds of objective and tie breaker for all mappings of ``problem``."""
+    least = np.prod([factors.min(axis=1) for factors in problem.factors], axis=0)
+    forms = _forms(architecture, objective, problem)
+    values = (forms[:, :-1] @ least + forms[:, -1])[:, None]
+    bound, tie = _bounds(goal(architecture, objective), values, len(problem.times))
+    return float(bound[0]), float(tie[0])
+
+
+def _forms(architecture: Architecture, objective: Objective, problem: Problem) -> Floats:
+    """Return the forms that the kernels take."""
+    linear = _linear(architecture, objective, problem)
+    return np.vstack([problem.energy, linear, problem.times, problem.limits])
 
 
 def _linear(architecture: Architecture, objective: Objective, problem: Problem) -> Floats:
@@ -137,21 +165,11 @@ def _kept(factors: Floats) -> Integers:
     return np.sort(kept[:count])
 
 
-def _bounds(
-    goal: tuple[bool, float, bool],
-    forms: Floats,
-    times: int,
-    factors: tuple[Floats, ...],
-) -> Floats:
-    """Return lower bounds of objective and tie breaker for each split of the first two groups.
+def _bounds(goal: tuple[bool, float, bool], values: Floats, times: int) -> Floats:
+    """Return lower bounds of objective and tie breaker from those of each form.
 
     Infinite where some limit cannot be kept.
     """
-    one, two, three, four = factors
-    least = three.min(axis=1) * four.min(axis=1)
-    values = np.stack(
-        [((form[:-1] * least)[:, None] * one).T @ two + form[-1] for form in forms]
-    ).reshape(len(forms), -1)
     time = values[2 : 2 + times].max(axis=0)
     product, weight, ties_by_time = goal
     bound = values[1] * time if product else values[1] + weight * time

@@ -11,14 +11,14 @@ from celosia.dataflow.hierarchy.layer import Layer, Tensor
 from celosia.dataflow.hierarchy.mapping import occupancy
 from celosia.dataflow.hierarchy.price import objective_value, price
 from celosia.dataflow.hierarchy.problem import make_problem
+from celosia.dataflow.hierarchy.resnet18 import RESNET18
 from celosia.dataflow.hierarchy.search import solve
 from celosia.dataflow.hierarchy.skeleton import skeletons
-from celosia.dataflow.search.objective import Objective
+from celosia.dataflow.search.objective import ENERGY, Objective
 from celosia.models.errors import CelosiaError
 
 from .architectures import deep, flat, lean, small
 from .exhaustive import every_price
-from .resnet18 import BEST, LAYERS
 from .walk import Walk, random_layer
 
 SEED = 20261122
@@ -58,29 +58,34 @@ def test_no_mapping_of_many_tiny_layers_is_better(words, switch):
         check_against_every_mapping(architecture, Layer.parse(text), Factors.PERFECT)
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", RESNET18)
 def test_published_optima_of_resnet18(name):
     """Energy and EDP of every layer are those of AccelForge's best, to its single precision."""
-    energy, cycles = BEST[name]
+    known = RESNET18[name]
     for objective in ("energy", "edp"):
-        found = solve(read_architecture("a"), LAYERS[name], Objective.parse(objective))
+        found = solve(read_architecture("a"), RESNET18[name].layer, Objective.parse(objective))
         assert found.proven
         assert found.lower_bound == found.value >= found.relaxed_bound > 0
-        assert float(found.price.energy) == pytest.approx(energy, rel=1e-7)
-        assert float(found.price.cycles) == cycles
+        assert float(found.price.energy) == pytest.approx(known.energy, rel=1e-7)
+        assert float(found.price.cycles) == known.cycles
 
 
 def test_energy_of_strided_layers_is_below_what_the_peer_finds():
     """AccelForge asked for energy: 35.61 uJ and 22.36 uJ."""
     for name, most in (("l2d", 26.00e6), ("l3d", 19.06e6)):
-        found = solve(read_architecture("a"), LAYERS[name], Objective.parse("energy"))
+        found = solve(read_architecture("a"), RESNET18[name].layer, ENERGY)
         assert float(found.value) < most
 
 
 def test_imperfect_factors_are_never_worse():
     for name in ("l4d", "fc"):
         perfect, imperfect = (
-            solve(read_architecture("a"), LAYERS[name], Objective.parse("energy"), factors=factors)
+            solve(
+                read_architecture("a"),
+                RESNET18[name].layer,
+                ENERGY,
+                factors=factors,
+            )
             for factors in Factors
         )
         assert imperfect.proven
@@ -121,7 +126,7 @@ def check_terms(rng, architecture, problem):
 
 def test_the_answer_walked_has_its_price():
     architecture, layer = small(40, 6), Layer.parse("3,4,5,3,2,2,1")
-    found = solve(architecture, layer, Objective.parse("energy"), factors=Factors.IMPERFECT)
+    found = solve(architecture, layer, ENERGY, factors=Factors.IMPERFECT)
     walk = Walk(architecture, layer, found.mapping)
     for entry in found.price.accesses:
         key = (entry.level, entry.tensor)
@@ -135,15 +140,17 @@ def test_the_answer_walked_has_its_price():
 def test_answers_do_not_depend_on_workers(objective):
     aim = Objective.parse(objective)
     for architecture, name in ((read_architecture("b"), "l3d"), (read_architecture("b"), "l4d")):
-        answers = [solve(architecture, LAYERS[name], aim, workers=count) for count in (1, 2, 3, 1)]
+        answers = [
+            solve(architecture, RESNET18[name].layer, aim, workers=count) for count in (1, 2, 3, 1)
+        ]
         assert len({answer.mapping for answer in answers}) == 1
         assert len({(answer.value, answer.lower_bound) for answer in answers}) == 1
 
 
 def test_a_budget_leaves_a_lower_bound():
-    architecture, layer = read_architecture("b"), LAYERS["l2"]
-    best = solve(architecture, layer, Objective.parse("energy"))
-    some = solve(architecture, layer, Objective.parse("energy"), budget=1)
+    architecture, layer = read_architecture("b"), RESNET18["l2"].layer
+    best = solve(architecture, layer, ENERGY)
+    some = solve(architecture, layer, ENERGY, budget=1)
     assert not some.proven
     assert some.lower_bound <= best.value <= some.value
     assert some.lower_bound < some.value
@@ -166,7 +173,7 @@ def test_every_mapping_is_priced_without_bounds():
 def test_impossible_asks_name_the_limit_and_by_how_much():
     small_buffer = small(1, 4)
     with pytest.raises(CelosiaError, match="level 'glb' has 1, every mapping needs 2 or more: 1 "):
-        solve(small_buffer, Layer.gemm(4, 4, 4), Objective.parse("energy"))
+        solve(small_buffer, Layer.gemm(4, 4, 4), ENERGY)
 
 
 def test_limits_that_only_together_cannot_be_kept_are_refused():
@@ -177,16 +184,16 @@ def test_limits_that_only_together_cannot_be_kept_are_refused():
         for level in small().levels
     )
     enough = dataclasses.replace(small(), levels=levels)
-    assert solve(enough, Layer.gemm(2, 2, 2), Objective.parse("energy")).proven
+    assert solve(enough, Layer.gemm(2, 2, 2), ENERGY).proven
 
 
 @pytest.mark.parametrize("wrong", [{"workers": 0}, {"budget": 0}])
 def test_wrong_parameters_are_refused(wrong):
     with pytest.raises(ValueError, match="must be 1 or more"):
-        solve(small(), Layer.gemm(2, 2, 2), Objective.parse("energy"), **wrong)
+        solve(small(), Layer.gemm(2, 2, 2), ENERGY, **wrong)
 
 
 def test_counts_that_are_not_exact_are_refused():
     text = "1024,1024,1024,1024,7,7,1"
     with pytest.raises(CelosiaError, match="times what is counted exactly"):
-        solve(read_architecture("a"), Layer.parse(text), Objective.parse("energy"))
+        solve(read_architecture("a"), Layer.parse(text), ENERGY)
