@@ -414,6 +414,14 @@ class StepPlan:
             for name, size in self.sizes(mapping).items()
         }
 
+    def is_legal(self, mapping: LayerMapping) -> bool:
+        """Return whether :meth:`check` finds nothing wrong with ``mapping``."""
+        try:
+            self.check(mapping)
+        except CelosiaError:
+            return False
+        return True
+
     def check(self, mapping: LayerMapping, remedy: str = " or use a smaller tile") -> None:
         """Raise :class:`CelosiaError` if ``mapping`` is not legal for this step.
 

@@ -62,11 +62,8 @@ def random_mapping(plan: StepPlan, random: np.random.Generator) -> LayerMapping:
     """
     for attempt in range(_TRIES):
         mapping = _draw(plan, random, attempt / _TRIES)
-        try:
-            plan.check(mapping)
-        except CelosiaError:
-            continue
-        return mapping
+        if plan.is_legal(mapping):
+            return mapping
     return map_step(plan)
 
 

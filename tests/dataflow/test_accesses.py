@@ -1,16 +1,22 @@
 """The closed-form access counts against a walk of the real loops."""
 
-import itertools
 import random
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
-from celosia.dataflow.accesses import compute_accesses, post_accesses
+from celosia.dataflow.accesses import accesses, compute_accesses, post_accesses
+from celosia.dataflow.compile import compile_network
 from celosia.dataflow.descriptors import Compute, Loop, Post
-from celosia.dataflow.program import Counter
+from celosia.dataflow.random_mapping import random_network_mapping
 from celosia.models.formats import Fixed
 from celosia.models.network import Rounding
+from celosia.models.random_network import random_network
+
+from .builders import ACCELERATORS, FORMATS
+from .plain_accesses import walk_compute, walk_post, walk_program
 
 ACCELERATOR = Accelerator(
     name="test",
@@ -21,32 +27,6 @@ ACCELERATOR = Accelerator(
     bus=Bus(data_bits=64),
     post_lanes=2,
 )
-
-
-def nest(counts):
-    """Walk indexes, innermost first in each tuple."""
-    for outer_first in itertools.product(*(range(count) for count in reversed(counts))):
-        yield outer_first[::-1]
-
-
-def walk_compute(compute):
-    result = dict.fromkeys(("activations", "weights", "writes", "reads"), 0)
-    last = {}
-    for index in nest([loop.count for loop in compute.loops]):
-        for operand in ("activations", "weights", "accumulators"):
-            strides = [getattr(loop, operand) for loop in compute.loops]
-            address = (getattr(compute, operand) + sum(map(int.__mul__, index, strides))) % 65536
-            changed = last.get(operand) != address
-            last[operand] = address
-            if operand != "accumulators":
-                result[operand] += changed
-            elif changed:
-                result["writes"] += 1
-                fresh = all(
-                    i == 0 for i, loop in zip(index, compute.loops, strict=True) if loop.reduction
-                )
-                result["reads"] += compute.accumulate or not fresh
-    return result
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -70,36 +50,7 @@ def test_compute_counts_equal_a_walk(seed):
         activations_signed=False,
         accumulate=rng.random() < 0.3,
     )
-    walked, counted = walk_compute(compute), compute_accesses(compute)
-    assert counted[Counter.ACTIVATION_READS] == walked["activations"]
-    assert counted[Counter.WEIGHT_READS] == walked["weights"]
-    assert counted[Counter.ACCUMULATOR_WRITES] == walked["writes"]
-    assert counted[Counter.ACCUMULATOR_READS] == walked["reads"]
-
-
-def walk_post(post):
-    drains = constants = residuals = writes = 0
-    last = {}
-    lane_groups = ACCELERATOR.array.lanes // ACCELERATOR.post_lanes
-    counts = [post.window_x, post.window_y, post.out_x, post.out_y, post.pixels, post.groups]
-    for wx, wy, x, y, pixel, group in nest(counts):
-        acc = (
-            wx * post.acc_window_x
-            + wy * post.acc_window_y
-            + x * post.acc_out_x
-            + y * post.acc_out_y
-        ) % 65536
-        word = (post.lane_group + group) // lane_groups
-        out = (
-            x * post.out_out_x + y * post.out_out_y + pixel * post.out_pixel + word * post.out_word
-        ) % 65536
-        now = {"acc": (acc, pixel, group), "constants": group, "out": out}
-        drains += now["acc"] != last.get("acc")
-        constants += now["constants"] != last.get("constants")
-        residuals += now["out"] != last.get("out")
-        writes += (wx, wy) == (post.window_x - 1, post.window_y - 1)
-        last = now
-    return drains, constants, residuals, writes
+    assert walk_compute(compute) == compute_accesses(compute)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -128,12 +79,19 @@ def test_post_counts_equal_a_walk(seed):
         low=0,
         high=255,
         rounding=Rounding.HALF_EVEN,
-        residual=True,
+        residual=rng.random() < 0.8,
         residual_signed=False,
     )
-    drains, constants, residuals, writes = walk_post(post)
-    counted = post_accesses(post, ACCELERATOR)
-    assert counted[Counter.ACCUMULATOR_DRAINS] == drains
-    assert counted[Counter.CONSTANT_READS] == constants
-    assert counted[Counter.RESIDUAL_READS] == residuals
-    assert counted[Counter.OUTPUT_WRITES] == writes
+    assert walk_post(post, ACCELERATOR) == post_accesses(post, ACCELERATOR)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_counts_of_randomly_mapped_networks_equal_a_walk(seed):
+    random = np.random.default_rng(seed)
+    target = ACCELERATORS["24x12x3"]
+    target = replace(target, buffers=replace(target.buffers, activations=512, activation_banks=2))
+    network = random_network(seed, FORMATS)
+    mapping = random_network_mapping(network, target, random, 1 + seed % 2)
+    program = compile_network(network, target, mapping)
+    counted = {counter: n for counter, n in accesses(program.descriptors, target).items() if n}
+    assert counted == {c: n for c, n in walk_program(program.descriptors, target).items() if n}
