@@ -9,6 +9,7 @@ changes is counting, for each loop, how often it is the one that advances.
 
 from __future__ import annotations
 
+import enum
 import math
 from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
@@ -145,6 +146,37 @@ def descriptor_accesses(descriptor: Descriptor, accelerator: Accelerator) -> Tal
         case Stamp():
             return Tally({Counter.WRITE_BEATS: 1})
     return Tally()
+
+
+class Traffic(enum.Enum):
+    """What the bytes between engine and memory are. The last two are written, the rest read."""
+
+    ACTIVATIONS = "activations"
+    WEIGHTS = "weights"
+    CONSTANTS = "constants"
+    RESIDUALS = "residuals"
+    PROGRAM = "program"
+    OUTPUTS = "outputs"
+    STAMPS = "stamps"
+
+
+def traffic(descriptors: Sequence[Descriptor], accelerator: Accelerator) -> dict[Traffic, int]:
+    """Return the bytes of all beats on the data channels, by what they are."""
+    beats = dict.fromkeys(Traffic, 0)
+    beats[Traffic.PROGRAM] = fetch_beats(descriptors, accelerator)
+    for descriptor in descriptors:
+        match descriptor:
+            case Load():
+                words = transfer_words(descriptor.transfer)
+                each = word_beats(descriptor.target, accelerator)
+                beats[Traffic[descriptor.target.name]] += words * each
+            case Store():
+                words = transfer_words(descriptor.transfer)
+                each = accelerator.beats(accelerator.activation_word_bits)
+                beats[Traffic.OUTPUTS] += words * each
+            case Stamp():
+                beats[Traffic.STAMPS] += 1
+    return {kind: count * accelerator.bus.data_bytes for kind, count in beats.items()}
 
 
 def program_chunks(descriptors: Sequence[Descriptor]) -> int:

@@ -299,10 +299,7 @@ class _Compiler:
                 CompiledLayer(
                     name=op.name,
                     outputs=tuple(
-                        name
-                        for plan in by_layer[op.name]
-                        if plan.target.name not in self.residency.kept
-                        for name in _written(plan.target)
+                        name for plan in by_layer[op.name] for name in _written(plan.target)
                     ),
                     first=first,
                     stop=emitter.next,

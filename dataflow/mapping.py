@@ -20,7 +20,8 @@ which does not, and by how much:
 - A tile fits its buffer, and so do all tiles that are alive at once. Of accumulators those are the
   output tiles inside the outermost loop that cuts the reduction (``C``, ``FY``, ``FX``), as partial
   sums never leave the chip. Of outputs and residuals they are the pixel tiles inside a ``K`` loop
-  that separates the channel tiles of one word (fewer columns than lanes).
+  that separates the channel tiles of one word (fewer columns than lanes), and where such tiles
+  read different words all output tiles inside a ``C`` loop.
 - As many tiles as ``Buffering`` asks for fit. At most 32 tiles of one buffer are kept.
 - A tile of activations, weights or sums is of one sample: a loop over ``N`` has step 1. Without one
   samples are the outermost loop.

@@ -360,13 +360,17 @@ class StepPlan:
     def alive(self, mapping: LayerMapping) -> dict[str, int]:
         """Return how many tiles of each buffer are needed at once where it may be several."""
         trips = self.trips(mapping)
+        alike = len({tile.runs for tile in self.tiles}) == 1
         sums = outputs = 1
         for index, (loop, count) in reversed(list(enumerate(trips))):
             inside = trips[index + 1 :]
             if self._cuts_sums(loop, count):
                 sums = math.prod(n for o, n in inside if o.dimension in (Dimension.K, *PIXELS))
+                # Tiles of one word that read other words are not finished together.
+                outputs = outputs if alike else sums
             if loop.dimension is Dimension.K and self._cuts_words(mapping, index):
-                outputs = math.prod(n for o, n in inside if o.dimension in PIXELS)
+                pixels = math.prod(n for o, n in inside if o.dimension in PIXELS)
+                outputs = max(outputs, pixels)
         return {"accumulators": sums, "outputs": outputs, "residuals": outputs}
 
     def _cuts_sums(self, loop: TileLoop, count: int) -> bool:

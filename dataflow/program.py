@@ -63,7 +63,8 @@ class CompiledLayer:
     name : str
         The operation's name.
     outputs : tuple of str
-        The tensors that it wrote to memory when its stamp begins, copies made for it included.
+        The tensors that it made, copies made for it included: in memory when its stamp begins,
+        but for those that the program keeps on chip.
     first, stop : int
         Range of its descriptors' indices; the last is its stamp.
     stamp : int

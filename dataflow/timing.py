@@ -6,35 +6,48 @@ access. ``counters`` equals the hardware's counters; ``layers`` the differences 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from celosia.dataflow.accesses import accesses
-from celosia.dataflow.event_walk import walk
+from celosia.dataflow.accesses import Traffic, accesses, traffic
+from celosia.dataflow.event_walk import walk_table
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import Counter, Program
+from celosia.dataflow.stalls import Stall, stalls
+from celosia.dataflow.table import tabulate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTiming:
     """Cycles from the end of the layer before (or the start) to the end of this one's stores.
 
-    What a layer's weights cost to fetch may have been paid during the layer before.
+    What a layer's weights cost to fetch may have been paid during the layer before. ``stalls``,
+    which only a prediction has, says what cycles went to: those in which the array computed for
+    this layer or waited for its next nest. Layers overlap, so they add up to the program's cycles
+    and not to the layer's.
     """
 
     name: str
     cycles: int
+    stalls: dict[Stall, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """What a program costs: predicted from it, or measured on a run of it.
 
-    ``cycles`` is from start to interrupt; ``layers`` in execution order.
+    ``cycles`` is from start to interrupt; ``layers`` in execution order. ``traffic`` are the bytes
+    on the data channels of AXI, which only a prediction tells apart.
     """
 
     cycles: int
     layers: tuple[LayerTiming, ...]
     counters: dict[Counter, int]
+    traffic: dict[Traffic, int] = field(default_factory=dict, compare=False)
+
+    @property
+    def stalls(self) -> dict[Stall, int]:
+        """What all ``cycles`` went to."""
+        return {stall: sum(layer.stalls.get(stall, 0) for layer in self.layers) for stall in Stall}
 
 
 def layer_timings(names: tuple[str, ...], stamps: tuple[int, ...]) -> tuple[LayerTiming, ...]:
@@ -51,13 +64,20 @@ def timing(program: Program, memory: MemoryModel) -> Timing:
 
     Raises ``ValueError`` if the program's tokens do not add up, so that it would never end.
     """
-    walked = walk(program.accelerator, program.descriptors, program.program_address, memory)
+    accelerator, memory = program.accelerator, memory.on_bus(program.accelerator.bus.data_bytes)
+    table = tabulate(program.descriptors, accelerator)
+    walked = walk_table(accelerator, table, program.program_address, memory)
     counters = accesses(program.descriptors, program.accelerator)
     counters[Counter.CYCLES] = walked.cycles
     counters[Counter.LOAD_BUSY] = walked.load_busy
     counters[Counter.STORE_BUSY] = walked.store_busy
+    layers = layer_timings(tuple(layer.name for layer in program.layers), walked.stamps)
+    causes = stalls(table, walked, memory, [layer.stop for layer in program.layers])
     return Timing(
         cycles=walked.cycles,
-        layers=layer_timings(tuple(layer.name for layer in program.layers), walked.stamps),
+        layers=tuple(
+            replace(layer, stalls=found) for layer, found in zip(layers, causes, strict=True)
+        ),
         counters=counters,
+        traffic=traffic(program.descriptors, accelerator),
     )

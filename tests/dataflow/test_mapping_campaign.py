@@ -58,20 +58,20 @@ def target(
 
 EIGHT, SP2 = Fixed(bits=8), Sp2(bits=4)
 TARGETS = (
-    target((ColumnGroup(format=EIGHT, count=2),), (4, 1, 2, 64), (128, 96, 40, 16, 64, 64), 2),
+    target((ColumnGroup(format=EIGHT, count=2),), (4, 1, 2, 64), (512, 96, 140, 16, 64, 64), 2),
     target(
         (ColumnGroup(format=SP2, count=3), ColumnGroup(format=EIGHT, count=4)),
-        (5, 1, 1, 64), (300, 200, 70, 16, 150, 150), 1,
+        (5, 1, 1, 64), (300, 200, 140, 16, 150, 150), 1,
     ),
     target(
         (ColumnGroup(format=SP2, count=4), ColumnGroup(format=EIGHT, count=4)),
-        (8, 2, 4, 64), (512, 256, 64, 32, 256, 256), 2,
+        (8, 2, 4, 64), (512, 256, 140, 32, 256, 256), 2,
     ),
-    target((ColumnGroup(format=EIGHT, count=6),), (12, 3, 6, 128), (256, 300, 90, 8, 200, 200), 2),
-    target((ColumnGroup(format=EIGHT, count=4),), (8, 2, 4, 512), (200, 99, 50, 8, 128, 128), 1),
+    target((ColumnGroup(format=EIGHT, count=6),), (12, 3, 6, 128), (256, 300, 140, 8, 200, 200), 2),
+    target((ColumnGroup(format=EIGHT, count=4),), (8, 2, 4, 512), (200, 99, 140, 8, 140, 140), 1),
     target(
         (ColumnGroup(format=EIGHT, count=4, circuit=Circuit.SERIAL),),
-        (4, 1, 4, 64), (256, 128, 64, 16, 128, 128), 2,
+        (4, 1, 4, 64), (256, 128, 140, 16, 128, 128), 2,
     ),
 )  # fmt: skip
 

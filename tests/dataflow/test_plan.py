@@ -7,13 +7,13 @@ import pytest
 
 from celosia.dataflow.accelerator import Circuit, ColumnGroup
 from celosia.dataflow.arrange import arrange
-from celosia.dataflow.mapping import Buffering, Dimension, LayerMapping, tiled
+from celosia.dataflow.mapping import Buffering, Dimension, LayerMapping, Mapping, tiled
 from celosia.dataflow.plan import StepPlan, runs_of
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed
 from celosia.models.network import Window
 
-from .builders import Build, accelerator, k
+from .builders import Build, accelerator, check, k
 
 K, C, OY, OX, FY = Dimension.K, Dimension.C, Dimension.OY, Dimension.OX, Dimension.FY
 
@@ -132,3 +132,18 @@ def test_six_loops_beside_the_passes_wrong() -> None:
     step.check(tiled(((K, 1),)))
     with pytest.raises(CelosiaError, match=r"a tile has 7 loops on the array, .* descriptor 6"):
         step.check(LayerMapping())
+
+
+def test_tiles_of_one_word_that_are_not_finished_together() -> None:
+    build = Build()
+    build.conv(build.input((6, 9, 4)), 6, k(1), groups=2)
+    network, target = build.network(), accelerator({"fixed8": 2}, 4, 1, post_lanes=2)
+    arrangement = arrange(network, target)
+    step = StepPlan(arrangement.lowered.steps[0], arrangement, target)
+    assert [tile.runs for tile in step.tiles] == [((0, 1),), ((0, 2),), ((0, 2),)]
+    mapping = tiled(((C, 1), (OY, 3), (K, 1)))
+    assert step.alive(mapping)["outputs"] == 9
+    check(network, target, Mapping(layers=(("op0", mapping),)))
+    few = tiled(((C, 1), (OY, 3), (K, 1)), buffering=Buffering(outputs=8))
+    with pytest.raises(CelosiaError, match="9 tiles of the outputs buffer are needed at once and"):
+        step.check(few)
