@@ -1,4 +1,4 @@
-"""Commands about layers on memory hierarchies given as data: map."""
+"""Commands about layers on memory hierarchies given as data: map, export."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from celosia.scripts.console import emit, table
-from celosia.scripts.options import Json, path
+from celosia.scripts.options import Json, Output, path
 
 app = typer.Typer()
 
@@ -67,3 +67,30 @@ def map_command(
         console.print(value.nest, markup=False)
 
     emit(value.as_dict(), as_json=as_json, show=show)
+
+
+@app.command("export")
+def export_command(
+    arch: Arch,
+    layer: LayerText,
+    to: Annotated[str, typer.Option(help="timeloop, zigzag, scalesim or accelforge.")],
+    output: Output,
+    objective: Annotated[str, typer.Option(help="What the mapping is searched for.")] = "energy",
+    factors: FactorsText = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(parser=path, metavar="MAP.json", help="Write this mapping."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a layer, a hierarchy and a mapping as another tool's input files."""
+    from celosia.scripts.map_layer import export_mapping
+
+    names = export_mapping(arch, layer, to, output, objective, factors=factors, mapping=mapping)
+    value = {"tool": to, "files": [str(output / name) for name in names]}
+
+    def show(console: Console) -> None:
+        for name in value["files"]:
+            console.print(name, markup=False)
+
+    emit(value, as_json=as_json, show=show)

@@ -10,6 +10,7 @@ from typing import Any
 
 from celosia.dataflow.hierarchy.architecture import Architecture, Factors
 from celosia.dataflow.hierarchy.architecture_file import read_architecture
+from celosia.dataflow.hierarchy.export import Tool, export
 from celosia.dataflow.hierarchy.layer import Layer
 from celosia.dataflow.hierarchy.mapping import Mapping, occupancy
 from celosia.dataflow.hierarchy.mapping_file import mapping_data, mapping_text, read_mapping
@@ -17,6 +18,7 @@ from celosia.dataflow.hierarchy.price import Price, objective_value, price
 from celosia.dataflow.hierarchy.search import Solution, solve
 from celosia.dataflow.search.objective import Objective
 from celosia.models.errors import CelosiaError
+from celosia.models.files import atomic_directory
 from celosia.scripts.arguments import read_choice
 
 
@@ -143,6 +145,46 @@ def map_layer(
         factors=tiles,
         cpu_seconds=time.process_time() - began,
     )
+
+
+def export_mapping(
+    architecture: str | Path,
+    layer: str,
+    tool: str,
+    folder: Path,
+    objective: str = "energy",
+    *,
+    factors: str | None = None,
+    mapping: Path | None = None,
+) -> list[str]:
+    """Write a layer, an architecture and a mapping as a tool's files; return their names.
+
+    Parameters
+    ----------
+    architecture, layer, objective, factors
+        As :func:`map_layer` takes them.
+    tool
+        A value of :class:`Tool`.
+    folder
+        Where the files go; it is made, or its files of an earlier run are replaced.
+    mapping
+        A JSON file of a mapping; None: the best one.
+
+    Raises
+    ------
+    CelosiaError
+        If an argument is not understood, no mapping fits, or the tool cannot say what it is.
+    """
+    target = read_choice("--to", tool, Tool)
+    if mapping is None:
+        found = map_layer(architecture, layer, objective, factors=factors)
+    else:
+        found = price_mapping(architecture, layer, objective, mapping)
+    texts = export(found.architecture, found.layer, found.mapping, target)
+    with atomic_directory(folder) as draft:
+        for name, text in texts.items():
+            (draft / name).write_text(text)
+    return list(texts)
 
 
 def load_kernels() -> None:

@@ -74,3 +74,20 @@ def test_a_mapping_that_does_not_fit_says_by_how_much(capsys, tmp_path):
     status, said = run(capsys, "--mapping", str(path))
     assert status == 1
     assert "axis 'rows' spreads C, not K" in said.err
+
+
+@pytest.mark.parametrize("tool", ["zigzag", "scalesim", "accelforge"])
+def test_files_for_other_tools(capsys, tmp_path, tool):
+    folder = tmp_path / tool
+    arguments = ["--arch", "a", "--layer", LAYER, "--to", tool, "-o", str(folder), "--json"]
+    assert run_command(["export", *arguments]) == 0
+    names = json.loads(capsys.readouterr().out)["files"]
+    assert len(names) == 3
+    assert all(folder.joinpath(name).read_text() for name in names)
+
+
+def test_a_tool_that_is_not_known(capsys, tmp_path):
+    arguments = ["--arch", "a", "--layer", LAYER, "--to", "cosa", "-o", str(tmp_path / "x")]
+    assert run_command(["export", *arguments]) == 1
+    assert "--to 'cosa' is unknown: choose timeloop, zigzag" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
