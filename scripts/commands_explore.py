@@ -41,6 +41,13 @@ def explore(
         list[str] | None,
         typer.Option(help="Such as 'fps>=100' or 'lut<=50000', once for each.", metavar="LIMIT"),
     ] = None,
+    dataflow: Annotated[
+        str | None,
+        typer.Option(
+            help="weight_stationary, output_stationary, input_stationary or row_wise, for all "
+            "layers. [default: any]"
+        ),
+    ] = None,
     fix: Annotated[
         list[str] | None,
         typer.Option(help="Values of a knob, such as lanes=16 or columns=32,64.", metavar="KNOB"),
@@ -91,6 +98,7 @@ def explore(
 
     An interrupted search goes on where it was when it is run again with the same output or store.
     """
+    from celosia.dataflow.explore.dataflows import Dataflow
     from celosia.dataflow.explore.outcome import Goal, Quantity, parse_limit
     from celosia.dataflow.explore.search import Effort
     from celosia.fpga.devices import find_device
@@ -132,6 +140,7 @@ def explore(
         seed=seed,
         workers=workers or run.default_workers(),
         cluster=cluster,
+        dataflow=None if dataflow is None else read_choice("--dataflow", dataflow, Dataflow),
         store=store or sqlite_url(output / "explore.sqlite"),
     )
     with _live(f"{subject.name} on {part.name}") as tell:

@@ -13,10 +13,12 @@ from typing import Final
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.accelerator_file import fingerprint
 from celosia.dataflow.energy import EnergyTable
+from celosia.dataflow.explore.dataflows import Dataflow, map_as
 from celosia.dataflow.explore.outcome import Outcome, Quantity
 from celosia.dataflow.explore.search import Job
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.search import CYCLES, DRAM, EDP, ENERGY, Mapped, Objective, map_network
+from celosia.dataflow.search.network import price
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network
 from celosia.models.storage import fingerprint as network_fingerprint
@@ -46,6 +48,8 @@ class Evaluator:
         What events cost.
     device : str
         For which areas are.
+    dataflow : Dataflow or None
+        What every mapping must be; None for any.
     """
 
     networks: tuple[Network, ...]
@@ -53,11 +57,16 @@ class Evaluator:
     objective: Objective
     table: EnergyTable
     device: str
+    dataflow: Dataflow | None = None
 
     def map(self, accelerator: Accelerator, variant: int) -> Mapped:
         """Return the mapping that an accelerator is judged by; raises :class:`CelosiaError`."""
+        network = self.networks[variant]
+        if self.dataflow is not None:
+            mapping = map_as(network, accelerator, self.dataflow)
+            return price(network, accelerator, self.memory, mapping, self.table)
         return map_network(
-            self.networks[variant],
+            network,
             accelerator,
             self.memory,
             objective=self.objective,
@@ -75,6 +84,7 @@ class Evaluator:
             "objective": asdict(self.objective),
             "table": asdict(self.table),
             "device": self.device,
+            "dataflow": self.dataflow and self.dataflow.value,
         }
         begin = hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()
         prints = [network_fingerprint(network) for network in self.networks]

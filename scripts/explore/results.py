@@ -75,6 +75,7 @@ def summarise(exploration: Exploration) -> dict[str, Any]:
             "bytes_per_cycle": request.memory.bytes_per_cycle,
             "outstanding": request.memory.outstanding,
         },
+        "dataflow": request.dataflow and request.dataflow.value,
         "strategy": request.strategy,
         "seed": request.seed,
         "search": {

@@ -12,6 +12,7 @@ from typing import Any
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.energy import load_energy_table
 from celosia.dataflow.explore.bounds import Bound, bound
+from celosia.dataflow.explore.dataflows import Dataflow
 from celosia.dataflow.explore.demand import demand
 from celosia.dataflow.explore.evaluate import Evaluator, mapping_objective
 from celosia.dataflow.explore.outcome import Goal, Quantity
@@ -62,6 +63,8 @@ class Request:
         As ``--cluster`` says; None for processes of this machine.
     store : str
         URL of the database of outcomes.
+    dataflow : Dataflow or None
+        What every mapping must be; None for any.
     """
 
     subject: Subject
@@ -75,6 +78,7 @@ class Request:
     workers: int = 1
     cluster: str | None = None
     store: str = "sqlite://"
+    dataflow: Dataflow | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -128,6 +132,7 @@ def explore(request: Request, tell: Tell) -> Exploration:
         objective=mapping_objective(goal.objective),
         table=load_energy_table("fpga"),
         device=device.name,
+        dataflow=request.dataflow,
     )
     first = starts(space, goal, area, networks, request.memory)
     strategy = STRATEGIES[request.strategy](space, request.seed, len(goal.front), first)

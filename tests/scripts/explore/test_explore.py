@@ -66,6 +66,20 @@ def test_what_is_found_is_what_the_files_say(network, tmp_path, capsys):
         assert text in page
 
 
+def test_a_dataflow_by_name_is_kept_to(network, tmp_path, capsys):
+    cycles = []
+    for name in ("weight_stationary", "row_wise"):
+        arguments = [*SMALL, "--candidates=4", "--json", f"--dataflow={name}"]
+        assert run(network, *arguments, "-o", tmp_path / "out") == 0
+        value = found(capsys)
+        assert value["dataflow"] == name
+        cycles.append(value["best"]["cycles"])
+        loops = load_mapping(tmp_path / "out" / "mapping.json").layers[0][1].loops
+        first = "K" if name == "weight_stationary" else "OY"
+        assert loops[0].dimension.value == first
+    assert cycles[0] != cycles[1]
+
+
 def test_a_second_run_evaluates_nothing_again(network, tmp_path, capsys):
     results = []
     for workers in (1, 2):
@@ -107,6 +121,7 @@ def test_the_report_is_written_again_from_the_summary(network, tmp_path, capsys)
         (["--fix=lanes=8", "--fix=lanes=4"], "--fix names lanes twice"),
         (["--fix=lanes=7"], "knob 'lanes' cannot be 7"),
         (["--fix=speed=7"], "there is no knob 'speed'"),
+        (["--dataflow=waves"], "--dataflow 'waves' is unknown: choose weight_stationary"),
         (["--strategy=luck"], "--strategy 'luck' is unknown: choose evolution"),
         (["--strategy=exhaustive"], "more than the 1,000,000 that can all be tried"),
         (["--weights=fixed4:100"], "is quantised already"),
