@@ -161,15 +161,21 @@ def _areas(row: dict[str, Any]) -> tuple[str, str]:
 
 
 @app.command("search")
-def bench_search(as_json: Json = False) -> None:
+def bench_search(
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Run AccelForge and ZigZag too; installs them apart.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Measure the mapper: mappings priced a second, and every layer of ResNet-18 solved."""
+    from celosia.scripts.bench_peers import bench_peers
     from celosia.scripts.bench_search import bench_search as run
 
     with progress("Search") as report:
-        value = run(report)
+        value = run(report) | (bench_peers(report) if peers else {})
 
     def show(console: Console) -> None:
-        plain = {key: entry for key, entry in value.items() if not isinstance(entry, list)}
+        plain = {key: entry for key, entry in value.items() if isinstance(entry, int | float)}
         console.print(table(("one core", ""), plain.items()))
         headers = ("layer", "for", "uJ", "cycles", "to best known", "gap %", "root gap %", "CPU s")
         cells = [
@@ -186,5 +192,19 @@ def bench_search(as_json: Json = False) -> None:
             for row in value["layers"]
         ]
         console.print(table(headers, cells, title="ResNet-18 on architecture A"))
+        if peers:
+            others = [
+                (
+                    f"{row['layer']}: {row['tool']} {row['way']}",
+                    *(f"{row[key] / 1e6:.4f}" for key in ("energy_pj", "our_energy_pj")),
+                    *(row[key] for key in ("cycles", "our_cycles")),
+                    *(f"{row[key]:.2f}" for key in ("cpu_seconds", "our_cpu_seconds")),
+                )
+                for row in value["peers"]
+            ]
+            columns = ("", "uJ", "ours", "cycles", "ours", "CPU s", "ours")
+            console.print(table(columns, others, title="Peers on architecture A"))
+            for tool, reason in value["peers_skipped"].items():
+                console.print(f"{tool} left out: {reason}", markup=False)
 
     emit(value, as_json=as_json, show=show)
