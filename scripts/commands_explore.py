@@ -91,6 +91,10 @@ def explore(
     verify: Annotated[
         bool, typer.Option("--verify", help="Build and simulate what was found; compare cycles.")
     ] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option(help="A layer: what it would cost in each named dataflow.", metavar="LAYER"),
+    ] = None,
     output: Output = Path("build/explore"),
     as_json: Json = False,
 ) -> None:
@@ -104,6 +108,7 @@ def explore(
     from celosia.fpga.devices import find_device
     from celosia.scripts.arguments import read_choice, read_memory
     from celosia.scripts.explore import results, run, targets
+    from celosia.scripts.explore.explain import explain as explain_layer
     from celosia.scripts.explore.networks import read_subject
     from celosia.scripts.explore.page import write_page
     from celosia.scripts.explore.store import sqlite_url
@@ -147,6 +152,8 @@ def explore(
         found = run.explore(request, tell)
     summary = results.summarise(found)
     files = results.write_files(found, output)
+    if explain is not None:
+        summary["explained"] = {"layer": explain, "mappings": explain_layer(found, explain)}
     if verify:
         with progress("Verifying") as report:
             summary["verified"] = check(found, output, report)

@@ -199,7 +199,20 @@ def tables(summary: dict[str, Any]) -> list[Table]:
         for layer in summary["layers"]
     ]
     reasons = table(("layer", "cycles", "array used", "bound by"), layers, "The chosen accelerator")
-    return [table(headers, cells, title), reasons]
+    shown_tables = [table(headers, cells, title), reasons]
+    if "explained" in summary:
+        told = summary["explained"]
+        rows = [
+            (
+                entry["mapping"],
+                *("-" if entry[key] is None else entry[key] for key in ("layer_cycles", "cycles")),
+                entry["text"],
+            )
+            for entry in told["mappings"]
+        ]
+        named = ("mapping", "cycles of the layer", "of the network", "bound by")
+        shown_tables.append(table(named, rows, f"Layer {told['layer']}"))
+    return shown_tables
 
 
 def _cells(entry: dict[str, Any], *, varied: bool) -> Sequence[object]:

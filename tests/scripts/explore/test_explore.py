@@ -8,6 +8,7 @@ import torch
 
 from celosia.dataflow.accelerator_file import load_accelerator
 from celosia.dataflow.compile import compile_network
+from celosia.dataflow.explore.dataflows import Dataflow
 from celosia.dataflow.mapping import load_mapping
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.timing import timing
@@ -78,6 +79,20 @@ def test_a_dataflow_by_name_is_kept_to(network, tmp_path, capsys):
         first = "K" if name == "weight_stationary" else "OY"
         assert loops[0].dimension.value == first
     assert cycles[0] != cycles[1]
+
+
+def test_a_layer_is_explained_by_what_named_dataflows_cost(network, tmp_path, capsys):
+    arguments = [*SMALL, "--candidates=4", "--json", "-o", tmp_path / "out"]
+    assert run(network, *arguments) == 0
+    layer = found(capsys)["layers"][0]["name"]
+    assert run(network, *arguments, f"--explain={layer}") == 0
+    value = found(capsys)
+    told = {entry["mapping"]: entry for entry in value["explained"]["mappings"]}
+    assert set(told) == {"chosen", *(dataflow.value for dataflow in Dataflow)}
+    assert told["chosen"]["cycles"] == value["best"]["cycles"]
+    assert all(entry["text"] for entry in told.values())
+    assert run(network, *arguments, "--explain=nothing") == 1
+    assert "there is no layer 'nothing': known are" in capsys.readouterr().err
 
 
 def test_a_second_run_evaluates_nothing_again(network, tmp_path, capsys):
