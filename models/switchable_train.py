@@ -99,11 +99,11 @@ def train_switchable(
                 torch.autograd.backward(nn.functional.cross_entropy(model(x, width), y))
                 optimiser.step()
                 cosine.step()
-        _settle(model, images, training.batch)
+        settle(model, images, training.batch)
     model.eval()
 
 
-def _settle(model: SwitchableNet, images: torch.Tensor, batch: int) -> None:
+def settle(model: SwitchableNet, images: torch.Tensor, batch: int) -> None:
     """Give every width's normalisations the mean statistics over the full batches of ``images``.
 
     The range of scores becomes that of all batches: unlike activations they should not saturate.

@@ -90,7 +90,8 @@ def flow(stages: Sequence[tuple[str, str]]) -> Markup:
 class Point:
     """A point of a :func:`scatter`, labelled or with "" for none.
 
-    ``spread`` is the height of the line through it, ``mark`` its class in the style sheet.
+    ``spread`` is the height of the line through it, ``mark`` its class in the style sheet,
+    ``hint`` what appears under the pointer.
     """
 
     label: str
@@ -98,17 +99,33 @@ class Point:
     y: float
     spread: float = 0.0
     mark: str = "two"
+    hint: str = ""
 
 
-def scatter(title: str, points: Sequence[Point], across: str, up: str) -> Markup:
+def frontier(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other one beats: none is as far left and as high, or better."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.x, -point.y)):
+        if not best or point.y > best[-1].y:
+            best.append(point)
+    return best
+
+
+def scatter(
+    title: str, points: Sequence[Point], across: str, up: str, *, decades: bool = False
+) -> Markup:
     """Return an SVG of ``points`` with both axes, named ``across`` and ``up``.
 
-    Labels stand to the right of their points, moved down where they would overlap.
+    Labels stand to the right of their points, moved down where they would overlap. With
+    ``decades`` the first axis, which is above 0 then, is logarithmic.
     """
     height, left, bottom = 330, 60, 40
-    xs = [point.x for point in points] or [0.0]
+    xs = [point.x for point in points] or [1.0]
     ys = [point.y + sign * point.spread / 2 for point in points for sign in (-1, 1)] or [0.0]
-    x_axis = _axis(0.0, max(xs) * 1.25, left, WIDTH - 10)
+    if decades:
+        x_axis = _decades(min(xs), max(xs), left, WIDTH - 110)
+    else:
+        x_axis = _axis(0.0, max(xs) * 1.25, left, WIDTH - 10)
     y_axis = _axis(min(ys), max(ys), height - bottom, 12)
     parts = [
         Markup('<svg role="img" viewBox="0 0 {} {}" aria-label="{}">').format(WIDTH, height, title)
@@ -140,8 +157,8 @@ def scatter(title: str, points: Sequence[Point], across: str, up: str) -> Markup
         parts.append(
             Markup(
                 '<path class="arrow" d="M{0:.1f} {1:.1f} v{2:.1f}"/>'
-                '<circle class="{4}" cx="{0:.1f}" cy="{3:.1f}" r="4"/>'
-            ).format(x, y - half, 2 * half, y, point.mark)
+                '<circle class="{4}" cx="{0:.1f}" cy="{3:.1f}" r="4"><title>{5}</title></circle>'
+            ).format(x, y - half, 2 * half, y, point.mark, point.hint or point.label)
         )
         if point.label:
             lowest = max(y + 4, lowest + 12)
@@ -156,24 +173,23 @@ def scatter(title: str, points: Sequence[Point], across: str, up: str) -> Markup
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Axis:
-    """Real numbers ``low`` to ``high`` between two places of a drawing, in steps of ``step``."""
+    """Real numbers between two places of a drawing, with those that are marked."""
 
-    low: float
-    high: float
-    step: float
+    marks: tuple[float, ...]
     begin: float
     end: float
+    log: bool = False
 
     def place(self, value: float) -> float:
         """Return where ``value`` lies."""
-        share = (value - self.low) / (self.high - self.low)
-        return self.begin + share * (self.end - self.begin)
+        low, high, at = self.marks[0], self.marks[-1], value
+        if self.log:
+            low, high, at = math.log(low), math.log(high), math.log(value)
+        return self.begin + (at - low) / (high - low) * (self.end - self.begin)
 
     def ticks(self) -> list[tuple[float, float]]:
-        """Return each round number on the axis, with its place."""
-        count = round((self.high - self.low) / self.step)
-        values = [round(self.low + index * self.step, 10) for index in range(count + 1)]
-        return [(value, self.place(value)) for value in values]
+        """Return each number that is marked, with its place."""
+        return [(value, self.place(value)) for value in self.marks]
 
 
 def _axis(low: float, high: float, begin: float, end: float) -> _Axis:
@@ -181,6 +197,17 @@ def _axis(low: float, high: float, begin: float, end: float) -> _Axis:
     rough = max(high - low, 1e-9) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * min(factor for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    least = math.floor(low / step + 1e-9) * step
-    most = max(math.ceil(high / step - 1e-9) * step, least + step)
-    return _Axis(low=least, high=most, step=step, begin=begin, end=end)
+    least = math.floor(low / step + 1e-9)
+    most = max(math.ceil(high / step - 1e-9), least + 1)
+    marks = tuple(round(index * step, 10) for index in range(least, most + 1))
+    return _Axis(marks=marks, begin=begin, end=end)
+
+
+def _decades(low: float, high: float, begin: float, end: float) -> _Axis:
+    """Return a logarithmic axis with marks at 1, 2 and 5 of each decade, ``low`` above 0."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    known = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
+    least = max(value for value in known if value <= low)
+    most = min(value for value in known if value >= high and value > least)
+    marks = tuple(value for value in known if least <= value <= most)
+    return _Axis(marks=marks, begin=begin, end=end, log=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -123,41 +123,29 @@ def bench_formats(
     networks: Annotated[
         str, typer.Option(help="Which networks, separated by commas.")
     ] = "rnet,digits,mnist",
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the table of docs/benchmarks.md.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare number formats: accuracy, bits, area and cycles, on the same networks."""
     from celosia.scripts.bench_formats import bench_formats as run
+    from celosia.scripts.format_table import HEADERS, table_cells, workloads
+    from celosia.scripts.format_table import markdown as document
 
     with progress("Formats") as report:
         rows = [row.as_dict() for row in run(networks.split(","), words or (), report)]
 
     def show(console: Console) -> None:
-        headers = ("format", "float %", "PTQ %", "QAT %", "bits", "LUT", "LUT, DSP", "cycles")
-        for name in dict.fromkeys(row["workload"] for row in rows):
-            cells = [
-                (
-                    row["format"],
-                    *(
-                        f"{100 * row[f'{kind}_mean']:.2f} ({100 * row[f'{kind}_spread']:.2f})"
-                        for kind in ("float", "ptq", "qat")
-                    ),
-                    round(row["bits_per_weight"], 3),
-                    *_areas(row),
-                    row["cycles"],
-                )
-                for row in rows
-                if row["workload"] == name
-            ]
+        if markdown:
+            sys.stdout.write(document(rows))
+            return
+        for name in workloads(rows):
+            cells = [table_cells(row) for row in rows if row["workload"] == name]
             title = f"{name}: mean (largest minus smallest) of seeds; LUT and DSP a product"
-            console.print(table(headers, cells, title=title))
+            console.print(table(HEADERS, cells, title=title))
 
     emit(rows, as_json=as_json, show=show)
-
-
-def _areas(row: dict[str, Any]) -> tuple[str, str]:
-    """Return look-up tables a product without DSP blocks, and both with them."""
-    only, lut, dsp = (row[f"{kind}_per_product"] for kind in ("lut_only", "lut", "dsp"))
-    return "-" if only is None else f"{only:.1f}", "-" if lut is None else f"{lut:.1f}, {dsp:.2g}"
 
 
 @app.command("search")

@@ -36,7 +36,7 @@ def unsigned(bits: int) -> Fixed:
 
 def _rows() -> Iterator[_Row]:
     """Yield every processing element of the table, with operands of each width."""
-    for weight_bits, bits in ((4, 4), (4, 8), (8, 4), (8, 8)):
+    for weight_bits, bits in (*((n, n) for n in (2, 3, 5, 6)), (4, 4), (4, 8), (8, 4), (8, 8)):
         yield _Row(
             pe="fixed",
             weights=Fixed(bits=weight_bits),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from markupsafe import Markup
 
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
-from celosia.scripts.charts import Bar, Point, bars, flow, scatter
+from celosia.scripts.charts import Bar, Point, bars, flow, frontier, scatter
 from celosia.scripts.explore.page import is_exploration
 
 RESOURCES = ("lut", "ff", "dsp", "bram")
@@ -119,19 +120,23 @@ def _workloads(formats: list[dict[str, Any]]) -> list[str]:
 def _formats(formats: list[dict[str, Any]], workload: str) -> Markup:
     points = [
         Point(
-            label=row["format"],
+            label="",
             x=row["lut_only_per_product"],
             y=100 * row["qat_mean"],
             spread=100 * row["qat_spread"],
+            hint=row["format"],
         )
         for row in formats
         if row["workload"] == workload and row["lut_only_per_product"] is not None
     ]
+    best = frontier(points)
+    named = [replace(point, label=point.hint, mark="one") for point in best]
     return scatter(
         f"accuracy against look-up tables a product on {workload}",
-        points,
-        "look-up tables a product, without DSP blocks",
+        [*(point for point in points if point not in best), *named],
+        "look-up tables for a product a cycle, without DSP blocks",
         "accuracy in %",
+        decades=True,
     )
 
 

@@ -1,114 +1,268 @@
 """The comparison of formats: its registry, its engines, a row from end to end, what it refuses."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from torch import nn
 
+from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.compile import compile_network
+from celosia.dataflow.memory import DDR4
+from celosia.dataflow.timing import timing
+from celosia.models.blueprint import Blueprint, Stage
 from celosia.models.errors import CelosiaError
+from celosia.models.formats import Fixed, Pot
+from celosia.models.gradients import Gradient
+from celosia.models.network import Conv
+from celosia.models.operations import DISTANCE, MULTIPLY
+from celosia.models.random_network import random_network
 from celosia.models.recipe import parse_mix
-from celosia.models.zoo import DigitsNet, ImageData, Workload
+from celosia.models.zoo import ImageData
 from celosia.scripts import bench_formats as module
-from celosia.scripts.bench_formats import Accuracy, Area, accelerator, bench_formats
+from celosia.scripts import format_cycles, format_training
+from celosia.scripts.bench_formats import Accuracy, Area, bench_formats
+from celosia.scripts.cli import run_command
+from celosia.scripts.format_cycles import accelerator, column_shares, cycles
 from celosia.scripts.format_schemes import SCHEMES, Scheme
+from celosia.scripts.format_table import HEADERS, markdown, table_cells
+from celosia.scripts.format_training import WIDTHS, Epochs, Layers, Subject, learn
 from celosia.scripts.report import read_formats
 
+FIXED = random_network(1, (Fixed(bits=4),))
 
-def test_registry():
+
+def small_net() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(64, 10),
+    )  # fmt: skip
+
+
+def scheme(name: str) -> Scheme:
+    (found,) = (scheme for scheme in SCHEMES if scheme.name == name)
+    return found
+
+
+def test_registry() -> None:
     names = [scheme.name for scheme in SCHEMES]
     assert len(set(names)) == len(names)
-    plain = next(scheme for scheme in SCHEMES if scheme.name == "MSQ W4A4")
-    for dsp_allowed in (False, True):
-        cases = plain.cases(dsp_allowed=dsp_allowed)
-        assert [case and case.pe for case in cases] == ["sp2", "fixed"]
-        assert all(case and case.dsp_allowed is dsp_allowed for case in cases)
+    assert len({repr((scheme.task, scheme.circuit)) for scheme in SCHEMES}) == len(names)
 
 
 @pytest.mark.parametrize("dsp_allowed", [False, True])
-def test_every_element_is_in_the_table(dsp_allowed):
-    for scheme in SCHEMES:
-        cases = scheme.cases(dsp_allowed=dsp_allowed)
-        assert [case and case.pe for case in cases] == list(scheme.elements)
+def test_every_element_is_in_the_table(dsp_allowed: bool) -> None:
+    for some in SCHEMES:
+        columns = [(share.format, MULTIPLY) for share in some.recipe.weights]
+        if "distance" in some.elements:
+            columns.append((Fixed(bits=8), DISTANCE))
+        for column in columns:
+            found = some.case(column, dsp_allowed=dsp_allowed)
+            assert found is not None, some.name
+            case, each = found
+            assert case.pe in some.elements.values()
+            assert each == 1.0 or some.circuit is Circuit.TILE
 
 
-def test_elements_fit_the_recipe():
-    with pytest.raises(ValueError, match="elements of x must be one for each of its 1 formats"):
-        Scheme(name="x", recipe=SCHEMES[0].recipe, elements=("fixed", "sp2"))
+def test_no_element() -> None:
+    assert scheme("SP2 W4A4").case((Pot(bits=4), MULTIPLY), dsp_allowed=False) is None
 
 
-@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
-def test_engines(scheme):
-    array = accelerator(scheme.recipe).array
-    assert array.column_count == 16
-    assert {group.format for group in array.columns} == {
-        share.format for share in scheme.recipe.weights
-    }
-    assert array.scaling == scheme.recipe.blocks
+def test_cycles_of_a_scalable_column() -> None:
+    for bits, steps in ((4, 4), (5, 12), (6, 12), (7, 16), (8, 16)):
+        found = scheme(f"2-in-1 W{bits}A{bits}").case(
+            (Fixed(bits=bits), MULTIPLY), dsp_allowed=False
+        )
+        assert found is not None
+        assert found[1] == steps
 
 
-def test_shares_of_columns():
-    counts = [group.count for group in accelerator(SCHEMES[-4].recipe).array.columns]
-    assert SCHEMES[-4].recipe.weights == parse_mix("pot_4:60,fixed4:35,fixed8:5")
-    assert counts == [10, 5, 1]
+@pytest.mark.parametrize("some", SCHEMES, ids=lambda scheme: scheme.name)
+def test_engines(some: Scheme) -> None:
+    array = accelerator(some.recipe, FIXED, some.circuit).array
+    wide = some.recipe.elements is not None and array.lanes == 32
+    assert array.products == (1024 if wide else 256)
+    assert array.scaling == some.recipe.blocks
+    assert array.elements == some.recipe.elements
+    if some.circuit is Circuit.LANES:
+        formats = {share.format for share in some.recipe.weights}
+        assert {group.format for group in array.columns} == formats
 
 
-def test_mean_and_spread():
+def test_shares_of_columns() -> None:
+    rmsmp = scheme("RMSMP")
+    assert rmsmp.recipe.weights == parse_mix("pot_4:60,fixed4:35,fixed8:5")
+    array = accelerator(rmsmp.recipe, FIXED, rmsmp.circuit).array
+    assert [group.count for group in array.columns] == [10, 5, 1]
+
+
+def test_columns_of_distances_get_their_share() -> None:
+    fixed = Fixed(bits=8)
+    network = random_network(2, (fixed,), operations=(MULTIPLY, DISTANCE))
+    shares = column_shares(network)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert set(shares) == {(fixed, MULTIPLY), (fixed, DISTANCE)}
+    array = accelerator(scheme("AdderNet W8A8").recipe, network, Circuit.LANES).array
+    counts = {group.operation: group.count for group in array.columns}
+    for operation, count in counts.items():
+        assert abs(count - 16 * shares[fixed, operation]) <= 1
+
+
+def test_area_is_that_of_the_columns_of_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Row:
+        lut_raw_per_lane, dsp_per_lane = 10.0, 0.5
+
+    monkeypatch.setattr(module, "measure", lambda case: Row())
+    assert module.area(scheme("fixed W4A4"), FIXED) == Area(lut_only=10.0, lut=10.0, dsp=0.5)
+    assert module.area(scheme("2-in-1 W4A4"), FIXED) == Area(lut_only=40.0, lut=40.0, dsp=2.0)
+    assert module.area(scheme("SP2 W4A4"), FIXED) == Area(lut_only=None, lut=None, dsp=None)
+
+
+def test_cycles_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = scheme("fixed W4A4")
+    engine = accelerator(some.recipe, FIXED, some.circuit)
+    expected = timing(compile_network(FIXED, engine), DDR4).cycles
+    assert cycles(FIXED, engine) == expected
+    monkeypatch.setattr(format_cycles, "compile_network", None)
+    assert cycles(FIXED, engine) == expected
+
+
+def test_mean_and_spread() -> None:
     assert Accuracy.of([0.5, 0.75, 1.0]) == Accuracy(mean=0.75, spread=0.5)
 
 
 @pytest.fixture
-def little(monkeypatch, tmp_path):
-    """A workload of a few random images, and no synthesis."""
+def little(monkeypatch: pytest.MonkeyPatch, tmp_path) -> list[str]:
+    """A workload of a few random images, and no synthesis; the list tells what is trained."""
     rng = np.random.default_rng(1)
-    images = rng.uniform(size=(24, 1, 8, 8)).astype(np.float32)
-    labels = np.arange(24, dtype=np.int64) % 10
-    made = []
+    images = rng.uniform(size=(72, 1, 8, 8)).astype(np.float32)
+    data = ImageData(images=images, labels=np.arange(72, dtype=np.int64) % 10)
+    made: list[str] = []
 
-    def little(seed: int) -> Workload:
-        made.append(seed)
-        return ImageData(images=images, labels=labels).workload("little", DigitsNet())
+    def train(seed: int):
+        made.append(f"products {seed}")
+        return data.workload("little", small_net())
 
+    def told(name: str, function):
+        def train(*arguments, **named):
+            made.append(name)
+            return function(*arguments, **named)
+
+        return train
+
+    for name in ("adder_workload", "shift_add_workload", "train_switchable"):
+        function = told(name, getattr(format_training, name))
+        function.__module__ = getattr(format_training, name).__module__
+        monkeypatch.setattr(format_training, name, function)
+    subject = Subject(
+        train=train,
+        network=small_net,
+        data=lambda: data,
+        blueprint=Blueprint(
+            shape=(1, 8, 8),
+            stages=(Stage(channels=4, pool=True), Stage(channels=4, pool=True)),
+            classes=10,
+        ),
+        epochs=Epochs(tuning=1, slow_tuning=1, distances=1, shifts=1, switched=1),
+    )
     monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path))
-    monkeypatch.setattr(module, "WORKLOADS", {"little": little})
-    monkeypatch.setattr(module, "EPOCHS", {"little": 1})
-    monkeypatch.setattr(module, "area", lambda scheme: Area(lut_only=1.0, lut=None, dsp=None))
+    for where in (module, format_training):
+        monkeypatch.setattr(where, "SUBJECTS", {"little": subject})
+    monkeypatch.setattr(
+        module, "area", lambda scheme, network: Area(lut_only=1.0, lut=None, dsp=None)
+    )
+    monkeypatch.setattr(module, "cycles", lambda network, engine: 1234)
     return made
 
 
-def test_a_row_is_made_once(little):
+def test_a_row_is_made_once(little: list[str]) -> None:
     told = []
 
-    def report(what, done, total):
+    def report(what: str, done: int, total: int) -> None:
         told.append((what, done, total))
 
-    (row,) = bench_formats(["little"], ["SP2"], report)
-    assert told == [("little, SP2 W4A4", 0, 1)]
-    assert little == [0, 1, 2]
+    (row,) = bench_formats(["little"], ["sp2", "A4"], report)
+    assert told == [(f"little, SP2 W4A4, seed {seed}", seed, 3) for seed in range(3)]
+    assert little == ["products 0", "products 1", "products 2"]
     value = json.loads(json.dumps(row.as_dict()))
     assert value["format"] == "SP2 W4A4"
     assert value["bits_per_weight"] == 4
-    assert value["cycles"] > 0
+    assert value["cycles"] == 1234
     assert 0 <= value["qat_mean"] <= 1
     assert value["lut_only_per_product"] == 1.0
     assert value["dsp_per_product"] is None
-    (again,) = bench_formats(["little"], ["SP2"], report)
+    (again,) = bench_formats(["little"], ["SP2 W4A4"], report)
     assert again == row
-    assert little == [0, 1, 2]
+    assert len(little) == 3
 
 
-def test_what_is_unknown(little):
-    with pytest.raises(CelosiaError, match="unknown workload 'x': known are little"):
-        bench_formats(["x"], [], print)
+@pytest.mark.parametrize(
+    ("name", "layers", "kind"),
+    [
+        ("AdderNet W8A8", Layers.DISTANCES, "adder_workload"),
+        ("ShiftAddNet W5A8", Layers.SHIFTS, "shift_add_workload"),
+    ],
+)
+def test_networks_of_other_layers(little: list[str], name: str, layers: Layers, kind: str) -> None:
+    some = scheme(name)
+    assert some.task.layers is layers
+    outcome = learn(some.task, "little", 0)
+    kinds = {(fmt.name, op.operation) for op in outcome.network.ops if isinstance(op, Conv)
+             for fmt in op.formats}  # fmt: skip
+    assert ("fixed8", DISTANCE) in kinds
+    assert learn(some.task, "little", 0).tuned == outcome.tuned
+    other = replace(some.task, weight_gradient=Gradient.PIECEWISE_LINEAR)
+    learn(other, "little", 0)
+    assert little == [kind]  # fine-tuned twice, trained once
+
+
+def test_widths_share_a_network(little: list[str]) -> None:
+    networks = [
+        learn(scheme(f"2-in-1 W{bits}A{bits}").task, "little", 0).network for bits in WIDTHS
+    ]
+    assert little == ["train_switchable"] * 2
+    for bits, network in zip(WIDTHS, networks, strict=True):
+        assert network.tensor("input").format.bits == bits
+
+
+def test_what_is_unknown(little: list[str]) -> None:
+    for wrong in (["x"], [], ["little", "little"]):
+        with pytest.raises(CelosiaError, match="name each once, separated by commas, of little"):
+            bench_formats(wrong, [], print)
     with pytest.raises(CelosiaError, match="no format's name holds 'nonsense'"):
         bench_formats(["little"], ["nonsense"], print)
 
 
-def test_kept_table_has_rows_of_the_registry():
-    rows = read_formats()
-    assert {row["format"] for row in rows} <= {scheme.name for scheme in SCHEMES}
+def test_command(little: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["bench", "formats", "esb(4,1)", "--networks", "little"]
+    assert run_command([*arguments, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["format"] == "ESB(4,1) = FP4, A4"
+    assert run_command([*arguments, "--markdown"]) == 0
+    assert capsys.readouterr().out == markdown([row])
+    assert run_command(arguments) == 0
+    assert "ESB(4,1)" in capsys.readouterr().out
+    assert run_command(["bench", "formats", "--networks", "nonsense"]) == 1
+    assert "networks 'nonsense' are not understood" in capsys.readouterr().err
 
 
-def test_tables_that_are_none(tmp_path):
+def test_table_in_words() -> None:
+    row = {
+        "format": "x", "workload": "w", "float_mean": 0.99, "float_spread": 0.01,
+        "ptq_mean": 0.5, "ptq_spread": 0.0, "qat_mean": 1.0, "qat_spread": 0.0,
+        "seeds": 3, "bits_per_weight": 4.25, "cycles": 12345, "products_per_cycle": 256,
+        "lut_only_per_product": 20.04, "lut_per_product": None, "dsp_per_product": None,
+    }  # fmt: skip
+    cells = table_cells(row)
+    assert cells == (
+        "x", "99.00 (1.00)", "50.00 (0.00)", "100.00 (0.00)", "4.25", "20.0", "-", "12,345 at 256",
+    )  # fmt: skip
+    assert len(cells) == len(HEADERS)
+    assert markdown([row, row | {"workload": "v"}]).startswith("**w**\n\n| format | float % |")
+
+
+def test_tables_that_are_none(tmp_path) -> None:
     file = tmp_path / "formats.json"
     with pytest.raises(CelosiaError, match="bench formats --json"):
         read_formats(file)

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from celosia.models.errors import CelosiaError
-from celosia.scripts.charts import Bar, Point, bars, flow, scatter
+from celosia.scripts.charts import Bar, Point, bars, flow, frontier, scatter
 from celosia.scripts.report import read_summary, render, write_report
 
 
@@ -159,7 +159,27 @@ def test_scatter_places_points_and_names_axes():
     assert low_x == 60.0
 
 
-@pytest.mark.parametrize("points", [[], [Point(label="one", x=0.0, y=1.0)]])
+def test_scatter_in_decades():
+    points = [
+        Point(label="", x=x, y=3 - x / 100, hint=f"at {x}") for x in (10.0, 20.0, 40.0, 500.0)
+    ]
+    svg = str(scatter("title", points, "across", "up", decades=True))
+    first, second, third, last = (float(x) for x in re.findall(r'cx="([0-9.]+)"', svg))
+    assert first == 60.0
+    assert third - second == pytest.approx(second - first, abs=0.2)  # twice as much is a step
+    assert last < 640
+    assert "<title>at 20.0</title>" in svg
+
+
+def test_frontier():
+    def point(x, y):
+        return Point(label="", x=x, y=y)
+
+    points = [point(3, 5), point(1, 2), point(2, 1), point(3, 4), point(4, 5)]
+    assert frontier(points) == [point(1, 2), point(3, 5)]
+
+
+@pytest.mark.parametrize("points", [[], [Point(label="one", x=1.0, y=1.0)]])
 def test_scatter_of_little(points):
     assert str(scatter("t", points, "x", "y")).count("<circle") == len(points)
 
@@ -176,4 +196,4 @@ def test_report_shows_formats():
         for lut in (24.0, None)
     ]
     page = render(summary(), rows)
-    assert page.count("SP2 W4A4") == 1
+    assert page.count("SP2 W4A4") == 2  # beside its point and under the pointer
