@@ -12,32 +12,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import Arrangement, arrange
-from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES
+from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS
 from celosia.dataflow.emit import Emitter, StepData
 from celosia.dataflow.emit_step import StepEmitter
-from celosia.dataflow.layout import PLAIN, Placement
-from celosia.dataflow.lower import Step
 from celosia.dataflow.mapper import map_steps
 from celosia.dataflow.mapping import Mapping
+from celosia.dataflow.memory_layout import BASE_ADDRESS, CHUNK_BYTES, MemoryLayout
 from celosia.dataflow.microarchitecture import PAGE_BYTES
 from celosia.dataflow.packing import constant_words, weight_words
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.program import CompiledLayer, Program
 from celosia.dataflow.residency import Residency, input_tiles, residency
-from celosia.dataflow.resident import Place, ResidentInput
+from celosia.dataflow.resident import ResidentInput
 from celosia.dataflow.tokens import assign_tokens
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import BlockScaling, Fixed
 from celosia.models.network import Network, Tensor
-
-BASE_ADDRESS = 0x1000_0000
-_CHUNK = CHUNK_DESCRIPTORS * DESCRIPTOR_BYTES
 
 
 def compile_network(
@@ -95,36 +88,6 @@ def _written(tensor: Tensor) -> tuple[str, ...]:
     return (tensor.name,) if tensor.scaling is None else (tensor.name, tensor.scales_name)
 
 
-class _Memory:
-    """Addresses handed out from ``base`` on, and what is written there."""
-
-    def __init__(self, base: int) -> None:
-        self.base = base
-        self.end = base
-        self._pieces: list[tuple[int, np.ndarray]] = []
-
-    def reserve(self, size: int) -> int:
-        """Return the address of ``size`` bytes: page-aligned where large."""
-        alignment = PAGE_BYTES if size >= PAGE_BYTES else _CHUNK
-        address = -(-self.end // alignment) * alignment
-        self.end = address + size
-        return address
-
-    def put(self, data: np.ndarray) -> int:
-        """Return the address at which ``data`` (uint8) will lie."""
-        address = self.reserve(data.size)
-        self._pieces.append((address, data.reshape(-1)))
-        return address
-
-    def image(self) -> np.ndarray:
-        """Return the bytes, whole pages."""
-        self.end = -(-self.end // PAGE_BYTES) * PAGE_BYTES
-        image = np.zeros(self.end - self.base, np.uint8)
-        for address, data in self._pieces:
-            image[address - self.base : address - self.base + data.size] = data
-        return image
-
-
 class _Compiler:
     """One compilation."""
 
@@ -143,8 +106,8 @@ class _Compiler:
         self.lowered = arrangement.lowered
         self.plans = plans
         self.mapping = mapping
-        self.memory = _Memory(base_address)
-        self.placements: dict[str, Placement] = {}
+        self.layout = MemoryLayout(arrangement, plans, mapping.samples, base_address)
+        self.placements = self.layout.placements
         self.residency: Residency = residency(plans, mapping, self.lowered)
         self.residents = self._residents()
 
@@ -159,15 +122,18 @@ class _Compiler:
         return found
 
     def program(self) -> Program:
-        self._place_tensors()
         emitter = Emitter(accelerator=self.accelerator)
         layers = self._emit(emitter)
         emitter.end()
         descriptors = assign_tokens(emitter.descriptors, emitter.needs)
         chunks = -(-len(descriptors) // CHUNK_DESCRIPTORS)
-        program_address = self.memory.reserve(chunks * _CHUNK)
-        image = self.memory.image()
+        program_address = self.layout.reserve(chunks * CHUNK_BYTES)
         self._check_addresses()
+        image = np.zeros(self.layout.size, np.uint8)
+        for plan, data in zip(self.plans, self.layout.steps, strict=True):
+            for tile in plan.tiles:
+                self._put(image, data.weights[tile.index], weight_words(plan, tile))
+                self._put(image, data.constants[tile.index], constant_words(plan, tile))
         for root, code in self.arrangement.fills.items():
             if code:
                 self._fill(image, root, code)
@@ -180,11 +146,15 @@ class _Compiler:
             inputs=self.network.inputs,
             outputs=self.network.outputs,
             image=image,
-            base_address=self.memory.base,
+            base_address=self.layout.base,
             program_address=program_address,
             samples=self.mapping.samples,
             kept=tuple(sorted(self.residency.kept)),
         )
+
+    def _put(self, image: np.ndarray, address: int, words: np.ndarray) -> None:
+        start = address - self.layout.base
+        image[start : start + words.size] = words.reshape(-1)
 
     def _fill(self, image: np.ndarray, root: str, code: int) -> None:
         tensor = self.lowered.tensors[root]
@@ -197,139 +167,54 @@ class _Compiler:
 
     def _check_addresses(self) -> None:
         bits = self.accelerator.bus.address_bits
-        if self.memory.end > 1 << bits:
+        if self.layout.end > 1 << bits:
             raise CelosiaError(
-                f"network {self.network.name!r} needs memory up to {self.memory.end:#x}, "
+                f"network {self.network.name!r} needs memory up to {self.layout.end:#x}, "
                 f"accelerator {self.accelerator.name!r} has {bits} address bits: choose a lower "
                 "base address or raise bus.address_bits"
             )
 
-    # Tensors
-
-    def _place_tensors(self) -> None:
-        accelerator = self.accelerator
-        word_bytes = accelerator.word_bytes(accelerator.activation_word_bits)
-        for name in self.lowered.tensors:
-            if self.lowered.root(name) == name:
-                self._place_root(name, word_bytes)
-        for name in self.lowered.tensors:
-            root = self.lowered.root(name)
-            if root != name:
-                first = self.arrangement.first_word[name]
-                whole = self.placements[root]
-                address = whole.address + first * whole.plane
-                self.placements[name] = self._placement(name, address, whole.sample_bytes)
-        for name, tensor in self.lowered.tensors.items():
-            if tensor.scaling is not None:
-                self.placements[tensor.scales_name] = self._scales(name, tensor, tensor.scaling)
-
-    def _scales(self, name: str, tensor: Tensor, scaling: BlockScaling) -> Placement:
-        """Return where the scales of ``tensor`` lie: behind its lanes, in the same words."""
-        array = self.accelerator.array
-        first = self.arrangement.positions[name][:: scaling.vector]
-        return replace(
-            self.placements[name],
-            name=tensor.scales_name,
-            shape=tensor.scales_shape,
-            format=Fixed(bits=scaling.scale.bits, signed=False),
-            words=first // array.lanes,
-            lanes=first % array.lanes // scaling.vector,
-            lane_bits=scaling.scale.bits,
-            first_bit=array.lanes * array.activation_bits,
-        )
-
-    def _place_root(self, name: str, word_bytes: int) -> None:
-        _, height, width = self.lowered.tensors[name].shape
-        top, left, bottom, right = self.arrangement.borders[name]
-        pitch = (width + left + right) * word_bytes
-        plane = (height + top + bottom) * pitch
-        size = self.arrangement.word_count[name] * plane
-        start = self.memory.reserve(self.mapping.samples * size)
-        address = start + top * pitch + left * word_bytes
-        self.placements[name] = self._placement(name, address, size)
-
-    def _placement(self, name: str, address: int, sample_bytes: int) -> Placement:
-        tensor, lanes = self.lowered.tensors[name], self.accelerator.array.lanes
-        word_bytes = self.accelerator.word_bytes(self.accelerator.activation_word_bits)
-        border = self.arrangement.borders[self.lowered.root(name)]
-        pitch = (tensor.shape[2] + border[1] + border[3]) * word_bytes
-        positions = self.arrangement.positions[name]
-        return Placement(
-            name=name,
-            shape=tensor.shape,
-            format=tensor.format,
-            address=address,
-            base=self.memory.base,
-            word_bytes=word_bytes,
-            pitch=pitch,
-            plane=(tensor.shape[1] + border[0] + border[2]) * pitch,
-            border=border,
-            words=positions // lanes,
-            lanes=positions % lanes,
-            lane_bits=self.accelerator.array.activation_bits,
-            unfold=self.lowered.unfolds.get(name, PLAIN),
-            sample_bytes=sample_bytes,
-        )
-
-    def _place(self, name: str) -> Place:
-        return Place(
-            placement=self.placements[name],
-            root=self.lowered.root(name),
-            word=self.arrangement.first_word[name],
-        )
-
     # Steps
 
     def _emit(self, emitter: Emitter) -> list[CompiledLayer]:
-        by_layer: dict[str, list[StepPlan]] = {}
-        for plan in self.plans:
-            by_layer.setdefault(plan.step.layer, []).append(plan)
-        beat = self.accelerator.bus.data_bytes
-        stamps = self.memory.reserve(len(by_layer) * beat)
+        by_layer: dict[str, list[int]] = {}
+        for number, plan in enumerate(self.plans):
+            by_layer.setdefault(plan.step.layer, []).append(number)
         layers = []
         for index, op in enumerate(op for op in self.network.ops if op.name in by_layer):
             first = emitter.next
-            for plan in by_layer[op.name]:
-                data = self._data(plan)
+            for number in by_layer[op.name]:
+                plan, data = self.plans[number], self._data(number)
                 mapping = self.mapping.layer(plan.step.name)
                 StepEmitter(emitter, plan, mapping, data).run()
                 emitter.finish(data.target.root)
-            emitter.stamp(stamps + index * beat)
+            emitter.stamp(self.layout.stamp(index))
             layers.append(
                 CompiledLayer(
                     name=op.name,
                     outputs=tuple(
-                        name for plan in by_layer[op.name] for name in _written(plan.target)
+                        name
+                        for number in by_layer[op.name]
+                        for name in _written(self.plans[number].target)
                     ),
                     first=first,
                     stop=emitter.next,
-                    stamp=stamps + index * beat,
+                    stamp=self.layout.stamp(index),
                     products=self.mapping.samples * self.network.products(op),
                 )
             )
         return layers
 
-    def _data(self, plan: StepPlan) -> StepData:
-        step: Step = plan.step
-        number = self.plans.index(plan)
-        stays = self.residency.stays
+    def _data(self, number: int) -> StepData:
+        addresses, stays = self.layout.steps[number], self.residency.stays
         return StepData(
-            source=self._place(step.input),
-            target=self._place(step.output),
-            residual=None if step.residual is None else self._place(step.residual),
-            weights=self._put(plan, [weight_words(plan, tile) for tile in plan.tiles]),
-            constants=self._put(plan, [constant_words(plan, tile) for tile in plan.tiles]),
+            source=addresses.source,
+            target=addresses.target,
+            residual=addresses.residual,
+            weights=addresses.weights,
+            constants=addresses.constants,
             room=self.residency.rooms[number],
             resident=self.residents.get(number),
             readers=tuple(self.residents[s.reader] for s in stays if s.writer == number),
-            stored=step.output not in self.residency.kept,
+            stored=self.plans[number].step.output not in self.residency.kept,
         )
-
-    def _put(self, plan: StepPlan, words: list[np.ndarray]) -> dict[int, int]:
-        """Put the tiles' words one after another; return each tile's address by its index."""
-        address = self.memory.put(np.concatenate(words))
-        addresses = {}
-        for tile, data in zip(plan.tiles, words, strict=True):
-            addresses[tile.index] = address
-            address += data.size
-        return addresses

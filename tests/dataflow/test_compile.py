@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from celosia.dataflow.compile import BASE_ADDRESS, compile_network
+from celosia.dataflow.compile import compile_network
 from celosia.dataflow.descriptors import (
     Buffer,
     Compute,
@@ -24,6 +24,7 @@ from celosia.dataflow.mapping import (
     Mapping,
     tiled,
 )
+from celosia.dataflow.memory_layout import BASE_ADDRESS
 from celosia.dataflow.tokens import most_tokens
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network, Window
