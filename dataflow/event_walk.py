@@ -58,13 +58,10 @@ def walk(
     return walk_table(accelerator, tabulate(descriptors, accelerator), address, memory)
 
 
-def walk_table(
-    accelerator: Accelerator, table: np.ndarray, address: int, memory: MemoryModel
-) -> Walked:
-    """Walk a program by its table, see :func:`celosia.dataflow.table.tabulate`; as :func:`walk`."""
-    memory = memory.on_bus(accelerator.bus.data_bytes)
-    bus = accelerator.bus
-    machine = Machine(
+def machine_of(accelerator: Accelerator, memory: MemoryModel) -> Machine:
+    """Return what of an accelerator and its memory decides when things happen."""
+    bus, memory = accelerator.bus, memory.on_bus(accelerator.bus.data_bytes)
+    return Machine(
         bus_bytes=bus.data_bytes,
         burst_beats=bus.burst_beats,
         bus_bursts=bus.outstanding,
@@ -74,6 +71,13 @@ def walk_table(
         compute_latency=compute_latency(accelerator),
         post_latency=post_latency(accelerator.array),
     )
+
+
+def walk_table(
+    accelerator: Accelerator, table: np.ndarray, address: int, memory: MemoryModel
+) -> Walked:
+    """Walk a program by its table, see :func:`celosia.dataflow.table.tabulate`; as :func:`walk`."""
+    machine = machine_of(accelerator, memory)
     times = np.full((4, len(table)), UNKNOWN, np.int64)
     cycles = walk_rows(table, address, machine, times)
     if cycles < 0:

@@ -92,37 +92,39 @@ def _cut(row: np.ndarray, run: np.ndarray, machine: Machine) -> int:
         run[1] = row[_ADDRESS] + number % row[_N1] * row[_S1]
         run[1] += outer % row[_N2] * row[_S2] + outer // row[_N2] * row[_S3]
         run[2] = row[_WORK]
-    page = (PAGE_BYTES - run[1] % PAGE_BYTES) // machine.bus_bytes
-    beats = min(run[2], machine.burst_beats, page)
+    beats = min(run[2], machine.burst_beats)
+    room = PAGE_BYTES - (run[1] & (PAGE_BYTES - 1))
+    if beats * machine.bus_bytes > room:
+        beats = room // machine.bus_bytes
     run[1] += beats * machine.bus_bytes
     run[2] -= beats
     return int(beats)
 
 
 @compiled
-def _take(offered: int, beats: int, machine: Machine, state: _State) -> tuple[int, int]:
+def _take(
+    offered: int, beats: int, machine: Machine, port: np.ndarray, ends: np.ndarray
+) -> tuple[int, int]:
     """Take a burst into the AR register; return when, and its beats' start as the memory counts."""
-    port, ends = state.port, state.ends
-    number, ring = port[0], len(ends)
-    taken = max(offered, _port_free(machine, state))
+    number, ring = port[0], len(ends) - 1  # a mask
+    taken = max(offered, _port_free(machine, port, ends))
     accepted = taken + 1
     if number >= machine.memory_bursts:
-        accepted = max(accepted, ends[(number - machine.memory_bursts) % ring] + 1)
+        accepted = max(accepted, ends[(number - machine.memory_bursts) & ring] + 1)
     start = max(port[2], (accepted + machine.latency) * machine.rate)
     port[0] = number + 1
     port[1] = accepted
     port[2] = start + beats * machine.bus_bytes
-    ends[number % ring] = -(-(start + (beats - 1) * machine.bus_bytes) // machine.rate)
+    ends[number & ring] = -(-(start + (beats - 1) * machine.bus_bytes) // machine.rate)
     return taken, start
 
 
 @compiled
-def _port_free(machine: Machine, state: _State) -> int:
+def _port_free(machine: Machine, port: np.ndarray, ends: np.ndarray) -> int:
     """Return the first cycle in which the read port can take another burst."""
-    number = state.port[0]
-    free = state.port[1]
+    number, free = port[0], port[1]
     if number >= machine.bus_bursts:
-        free = max(free, state.ends[(number - machine.bus_bursts) % len(state.ends)] + 1)
+        free = max(free, ends[(number - machine.bus_bursts) & (len(ends) - 1)] + 1)
     return int(free)
 
 
@@ -263,7 +265,7 @@ def _accept_load(table: np.ndarray, state: _State) -> int:
 @compiled
 def _finish_load(table: np.ndarray, index: int, taken: int, state: _State) -> None:
     """Note that the last burst of load ``index`` was taken in cycle ``taken``."""
-    last = int(state.ends[(state.port[0] - 1) % len(state.ends)])
+    last = int(state.ends[(state.port[0] - 1) & (len(state.ends) - 1)])
     state.ready[_LOAD] = taken + 1
     state.port[3] = last
     _signal(table, index, last + 1, state)
@@ -284,6 +286,9 @@ def _new_state(times: np.ndarray, machine: Machine) -> _State:
     count = times.shape[1]
     chunks = -(-count // CHUNK_DESCRIPTORS)
     zeros = np.zeros((6, _TOKENS), np.int64)
+    ring = 1  # a power of two: its mask takes the place of a division
+    while ring < max(machine.bus_bursts, machine.memory_bursts):
+        ring *= 2
     return _State(
         times[0], times[1], times[2], times[3],
         np.full(chunks * CHUNK_DESCRIPTORS, UNKNOWN, np.int64),
@@ -291,7 +296,7 @@ def _new_state(times: np.ndarray, machine: Machine) -> _State:
         zeros[0], zeros[1], zeros[2],
         np.full((_TOKENS, count + 1), UNKNOWN, np.int64),
         zeros[3], zeros[4], zeros[5],
-        np.empty(max(machine.bus_bursts, machine.memory_bursts), np.int64),
+        np.empty(ring, np.int64),
         np.zeros(count, np.int64),
     )  # fmt: skip
 
@@ -356,8 +361,11 @@ def walk_rows(table: np.ndarray, address: int, machine: Machine, times: np.ndarr
     at = np.array([0, -1])
     asked, fetched, fetch_beats, fetch_from, fetch_taken = 0, 0, 0, UNKNOWN, 0
     load, load_beats, load_from = -1, 0, 0
+    port, ends, unsettled = state.port, state.ends, True
     while True:
-        _settle(table, at, machine, state)
+        if unsettled:
+            _settle(table, at, machine, state)
+        unsettled = False
         done = state.signalled[-1]
         if done >= 0 and (at[1] < 0 or state.accepted[at[1]] >= done):
             return int(done)
@@ -374,17 +382,19 @@ def walk_rows(table: np.ndarray, address: int, machine: Machine, times: np.ndarr
             load_beats = _cut(table[load], runs[1], machine)
         if load < 0 and fetch_beats == 0:
             return UNKNOWN
-        free = _port_free(machine, state)
+        free = _port_free(machine, port, ends)
         if load < 0 or (fetch_beats and max(fetch_from, free) <= max(load_from, free)):
-            fetch_taken, start = _take(fetch_from, fetch_beats, machine, state)
+            fetch_taken, start = _take(fetch_from, fetch_beats, machine, port, ends)
             _arrive(fetched, fetch_beats, start, machine, state.arrived)
+            unsettled = True
             fetched += fetch_beats
             fetch_beats = _cut(chunk, runs[0], machine)
             fetch_from = fetch_taken + 2
         else:
-            taken, _ = _take(load_from, load_beats, machine, state)
+            taken, _ = _take(load_from, load_beats, machine, port, ends)
             load_beats = _cut(table[load], runs[1], machine)
             load_from = taken + 2
             if load_beats == 0:
                 _finish_load(table, load, taken, state)
+                unsettled = True
                 load = at[1] = -1

@@ -1,0 +1,227 @@
+"""Exact prices of mappings without compiling: rows, walk and counts, all in machine code.
+
+What a program's cycles depend on is found once for a network on an accelerator; a mapping of one
+step, of neighbouring steps or of all is then priced by emitting its rows and walking them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.arrange import arrange
+from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Token
+from celosia.dataflow.emit import Place, StepData
+from celosia.dataflow.energy import EnergyTable, energy
+from celosia.dataflow.event_walk import machine_of
+from celosia.dataflow.mapping import ARRAY_DIMENSIONS, Dimension, LayerMapping
+from celosia.dataflow.memory import MemoryModel
+from celosia.dataflow.memory_layout import BASE_ADDRESS, MemoryLayout
+from celosia.dataflow.plan import ChannelTile, StepPlan
+from celosia.dataflow.program import Counter
+from celosia.dataflow.search.emit_kernel import emit_step
+from celosia.dataflow.search.loop_kernel import Shape
+from celosia.dataflow.search.objective import Costs
+from celosia.dataflow.search.program_kernel import Program
+from celosia.dataflow.table import Column, Kind
+from celosia.dataflow.walk_kernel import UNKNOWN, walk_rows
+from celosia.models.network import Network
+
+_BUFFERS = ("activations", "weights", "accumulators", "constants", "residuals", "outputs")
+_DIMENSIONS = {dimension: number for number, dimension in enumerate(Dimension)}
+_ARRAY: dict[Dimension, int] = {d: number for number, d in enumerate(ARRAY_DIMENSIONS)}
+_FIRST_ROOM = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Priced:
+    """Costs of some steps run by themselves, one after another, from start to interrupt.
+
+    ``table`` is the program's; ``times`` are those of :class:`~celosia.dataflow.event_walk.Walked`;
+    ``stamps`` the cycle in which each step's stores were acknowledged.
+    """
+
+    costs: Costs
+    counters: np.ndarray
+    table: np.ndarray
+    times: np.ndarray
+    stamps: tuple[int, ...]
+
+
+class Pricer:
+    """Prices mappings of one network on one accelerator with one memory.
+
+    Attributes
+    ----------
+    plans : tuple of StepPlan
+        The steps in order.
+    """
+
+    def __init__(
+        self, network: Network, accelerator: Accelerator, memory: MemoryModel, table: EnergyTable
+    ) -> None:
+        arrangement = arrange(network, accelerator)
+        steps = arrangement.lowered.steps
+        self.plans = tuple(StepPlan(step, arrangement, accelerator) for step in steps)
+        self.accelerator = accelerator
+        self._table = table
+        self._machine = machine_of(accelerator, memory)
+        self._layout = MemoryLayout(arrangement, self.plans, 1, BASE_ADDRESS)
+        self._roots = {name: number for number, name in enumerate(arrangement.lowered.tensors)}
+        self._shapes = [
+            self._shape(plan, data)
+            for plan, data in zip(self.plans, self._layout.steps, strict=True)
+        ]
+        self._room = _FIRST_ROOM
+
+    def _place(self, place: Place | None) -> np.ndarray:
+        if place is None:
+            return np.full(6, -1)
+        at = place.placement
+        root = self._roots[place.root]
+        return np.array([at.address, at.plane, at.pitch, at.sample_bytes, place.word, root])
+
+    def _shape(self, plan: StepPlan, data: StepData) -> Shape:
+        accelerator, step = self.accelerator, plan.step
+        bits = accelerator.activation_word_bits, accelerator.weight_word_bits
+        tiles, runs = _tile_rows(plan, data)
+        blocks: list[list[int]] = []
+        block_runs: list[tuple[int, int]] = []
+        for block in plan.blocks:
+            row = [block.word, block.words, len(block.tiles), len(block_runs)]
+            block_runs += block.runs
+            blocks.append([*row, len(block_runs)])
+        window, pool = step.window, step.pool
+        values = (
+            *window.stride, *pool.dilation, *window.padding[:2], *window.dilation,
+            *window.kernel, *pool.stride, *pool.extent, *pool.kernel,
+        )  # fmt: skip
+        array = accelerator.array
+        sizes = (plan.samples, *plan.size, array.pixels, plan.passes, plan.uniform)
+        beats = [accelerator.beats(n) for n in (*bits, accelerator.constant_word_bits)]
+        return Shape(
+            tiles=np.array(tiles, np.int64),
+            runs=np.array(runs, np.int64),
+            blocks=np.array(blocks, np.int64),
+            block_runs=np.array(block_runs, np.int64),
+            window=np.array(values, np.int64),
+            source=self._place(data.source),
+            target=self._place(data.target),
+            operand=self._place(data.residual),
+            words=np.array([*(accelerator.word_bytes(n) for n in bits), *beats], np.int64),
+            sizes=np.array((*sizes, array.lanes // accelerator.post_lanes), np.int64),
+        )
+
+    def price(self, steps: Sequence[int], layers: Sequence[LayerMapping]) -> Priced:
+        """Return what ``steps`` (their numbers) cost when mapped by ``layers``, which are legal.
+
+        They run as a program of their own: nothing is there before, and nothing comes after.
+        Raises ``ValueError`` if tokens do not add up, which no legal mapping leads to.
+        """
+        while True:
+            program = self._emitted(steps, layers)
+            if program is not None:
+                break
+            self._room *= 2
+        table = program.table[: program.at[0]]
+        times = np.full((4, len(table)), UNKNOWN, np.int64)
+        address = self._layout.end
+        cycles = walk_rows(table, address, self._machine, times)
+        if cycles < 0:
+            raise ValueError("the program halts: a descriptor waits for a token that nobody gives")
+        counters = program.counters.copy()
+        chunks = -(-len(table) // CHUNK_DESCRIPTORS)
+        fetched = chunks * CHUNK_DESCRIPTORS * DESCRIPTOR_BYTES // self.accelerator.bus.data_bytes
+        counters[Counter.READ_BEATS] += fetched
+        counters[Counter.CYCLES] = cycles
+        beats = counters[Counter.READ_BEATS] + counters[Counter.WRITE_BEATS]
+        spent = energy(
+            {counter: int(counters[counter]) for counter in Counter}, self.accelerator, self._table
+        )
+        costs = Costs(
+            cycles=cycles, energy=spent.total, dram=int(beats) * self.accelerator.bus.data_bytes
+        )
+        stamps = times[1, table[:, Column.KIND] == Kind.STAMP]
+        return Priced(
+            costs=costs, counters=counters, table=table, times=times, stamps=tuple(stamps.tolist())
+        )
+
+    def _emitted(self, steps: Sequence[int], layers: Sequence[LayerMapping]) -> Program | None:
+        """Return the program of ``steps``, or ``None`` where it takes more room."""
+        room = self._room
+        program = Program(
+            table=np.empty((room, len(Column)), np.int64),
+            at=np.zeros(3, np.int64),
+            newest=np.full(len(Token), -1),
+            counters=np.zeros(len(Counter), np.int64),
+            spans=np.empty((len(_BUFFERS), room, 4), np.int64),
+            parts=np.zeros(len(_BUFFERS), np.int64),
+            stores=np.empty((room, 6), np.int64),
+            steps=np.empty((len(self.plans), 3), np.int64),
+        )
+        for place, (number, layer) in enumerate(zip(steps, layers, strict=True)):
+            loops = [(_DIMENSIONS[o.dimension], o.step) for o, _ in self.plans[number].trips(layer)]
+            array = np.array([_ARRAY[dimension] for dimension in layer.array])
+            emitted = emit_step(
+                self._shapes[number], np.array(loops, np.int64), array,
+                self._slots(number, layer), program,
+            )  # fmt: skip
+            if not emitted:
+                return None
+            last = place + 1 == len(steps)
+            if last or self._layer(steps[place + 1]) != self._layer(number):
+                self._append(program, Kind.STAMP, number)
+        self._append(program, Kind.END, 0)
+        return program
+
+    def _layer(self, number: int) -> str:
+        return self.plans[number].step.layer
+
+    def _append(self, program: Program, kind: Kind, number: int) -> None:
+        row = program.table[program.at[0]]
+        row[:] = 0
+        row[Column.KIND] = kind
+        row[Column.N1 : Column.N3 + 1] = 1
+        if kind is Kind.STAMP:
+            layers = list(dict.fromkeys(plan.step.layer for plan in self.plans))
+            row[Column.WORK] = 1
+            row[Column.ADDRESS] = self._layout.stamp(layers.index(self._layer(number)))
+            program.counters[Counter.WRITE_BEATS] += 1
+        program.at[0] += 1
+
+    def _slots(self, number: int, layer: LayerMapping) -> np.ndarray:
+        """Return words, slots and the first one's address of each buffer, as the compiler has."""
+        plan, buffers = self.plans[number], self.accelerator.buffers
+        sizes, counts = plan.sizes(layer), plan.slots(layer)
+        groups = sum(tile.groups for tile in plan.tiles)
+        if groups <= buffers.constants // 2:
+            sizes["constants"] = groups
+            counts["constants"] = min(counts["constants"], buffers.constants // groups)
+        rows = np.zeros((len(_BUFFERS), 3), np.int64)
+        for row, name in zip(rows, _BUFFERS, strict=True):
+            if name in sizes:
+                size, count, half = sizes[name], counts[name], getattr(buffers, name) // 2
+                row[:] = size, count, half if number % 2 and count * size <= half else 0
+        return rows
+
+
+def _tile_rows(plan: StepPlan, data: StepData) -> tuple[list[list[int]], list[tuple[int, int]]]:
+    """Return the rows of ``Shape.tiles`` and ``Shape.runs``."""
+    numbers: dict[tuple[tuple[int, int], ...], int] = {}
+    runs: list[tuple[int, int]] = []
+    blocks = {tile.index: n for n, block in enumerate(plan.blocks) for tile in block.tiles}
+
+    def row(tile: ChannelTile) -> list[int]:
+        first = len(runs)
+        runs.extend(tile.runs)
+        return [
+            tile.groups, tile.word, tile.lane_group, tile.input_words, blocks[tile.index],
+            data.weights[tile.index], data.constants[tile.index], first, len(runs),
+            numbers.setdefault(tile.runs, len(numbers)),
+        ]  # fmt: skip
+
+    rows = [row(tile) for tile in plan.tiles]
+    return rows, runs
