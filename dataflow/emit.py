@@ -25,12 +25,11 @@ _BUFFER_FIELDS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepData:
-    """Where one step's tensors, weights and constants lie.
+class StepAddresses:
+    """Where one step's tensors, weights and constants lie in memory.
 
     ``weights`` and ``constants`` are the addresses of each channel tile's words, by the
-    tile's index. ``room`` is where in the buffer activations may lie, ``resident`` the input that
-    stays there, ``readers`` the outputs that do, and ``stored`` whether outputs go to memory.
+    tile's index.
     """
 
     source: Place
@@ -38,6 +37,16 @@ class StepData:
     residual: Place | None
     weights: dict[int, int]
     constants: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepData(StepAddresses):
+    """Where one step's data lies, on chip too.
+
+    ``room`` is where in the buffer activations may lie, ``resident`` the input that
+    stays there, ``readers`` the outputs that do, and ``stored`` whether outputs go to memory.
+    """
+
     room: Room
     resident: ResidentInput | None
     readers: tuple[ResidentInput, ...]

@@ -61,7 +61,7 @@ def map_steps(plans: list[StepPlan]) -> Mapping:
 def map_step(plan: StepPlan) -> LayerMapping:
     """Return the cheapest tiling of one step; raises as :func:`default_mapping` does."""
     best: tuple[Cost, LayerMapping] | None = None
-    for mapping in _candidates(plan):
+    for mapping in candidates(plan):
         cost = estimate(plan, mapping)
         if best is None or cost < best[0]:
             best = cost, mapping
@@ -107,7 +107,7 @@ def _fits(plan: StepPlan, mapping: LayerMapping) -> bool:
     return all(words <= getattr(buffers, name) for name, words in plan.needs(mapping).items())
 
 
-def _candidates(plan: StepPlan) -> Iterator[LayerMapping]:
+def candidates(plan: StepPlan) -> Iterator[LayerMapping]:
     """Yield tilings that fit: all widths down to the widest that does, for each height."""
     pixels = plan.accelerator.array.pixels
     height, width = plan.size

@@ -7,10 +7,11 @@ mapped: a search that prices mappings by the bursts that they cause finds them o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from celosia.dataflow.arrange import Arrangement
 from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES
+from celosia.dataflow.emit import StepAddresses
 from celosia.dataflow.layout import PLAIN, Placement
 from celosia.dataflow.microarchitecture import PAGE_BYTES
 from celosia.dataflow.plan import StepPlan
@@ -22,21 +23,6 @@ BASE_ADDRESS = 0x1000_0000
 """Where a program's memory begins where nothing else is asked for."""
 
 CHUNK_BYTES = CHUNK_DESCRIPTORS * DESCRIPTOR_BYTES
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepAddresses:
-    """Where one step's tensors, weights and constants lie in memory.
-
-    ``weights`` and ``constants`` are the addresses of each channel tile's words, by the
-    tile's index.
-    """
-
-    source: Place
-    target: Place
-    residual: Place | None
-    weights: dict[int, int]
-    constants: dict[int, int]
 
 
 class MemoryLayout:

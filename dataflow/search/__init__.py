@@ -11,7 +11,24 @@
     print(mapped.costs)"
 """
 
-from celosia.dataflow.search.network import Mapped, map_network
+from celosia.dataflow.search.bound import Bound, Reason, lower_bound
+from celosia.dataflow.search.network import Mapped, MappedStep, map_network
 from celosia.dataflow.search.objective import CYCLES, DRAM, EDP, ENERGY, Costs, Objective
+from celosia.dataflow.search.pricing import Priced, Pricer
 
-__all__ = ["CYCLES", "DRAM", "EDP", "ENERGY", "Costs", "Mapped", "Objective", "map_network"]
+__all__ = [
+    "CYCLES",
+    "DRAM",
+    "EDP",
+    "ENERGY",
+    "Bound",
+    "Costs",
+    "Mapped",
+    "MappedStep",
+    "Objective",
+    "Priced",
+    "Pricer",
+    "Reason",
+    "lower_bound",
+    "map_network",
+]

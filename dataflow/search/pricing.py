@@ -14,7 +14,7 @@ import numpy as np
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import arrange
 from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Token
-from celosia.dataflow.emit import Place, StepData
+from celosia.dataflow.emit import StepAddresses
 from celosia.dataflow.energy import EnergyTable, energy
 from celosia.dataflow.event_walk import machine_of
 from celosia.dataflow.mapping import ARRAY_DIMENSIONS, Dimension, LayerMapping
@@ -22,6 +22,7 @@ from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.memory_layout import BASE_ADDRESS, MemoryLayout
 from celosia.dataflow.plan import ChannelTile, StepPlan
 from celosia.dataflow.program import Counter
+from celosia.dataflow.resident import Place
 from celosia.dataflow.search.emit_kernel import emit_step
 from celosia.dataflow.search.loop_kernel import Shape
 from celosia.dataflow.search.objective import Costs
@@ -84,7 +85,7 @@ class Pricer:
         root = self._roots[place.root]
         return np.array([at.address, at.plane, at.pitch, at.sample_bytes, place.word, root])
 
-    def _shape(self, plan: StepPlan, data: StepData) -> Shape:
+    def _shape(self, plan: StepPlan, data: StepAddresses) -> Shape:
         accelerator, step = self.accelerator, plan.step
         bits = accelerator.activation_word_bits, accelerator.weight_word_bits
         tiles, runs = _tile_rows(plan, data)
@@ -114,6 +115,13 @@ class Pricer:
             words=np.array([*(accelerator.word_bytes(n) for n in bits), *beats], np.int64),
             sizes=np.array((*sizes, array.lanes // accelerator.post_lanes), np.int64),
         )
+
+    def alike(self, number: int) -> bytes:
+        """Return a key that steps have in common which differ in nothing but addresses."""
+        shape = self._shapes[number]
+        places = shape.source[1:4], shape.target[1:4], shape.operand[1:4]
+        parts = (shape.tiles[:, :5], shape.runs, shape.blocks, shape.block_runs, shape.window)
+        return b"".join(part.tobytes() for part in (*parts, *places, shape.words, shape.sizes))
 
     def price(self, steps: Sequence[int], layers: Sequence[LayerMapping]) -> Priced:
         """Return what ``steps`` (their numbers) cost when mapped by ``layers``, which are legal.
@@ -208,7 +216,9 @@ class Pricer:
         return rows
 
 
-def _tile_rows(plan: StepPlan, data: StepData) -> tuple[list[list[int]], list[tuple[int, int]]]:
+def _tile_rows(
+    plan: StepPlan, data: StepAddresses
+) -> tuple[list[list[int]], list[tuple[int, int]]]:
     """Return the rows of ``Shape.tiles`` and ``Shape.runs``."""
     numbers: dict[tuple[tuple[int, int], ...], int] = {}
     runs: list[tuple[int, int]] = []

@@ -1,0 +1,104 @@
+"""What a step costs at least, however it is mapped."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+from celosia.dataflow.energy import EnergyTable, energy
+from celosia.dataflow.memory import MemoryModel
+from celosia.dataflow.plan import StepPlan
+from celosia.dataflow.program import Counter
+from celosia.dataflow.search.objective import Costs
+
+
+class Reason(enum.Enum):
+    """What bounds a step: the unit that is busy for longest."""
+
+    COMPUTE = "compute"
+    READS = "reads"
+    WRITES = "writes"
+    POST = "post"
+    LATENCY = "latency"
+    """None of them: it waits more than half of its time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """Cycles for which each unit is busy at least, and what that costs at least.
+
+    Every weight, constant, activation and residual word that is used is read once and every output
+    written once, at the memory's bandwidth; no product is made twice unless pooling windows
+    overlap; descriptors, latencies and halos cost nothing.
+    """
+
+    compute: int
+    reads: int
+    writes: int
+    post: int
+    costs: Costs
+
+    @property
+    def reason(self) -> Reason:
+        """The unit with the most cycles."""
+        units = {
+            Reason.COMPUTE: self.compute,
+            Reason.READS: self.reads,
+            Reason.WRITES: self.writes,
+            Reason.POST: self.post,
+        }
+        return max(units, key=lambda reason: units[reason])
+
+
+def _spread(count: int, stride: int, extent: int) -> int:
+    """Return the least rows of sums for ``count`` rows of outputs, cut into tiles in any way."""
+    return min((count - 1) * stride + extent, count * extent)
+
+
+def _touched(count: int, stride: int, dilation: int, kernel: int) -> int:
+    """Return the least input rows that ``count`` rows of sums read."""
+    if dilation == 1:
+        return _spread(count, stride, kernel)
+    return count + kernel - 1  # as many sums as two sets of integers have at least
+
+
+def lower_bound(plan: StepPlan, memory: MemoryModel, table: EnergyTable) -> Bound:
+    """Return what ``plan`` costs at least on its accelerator with ``memory``."""
+    accelerator, step = plan.accelerator, plan.step
+    array, (height, width) = accelerator.array, plan.size
+    pool, window = step.pool, step.window
+    rows = _spread(-(-height // array.pixels), pool.stride[0], pool.extent[0])
+    columns = _spread(width, pool.stride[1], pool.extent[1])
+    words = sum(tile.input_words for tile in plan.tiles)
+    compute = rows * columns * words * math.prod(plan.kernel) * plan.passes
+    groups = sum(tile.groups for tile in plan.tiles)
+    post = groups * height * width * math.prod(pool.kernel)
+    # Strided windows may leave rows and columns of the input out.
+    sums = _spread(height, pool.stride[0], pool.extent[0])
+    tall = _touched(sums, window.stride[0], window.dilation[0], window.kernel[0])
+    wide = _touched(columns, window.stride[1], window.dilation[1], window.kernel[1])
+    distinct = len({word for tile in plan.tiles for run in tile.runs for word in range(*run)})
+    activation = accelerator.beats(accelerator.activation_word_bits)
+    weight = accelerator.beats(accelerator.weight_word_bits)
+    constant = accelerator.beats(accelerator.constant_word_bits)
+    stored = sum(stop - start for block in plan.blocks for start, stop in block.runs)
+    stored *= height * width * activation
+    read = words * math.prod(plan.weight_kernel(*plan.kernel)) * weight + groups * constant
+    read += distinct * tall * wide * activation
+    read += stored if step.residual is not None else 0
+    rate = memory.on_bus(accelerator.bus.data_bytes).bytes_per_cycle
+    size = accelerator.bus.data_bytes
+    reads, writes = -(-read * size // rate), -(-stored * size // rate)
+    counters = dict.fromkeys(Counter, 0) | {
+        Counter.COMPUTE_STEPS: compute,
+        Counter.POST_STEPS: post,
+        Counter.READ_BEATS: read,
+        Counter.WRITE_BEATS: stored,
+    }
+    costs = Costs(
+        cycles=max(compute, reads, writes, post),
+        energy=energy(counters, accelerator, table).total,
+        dram=(read + stored) * size,
+    )
+    return Bound(compute=compute, reads=reads, writes=writes, post=post, costs=costs)
