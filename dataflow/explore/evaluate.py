@@ -32,6 +32,10 @@ def mapping_objective(objective: Quantity) -> Objective:
     return _OBJECTIVES.get(objective, CYCLES)
 
 
+_EFFORT = 2000
+"""Of the mapper, for one of many accelerators: a tenth of what it takes by itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evaluator:
     """Evaluates accelerators for variants of a network; a value that goes to workers.
@@ -71,6 +75,7 @@ class Evaluator:
             self.memory,
             objective=self.objective,
             table=self.table,
+            effort=_EFFORT,
         )
 
     def key(self) -> Callable[[Accelerator, int], str]:

@@ -19,7 +19,7 @@ Filter = Callable[[StepPlan, LayerMapping], bool]
 """Which mappings may be taken."""
 
 ROWS = 24_000
-"""Descriptors that a step's search prices: tens to hundreds of mappings."""
+"""Descriptors that a step's search prices by default: tens to hundreds of mappings."""
 
 _STARTS = 3
 _KEPT = 4
@@ -59,11 +59,13 @@ class Climber:
         A score that no mapping is below: reaching it ends the search.
     deadline
         Of :func:`time.monotonic`, or ``None``.
+    rows
+        Descriptors after which no more is priced.
     """
 
     def __init__(
         self, pricer: Pricer, number: int, objective: Objective, admits: Filter, bound: float,
-        deadline: float | None,
+        deadline: float | None, rows: int,
     ) -> None:  # fmt: skip
         self._pricer = pricer
         self._number = number
@@ -72,7 +74,7 @@ class Climber:
         self._admits = admits
         self._bound = bound
         self._deadline = deadline
-        self._left = ROWS
+        self._left = rows
         self._found: dict[LayerMapping, Found | None] = {}
 
     @property

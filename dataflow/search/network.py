@@ -14,7 +14,7 @@ from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.program import Counter
 from celosia.dataflow.search.bound import Bound, Reason, lower_bound
-from celosia.dataflow.search.layer import Climber, Filter, Found
+from celosia.dataflow.search.layer import ROWS, Climber, Filter, Found
 from celosia.dataflow.search.objective import CYCLES, Costs, Objective
 from celosia.dataflow.search.pricing import Priced, Pricer
 from celosia.models.errors import CelosiaError
@@ -86,6 +86,7 @@ def map_network(
     admits: Filter | None = None,
     table: EnergyTable | None = None,
     seconds: float | None = None,
+    effort: int = ROWS,
 ) -> Mapped:
     """Return the best mapping found of ``network`` on ``accelerator``.
 
@@ -105,6 +106,8 @@ def map_network(
         What events cost; 45 nm CMOS by default.
     seconds
         About how long it may take; by default as long as it needs.
+    effort
+        How many descriptors are priced for each step before its search ends.
 
     Raises
     ------
@@ -117,7 +120,7 @@ def map_network(
     search = _Search(
         Pricer(network, accelerator, memory, table), memory, objective, admits, table, deadline
     )
-    return search.run()
+    return search.run(effort)
 
 
 class _Search:
@@ -135,8 +138,8 @@ class _Search:
         self.bounds = [lower_bound(plan, memory, table) for plan in pricer.plans]
         self.numbers = range(len(pricer.plans))
 
-    def run(self) -> Mapped:
-        found = self._each()
+    def run(self, effort: int) -> Mapped:
+        found = self._each(effort)
         layers = [choices[0].layer for choices in found]
         layers = self._together(layers, found)
         whole = self.pricer.price(self.numbers, layers)
@@ -150,7 +153,7 @@ class _Search:
     def _score(self, priced: Priced) -> float:
         return self.objective.score(priced.costs)
 
-    def _each(self) -> list[list[Found]]:
+    def _each(self, effort: int) -> list[list[Found]]:
         """Return the best mappings of each step by itself."""
         known: dict[bytes, LayerMapping] = {}
         every = []
@@ -158,7 +161,7 @@ class _Search:
             key = self.pricer.alike(number)
             climber = Climber(
                 self.pricer, number, self.objective, self.admits or _all,
-                self.objective.score(self.bounds[number].costs), self.deadline,
+                self.objective.score(self.bounds[number].costs), self.deadline, effort,
             )  # fmt: skip
             choices = climber.search(known.get(key))
             if not choices:

@@ -23,6 +23,7 @@ from celosia.dataflow.explore.starts import check_budget, starts
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import Program
 from celosia.dataflow.search import Mapped
+from celosia.dataflow.timing import timing
 from celosia.fpga.devices import Device
 from celosia.models.errors import CelosiaError
 from celosia.scripts.explore.networks import Subject
@@ -157,7 +158,7 @@ def explore(request: Request, tell: Tell) -> Exploration:
         bound=most,
         mapped=mapped,
         program=program,
-        reasons=reasons(program, mapped.timing, request.memory),
+        reasons=reasons(program, timing(program, request.memory), request.memory),
     )
 
 

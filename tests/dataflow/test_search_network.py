@@ -20,7 +20,7 @@ from .builders import Build, k, same
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Searches of tens of mappings a step."""
-    monkeypatch.setattr(layer, "ROWS", 800)
+    monkeypatch.setitem(map_network.__kwdefaults__, "effort", 800)
     monkeypatch.setattr(layer, "_REACHED", 300)
 
 
