@@ -123,6 +123,25 @@ def map_network(
     return search.run(effort)
 
 
+def price(
+    network: Network,
+    accelerator: Accelerator,
+    memory: MemoryModel,
+    mapping: Mapping,
+    table: EnergyTable,
+) -> Mapped:
+    """Return what ``mapping``, of one sample and with no resident inputs, costs; by cycles.
+
+    Raises :class:`CelosiaError` where it is not legal, ``ValueError`` where it is another.
+    """
+    pricer = Pricer(network, accelerator, memory, table)
+    layers = [mapping.layer(plan.step.name) for plan in pricer.plans]
+    for plan, layer in zip(pricer.plans, layers, strict=True):
+        plan.check(layer)
+    search = _Search(pricer, memory, CYCLES, None, table, None)
+    return search.mapped(layers, pricer.price(search.numbers, layers))
+
+
 class _Search:
     """One search."""
 
@@ -148,7 +167,7 @@ class _Search:
             before = self.pricer.price(self.numbers, plain)
             if self._score(before) < self._score(whole):
                 layers, whole = plain, before
-        return self._mapped(layers, whole)
+        return self.mapped(layers, whole)
 
     def _score(self, priced: Priced) -> float:
         return self.objective.score(priced.costs)
@@ -189,7 +208,8 @@ class _Search:
                     best, layers = score, [*layers[:number], choice.layer, *layers[number + 1 :]]
         return layers
 
-    def _mapped(self, layers: Sequence[LayerMapping], whole: Priced) -> Mapped:
+    def mapped(self, layers: Sequence[LayerMapping], whole: Priced) -> Mapped:
+        """Return the value of ``layers``, which cost ``whole``."""
         plans = self.pricer.plans
         steps = []
         for number, (plan, layer, bound) in enumerate(zip(plans, layers, self.bounds, strict=True)):

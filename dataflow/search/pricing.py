@@ -127,8 +127,11 @@ class Pricer:
         """Return what ``steps`` (their numbers) cost when mapped by ``layers``, which are legal.
 
         They run as a program of their own: nothing is there before, and nothing comes after.
-        Raises ``ValueError`` if tokens do not add up, which no legal mapping leads to.
+        Raises ``ValueError`` if an input is resident, which is not covered, or if tokens do not add
+        up, which no legal mapping leads to.
         """
+        if any(layer.resident for layer in layers):
+            raise ValueError("layers must not be resident: such programs are priced by compiling")
         while True:
             program = self._emitted(steps, layers)
             if program is not None:
