@@ -11,7 +11,7 @@ import numpy as np
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Conv, Network
 from celosia.scripts.bench_pe import measure
-from celosia.scripts.format_cycles import accelerator, column_shares, cycles
+from celosia.scripts.format_cycles import column_shares, cycles, engine
 from celosia.scripts.format_schemes import SCHEMES, Scheme
 from celosia.scripts.format_training import SUBJECTS, learn
 
@@ -138,36 +138,40 @@ def _row(scheme: Scheme, name: str, tell: Callable[[int], None]) -> FormatRow:
         tell(index)
         outcomes.append(learn(scheme.task, name, seed))
     network = outcomes[0].network
-    engine = accelerator(scheme.recipe, network, scheme.circuit)
+    target = engine(scheme.recipe, network, scheme.circuit)
     learnt = Learnt(
         accuracy_float=Accuracy.of([outcome.real for outcome in outcomes]),
         accuracy_ptq=Accuracy.of([outcome.quantised for outcome in outcomes]),
         accuracy_qat=Accuracy.of([outcome.tuned for outcome in outcomes]),
         bits_per_weight=bits_per_weight(network),
-        cycles=cycles(network, engine),
-        products_per_cycle=engine.array.products,
+        cycles=cycles(network, target),
+        products_per_cycle=target.array.products,
     )
     return FormatRow(scheme=scheme.name, workload=name, learnt=learnt, area=area(scheme, network))
 
 
 def area(scheme: Scheme, network: Network) -> Area:
-    """Return what the columns of ``scheme`` take for each product of ``network`` a cycle."""
+    """Return what the columns of ``scheme`` take for each product of ``network`` a cycle.
 
-    def mean(field: str, *, dsp_allowed: bool) -> float | None:
-        total = 0.0
-        for column, share in column_shares(network).items():
-            found = scheme.case(column, dsp_allowed=dsp_allowed)
-            if found is None:
-                return None
-            case, each = found
-            total += share * each * float(getattr(measure(case), field))
-        return total
+    Of elements in several sign styles that with the fewest look-up tables counts.
+    """
+    plain, allowed = (_amounts(scheme, network, dsp_allowed=allowed) for allowed in (False, True))
+    return Area(lut_only=plain[0], lut=allowed[0], dsp=allowed[1])
 
-    return Area(
-        lut_only=mean("lut_raw_per_lane", dsp_allowed=False),
-        lut=mean("lut_raw_per_lane", dsp_allowed=True),
-        dsp=mean("dsp_per_lane", dsp_allowed=True),
-    )
+
+def _amounts(
+    scheme: Scheme, network: Network, *, dsp_allowed: bool
+) -> tuple[float, float] | tuple[None, None]:
+    """Return look-up tables and DSP blocks, None where an element is not in the table."""
+    lut = dsp = 0.0
+    for column, share in column_shares(network).items():
+        rows = [measure(case) for case in scheme.cases(column, dsp_allowed=dsp_allowed)]
+        if not rows:
+            return None, None
+        best = min(rows, key=lambda row: row.lut_raw_per_lane)
+        each = share * scheme.product_cycles(column)
+        lut, dsp = lut + each * best.lut_raw_per_lane, dsp + each * best.dsp_per_lane
+    return lut, dsp
 
 
 def bits_per_weight(network: Network) -> float:

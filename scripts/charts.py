@@ -91,7 +91,8 @@ class Point:
     """A point of a :func:`scatter`, labelled or with "" for none.
 
     ``spread`` is the height of the line through it, ``mark`` its class in the style sheet,
-    ``hint`` what appears under the pointer.
+    ``hint`` what appears under the pointer. The label stands to its right, or to its left where
+    it is ``before`` it.
     """
 
     label: str
@@ -100,6 +101,7 @@ class Point:
     spread: float = 0.0
     mark: str = "two"
     hint: str = ""
+    before: bool = False
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
@@ -112,18 +114,25 @@ def frontier(points: Sequence[Point]) -> list[Point]:
 
 
 def scatter(
-    title: str, points: Sequence[Point], across: str, up: str, *, decades: bool = False
+    title: str,
+    points: Sequence[Point],
+    across: str,
+    up: str,
+    *,
+    decades: bool = False,
+    most: float = math.inf,
 ) -> Markup:
     """Return an SVG of ``points`` with both axes, named ``across`` and ``up``.
 
-    Labels stand to the right of their points, moved down where they would overlap. With
-    ``decades`` the first axis, which is above 0 then, is logarithmic.
+    Labels are moved down where they would overlap. With ``decades`` the first axis, which is
+    above 0 then, is logarithmic. No line goes beyond ``most`` upwards.
     """
     height, left, bottom = 330, 60, 40
     xs = [point.x for point in points] or [1.0]
-    ys = [point.y + sign * point.spread / 2 for point in points for sign in (-1, 1)] or [0.0]
+    ends = [(point.y - point.spread / 2, min(point.y + point.spread / 2, most)) for point in points]
+    ys = [end for both in ends for end in both] or [0.0]
     if decades:
-        x_axis = _decades(min(xs), max(xs), left, WIDTH - 110)
+        x_axis = _decades(min(xs), max(xs), left, WIDTH - 10)
     else:
         x_axis = _axis(0.0, max(xs) * 1.25, left, WIDTH - 10)
     y_axis = _axis(min(ys), max(ys), height - bottom, 12)
@@ -151,20 +160,26 @@ def scatter(
         ).format((left + WIDTH) / 2, height - 6, across, height / 2, height / 2, up)
     )
     lowest = -math.inf
-    for point in sorted(points, key=lambda point: (-point.y, point.x)):
+    pairs = sorted(zip(points, ends, strict=True), key=lambda pair: (-pair[0].y, pair[0].x))
+    for point, (low, high) in pairs:
         x, y = x_axis.place(point.x), y_axis.place(point.y)
-        half = abs(y_axis.place(point.y + point.spread / 2) - y)
+        top = y_axis.place(high)
         parts.append(
             Markup(
                 '<path class="arrow" d="M{0:.1f} {1:.1f} v{2:.1f}"/>'
                 '<circle class="{4}" cx="{0:.1f}" cy="{3:.1f}" r="4"><title>{5}</title></circle>'
-            ).format(x, y - half, 2 * half, y, point.mark, point.hint or point.label)
+            ).format(x, top, y_axis.place(low) - top, y, point.mark, point.hint or point.label)
         )
         if point.label:
             lowest = max(y + 4, lowest + 12)
             parts.append(
-                Markup('<text x="{:.1f}" y="{:.1f}" class="small">{}</text>').format(
-                    x + 8, lowest, point.label
+                Markup(
+                    '<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="small">{}</text>'
+                ).format(
+                    x - 8 if point.before else x + 8,
+                    lowest,
+                    "end" if point.before else "start",
+                    point.label,
                 )
             )
     parts.append(Markup("</svg>"))
@@ -204,10 +219,13 @@ def _axis(low: float, high: float, begin: float, end: float) -> _Axis:
 
 
 def _decades(low: float, high: float, begin: float, end: float) -> _Axis:
-    """Return a logarithmic axis with marks at 1, 2 and 5 of each decade, ``low`` above 0."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    """Return a logarithmic axis with marks at 1, 2 and 5 of each decade, ``low`` above 0.
+
+    It begins at half of ``low`` or less, which leaves room for a label.
+    """
+    first, last = math.floor(math.log10(low / 2)), math.ceil(math.log10(high))
     known = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
-    least = max(value for value in known if value <= low)
+    least = max(value for value in known if value <= low / 2)
     most = min(value for value in known if value >= high and value > least)
     marks = tuple(value for value in known if least <= value <= most)
     return _Axis(marks=marks, begin=begin, end=end, log=True)

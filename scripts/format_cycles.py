@@ -23,7 +23,7 @@ from celosia.models.assign import row_counts
 from celosia.models.formats import Fixed, Format
 from celosia.models.network import MAX_ACCUMULATOR_BITS, Conv, Network
 from celosia.models.operations import MULTIPLY, Operation
-from celosia.models.recipe import Recipe, Share
+from celosia.models.recipe import Recipe
 from celosia.models.storage import fingerprint
 from celosia.scripts.sources import code_digest
 from celosia.sim.cache import cached
@@ -56,27 +56,39 @@ def column_shares(network: Network) -> dict[Column, float]:
     return {key: count / network.macs for key, count in products.items() if count}
 
 
-def accelerator(recipe: Recipe, network: Network, circuit: Circuit) -> Accelerator:
+def engine(recipe: Recipe, network: Network, circuit: Circuit) -> Accelerator:
     """Return the engine for ``network``: its columns are of ``circuit``.
 
-    They are in the recipe's proportions, or where layers do not multiply in those of the
-    network's products. Precision-scalable ones are the same for all widths.
+    They are in the recipe's proportions. Precision-scalable ones are the same for all widths.
+    Where layers do not multiply, they are split among the operations so that the network takes
+    the fewest cycles; the first of equals.
     """
-    shares = column_shares(network)
-    if circuit.scalable:
-        kinds: dict[Column, float] = {(Fixed(bits=SCALABLE_BITS), MULTIPLY): 1.0}
-    elif all(operation == MULTIPLY for _, operation in shares):
-        kinds = {(share.format, MULTIPLY): share.ratio for share in recipe.weights}
-    else:
-        kinds = shares
     lanes = LANES if recipe.blocks is None else max(LANES, recipe.blocks.vector)
     columns = PRODUCTS // lanes if recipe.elements is None else lanes
-    ratios = [Share(format=fmt, ratio=ratio) for (fmt, _), ratio in kinds.items()]
-    counts = [max(count, 1) for count in row_counts(ratios, columns)]
-    counts[int(np.argmax(counts))] -= sum(counts) - columns
+    kinds = list(column_shares(network))
+    if circuit.scalable:
+        return _accelerator(
+            recipe, lanes, circuit, {(Fixed(bits=SCALABLE_BITS), MULTIPLY): columns}
+        )
+    if all(operation == MULTIPLY for _, operation in kinds):
+        counts = [max(count, 1) for count in row_counts(recipe.weights, columns)]
+        counts[int(np.argmax(counts))] -= sum(counts) - columns
+        formats = ((share.format, MULTIPLY) for share in recipe.weights)
+        return _accelerator(recipe, lanes, circuit, dict(zip(formats, counts, strict=True)))
+    first, second = kinds
+    splits = (
+        _accelerator(recipe, lanes, circuit, {first: count, second: columns - count})
+        for count in range(2, columns, 2)
+    )
+    return min(splits, key=lambda split: cycles(network, split))
+
+
+def _accelerator(
+    recipe: Recipe, lanes: int, circuit: Circuit, counts: dict[Column, int]
+) -> Accelerator:
     groups = tuple(
         ColumnGroup(format=fmt, count=count, circuit=circuit, operation=operation)
-        for (fmt, operation), count in zip(kinds, counts, strict=True)
+        for (fmt, operation), count in counts.items()
     )
     return Accelerator(
         name="formats",
@@ -101,12 +113,12 @@ def accelerator(recipe: Recipe, network: Network, circuit: Circuit) -> Accelerat
     )
 
 
-def cycles(network: Network, engine: Accelerator) -> int:
+def cycles(network: Network, accelerator: Accelerator) -> int:
     """Return the cycles of one sample, from what was kept if they were counted before."""
-    made_from = repr((code_digest(__name__), fingerprint(network), engine))
+    made_from = repr((code_digest(__name__), fingerprint(network), accelerator))
 
     def build(folder: Path) -> None:
-        program = compile_network(network, engine)
+        program = compile_network(network, accelerator)
         (folder / "cycles.json").write_text(json.dumps(timing(program, DDR4).cycles))
 
     key = f"formats-cycles-{hashlib.sha256(made_from.encode()).hexdigest()[:40]}"

@@ -57,35 +57,45 @@ class Scheme:
         """Formats and methods."""
         return self.task.recipe
 
-    def case(self, column: Column, *, dsp_allowed: bool) -> tuple[PeCase, float] | None:
-        """Return the element of a column, with carries as signs, and its cycles for a product.
+    def cases(self, column: Column, *, dsp_allowed: bool) -> tuple[PeCase, ...]:
+        """Return the elements that a column can be made of, the same but for their sign style.
 
-        None where the table has none.
+        Without DSP blocks carries are signs; what has no case with them has no use for them.
+        Empty where the table has none.
         """
         fmt, operation = column
         element = self.elements.get(fmt.name if operation == MULTIPLY else operation.name)
         if element is None:
-            return None
-        bits = self.recipe.activation_bits
+            return ()
+        widths = fmt.bits, self.recipe.activation_bits
+        if self.circuit.scalable:
+            widths = MAX_PRECISION, MAX_PRECISION
+        found = _known()[element, *widths]
+        allowed = tuple(case for case in found if case.dsp_allowed)
+        if dsp_allowed and allowed:
+            return allowed
+        return tuple(
+            case for case in found if not case.dsp_allowed and case.sign_style is SignStyle.CARRY
+        )
+
+    def product_cycles(self, column: Column) -> int:
+        """Return the cycles that an element takes for a product of the scheme's widths."""
         if not self.circuit.scalable:
-            return _known(dsp_allowed)[element, fmt.bits, bits], 1.0
-        precision = Precision(weight_bits=fmt.bits, activation_bits=bits, weights_signed=True)
-        case = _known(dsp_allowed)[element, MAX_PRECISION, MAX_PRECISION]
-        return case, passes(self.circuit, precision)
+            return 1
+        bits = self.recipe.activation_bits
+        return passes(
+            self.circuit,
+            Precision(weight_bits=column[0].bits, activation_bits=bits, weights_signed=True),
+        )
 
 
 @functools.cache
-def _known(dsp_allowed: bool) -> dict[tuple[str, int, int], PeCase]:
-    """Return the cases with carries as signs, by name and widths of weight and activation.
-
-    What has no case with DSP blocks has no use for them.
-    """
-    cases = [case for case in pe_cases() if case.sign_style is SignStyle.CARRY]
-    return {
-        (case.pe, case.weight_bits, case.act_bits): case
-        for case in sorted(cases, key=lambda case: case.dsp_allowed)
-        if dsp_allowed or not case.dsp_allowed
-    }
+def _known() -> dict[tuple[str, int, int], list[PeCase]]:
+    """Return the cases by name and widths of weight and activation."""
+    known: dict[tuple[str, int, int], list[PeCase]] = {}
+    for case in pe_cases():
+        known.setdefault((case.pe, case.weight_bits, case.act_bits), []).append(case)
+    return known
 
 
 def _scheme(

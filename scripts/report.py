@@ -16,6 +16,9 @@ from celosia.models.files import atomic_file
 from celosia.scripts.charts import Bar, Point, bars, flow, frontier, scatter
 from celosia.scripts.explore.page import is_exploration
 
+SHOWN = 0.15
+"""Formats that lose more than this to the best accuracy are not drawn."""
+
 RESOURCES = ("lut", "ff", "dsp", "bram")
 
 
@@ -118,6 +121,12 @@ def _workloads(formats: list[dict[str, Any]]) -> list[str]:
 
 
 def _formats(formats: list[dict[str, Any]], workload: str) -> Markup:
+    measured = [
+        row
+        for row in formats
+        if row["workload"] == workload and row["lut_only_per_product"] is not None
+    ]
+    least = max((row["qat_mean"] for row in measured), default=0.0) - SHOWN
     points = [
         Point(
             label="",
@@ -126,17 +135,18 @@ def _formats(formats: list[dict[str, Any]], workload: str) -> Markup:
             spread=100 * row["qat_spread"],
             hint=row["format"],
         )
-        for row in formats
-        if row["workload"] == workload and row["lut_only_per_product"] is not None
+        for row in measured
+        if row["qat_mean"] >= least
     ]
     best = frontier(points)
-    named = [replace(point, label=point.hint, mark="one") for point in best]
+    named = [replace(point, label=point.hint, mark="one", before=True) for point in best]
     return scatter(
         f"accuracy against look-up tables a product on {workload}",
         [*(point for point in points if point not in best), *named],
         "look-up tables for a product a cycle, without DSP blocks",
         "accuracy in %",
         decades=True,
+        most=100.0,
     )
 
 

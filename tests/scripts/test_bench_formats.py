@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from torch import nn
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.accelerator import Accelerator, Circuit
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.timing import timing
@@ -20,14 +22,16 @@ from celosia.models.operations import DISTANCE, MULTIPLY
 from celosia.models.random_network import random_network
 from celosia.models.recipe import parse_mix
 from celosia.models.zoo import ImageData
+from celosia.rtl.pe.unit import SignStyle
 from celosia.scripts import bench_formats as module
 from celosia.scripts import format_cycles, format_training
-from celosia.scripts.bench_formats import Accuracy, Area, bench_formats
+from celosia.scripts.bench_formats import Accuracy, Area, FormatRow, Learnt, bench_formats
 from celosia.scripts.cli import run_command
-from celosia.scripts.format_cycles import accelerator, column_shares, cycles
+from celosia.scripts.format_cycles import column_shares, cycles, engine
 from celosia.scripts.format_schemes import SCHEMES, Scheme
 from celosia.scripts.format_table import HEADERS, markdown, table_cells
-from celosia.scripts.format_training import WIDTHS, Epochs, Layers, Subject, learn
+from celosia.scripts.format_training import SUBJECTS, WIDTHS, Epochs, Layers, Subject, learn
+from celosia.scripts.pe_case import PeCase
 from celosia.scripts.report import read_formats
 
 FIXED = random_network(1, (Fixed(bits=4),))
@@ -58,29 +62,30 @@ def test_every_element_is_in_the_table(dsp_allowed: bool) -> None:
         if "distance" in some.elements:
             columns.append((Fixed(bits=8), DISTANCE))
         for column in columns:
-            found = some.case(column, dsp_allowed=dsp_allowed)
-            assert found is not None, some.name
-            case, each = found
-            assert case.pe in some.elements.values()
-            assert each == 1.0 or some.circuit is Circuit.TILE
+            cases = some.cases(column, dsp_allowed=dsp_allowed)
+            assert cases, some.name
+            assert {case.pe for case in cases} <= set(some.elements.values())
+            if not dsp_allowed:
+                assert [(case.dsp_allowed, case.sign_style) for case in cases] == [
+                    (False, SignStyle.CARRY)
+                ]
 
 
 def test_no_element() -> None:
-    assert scheme("SP2 W4A4").case((Pot(bits=4), MULTIPLY), dsp_allowed=False) is None
+    assert scheme("SP2 W4A4").cases((Pot(bits=4), MULTIPLY), dsp_allowed=False) == ()
 
 
-def test_cycles_of_a_scalable_column() -> None:
+def test_cycles_of_a_product() -> None:
+    fixed = Fixed(bits=4), MULTIPLY
+    assert scheme("fixed W4A4").product_cycles(fixed) == 1
     for bits, steps in ((4, 4), (5, 12), (6, 12), (7, 16), (8, 16)):
-        found = scheme(f"2-in-1 W{bits}A{bits}").case(
-            (Fixed(bits=bits), MULTIPLY), dsp_allowed=False
-        )
-        assert found is not None
-        assert found[1] == steps
+        some = scheme(f"2-in-1 W{bits}A{bits}")
+        assert some.product_cycles((Fixed(bits=bits), MULTIPLY)) == steps
 
 
 @pytest.mark.parametrize("some", SCHEMES, ids=lambda scheme: scheme.name)
 def test_engines(some: Scheme) -> None:
-    array = accelerator(some.recipe, FIXED, some.circuit).array
+    array = engine(some.recipe, FIXED, some.circuit).array
     wide = some.recipe.elements is not None and array.lanes == 32
     assert array.products == (1024 if wide else 256)
     assert array.scaling == some.recipe.blocks
@@ -93,39 +98,45 @@ def test_engines(some: Scheme) -> None:
 def test_shares_of_columns() -> None:
     rmsmp = scheme("RMSMP")
     assert rmsmp.recipe.weights == parse_mix("pot_4:60,fixed4:35,fixed8:5")
-    array = accelerator(rmsmp.recipe, FIXED, rmsmp.circuit).array
+    array = engine(rmsmp.recipe, FIXED, rmsmp.circuit).array
     assert [group.count for group in array.columns] == [10, 5, 1]
 
 
-def test_columns_of_distances_get_their_share() -> None:
+def test_columns_of_distances_are_as_many_as_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     fixed = Fixed(bits=8)
     network = random_network(2, (fixed,), operations=(MULTIPLY, DISTANCE))
     shares = column_shares(network)
     assert sum(shares.values()) == pytest.approx(1)
     assert set(shares) == {(fixed, MULTIPLY), (fixed, DISTANCE)}
-    array = accelerator(scheme("AdderNet W8A8").recipe, network, Circuit.LANES).array
-    counts = {group.operation: group.count for group in array.columns}
-    for operation, count in counts.items():
-        assert abs(count - 16 * shares[fixed, operation]) <= 1
+
+    def distance_columns(accelerator: Accelerator) -> int:
+        return sum(g.count for g in accelerator.array.columns if g.operation == DISTANCE)
+
+    monkeypatch.setattr(
+        format_cycles, "cycles", lambda network, split: abs(distance_columns(split) - 10)
+    )
+    chosen = engine(scheme("AdderNet W8A8").recipe, network, Circuit.LANES)
+    assert (distance_columns(chosen), chosen.array.column_count) == (10, 16)
 
 
 def test_area_is_that_of_the_columns_of_the_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Row:
-        lut_raw_per_lane, dsp_per_lane = 10.0, 0.5
+    def amount(case: PeCase) -> SimpleNamespace:
+        naive = case.sign_style is SignStyle.NAIVE
+        return SimpleNamespace(lut_raw_per_lane=8.0 if naive else 10.0, dsp_per_lane=float(naive))
 
-    monkeypatch.setattr(module, "measure", lambda case: Row())
-    assert module.area(scheme("fixed W4A4"), FIXED) == Area(lut_only=10.0, lut=10.0, dsp=0.5)
-    assert module.area(scheme("2-in-1 W4A4"), FIXED) == Area(lut_only=40.0, lut=40.0, dsp=2.0)
+    monkeypatch.setattr(module, "measure", amount)
+    assert module.area(scheme("fixed W4A4"), FIXED) == Area(lut_only=10.0, lut=8.0, dsp=1.0)
+    assert module.area(scheme("2-in-1 W4A4"), FIXED) == Area(lut_only=40.0, lut=40.0, dsp=0.0)
     assert module.area(scheme("SP2 W4A4"), FIXED) == Area(lut_only=None, lut=None, dsp=None)
 
 
 def test_cycles_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     some = scheme("fixed W4A4")
-    engine = accelerator(some.recipe, FIXED, some.circuit)
-    expected = timing(compile_network(FIXED, engine), DDR4).cycles
-    assert cycles(FIXED, engine) == expected
+    target = engine(some.recipe, FIXED, some.circuit)
+    expected = timing(compile_network(FIXED, target), DDR4).cycles
+    assert cycles(FIXED, target) == expected
     monkeypatch.setattr(format_cycles, "compile_network", None)
-    assert cycles(FIXED, engine) == expected
+    assert cycles(FIXED, target) == expected
 
 
 def test_mean_and_spread() -> None:
@@ -172,7 +183,7 @@ def little(monkeypatch: pytest.MonkeyPatch, tmp_path) -> list[str]:
     monkeypatch.setattr(
         module, "area", lambda scheme, network: Area(lut_only=1.0, lut=None, dsp=None)
     )
-    monkeypatch.setattr(module, "cycles", lambda network, engine: 1234)
+    monkeypatch.setattr(module, "cycles", lambda network, target: 1234)
     return made
 
 
@@ -260,6 +271,25 @@ def test_table_in_words() -> None:
     )  # fmt: skip
     assert len(cells) == len(HEADERS)
     assert markdown([row, row | {"workload": "v"}]).startswith("**w**\n\n| format | float % |")
+
+
+def test_kept_table_is_whole_and_the_documentation_shows_it() -> None:
+    rows = read_formats()
+    wanted = [(some.name, name) for name in SUBJECTS for some in SCHEMES]
+    assert [(row["format"], row["workload"]) for row in rows] == wanted
+    accuracy = Accuracy(mean=0.0, spread=0.0)
+    learnt = Learnt(
+        accuracy_float=accuracy, accuracy_ptq=accuracy, accuracy_qat=accuracy,
+        bits_per_weight=1.0, cycles=1, products_per_cycle=1,
+    )  # fmt: skip
+    area = Area(lut_only=None, lut=None, dsp=None)
+    fields = FormatRow(scheme="", workload="", learnt=learnt, area=area).as_dict()
+    for row in rows:
+        assert list(row) == list(fields)
+        assert all(value is not None for value in row.values())
+        assert row["seeds"] == 3
+    document = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+    assert markdown(rows) in document.read_text(encoding="utf-8")
 
 
 def test_tables_that_are_none(tmp_path) -> None:

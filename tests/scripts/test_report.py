@@ -91,7 +91,7 @@ def test_report_needs_nothing_else(tmp_path):
     assert parser.open == []
     assert not re.search(r"(src|href)=\"(?!#)", page)
     assert "Everything asked for holds" in page
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 4 + 3  # one for each workload of the kept table
 
 
 def test_report_shows_what_differs():
@@ -159,13 +159,22 @@ def test_scatter_places_points_and_names_axes():
     assert low_x == 60.0
 
 
+def test_scatter_has_a_top():
+    points = [Point(label="", x=1.0, y=99.0, spread=6.0)]
+    assert ">105<" not in str(scatter("t", points, "x", "y", most=100.0))
+    assert ">102<" in str(scatter("t", points, "x", "y"))
+
+
 def test_scatter_in_decades():
     points = [
-        Point(label="", x=x, y=3 - x / 100, hint=f"at {x}") for x in (10.0, 20.0, 40.0, 500.0)
+        Point(label=f"{x}", x=x, y=3 - x / 100, hint=f"at {x}", before=True)
+        for x in (10.0, 20.0, 40.0, 500.0)
     ]
     svg = str(scatter("title", points, "across", "up", decades=True))
     first, second, third, last = (float(x) for x in re.findall(r'cx="([0-9.]+)"', svg))
-    assert first == 60.0
+    assert first > 60.0
+    (label,) = re.findall(r'x="([0-9.]+)" y="[0-9.]+" text-anchor="end" class="small">10.0<', svg)
+    assert float(label) == pytest.approx(first - 8, abs=0.2)
     assert third - second == pytest.approx(second - first, abs=0.2)  # twice as much is a step
     assert last < 640
     assert "<title>at 20.0</title>" in svg
