@@ -70,5 +70,5 @@ def test_need_of_a_later_one_wrong() -> None:
 
 
 def test_units_without_token_wrong() -> None:
-    with pytest.raises(ValueError, match="no token from LOAD to STORE"):
-        assign_tokens([LOAD, Store(transfer=MOVE)], needs(set(), {0}))
+    with pytest.raises(ValueError, match="no token from COMPUTE to STORE"):
+        assign_tokens([COMPUTE, Store(transfer=MOVE)], needs(set(), {0}))
