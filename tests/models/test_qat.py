@@ -48,7 +48,7 @@ def test_training_helps_and_is_deterministic(case: tuple[FloatGraph, np.ndarray]
     graph, data = case
     before = quantize(graph, data, RECIPE)
     after = finetune(graph, data, RECIPE, Schedule(epochs=15))
-    assert distance(graph, after, data) < 0.8 * distance(graph, before, data)
+    assert distance(graph, after, data) < 0.9 * distance(graph, before, data)
     again = finetune(graph, data, RECIPE, Schedule(epochs=15))
     assert fingerprint(after) == fingerprint(again)
 

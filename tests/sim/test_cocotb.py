@@ -49,7 +49,7 @@ def test_failing_bench_shows_why() -> None:
     with pytest.raises(ValueError, match=r"^stall must be 0 to 0.9, not 1$"):
         run_bench(ACCELERATOR, program, inputs, stall=1)
     twice = {name: np.repeat(codes, 2, 0) for name, codes in inputs.items()}
-    with pytest.raises(CelosiaError, match="runs one sample"):
+    with pytest.raises(CelosiaError, match="runs one start"):
         run_bench(ACCELERATOR, program, twice)
 
 

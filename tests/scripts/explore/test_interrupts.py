@@ -14,7 +14,14 @@ from celosia.models.random_network import random_network
 from celosia.models.storage import save
 from celosia.scripts.explore.store import SqlStore, sqlite_url
 
-COMMAND = [sys.executable, "-c", "from celosia.scripts.cli import main; main()", "explore"]
+# A shell's background jobs ignore SIGINT, and so would what this test starts from one.
+MAIN = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from celosia.scripts.cli import main
+main()
+"""
+COMMAND = [sys.executable, "-c", MAIN, "explore"]
 PATIENCE = 300
 
 
