@@ -218,8 +218,10 @@ def test_mapping_with_a_missing_layer_wrong() -> None:
 
 def test_mapping_too_large_wrong() -> None:
     network, target = residual_network(), ACCELERATORS["8x8x1"]
+    small = dataclasses.replace(target.buffers, accumulators=64)
+    target = dataclasses.replace(target, buffers=small)
     mapping = default_mapping(network, target)
-    with pytest.raises(CelosiaError, match="layer 'op1': one tile needs 1152 words of the acc"):
+    with pytest.raises(CelosiaError, match="layer 'op1': one tile needs 72 words of the acc"):
         compile_network(network, target, mapping.replaced("op1", LayerMapping()))
 
 
