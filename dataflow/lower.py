@@ -29,6 +29,7 @@ from celosia.models.network import (
     Window,
 )
 from celosia.models.operations import DISTANCE, MULTIPLY, Operation
+from celosia.models.sparse import SparseLinear
 
 _POINT = Window(kernel=(1, 1))
 
@@ -161,6 +162,8 @@ class Lowering:
         for op in network.ops:
             if isinstance(op, Conv):
                 self.steps.append(_conv_step(op))
+            elif isinstance(op, SparseLinear):
+                self.steps.append(_conv_step(op.dense()))
             elif isinstance(op, MaxPool):
                 source = self.tensors[op.input]
                 self.steps.append(_diagonal(op.name, op.name, source, op.output, op.window))

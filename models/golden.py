@@ -17,9 +17,19 @@ from celosia.models.bounds import accumulator_bits, accumulator_bound, accumulat
 from celosia.models.distances import sum_distances
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, Element
-from celosia.models.network import Concat, Conv, MaxPool, Network, Tensor, WeightScales, Window
+from celosia.models.network import (
+    Concat,
+    Conv,
+    MaxPool,
+    Network,
+    Rounding,
+    Tensor,
+    WeightScales,
+    Window,
+)
 from celosia.models.operations import Kind
 from celosia.models.requantise import requantise, shift_round
+from celosia.models.sparse import SparseLinear
 from celosia.models.vectors import quantise_vectors, spread_scales
 
 __all__ = [
@@ -29,6 +39,7 @@ __all__ = [
     "convolve",
     "evaluate",
     "max_pool",
+    "multiply_sparse",
     "requantise",
     "shift_round",
 ]
@@ -69,6 +80,8 @@ def evaluate(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, np
             if op.residual is not None:
                 residual = _scaled(network.tensor(op.residual), values)
             _keep(target, requantise(acc, op.requant, residual), values)
+        elif isinstance(op, SparseLinear):
+            values[op.output] = multiply_sparse(op, values[op.input])
         elif isinstance(op, MaxPool):
             _keep(target, max_pool(op, _scaled(network.tensor(op.input), values)), values)
         else:
@@ -177,6 +190,13 @@ def _distances(conv: Conv, codes: np.ndarray) -> np.ndarray:
     weights = torch.from_numpy(conv.weights.astype(np.float64))
     sums = sum_distances(_pad(codes, conv.window, 0.0), weights, conv.window, conv.groups)
     return sums.numpy().astype(np.int64)
+
+
+def multiply_sparse(op: SparseLinear, codes: np.ndarray) -> np.ndarray:
+    """Return the output codes of ``op`` for input ``codes``, both int64 (N, C, 1, 1)."""
+    sums = op.matrix.multiply(codes[:, :, 0, 0]) + op.bias
+    rounded = shift_round(sums, np.array(op.shift), Rounding.HALF_EVEN)
+    return np.asarray(rounded.clip(op.low, op.high)[..., None, None], np.int64)
 
 
 def max_pool(pool: MaxPool, codes: np.ndarray) -> np.ndarray:

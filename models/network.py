@@ -1,6 +1,6 @@
 """The integer-exact network: what every later floor implements bit for bit.
 
-After import, fusion and quantisation a network is a list of three kinds of
+After import, fusion and quantisation a network is a list of a few kinds of
 operation on integer tensors. The list is in execution order; every tensor is
 written once. Everything here is a frozen value; the functions that evaluate it
 are in :mod:`celosia.models.golden`, its file form in :mod:`celosia.models.storage`.
@@ -17,8 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from celosia.models.checks import check_name, check_range, integers, read_only
 from celosia.models.formats import BlockScaling, Element, Fixed, Format, check_elements
 from celosia.models.operations import MULTIPLY, Operation
+from celosia.models.sparse import SparseLinear
 
 MULTIPLIER_BITS = 18
 """Width of the requantisation multipliers, two's complement."""
@@ -63,8 +65,8 @@ class Tensor:
     scaling: BlockScaling | None = None
 
     def __post_init__(self) -> None:
-        _check_name("tensor", self.name)
-        if len(self.shape) != 3 or not _integers(self.shape) or min(self.shape) < 1:
+        check_name("tensor", self.name)
+        if len(self.shape) != 3 or not integers(self.shape) or min(self.shape) < 1:
             raise ValueError(
                 f"tensor {self.name!r}: shape must be (C, H, W), all positive, not {self.shape!r}"
             )
@@ -123,7 +125,7 @@ class Window:
     def __post_init__(self) -> None:
         for field, length in (("kernel", 2), ("stride", 2), ("dilation", 2), ("padding", 4)):
             value = getattr(self, field)
-            if not isinstance(value, tuple) or len(value) != length or not _integers(value):
+            if not isinstance(value, tuple) or len(value) != length or not integers(value):
                 raise TypeError(f"window {field} must be {length} integers, not {value!r}")
         if min(*self.kernel, *self.stride, *self.dilation) < 1 or min(self.padding) < 0:
             raise ValueError(
@@ -172,7 +174,7 @@ class Requant:
 
     def __post_init__(self) -> None:
         for field in ("bias", "positive", "negative", "residual", "shift"):
-            value = _read_only(f"requant {field}", getattr(self, field), 1)
+            value = read_only(f"requant {field}", getattr(self, field), 1)
             if len(value) != len(self.bias):
                 raise ValueError(
                     f"requant {field} must have {len(self.bias)} entries like bias, "
@@ -180,12 +182,12 @@ class Requant:
                 )
             object.__setattr__(self, field, value)
         limit = 1 << (MAX_ACCUMULATOR_BITS - 1)
-        _check_range("requant bias", self.bias, -limit, limit - 1)
+        check_range("requant bias", self.bias, -limit, limit - 1)
         limit = 1 << (MULTIPLIER_BITS - 1)
         for field in ("positive", "negative", "residual"):
-            _check_range(f"requant {field}", getattr(self, field), -limit, limit - 1)
-        _check_range("requant shift", self.shift, 0, MAX_SHIFT)
-        if not _integers((self.low, self.high)) or self.low > self.high:
+            check_range(f"requant {field}", getattr(self, field), -limit, limit - 1)
+        check_range("requant shift", self.shift, 0, MAX_SHIFT)
+        if not integers((self.low, self.high)) or self.low > self.high:
             raise ValueError(
                 f"requant low must be an integer at most high, not {self.low!r} and {self.high!r}"
             )
@@ -208,7 +210,7 @@ class WeightScales:
     def __post_init__(self) -> None:
         if not isinstance(self.scaling, BlockScaling):
             raise TypeError(f"scaling must be a BlockScaling, not {self.scaling!r}")
-        object.__setattr__(self, "values", _read_only("scales", self.values, 4))
+        object.__setattr__(self, "values", read_only("scales", self.values, 4))
         wrong = ~np.isin(self.values, self.scaling.scale.values)
         if wrong.any():
             raise ValueError(
@@ -275,18 +277,18 @@ class Conv:
     operation: Operation = MULTIPLY
 
     def __post_init__(self) -> None:
-        _check_name("operation", self.name)
+        check_name("operation", self.name)
         where = f"conv {self.name!r}"
         if not isinstance(self.operation, Operation):
             raise TypeError(f"{where}: operation must be an Operation, not {self.operation!r}")
-        object.__setattr__(self, "weights", _read_only(f"{where}: weights", self.weights, 4))
+        object.__setattr__(self, "weights", read_only(f"{where}: weights", self.weights, 4))
         rows = len(self.weights)
         if self.weights.shape[2:] != self.window.kernel:
             raise ValueError(
                 f"{where}: weights {self.weights.shape} do not have the window's kernel "
                 f"{self.window.kernel}"
             )
-        if not _integers((self.groups,)) or self.groups < 1 or rows % self.groups:
+        if not integers((self.groups,)) or self.groups < 1 or rows % self.groups:
             raise ValueError(
                 f"{where}: groups must be a positive divisor of {rows} output channels, "
                 f"not {self.groups!r}"
@@ -366,7 +368,7 @@ class MaxPool:
     window: Window
 
     def __post_init__(self) -> None:
-        _check_name("operation", self.name)
+        check_name("operation", self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -382,7 +384,7 @@ class Concat:
     output: str
 
     def __post_init__(self) -> None:
-        _check_name("operation", self.name)
+        check_name("operation", self.name)
         if len(set(self.inputs)) != len(self.inputs) or not self.inputs:
             raise ValueError(
                 f"concat {self.name!r}: inputs must be one or more different tensors, "
@@ -390,7 +392,7 @@ class Concat:
             )
 
 
-Op = Conv | MaxPool | Concat
+Op = Conv | MaxPool | Concat | SparseLinear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -422,7 +424,12 @@ class Network:
         raise KeyError(name)
 
     def products(self, op: Op) -> int:
-        """Return the useful products of ``op`` for one sample, padding included; 0 for helpers."""
+        """Return the useful products of ``op`` for one sample, padding included; 0 for helpers.
+
+        Of a sparse layer: those with its nonzero weights, whatever the activations.
+        """
+        if isinstance(op, SparseLinear):
+            return len(op.matrix.values)
         if not isinstance(op, Conv) or not op.useful:
             return 0
         _, height, width = self.tensor(op.output).shape
@@ -432,32 +439,3 @@ class Network:
     def macs(self) -> int:
         """Useful products of one sample: the sum of :meth:`products`."""
         return sum(self.products(op) for op in self.ops)
-
-
-def _check_name(kind: str, name: str) -> None:
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"{kind} name must be a non-empty string, not {name!r}")
-
-
-def _integers(values: tuple[object, ...]) -> bool:
-    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
-
-
-def _read_only(what: str, value: np.ndarray, dimensions: int) -> np.ndarray:
-    """Return a read-only int64 copy of ``value``; refuse other types and shapes."""
-    if not isinstance(value, np.ndarray) or value.dtype != np.int64:
-        raise TypeError(f"{what} must be an int64 array, not {getattr(value, 'dtype', value)!r}")
-    if value.ndim != dimensions or value.size == 0:
-        raise ValueError(
-            f"{what} must have {dimensions} dimensions, none empty, not shape {value.shape}"
-        )
-    copy = np.array(value, order="C")
-    copy.setflags(write=False)
-    return copy
-
-
-def _check_range(what: str, values: np.ndarray, low: int, high: int) -> None:
-    wrong = (values < low) | (values > high)
-    if wrong.any():
-        index = int(np.flatnonzero(wrong)[0])
-        raise ValueError(f"{what}[{index}] must be in {low}..{high}, not {int(values[index])}")

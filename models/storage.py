@@ -35,6 +35,7 @@ from celosia.models.network import (
     Window,
 )
 from celosia.models.operations import parse_operation
+from celosia.models.sparse import SparseLinear, SparseMatrix
 
 FORMAT = "celosia-network"
 VERSION = 2
@@ -197,6 +198,8 @@ def _encode_op(index: int, op: Op, arrays: dict[str, np.ndarray]) -> dict[str, A
     }
     if isinstance(op, Concat):
         return {**entry, "inputs": list(op.inputs)}
+    if isinstance(op, SparseLinear):
+        return entry | _encode_sparse(index, op, arrays)
     window = {
         field: list(getattr(op.window, field))
         for field in ("kernel", "stride", "dilation", "padding")
@@ -223,6 +226,45 @@ def _encode_op(index: int, op: Op, arrays: dict[str, np.ndarray]) -> dict[str, A
         "high": op.requant.high,
         "rounding": op.requant.rounding.name,
     }
+
+
+def _encode_sparse(index: int, op: SparseLinear, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    matrix = op.matrix
+    arrays[f"{index}.counts"] = np.diff(matrix.starts).astype("<u4")
+    arrays[f"{index}.rows"] = matrix.rows.astype("<u4")
+    arrays[f"{index}.weights"] = op.format.encode(matrix.values).astype("<u2")
+    arrays[f"{index}.bias"] = op.bias.astype("<i8")
+    return {
+        "input": op.input,
+        "rows": matrix.shape[0],
+        "format": op.format.name,
+        "shift": op.shift,
+        "low": op.low,
+        "high": op.high,
+    }
+
+
+def _decode_sparse(
+    index: int, entry: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> SparseLinear:
+    counts = arrays[f"{index}.counts"].astype(np.int64)
+    fmt = parse_format(entry["format"])
+    return SparseLinear(
+        name=entry["name"],
+        input=entry["input"],
+        output=entry["output"],
+        matrix=SparseMatrix(
+            shape=(entry["rows"], len(counts)),
+            starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            rows=arrays[f"{index}.rows"].astype(np.int64),
+            values=fmt.decode(arrays[f"{index}.weights"].astype(np.int64)),
+        ),
+        format=fmt,
+        bias=arrays[f"{index}.bias"].astype(np.int64),
+        shift=entry["shift"],
+        low=entry["low"],
+        high=entry["high"],
+    )
 
 
 def _encode_scaling(scaling: BlockScaling) -> dict[str, Any]:
@@ -266,6 +308,8 @@ def _decode_op(index: int, entry: dict[str, Any], arrays: dict[str, np.ndarray])
     name, output = entry["name"], entry["output"]
     if entry["kind"] == "concat":
         return Concat(name=name, inputs=tuple(entry["inputs"]), output=output)
+    if entry["kind"] == "sparselinear":
+        return _decode_sparse(index, entry, arrays)
     window = Window(**{field: tuple(value) for field, value in entry["window"].items()})
     if entry["kind"] == "maxpool":
         return MaxPool(name=name, input=entry["input"], output=output, window=window)

@@ -20,6 +20,7 @@ from celosia.models.network import (
     Window,
 )
 from celosia.models.operations import MULTIPLY
+from celosia.models.sparse import SparseLinear
 
 
 def check_network(network: Network) -> None:
@@ -42,6 +43,8 @@ def check_network(network: Network) -> None:
         if isinstance(op, Conv):
             _check_conv(op, tensors)
             _check_vectors(op, tensors, writers)
+        elif isinstance(op, SparseLinear):
+            _check_sparse(op, tensors)
         elif isinstance(op, MaxPool):
             _check_pool(op, tensors)
         else:
@@ -144,6 +147,30 @@ def _check_conv(op: Conv, tensors: dict[str, Tensor]) -> None:
     if bits > MAX_ACCUMULATOR_BITS:
         raise ValueError(
             f"conv {op.name!r} needs an accumulator of {bits} bits, more than "
+            f"{MAX_ACCUMULATOR_BITS}"
+        )
+
+
+def _check_sparse(op: SparseLinear, tensors: dict[str, Tensor]) -> None:
+    rows, columns = op.matrix.shape
+    for name, channels in ((op.input, columns), (op.output, rows)):
+        if tensors[name].shape != (channels, 1, 1):
+            raise ValueError(
+                f"sparse linear {op.name!r}: {name!r} must have shape {(channels, 1, 1)}, "
+                f"not {tensors[name].shape}"
+            )
+        if tensors[name].scaling is not None:
+            raise ValueError(f"sparse linear {op.name!r}: {name!r} must not have scales")
+    target = tensors[op.output]
+    if op.low < target.format.low or op.high > target.format.high:
+        raise ValueError(
+            f"sparse linear {op.name!r}: clamp {op.low}..{op.high} must lie in "
+            f"{target.format.name} of {target.name!r}"
+        )
+    bits = op.accumulator_bits(tensors[op.input].format)
+    if bits > MAX_ACCUMULATOR_BITS:
+        raise ValueError(
+            f"sparse linear {op.name!r} needs an accumulator of {bits} bits, more than "
             f"{MAX_ACCUMULATOR_BITS}"
         )
 

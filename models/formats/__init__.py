@@ -1,6 +1,7 @@
 """Number formats: exact maps between integer values and codes. Imports numpy only."""
 
 from celosia.models.formats.base import Format, parse_format, register_format
+from celosia.models.formats.codebook import Codebook
 from celosia.models.formats.elements import (
     Element,
     check_elements,
@@ -24,6 +25,7 @@ __all__ = [
     "E8M0",
     "UE4M3",
     "BlockScaling",
+    "Codebook",
     "Element",
     "Esb",
     "Fixed",
