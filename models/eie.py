@@ -2,10 +2,10 @@
 
 "EIE: Efficient Inference Engine on Compressed Deep Neural Network" (ISCA 2016), section III. PE k
 of N owns rows k, k + N, k + 2N ... . Its part of a column is a list of entries, each a weight's
-code and the number of zeros since the entry before, counted among the PE's own rows. Where there are
-more zeros than the index can say, a padding entry (code 0, index at its greatest) stands for them
-and for one zero more. A pointer for each column says where its entries begin, and one more where
-the last ends. Imports numpy only.
+code and the number of zeros since the entry before, counted among the PE's own rows. Where there
+are more zeros than the index can say, a padding entry (code 0, index at its greatest) stands for
+them and for one zero more. A pointer for each column says where its entries begin, and one more
+where the last ends. Imports numpy only.
 """
 
 from __future__ import annotations
