@@ -108,7 +108,8 @@ class _Compiler:
         self.mapping = mapping
         self.layout = MemoryLayout(arrangement, plans, mapping.samples, base_address)
         self.placements = self.layout.placements
-        self.residency: Residency = residency(plans, mapping, self.lowered)
+        layers = [mapping.layer(plan.step.name) for plan in plans]
+        self.residency: Residency = residency(plans, layers, self.lowered)
         self.residents = self._residents()
 
     def _residents(self) -> dict[int, ResidentInput]:

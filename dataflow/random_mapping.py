@@ -39,18 +39,19 @@ def random_network_mapping(
     arrangement = arrange(network, accelerator)
     lowered = arrangement.lowered
     plans = [StepPlan(step, arrangement, accelerator, samples) for step in lowered.steps]
-    layers = tuple((plan.step.name, random_mapping(plan, random)) for plan in plans)
-    mapping = Mapping(layers=layers, samples=samples)
-    for name, layer in layers:
+    layers = [random_mapping(plan, random) for plan in plans]
+    for number in range(len(layers)):
         if not accelerator.buffers.keeps or random.random() < 0.3:
             continue
-        more = mapping.replaced(name, replace(layer, resident=True))
+        more = layers.copy()
+        more[number] = replace(more[number], resident=True)
         try:
             residency(plans, more, lowered)
         except CelosiaError:
             continue
-        mapping = more
-    return mapping
+        layers = more
+    names = [plan.step.name for plan in plans]
+    return Mapping(layers=tuple(zip(names, layers, strict=True)), samples=samples)
 
 
 def random_mapping(plan: StepPlan, random: np.random.Generator) -> LayerMapping:

@@ -7,11 +7,11 @@ loads activations into that bank: they go to the other, or to both where nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from celosia.dataflow.lower import Lowered
-from celosia.dataflow.mapping import LayerMapping, Mapping
+from celosia.dataflow.mapping import LayerMapping
 from celosia.dataflow.nest import works
 from celosia.dataflow.plan import Chunk, PixelTile, StepPlan
 from celosia.models.errors import CelosiaError
@@ -47,13 +47,24 @@ class Residency:
     kept: frozenset[str]
 
 
+TileCount = Callable[[int], int]
+"""How many tiles of activations the step of a number reads."""
+
+
 def input_tiles(plan: StepPlan, mapping: LayerMapping) -> tuple[tuple[PixelTile, Chunk], ...]:
     """Return the distinct tiles of activations that a step reads, in order of their first use."""
     return tuple(dict.fromkeys((work.pixel, work.chunk) for work in works(plan, mapping)))
 
 
-def residency(plans: Sequence[StepPlan], mapping: Mapping, lowered: Lowered) -> Residency:
-    """Return what stays on chip when the steps are mapped by ``mapping``.
+def residency(
+    plans: Sequence[StepPlan],
+    layers: Sequence[LayerMapping],
+    lowered: Lowered,
+    count: TileCount | None = None,
+) -> Residency:
+    """Return what stays on chip when the steps are mapped by ``layers``.
+
+    ``count`` tells how many tiles of activations a step reads; by default they are counted.
 
     Raises
     ------
@@ -61,7 +72,7 @@ def residency(plans: Sequence[StepPlan], mapping: Mapping, lowered: Lowered) -> 
         If the accelerator keeps nothing, an input was not made by one step, or tiles do not fit
         their bank: names the layer, the limit and by how much.
     """
-    layers = [mapping.layer(plan.step.name) for plan in plans]
+    count = count or (lambda number: len(input_tiles(plans[number], layers[number])))
     writers = {plan.step.output: number for number, plan in enumerate(plans)}
     edges = []
     for reader, (plan, layer) in enumerate(zip(plans, layers, strict=True)):
@@ -71,7 +82,8 @@ def residency(plans: Sequence[StepPlan], mapping: Mapping, lowered: Lowered) -> 
     stays: list[Stay] = []
     for writer, reader in sorted(edges):
         alive = [stay for stay in stays if stay.writer <= reader and writer <= stay.reader]
-        room = _place(plans[reader], layers[reader], [stay.room for stay in alive])
+        taken = [stay.room for stay in alive]
+        room = _place(plans[reader], layers[reader], count(reader), taken)
         stays.append(Stay(writer=writer, reader=reader, room=room))
     kept = frozenset(
         plans[writer].step.output
@@ -85,10 +97,9 @@ def residency(plans: Sequence[StepPlan], mapping: Mapping, lowered: Lowered) -> 
     return Residency(rooms=rooms, stays=tuple(stays), kept=kept)
 
 
-def _place(plan: StepPlan, layer: LayerMapping, taken: list[Room]) -> Room:
+def _place(plan: StepPlan, layer: LayerMapping, count: int, taken: list[Room]) -> Room:
     """Return the first room in a bank for all tiles of a resident input, beside ``taken``."""
     half = plan.accelerator.buffers.activations // 2
-    count = len(input_tiles(plan, layer))
     words = count * plan.sizes(layer)["activations"]
     most = 0
     for bank in (0, 1):
@@ -126,7 +137,7 @@ def _check_reader(plan: StepPlan, writers: dict[str, int]) -> None:
 
 
 def _is_read(
-    name: str, plans: Sequence[StepPlan], layers: list[LayerMapping], lowered: Lowered
+    name: str, plans: Sequence[StepPlan], layers: Sequence[LayerMapping], lowered: Lowered
 ) -> bool:
     """Return whether tensor ``name`` is read from memory, by a layer or by the user."""
     if name in lowered.network.outputs or lowered.root(name) != name:

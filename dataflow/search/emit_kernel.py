@@ -1,7 +1,7 @@
 """A step's rows in machine code: what :mod:`celosia.dataflow.emit` emits, as a table.
 
 Rows equal those of the compiled program (:func:`celosia.dataflow.table.tabulate`) to the last bit,
-tokens included. Steps whose input or output stays on chip are not covered.
+tokens included.
 """
 
 from __future__ import annotations
@@ -12,24 +12,31 @@ from celosia.dataflow.jit import compiled
 from celosia.dataflow.mapping import MOST_SLOTS
 from celosia.dataflow.program import Counter
 from celosia.dataflow.search.count_kernel import count_compute, count_post
-from celosia.dataflow.search.loop_kernel import Shape, advance, common, start_walk
+from celosia.dataflow.search.input_kernel import Stays, find_input, keep_outputs, row_step
+from celosia.dataflow.search.loop_kernel import Shape, advance, start_walk, tiles_of
 from celosia.dataflow.search.program_kernel import (
+    ACCUMULATORS,
+    ACTIVATIONS,
+    COMPUTE,
+    CONSTANTS,
+    LOAD,
+    OUTPUTS,
+    POST,
+    RESIDUALS,
+    STORE,
+    WEIGHTS,
     Program,
     Slots,
     add,
     close_step,
     find,
+    has_room,
     move,
     stored,
     take,
     touch,
 )
-from celosia.dataflow.table import Kind
 
-ACTIVATIONS, WEIGHTS, ACCUMULATORS, CONSTANTS, RESIDUALS, OUTPUTS = range(6)
-"""Buffers, in the order of the fields of ``Buffers``."""
-
-_LOAD, _COMPUTE, _POST, _STORE = (int(kind) for kind in tuple(Kind)[:4])
 _READ_BEATS, _WRITE_BEATS = int(Counter.READ_BEATS), int(Counter.WRITE_BEATS)
 _OUTPUT_READS = int(Counter.OUTPUT_READS)
 
@@ -67,77 +74,9 @@ def _weights(
         need = np.full(4, -1)
         place = start + (tile - first) * positions
         touch(program, WEIGHTS, place, place + positions, True, need)
-        loaded = add(program, _LOAD, 0, need)
+        loaded = add(program, LOAD, 0, need)
         move(loaded, address, columns, bytes_, shape.words[3], axes)
         program.counters[_READ_BEATS] += positions * shape.words[3]
-    return int(start)
-
-
-@compiled
-def row_step(window: np.ndarray, rows: int, kernel_rows: int) -> int:
-    """Return the distance of the input rows that matter, as ``StepPlan.row_step``."""
-    stride, dilation = window[0], window[6]
-    if (rows - 1) * window[10] + window[12] == 1:
-        return int(dilation if kernel_rows > 1 else 1)
-    if kernel_rows == 1:
-        return int(stride)
-    return int(np.gcd(stride, dilation))
-
-
-@compiled
-def _activations(
-    shape: Shape, program: Program, slots: Slots, pixel: np.ndarray, chunk: np.ndarray
-) -> int:
-    """Return where the activations of ``chunk`` for ``pixel`` are; load them if need be.
-
-    ``pixel`` holds sample, y, x, rows, columns and valid rows.
-    """
-    word, words, row, kernel_rows, column, kernel_columns = chunk
-    sample, y, x, rows, columns, valid = pixel
-    window, source = shape.window, shape.source
-    key = (sample * shape.sizes[1] + y) * shape.sizes[2] + x
-    more = (((word << 16 | words) << 12 | row) << 12) | column
-    slot = find(slots, ACTIVATIONS, key, more)
-    size, _, start = slots.layout[ACTIVATIONS]
-    if slot >= 0:
-        return int(start + slot * size)
-    step = row_step(window, rows, kernel_rows)
-    conv_columns = (columns - 1) * window[11] + window[13]
-    cols = (conv_columns - 1) * window[1] + (kernel_columns - 1) * window[7] + 1
-    conv_rows = (rows - 1) * window[10] + window[12]
-    span = (kernel_rows - 1) * window[6]
-    tall = ((conv_rows - 1) * window[0] + span) // step + 1
-    slot = take(program, slots, ACTIVATIONS, key, more, words * tall * cols, False)
-    start += slot * size
-    down = window[10] * window[0]
-    top = y * down - window[4] + row * window[6]
-    left = x * window[11] * window[1] - window[5] + column * window[7]
-    lanes = -(-valid // rows)
-    last_rows = valid - (lanes - 1) * rows
-    bytes_, pitch, plane = shape.words[0], source[2], source[1]
-    address = source[0] + sample * source[3] + word * plane + top * pitch + left * bytes_
-    whole = lanes if last_rows == rows else lanes - 1
-    for lane, count in ((0, whole), (whole, lanes - whole)):
-        if count == 0:
-            continue
-        high = tall
-        if lane == whole:
-            high = (((last_rows - 1) * window[10] + window[12] - 1) * window[0] + span) // step + 1
-        need = np.full(4, -1)
-        first = top + lane * rows * down
-        stop = first + (count - 1) * rows * down + (high - 1) * step + 1
-        place = source[4] + word
-        store = stored(program, source[5], sample, (place, place + words), (first, stop))
-        if store >= 0:
-            need[_STORE] = store
-        touch(program, ACTIVATIONS, start, start + words * tall * cols, True, need)
-        axes = np.array([[high, step * pitch, cols], [words, plane, tall * cols]])
-        loaded = add(program, _LOAD, 0, need)
-        move(loaded, address + lane * rows * down * pitch, cols, bytes_, shape.words[2], axes)
-        if count > 1:
-            loaded[7] = count
-            loaded[10] = rows * down * pitch
-        program.counters[_READ_BEATS] += words * high * cols * count * shape.words[2]
     return int(start)
 
 
@@ -169,7 +108,7 @@ def _constants(shape: Shape, program: Program, slots: Slots, tile: int, whole: b
         need = np.full(4, -1)
         first = start + slot * size
         touch(program, CONSTANTS, first, first + words, True, need)
-        loaded = add(program, _LOAD, 0, need)
+        loaded = add(program, LOAD, 0, need)
         loaded[3] = words * shape.words[4]
         loaded[4] = shape.tiles[0 if whole else tile, 6]
         program.counters[_READ_BEATS] += words * shape.words[4]
@@ -195,29 +134,36 @@ def _residual(
         first = place[4] + shape.blocks[block, 0]
         store = stored(program, place[5], sample, (first + run[0], first + run[1]), (y, y + valid))
         if store >= 0:
-            need[_STORE] = store
+            need[STORE] = store
         touch(program, RESIDUALS, start, start + words, True, need)
-        loaded = add(program, _LOAD, 0, need)
+        loaded = add(program, LOAD, 0, need)
         program.counters[_READ_BEATS] += _moved(shape, loaded, place, pixel, block, run)
     return int(start)
 
 
 @compiled
-def _store(shape: Shape, program: Program, pixel: np.ndarray, block: int, outputs: int) -> None:
-    """Append the stores of a block whose outputs are complete."""
+def _store(
+    shape: Shape, program: Program, stays: Stays, pixel: np.ndarray, block: int, outputs: int
+) -> None:
+    """Store a block whose outputs are complete, or keep it on chip for its readers, or both."""
     sample, y, _, rows, columns, valid = pixel
     area = -(-valid // rows) * rows * columns
     place = shape.target
+    before = shape.blocks[block, 0]
     for run in shape.block_runs[shape.blocks[block, 3] : shape.blocks[block, 4]]:
+        kept = before + run[0], before + run[1]
+        keep_outputs(shape, program, stays, pixel, kept, outputs - before * area)
+        if not stays.links[3]:
+            continue
         need = np.full(4, -1)
         first, stop = outputs + run[0] * area, outputs + run[1] * area
         touch(program, OUTPUTS, first, stop, False, need)
         index = program.at[0]
-        row = add(program, _STORE, 0, need)
+        row = add(program, STORE, 0, need)
         beats = _moved(shape, row, place, pixel, block, run)
         program.counters[_WRITE_BEATS] += beats
         program.counters[_OUTPUT_READS] += beats // shape.words[2]
-        word = place[4] + shape.blocks[block, 0]
+        word = place[4] + before
         store = program.stores[program.at[1]]
         store[0], store[1] = word + run[0], word + run[1]
         store[2], store[3], store[4], store[5] = y, y + valid, sample, index
@@ -226,7 +172,7 @@ def _store(shape: Shape, program: Program, pixel: np.ndarray, block: int, output
 
 @compiled
 def _finish(
-    shape: Shape, program: Program, slots: Slots, pixel: np.ndarray, tile: int,
+    shape: Shape, program: Program, slots: Slots, stays: Stays, pixel: np.ndarray, tile: int,
     accumulators: int, posted: np.ndarray, whole_constants: bool,
 ) -> None:  # fmt: skip
     """Post a tile of finished sums; store its block if it was the last of that."""
@@ -257,11 +203,11 @@ def _finish(
         first = residuals + word * area
         touch(program, RESIDUALS, first, first + size, False, need)
     steps = window[14] * window[15] * area * groups
-    add(program, _POST, steps, need)
+    add(program, POST, steps, need)
     count_post(window, pixel, groups, lane_group, shape.sizes[6], residuals >= 0, program.counters)
     posted[slot] += 1
     if posted[slot] == shape.blocks[block, 2]:
-        _store(shape, program, pixel, block, outputs)
+        _store(shape, program, stays, pixel, block, outputs)
         slots.full[OUTPUTS, slot] = slots.held[OUTPUTS, slot] = False
         if residuals >= 0:
             slot = find(slots, RESIDUALS, key, block)
@@ -270,8 +216,9 @@ def _finish(
 
 @compiled
 def _work(
-    shape: Shape, program: Program, slots: Slots, pixel: np.ndarray, tiles: np.ndarray,
-    chunk: np.ndarray, array: np.ndarray, summed: np.ndarray, posted: np.ndarray, whole: bool,
+    shape: Shape, program: Program, slots: Slots, stays: Stays, pixel: np.ndarray,
+    tiles: np.ndarray, chunk: np.ndarray, array: np.ndarray, summed: np.ndarray,
+    posted: np.ndarray, whole: bool,
 ) -> None:  # fmt: skip
     """Append what one compute descriptor and all that it leads to takes."""
     window, first = shape.window, tiles[0]
@@ -285,7 +232,7 @@ def _work(
         summed[slot] = 0
     accumulators = slots.layout[ACCUMULATORS, 2] + slot * slots.layout[ACCUMULATORS, 0]
     weights = _weights(shape, program, slots, tiles, chunk)
-    activations = _activations(shape, program, slots, pixel, chunk)
+    activations = find_input(shape, program, slots, stays, pixel, chunk)
     step = row_step(window, pixel[3], chunk[3])
     tall = ((rows - 1) * window[0] + (chunk[3] - 1) * window[6]) // step + 1
     pitch = (columns - 1) * window[1] + (chunk[5] - 1) * window[7] + 1
@@ -297,7 +244,7 @@ def _work(
     touch(program, WEIGHTS, weights, weights + words, False, need)
     touch(program, ACCUMULATORS, accumulators, accumulators + sums, True, need)
     positions = chunk[1] * chunk[3] * chunk[5]
-    add(program, _COMPUTE, sums * positions * shape.sizes[4], need)
+    add(program, COMPUTE, sums * positions * shape.sizes[4], need)
     nest = np.array([tiles[1] - first, chunk[1], rows, columns, chunk[3], chunk[5]])
     fresh = summed[slot] == 0
     count_compute(
@@ -308,14 +255,15 @@ def _work(
     if summed[slot] == shape.tiles[first, 3] * window[8] * window[9]:
         for tile in range(first, tiles[1]):
             place = accumulators + (tile - first) * rows * columns
-            _finish(shape, program, slots, pixel, tile, place, posted, whole)
+            _finish(shape, program, slots, stays, pixel, tile, place, posted, whole)
         slots.full[ACCUMULATORS, slot] = slots.held[ACCUMULATORS, slot] = False
 
 
 @compiled
 def emit_step(
-    shape: Shape, loops: np.ndarray, array: np.ndarray, layout: np.ndarray, program: Program
-) -> bool:
+    shape: Shape, loops: np.ndarray, array: np.ndarray, layout: np.ndarray, stays: Stays,
+    program: Program,
+) -> bool:  # fmt: skip
     """Append the rows of a step; false where ``program`` has no room for them.
 
     Parameters
@@ -328,6 +276,8 @@ def emit_step(
         The order on the array, outermost first, of K, C, OY, OX, FY and FX (0 to 5).
     layout
         For each buffer the words of a slot, the slots, and the first one's address.
+    stays
+        What stays on chip; its ``bordered`` is changed.
     program
         What was emitted before; changed.
     """
@@ -341,35 +291,17 @@ def emit_step(
     pixel, chunk = np.zeros((2, 6), np.int64)
     more = advance(shape, loops, walk, True)
     while more:
-        part = walk.part
-        tiles = part[1]
-        row = shape.tiles[tiles[0]]
-        words = walk.words[: walk.state[1]]
-        if walk.state[2]:
-            words = part[2:3]
-        count = common(words, shape.runs[row[7] : row[8]], runs)
-        pixel[0], pixel[1], pixel[2] = part[0, 0], part[3, 0], part[4, 0]
-        pixel[5] = part[3, 1] - part[3, 0]
-        pixel[3] = -(-pixel[5] // shape.sizes[3])
-        pixel[4] = part[4, 1] - part[4, 0]
-        chunk[2], chunk[3] = part[5, 0], part[5, 1] - part[5, 0]
-        chunk[4], chunk[5] = part[6, 0], part[6, 1] - part[6, 0]
+        count = tiles_of(shape, walk, runs, pixel, chunk)
+        tiles = walk.part[1]
         for number in range(count):
-            if not _has_room(shape, program, tiles[1] - tiles[0]):
+            most = (tiles[1] - tiles[0]) * (4 + 2 * len(shape.block_runs)) + 5 * shape.sizes[3]
+            program.at[4] = most
+            if not has_room(program, most):
                 return False
             chunk[0], chunk[1] = runs[number, 0], runs[number, 1] - runs[number, 0]
-            _work(shape, program, slots, pixel, tiles, chunk, array, sums[0], sums[1], whole)
+            _work(shape, program, slots, stays, pixel, tiles, chunk, array, sums[0], sums[1], whole)
+            if program.at[3]:
+                return False
         more = advance(shape, loops, walk, False)
     close_step(program, shape.target[5])
     return True
-
-
-@compiled
-def _has_room(shape: Shape, program: Program, tiles: int) -> bool:
-    """Return whether the rows and spans of one work of ``tiles`` channel tiles fit for sure."""
-    most = 4 + tiles * (4 + 2 * len(shape.block_runs))
-    return bool(
-        program.at[0] + most <= len(program.table)
-        and program.at[1] + most <= len(program.stores)
-        and program.parts.max() + 2 * most <= program.spans.shape[1]
-    )

@@ -88,7 +88,7 @@ class Climber:
         if layer not in self._found:
             found = None
             if _is_legal(self._plan, layer) and self._admits(self._plan, layer):
-                priced = self._pricer.price([self._number], [layer])
+                priced = self._pricer.alone(self._number, layer)
                 self._left -= len(priced.table)
                 score = self._objective.score(priced.costs)
                 found = Found(score=score, layer=layer, costs=priced.costs)

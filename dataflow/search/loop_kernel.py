@@ -176,3 +176,26 @@ def advance(shape: Shape, loops: np.ndarray, walk: Walk, begins: bool) -> bool:
         walk.state[0] += 1
         enters = True
     return False
+
+
+@compiled
+def tiles_of(
+    shape: Shape, walk: Walk, runs: np.ndarray, pixel: np.ndarray, chunk: np.ndarray
+) -> int:
+    """Describe the tile that ``walk`` is at; return how many ``runs`` of input words it has.
+
+    ``pixel`` becomes sample, y, x, rows, columns and valid rows; of ``chunk`` kernel row, rows,
+    column and columns, after the word and words that each of ``runs`` stands for.
+    """
+    part = walk.part
+    row = shape.tiles[part[_K, 0]]
+    words = walk.words[: walk.state[1]]
+    if walk.state[2]:
+        words = part[_C : _C + 1]
+    pixel[0], pixel[1], pixel[2] = part[0, 0], part[_OY, 0], part[4, 0]
+    pixel[5] = part[_OY, 1] - part[_OY, 0]
+    pixel[3] = -(-pixel[5] // shape.sizes[3])
+    pixel[4] = part[4, 1] - part[4, 0]
+    chunk[2], chunk[3] = part[5, 0], part[5, 1] - part[5, 0]
+    chunk[4], chunk[5] = part[6, 0], part[6, 1] - part[6, 0]
+    return int(common(words, shape.runs[row[7] : row[8]], runs))

@@ -130,11 +130,8 @@ def price(
     mapping: Mapping,
     table: EnergyTable,
 ) -> Mapped:
-    """Return what ``mapping``, of one sample and with no resident inputs, costs; by cycles.
-
-    Raises :class:`CelosiaError` where it is not legal, ``ValueError`` where it is another.
-    """
-    pricer = Pricer(network, accelerator, memory, table)
+    """Return what ``mapping`` costs; by cycles. Raises :class:`CelosiaError` if it is not legal."""
+    pricer = Pricer(network, accelerator, memory, table, mapping.samples)
     layers = [mapping.layer(plan.step.name) for plan in pricer.plans]
     for plan, layer in zip(pricer.plans, layers, strict=True):
         plan.check(layer)
@@ -198,14 +195,14 @@ class _Search:
             near = range(max(0, number - 1), min(len(layers), number + 2))
             if self.deadline is not None and time.monotonic() > self.deadline:
                 break
-            best = self._score(self.pricer.price(near, [layers[n] for n in near]))
+            best = self._score(self.pricer.price(near, layers))
             for choice in found[number]:
                 if choice.layer == layers[number]:
                     continue
-                tried = [choice.layer if n == number else layers[n] for n in near]
+                tried = [*layers[:number], choice.layer, *layers[number + 1 :]]
                 score = self._score(self.pricer.price(near, tried))
                 if score < best:
-                    best, layers = score, [*layers[:number], choice.layer, *layers[number + 1 :]]
+                    best, layers = score, tried
         return layers
 
     def mapped(self, layers: Sequence[LayerMapping], whole: Priced) -> Mapped:
@@ -213,7 +210,7 @@ class _Search:
         plans = self.pricer.plans
         steps = []
         for number, (plan, layer, bound) in enumerate(zip(plans, layers, self.bounds, strict=True)):
-            alone = self.pricer.price([number], [layer]).costs
+            alone = self.pricer.alone(number, layer).costs
             busiest = max(bound.compute, bound.reads, bound.writes, bound.post)
             reason = bound.reason if 2 * busiest >= alone.cycles else Reason.LATENCY
             steps.append(

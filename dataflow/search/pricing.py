@@ -6,8 +6,8 @@ step, of neighbouring steps or of all is then priced by emitting its rows and wa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,8 +22,10 @@ from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.memory_layout import BASE_ADDRESS, MemoryLayout
 from celosia.dataflow.plan import ChannelTile, StepPlan
 from celosia.dataflow.program import Counter
+from celosia.dataflow.residency import Residency, Room, Stay, residency
 from celosia.dataflow.resident import Place
 from celosia.dataflow.search.emit_kernel import emit_step
+from celosia.dataflow.search.input_kernel import Stays, input_keys
 from celosia.dataflow.search.loop_kernel import Shape
 from celosia.dataflow.search.objective import Costs
 from celosia.dataflow.search.program_kernel import Program
@@ -59,24 +61,40 @@ class Pricer:
     ----------
     plans : tuple of StepPlan
         The steps in order.
+    accelerator : Accelerator
+        What they run on.
+    samples : int
+        Of one start.
     """
 
     def __init__(
-        self, network: Network, accelerator: Accelerator, memory: MemoryModel, table: EnergyTable
+        self,
+        network: Network,
+        accelerator: Accelerator,
+        memory: MemoryModel,
+        table: EnergyTable,
+        samples: int = 1,
     ) -> None:
         arrangement = arrange(network, accelerator)
         steps = arrangement.lowered.steps
-        self.plans = tuple(StepPlan(step, arrangement, accelerator) for step in steps)
+        self.plans = tuple(StepPlan(step, arrangement, accelerator, samples) for step in steps)
+        self.samples = samples
         self.accelerator = accelerator
         self._table = table
         self._machine = machine_of(accelerator, memory)
-        self._layout = MemoryLayout(arrangement, self.plans, 1, BASE_ADDRESS)
+        self._layout = MemoryLayout(arrangement, self.plans, samples, BASE_ADDRESS)
+        self._lowered = arrangement.lowered
         self._roots = {name: number for number, name in enumerate(arrangement.lowered.tensors)}
         self._shapes = [
             self._shape(plan, data)
             for plan, data in zip(self.plans, self._layout.steps, strict=True)
         ]
         self._room = _FIRST_ROOM
+        self._keys: dict[tuple[int, LayerMapping], np.ndarray] = {}
+        buffers = accelerator.buffers
+        self._bank = buffers.activations // buffers.activation_banks
+        whole = Room(start=0, words=buffers.activations)
+        self._nothing = Residency(rooms=(whole,) * len(self.plans), stays=(), kept=frozenset())
 
     def _place(self, place: Place | None) -> np.ndarray:
         if place is None:
@@ -123,17 +141,55 @@ class Pricer:
         parts = (shape.tiles[:, :5], shape.runs, shape.blocks, shape.block_runs, shape.window)
         return b"".join(part.tobytes() for part in (*parts, *places, shape.words, shape.sizes))
 
-    def price(self, steps: Sequence[int], layers: Sequence[LayerMapping]) -> Priced:
-        """Return what ``steps`` (their numbers) cost when mapped by ``layers``, which are legal.
+    def fits_bank(self, number: int, layer: LayerMapping) -> bool:
+        """Return whether all tiles of a step's input fit one bank of the activations."""
+        words = len(self._input_keys(number, layer)) * self.plans[number].sizes(layer)[_BUFFERS[0]]
+        return words <= self._bank
 
-        They run as a program of their own: nothing is there before, and nothing comes after.
-        Raises ``ValueError`` if an input is resident, which is not covered, or if tokens do not add
-        up, which no legal mapping leads to.
+    def alone(self, number: int, layer: LayerMapping) -> Priced:
+        """Return what a step costs run by itself; an input that stays on chip is there already.
+
+        ``layer`` must be legal; otherwise as :meth:`price`.
         """
+        chip = self._nothing
+        if layer.resident:
+            room = Room(start=0, words=self._bank)
+            chip = replace(chip, stays=(Stay(writer=-1, reader=number, room=room),))
+        return self._price([number], {number: layer}, chip)
+
+    def price(self, steps: Sequence[int], layers: Sequence[LayerMapping]) -> Priced:
+        """Return what ``steps`` (their numbers) cost when the network is mapped by ``layers``.
+
+        They run as a program of their own: nothing is there before but inputs that stay on chip,
+        and nothing comes after.
+
+        Parameters
+        ----------
+        steps
+            Which, in order.
+        layers
+            Of all steps of the network; those of ``steps`` and those that read on chip what
+            they make must be legal.
+
+        Raises
+        ------
+        CelosiaError
+            As :func:`celosia.dataflow.residency.residency`.
+        ValueError
+            If tokens do not add up, which no legal mapping leads to.
+        """
+        chip = self._nothing
         if any(layer.resident for layer in layers):
-            raise ValueError("layers must not be resident: such programs are priced by compiling")
+            chip = residency(
+                self.plans, layers, self._lowered, lambda n: len(self._input_keys(n, layers[n]))
+            )
+        return self._price(steps, dict(enumerate(layers)), chip)
+
+    def _price(
+        self, steps: Sequence[int], layers: Mapping[int, LayerMapping], chip: Residency
+    ) -> Priced:
         while True:
-            program = self._emitted(steps, layers)
+            program = self._emitted(steps, layers, chip)
             if program is not None:
                 break
             self._room *= 2
@@ -160,25 +216,32 @@ class Pricer:
             costs=costs, counters=counters, table=table, times=times, stamps=tuple(stamps.tolist())
         )
 
-    def _emitted(self, steps: Sequence[int], layers: Sequence[LayerMapping]) -> Program | None:
+    def _emitted(
+        self, steps: Sequence[int], layers: Mapping[int, LayerMapping], chip: Residency
+    ) -> Program | None:
         """Return the program of ``steps``, or ``None`` where it takes more room."""
         room = self._room
+        banks = np.full((3, 2), -1)
+        banks[2] = self._bank
+        stays = self._stays(chip, layers)
         program = Program(
             table=np.empty((room, len(Column)), np.int64),
-            at=np.zeros(3, np.int64),
+            at=np.zeros(5, np.int64),
             newest=np.full(len(Token), -1),
             counters=np.zeros(len(Counter), np.int64),
             spans=np.empty((len(_BUFFERS), room, 4), np.int64),
             parts=np.zeros(len(_BUFFERS), np.int64),
             stores=np.empty((room, 6), np.int64),
             steps=np.empty((len(self.plans), 3), np.int64),
+            banks=banks,
         )
-        for place, (number, layer) in enumerate(zip(steps, layers, strict=True)):
-            loops = [(_DIMENSIONS[o.dimension], o.step) for o, _ in self.plans[number].trips(layer)]
+        for place, number in enumerate(steps):
+            layer = layers[number]
             array = np.array([_ARRAY[dimension] for dimension in layer.array])
             emitted = emit_step(
-                self._shapes[number], np.array(loops, np.int64), array,
-                self._slots(number, layer), program,
+                self._shapes[number], self._loops(number, layer), array,
+                self._slots(number, layer, chip.rooms[number]),
+                stays._replace(links=self._links(number, chip)), program,
             )  # fmt: skip
             if not emitted:
                 return None
@@ -203,7 +266,51 @@ class Pricer:
             program.counters[Counter.WRITE_BEATS] += 1
         program.at[0] += 1
 
-    def _slots(self, number: int, layer: LayerMapping) -> np.ndarray:
+    def _input_keys(self, number: int, layer: LayerMapping) -> np.ndarray:
+        """Return the tiles of activations of a step; at most one more than fit a bank."""
+        known = number, layer
+        if known not in self._keys:
+            plan = self.plans[number]
+            keys = np.empty((self._bank // plan.sizes(layer)["activations"] + 1, 12), np.int64)
+            count = input_keys(self._shapes[number], self._loops(number, layer), keys)
+            self._keys[known] = keys[:count]
+        return self._keys[known]
+
+    def _loops(self, number: int, layer: LayerMapping) -> np.ndarray:
+        trips = self.plans[number].trips(layer)
+        return np.array([(_DIMENSIONS[o.dimension], o.step) for o, _ in trips], np.int64)
+
+    def _stays(self, chip: Residency, layers: Mapping[int, LayerMapping]) -> Stays:
+        """Return what stays on ``chip`` as the kernels have it; ``links`` are of no step."""
+        keys = [np.empty((0, 12), np.int64)]
+        rows, windows, sources = [], [], []
+        first = 0
+        for stay in chip.stays:
+            shape, layer = self._shapes[stay.reader], layers[stay.reader]
+            found = self._input_keys(stay.reader, layer)
+            size = self.plans[stay.reader].sizes(layer)["activations"]
+            rows.append([stay.room.start, size, first, first + len(found)])
+            first += len(found)
+            keys.append(found)
+            windows.append(shape.window)
+            sources.append([*shape.source, *self.plans[stay.reader].source.shape[1:]])
+        return Stays(
+            rows=np.array(rows, np.int64).reshape(-1, 4),
+            windows=np.array(windows, np.int64).reshape(-1, 16),
+            sources=np.array(sources, np.int64).reshape(-1, 8),
+            keys=np.concatenate(keys),
+            bordered=np.zeros(first, np.bool_),
+            links=np.empty(4, np.int64),
+        )
+
+    def _links(self, number: int, chip: Residency) -> np.ndarray:
+        """Return ``Stays.links`` of a step."""
+        own = [row for row, stay in enumerate(chip.stays) if stay.reader == number]
+        made = [row for row, stay in enumerate(chip.stays) if stay.writer == number]
+        stored = self.plans[number].step.output not in chip.kept
+        return np.array([*(own or [-1]), *((made[0], made[-1] + 1) if made else (0, 0)), stored])
+
+    def _slots(self, number: int, layer: LayerMapping, room: Room) -> np.ndarray:
         """Return words, slots and the first one's address of each buffer, as the compiler has."""
         plan, buffers = self.plans[number], self.accelerator.buffers
         sizes, counts = plan.sizes(layer), plan.slots(layer)
@@ -214,8 +321,13 @@ class Pricer:
         rows = np.zeros((len(_BUFFERS), 3), np.int64)
         for row, name in zip(rows, _BUFFERS, strict=True):
             if name in sizes:
-                size, count, half = sizes[name], counts[name], getattr(buffers, name) // 2
-                row[:] = size, count, half if number % 2 and count * size <= half else 0
+                size, count, start = sizes[name], counts[name], 0
+                depth = getattr(buffers, name)
+                if name == "activations":
+                    start, depth = room.start, room.words
+                    count = min(count, depth // size)
+                half = depth // 2 if number % 2 and count * size <= depth // 2 else 0
+                row[:] = size, count, start + half
         return rows
 
 

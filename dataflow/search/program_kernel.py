@@ -16,7 +16,12 @@ from celosia.dataflow.table import Kind
 from celosia.dataflow.tracking import TensorTracker
 from celosia.dataflow.transfers import MAX_COUNT
 
-_STORE = int(Kind.STORE)
+ACTIVATIONS, WEIGHTS, ACCUMULATORS, CONSTANTS, RESIDUALS, OUTPUTS = range(6)
+"""Buffers, in the order of the fields of ``Buffers``."""
+
+LOAD, COMPUTE, POST, STORE = (int(kind) for kind in tuple(Kind)[:4])
+KEEP = int(Kind.KEEP)
+
 _MILESTONES = TensorTracker.MILESTONES
 _TOKENS = {(token.giver, token.taker): int(token) for token in Token}
 _TOKEN = np.array([[_TOKENS.get((a, b), -1) for b in Unit] for a in Unit])
@@ -30,7 +35,9 @@ class Program(NamedTuple):
     token was taken for; ``counters`` what :class:`~celosia.dataflow.program.Counter` counts.
     ``spans`` holds for each buffer parts (first word, the one after the last, writer, last user)
     and ``parts`` how many there are. ``stores`` (words, rows, sample, descriptor) are those of
-    ``steps`` (tensor memory, first and last row).
+    ``steps`` (tensor memory, first and last row). ``at[3]`` says that there was no more room,
+    ``at[4]`` how many rows the tile that is emitted may take but for what it keeps. Of each bank
+    of activations ``banks`` has the last load, the last keep, and the words.
     """
 
     table: np.ndarray
@@ -41,6 +48,7 @@ class Program(NamedTuple):
     parts: np.ndarray
     stores: np.ndarray
     steps: np.ndarray
+    banks: np.ndarray
 
 
 class Slots(NamedTuple):
@@ -68,7 +76,7 @@ def touch(
                 spans[kept] = spans[number]
             kept += 1
             continue
-        unit = min(program.table[writer, 0], _STORE)
+        unit = min(program.table[writer, 0], STORE)
         need[unit] = max(need[unit], writer)
         if not writes:
             spans[number, 3] = index
@@ -76,7 +84,7 @@ def touch(
                 spans[kept] = spans[number]
             kept += 1
             continue
-        unit = min(program.table[user, 0], _STORE)
+        unit = min(program.table[user, 0], STORE)
         need[unit] = max(need[unit], user)
         # What sticks out on either side stays as it was.
         if low < first:
@@ -96,6 +104,16 @@ def touch(
         spans[kept, 2:] = index
         kept += 1
     program.parts[buffer] = kept
+
+
+@compiled
+def has_room(program: Program, most: int) -> bool:
+    """Return whether so many more rows fit, and what they touch."""
+    return bool(
+        program.at[0] + most <= len(program.table)
+        and program.at[1] + most <= len(program.stores)
+        and program.parts.max() + 2 * most <= program.spans.shape[1]
+    )
 
 
 @compiled
@@ -147,7 +165,7 @@ def add(program: Program, kind: int, work: int, need: np.ndarray) -> np.ndarray:
     row[3] = work
     row[5:8] = 1
     for giver in range(4):
-        token = _TOKEN[giver, kind]
+        token = _TOKEN[giver, min(kind, STORE)]
         if token >= 0 and need[giver] > program.newest[token]:
             program.newest[token] = need[giver]
             row[1] |= 1 << token

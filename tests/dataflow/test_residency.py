@@ -55,7 +55,8 @@ def planned(network: Network, target: Accelerator, mapping: Mapping) -> Residenc
     arrangement = arrange(network, target)
     steps = arrangement.lowered.steps
     plans = [StepPlan(step, arrangement, target, mapping.samples) for step in steps]
-    return residency(plans, mapping, arrangement.lowered)
+    layers = [mapping.layer(plan.step.name) for plan in plans]
+    return residency(plans, layers, arrangement.lowered)
 
 
 def test_an_output_that_stays_is_neither_stored_nor_loaded() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.energy import energy, load_energy_table
 from celosia.dataflow.mapper import default_mapping
@@ -67,20 +68,48 @@ def test_nothing_costs_less_than_its_bound(seed: int) -> None:
     for _ in range(4):
         mapping = random_network_mapping(network, target, random)
         for number, plan in enumerate(pricer.plans):
-            costs = pricer.price([number], [mapping.layer(plan.step.name)]).costs
+            costs = pricer.alone(number, mapping.layer(plan.step.name)).costs
             least = lower_bound(plan, DDR4, TABLE)
             assert costs.cycles > least.costs.cycles, plan.step
             assert costs.energy > least.costs.energy
             assert costs.dram > least.costs.dram
 
 
-def test_a_given_mapping_is_priced_and_resident_ones_are_refused() -> None:
+def test_a_given_mapping_is_priced() -> None:
     network, target = random_network(1, FORMATS), preset("small")
     mapping = default_mapping(network, target)
     mapped = price(network, target, DDR4, mapping, TABLE)
     assert mapped.mapping == mapping
     assert mapped.costs.cycles == timing(compile_network(network, target), DDR4).cycles
-    name, layer = mapping.layers[-1]
-    resident = mapping.replaced(name, replace(layer, resident=True))
-    with pytest.raises(ValueError, match="layers must not be resident"):
-        price(network, target, DDR4, resident, TABLE)
+
+
+def keeping(name: str, activations: int) -> Accelerator:
+    target = preset(name)
+    buffers = replace(target.buffers, activations=activations, activation_banks=2)
+    return replace(target, buffers=buffers)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [keeping("tiny", 1024), keeping("small", 4096), keeping("zcu102", 8192)],
+    ids=lambda target: target.name,
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_batches_and_what_stays_on_chip_cost_what_the_compiled_program_does(
+    seed: int, target: Accelerator
+) -> None:
+    network, samples = random_network(seed, FORMATS), 1 + seed % 3
+    pricer = Pricer(network, target, SLOW, TABLE, samples)
+    resident = 0
+    for draw in range(3):
+        mapping = random_network_mapping(network, target, np.random.default_rng(draw), samples)
+        resident += sum(layer.resident for _, layer in mapping.layers)
+        layers = [mapping.layer(plan.step.name) for plan in pricer.plans]
+        program = compile_network(network, target, mapping)
+        priced = pricer.price(range(len(layers)), layers)
+        np.testing.assert_array_equal(priced.table, tabulate(program.descriptors, target))
+        exact = timing(program, SLOW)
+        counted = {counter: int(priced.counters[counter]) for counter in Counter}
+        assert all(counted[c] == exact.counters[c] for c in Counter if c not in TIMED)
+        assert priced.costs.cycles == exact.cycles
+    assert resident
