@@ -14,6 +14,7 @@ from celosia.models.formats import E8M0, BlockScaling, Element, Fixed, element_o
 from celosia.models.graph import FloatConv, FloatGraph, reads
 from celosia.models.network import Concat, MaxPool
 from celosia.models.recipe import Recipe
+from celosia.models.vector_choice import activation_obstacle
 from celosia.models.vectors import quantise_vectors, spread_scales, vector_limit
 
 DISTANCE_WEIGHTS = Fixed(bits=8)
@@ -86,12 +87,12 @@ def calibrate(
     """
     positive = _non_negative(graph, values)
     grids: dict[str, Grid] = {}
-    for names in _groups(graph):
+    for names in grid_groups(graph):
         bits = max(_width(graph, name, recipe) for name in names)
         fmt = Fixed(bits=bits, signed=not all(name in positive for name in names))
         if recipe.elements is not None and recipe.blocks is not None:
             element = element_of(recipe.elements, signed=fmt.signed)
-            if _may_be_scaled(graph, names, fmt.signed, recipe.blocks.vector):
+            if not activation_obstacle(graph, names, fmt.signed, recipe.blocks.vector):
                 grid = _scaled_grid(values, names, element, recipe.blocks)
                 grids.update(dict.fromkeys(names, grid))
                 continue
@@ -124,32 +125,6 @@ def _scaled_grid(
     return Grid(format=element, scale=unit if most > 0 else 1.0, scaling=scaling)
 
 
-def _may_be_scaled(graph: FloatGraph, names: list[str], signed: bool, vector: int) -> bool:
-    """Whether the tensors ``names``, which share a grid, may have scales of vectors.
-
-    Not inputs and outputs; not what is clipped but at 0, as scales reach as far as values do;
-    not concats of broken vectors, nor what the compiler would have to copy.
-    """
-    shapes, writers, readers = graph.shapes(), graph.writers(), graph.readers()
-    for name in names:
-        writer = writers.get(name)
-        if writer is None or name in graph.outputs:
-            return False
-        if isinstance(writer, FloatConv) and (
-            writer.high < np.inf or writer.low not in (0, -np.inf)
-        ):
-            return False
-        if isinstance(writer, Concat):
-            if any(shapes[member][0] % vector for member in writer.inputs[:-1]):
-                return False
-            if any(isinstance(op, FloatConv) and op.residual == name for op in readers[name]):
-                return False
-        padded = any(isinstance(op, MaxPool) and any(op.window.padding) for op in readers[name])
-        if signed and padded and len(readers[name]) > 1:
-            return False
-    return True
-
-
 def tensor_scale(values: np.ndarray, fmt: Fixed, recipe: Recipe) -> float:
     """Return the scale of a tensor with ``values`` (K,) in ``fmt``; 1 where all are 0."""
     (found,) = find_scales(values[None], fmt, recipe.activation_scale, recipe.percentile)
@@ -175,7 +150,7 @@ def _width(graph: FloatGraph, name: str, recipe: Recipe) -> int:
     return recipe.input_width if name in graph.inputs else recipe.activation_bits
 
 
-def _groups(graph: FloatGraph) -> list[list[str]]:
+def grid_groups(graph: FloatGraph) -> list[list[str]]:
     """Return the tensors, those that must have one grid together."""
     leader = {name: name for name in graph.shapes()}
 

@@ -34,6 +34,7 @@ from celosia.models.operations import DISTANCE
 from celosia.models.quantize_layer import LayerTask, Rows
 from celosia.models.recipe import Assignment, Recipe
 from celosia.models.requantise import requantise
+from celosia.models.vector_choice import check_vectors
 from celosia.models.vectors import quantise_vectors, spread_scales
 
 __all__ = [
@@ -112,9 +113,11 @@ def quantize(
     ------
     CelosiaError
         If the calibration data does not fit the graph's inputs, or the recipe cannot hold
-        what is in the graph: one bit for both signs, sums that no accumulator holds.
+        what is in the graph: one bit for both signs, vectors that do not divide the channels,
+        sums that no accumulator holds.
     """
     inputs = check_calibration(graph, calibration)
+    check_vectors(graph, recipe)
     with torch.no_grad():
         tensors = {name: torch.from_numpy(data) for name, data in inputs.items()}
         values = evaluate_float(graph, tensors)

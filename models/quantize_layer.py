@@ -20,7 +20,6 @@ from celosia.models.network import (
     MAX_ACCUMULATOR_BITS,
     MAX_SHIFT,
     MULTIPLIER_BITS,
-    Concat,
     Conv,
     Requant,
     WeightScales,
@@ -29,6 +28,7 @@ from celosia.models.network import (
 from celosia.models.operations import DISTANCE
 from celosia.models.recipe import Recipe
 from celosia.models.round_weights import Rounded, Rounder
+from celosia.models.vector_choice import weight_obstacle
 
 MULTIPLIER_MAX = (1 << (MULTIPLIER_BITS - 1)) - 1
 BIAS_LIMIT = 1 << 38
@@ -175,13 +175,10 @@ class LayerTask:
     @property
     def blocks(self) -> BlockScaling | None:
         """The scales of this layer's vectors; None where its channels are no whole vectors."""
-        scaling, op = self.recipe.blocks, self.op
-        if scaling is None or (op.groups > 1 and op.weight.shape[1] % scaling.vector):
+        scaling = self.recipe.blocks
+        if scaling is None or weight_obstacle(self.graph, self.op, scaling):
             return None
-        writer = self.graph.writers().get(op.input)
-        members = writer.inputs[:-1] if isinstance(writer, Concat) else ()
-        shapes = self.graph.shapes()
-        return None if any(shapes[name][0] % scaling.vector for name in members) else scaling
+        return scaling
 
     def rounder(self, formats: tuple[Format, ...], blocks: BlockScaling | None) -> Rounder:
         low, high = self.grids[self.op.input].ends

@@ -172,6 +172,10 @@ class Recipe:
     blocks
         Scales for vectors of weights; None for one scale a row. Where a layer's groups, or the
         members of a concat that it reads, are no whole vectors, it has a scale a row.
+    uneven_vectors
+        Whether vectors need not divide the channels of layers that have more: the last one is
+        short, or, in groups, there is a scale a row. Without it such layers are refused; those
+        of fewer channels than a vector never are.
     elements
         With ``blocks``, tensors between convolutions, poolings and joins get scales of the same
         kind, made for each input as it comes, and elements of this format, fixed point or ESB of
@@ -199,6 +203,7 @@ class Recipe:
     activation_scale: ScaleMethod = ScaleMethod.MSE
     percentile: float = DEFAULT_PERCENTILE
     blocks: BlockScaling | None = None
+    uneven_vectors: bool = False
     elements: Element | None = None
     rounding: Rounding = Rounding.HALF_EVEN
     error_feedback: bool = True
@@ -228,6 +233,8 @@ class Recipe:
             raise ValueError(f"percentile must be above 0 and at most 100, not {self.percentile!r}")
         if self.blocks is not None and not isinstance(self.blocks, BlockScaling):
             raise TypeError(f"blocks must be a BlockScaling or None, not {self.blocks!r}")
+        if self.uneven_vectors and self.blocks is None:
+            raise ValueError("uneven_vectors need blocks, such as uint4:16: there are none")
         if self.elements is not None:
             self._check_elements(self.elements)
 
@@ -279,6 +286,7 @@ class Recipe:
         scales = ""
         if self.blocks is not None:
             scales = f", a {self.blocks.scale.name} scale for {self.blocks.vector} weights"
+            scales += " or fewer" if self.uneven_vectors else ""
         elements = ""
         if self.elements is not None:
             elements = f", between layers {self.elements.name} with scales like those"

@@ -77,6 +77,13 @@ def quantize(
         str | None,
         typer.Option(help="Scales of weight vectors: uint4:16, uint4:16/6, e8m0_4:32, ue4m3:16."),
     ] = None,
+    uneven_vectors: Annotated[
+        bool,
+        typer.Option(
+            "--uneven-vectors",
+            help="Take --blocks where they do not divide a layer's channels: the last is short.",
+        ),
+    ] = False,
     elements: Annotated[
         str | None,
         typer.Option(
@@ -108,6 +115,7 @@ def quantize(
             assignment=read_choice("--assignment", assignment, Assignment),
             scale=read_choice("--scale", scale, ScaleMethod),
             blocks=None if blocks is None else parse_blocks(blocks),
+            uneven_vectors=uneven_vectors,
             elements=None if elements is None else parse_elements(elements),
             activation_bits=activation_bits,
             activation_scale=read_choice("--activation-scale", activation_scale, ScaleMethod),
@@ -123,11 +131,10 @@ def quantize(
 
     def show(console: Console) -> None:
         layers: list[dict[str, object]] = value["layers"]  # type: ignore[assignment]
-        rows = [
-            (layer["name"], layer["kind"], layer["output"], layer["output_format"], layer["rows"])
-            for layer in layers
-        ]
-        console.print(table(("layer", "kind", "output", "format", "rows"), rows))
+        keys = ("name", "kind", "rows", "scales", "output", "output_format", "output_scales")
+        rows = [[layer[key] or "" for key in keys] for layer in layers]
+        headers = ("layer", "kind", "rows", "scales", "output", "format", "its scales")
+        console.print(table(headers, rows))
         for note in notes:
             console.print(f"note: {note}", markup=False)
         console.print(f"wrote {output}", markup=False)

@@ -131,6 +131,7 @@ def _scheme(
         scale=scale,
         activation_scale=scale,
         blocks=None if blocks is None else parse_blocks(blocks),
+        uneven_vectors=blocks is not None,  # R-Net has 28 and 48 channels
         elements=None if activations is None else parse_elements(activations),
         error_feedback=False,
     )

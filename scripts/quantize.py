@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from celosia.models.archive import load_model
+from celosia.models.calibrate import grid_groups
 from celosia.models.files import check_writable
+from celosia.models.graph import FloatConv, FloatGraph
 from celosia.models.importer import import_program
 from celosia.models.network import Conv, Network
 from celosia.models.qat import Schedule, finetune
 from celosia.models.quantize import quantize as quantise_graph
 from celosia.models.recipe import Recipe
 from celosia.models.storage import save
+from celosia.models.vector_choice import activation_obstacle, weight_obstacle
 from celosia.scripts.arguments import Arrays, by_name
 
 
@@ -40,7 +43,8 @@ def quantize(
 
     Returns
     -------
-    The network, and what the import left out or changed, in words.
+    The network, and in words what the import left out or changed, and what has no scales of
+    vectors although the recipe asks for them.
 
     Raises
     ------
@@ -57,11 +61,34 @@ def quantize(
     else:
         network = quantise_graph(graph, calibration, recipe)
     save(network, output)
-    return network, graph.notes
+    return network, (*graph.notes, *unscaled(graph, network, recipe))
+
+
+def unscaled(graph: FloatGraph, network: Network, recipe: Recipe) -> tuple[str, ...]:
+    """Say which layers and tensors have no scales of vectors that ``recipe`` asks for, and why."""
+    if recipe.blocks is None:
+        return ()
+    kept: dict[str, list[str]] = {}
+    convs = {op.name: op for op in network.ops if isinstance(op, Conv) and op.useful}
+    for op in graph.ops:
+        if isinstance(op, FloatConv) and op.name in convs and convs[op.name].scales is None:
+            why = weight_obstacle(graph, op, recipe.blocks) or "all are of one magnitude"
+            kept.setdefault(f"weights with one scale a row ({why}): ", []).append(op.name)
+    if recipe.elements is not None:
+        for names in grid_groups(graph):
+            fmt = network.tensor(names[0]).format
+            why = activation_obstacle(graph, names, fmt.signed, recipe.blocks.vector)
+            if why:
+                text = f"{fmt.name} with one scale, not {recipe.elements.name} ({why}): "
+                kept.setdefault(text, []).extend(names)
+    return tuple(text + ", ".join(names) for text, names in kept.items())
 
 
 def summary(network: Network) -> dict[str, object]:
-    """Return what ``network`` is, as JSON values: layers with their weights by format."""
+    """Return what ``network`` is, as JSON values: layers with their weights by format.
+
+    ``scales`` of weights, and of outputs, are as ``--blocks`` has them (``uint4:16/6``).
+    """
     layers = []
     for op in network.ops:
         formats = [fmt.name for fmt in op.formats] if isinstance(op, Conv) else []
@@ -73,8 +100,9 @@ def summary(network: Network) -> dict[str, object]:
                 "kind": type(op).__name__.lower(),
                 "output": list(target.shape),
                 "output_format": target.format.name,
+                "output_scales": target.scaling.text if target.scaling else None,
                 "rows": {name: formats.count(name) for name in dict.fromkeys(formats)},
-                "scales": f"{scaling.scale.name}:{scaling.vector}" if scaling else None,
+                "scales": scaling.text if scaling else None,
                 "weights": int(op.weights.size) if isinstance(op, Conv) else 0,
             }
         )

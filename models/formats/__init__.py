@@ -14,6 +14,7 @@ from celosia.models.formats.pot import Pot
 from celosia.models.formats.scales import (
     E8M0,
     UE4M3,
+    VECTORS,
     BlockScaling,
     IntScale,
     ScaleFormat,
@@ -24,6 +25,7 @@ from celosia.models.formats.sp2 import Sp2
 __all__ = [
     "E8M0",
     "UE4M3",
+    "VECTORS",
     "BlockScaling",
     "Codebook",
     "Element",

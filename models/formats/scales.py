@@ -16,6 +16,9 @@ from celosia.models.formats.base import Format, Registry
 
 _SCALES = Registry("scale format")
 
+VECTORS = range(4, 65)
+"""How many elements may share a scale."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleFormat(Format):
@@ -137,7 +140,7 @@ class BlockScaling:
             raise TypeError(f"scale must be a ScaleFormat, not {self.scale!r}")
         if not isinstance(self.vector, int) or isinstance(self.vector, bool):
             raise TypeError(f"vector must be an integer, not {self.vector!r}")
-        if not 4 <= self.vector <= 64:
+        if self.vector not in VECTORS:
             raise ValueError(f"vector must be in 4..64, not {self.vector!r}")
         if self.product_bits is None:
             return
@@ -150,6 +153,12 @@ class BlockScaling:
             raise ValueError(
                 f"product_bits must be in 1..{2 * self.scale.bits}, not {self.product_bits!r}"
             )
+
+    @property
+    def text(self) -> str:
+        """Scale format and vector as recipes have them: ``uint4:16``, ``uint4:16/6``."""
+        kept = "" if self.product_bits is None else f"/{self.product_bits}"
+        return f"{self.scale.name}:{self.vector}{kept}"
 
     @property
     def dropped_bits(self) -> int:

@@ -383,7 +383,9 @@ def test_scales_of_vectors(weights: str, blocks: str, limit: float, feedback: bo
     graph = graph_of(module, 2, 7, 7)
     data = np.random.default_rng(4).normal(size=(48, 2, 7, 7)).astype(np.float32)
     scaling = parse_blocks(blocks)
-    recipe = Recipe(weights=parse_mix(weights), blocks=scaling, error_feedback=feedback)
+    recipe = Recipe(
+        weights=parse_mix(weights), blocks=scaling, uneven_vectors=True, error_feedback=feedback
+    )
     network = quantize(graph, data, recipe)
     first, depthwise, last = (op for op in network.ops if isinstance(op, Conv))
     assert depthwise.scales is None
@@ -456,7 +458,9 @@ def test_vectors_do_not_reach_over_members_of_a_concat(channels: int, cut: bool)
             return self.last(torch.cat([self.left(x), self.right(x)], 1))
 
     data = np.random.default_rng(7).normal(size=(8, 3, 3, 3)).astype(np.float32)
-    recipe = Recipe(weights=parse_mix("fixed4"), blocks=parse_blocks("uint4:16"))
+    recipe = Recipe(
+        weights=parse_mix("fixed4"), blocks=parse_blocks("uint4:16"), uneven_vectors=True
+    )
     network = quantize(graph_of(Joined(), 3, 3, 3), data, recipe)
     (last,) = (op for op in network.ops if op.name == "last")
     assert isinstance(last, Conv)
@@ -483,7 +487,10 @@ def test_fine_tuned_plans_keep_vectors() -> None:
     graph = graph_of(nn.Sequential(nn.Conv2d(20, 4, 1), nn.ReLU()), 20, 4, 4)
     data = np.random.default_rng(6).normal(size=(16, 20, 4, 4)).astype(np.float32)
     recipe = Recipe(
-        weights=parse_mix("esb4_1"), blocks=parse_blocks("e8m0_4:16"), error_feedback=False
+        weights=parse_mix("esb4_1"),
+        blocks=parse_blocks("e8m0_4:16"),
+        uneven_vectors=True,
+        error_feedback=False,
     )
     network = quantize(graph, data, recipe)
     again = quantize(graph, data, recipe, Plan.of(network))

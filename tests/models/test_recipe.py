@@ -68,6 +68,11 @@ MIX = parse_mix("pot_4:60,fixed4:40")
         ({"rounding": 0}, TypeError, "rounding must be a Rounding, not 0"),
         ({"blocks": 16}, TypeError, "blocks must be a BlockScaling or None, not 16"),
         (
+            {"uneven_vectors": True},
+            ValueError,
+            "uneven_vectors need blocks, such as uint4:16: there are none",
+        ),
+        (
             {"weights": MIX, "assignment": Assignment.HESSIAN},
             ValueError,
             "hessian needs weights of different bits, such as fixed4 and fixed8",

@@ -175,6 +175,34 @@ def test_quantize_takes_a_mix(files, capsys):
     assert [layer["scales"] for layer in json.loads(out)["layers"]] == ["ue4m3:16"] * 2
 
 
+def test_quantize_says_what_has_scales_of_vectors(files, capsys):
+    recipe = ("--weights", "fixed4", "--blocks", "uint4:16/6", "--elements", "ufixed4")
+    status, out, _ = quantise(capsys, *recipe, "--json")
+    value = json.loads(out)
+    first, last = value["layers"]
+    assert status == 0
+    assert (first["scales"], first["output_scales"]) == ("uint4:16/6", "uint4:16/6")
+    assert (last["scales"], last["output_scales"]) == ("uint4:16/6", None)
+    assert value["notes"] == [
+        "fixed8 with one scale, not ufixed4 (inputs and outputs of the network): x, linear"
+    ]
+    status, out, _ = quantise(capsys, *recipe)
+    assert "uint4:16/6" in out
+    assert "note: fixed8 with one scale, not ufixed4" in out
+
+
+def test_quantize_takes_vectors_that_divide_the_channels(files, capsys):
+    save_model(torch.nn.Conv2d(6, 2, 1), (torch.zeros(1, 6, 4, 4),), "tiny.pt2")
+    np.save("x.npy", np.ones((6, 6, 4, 4), np.float32))
+    recipe = ("--weights", "fixed4", "--blocks", "uint4:4")
+    status, _, err = quantise(capsys, *recipe)
+    assert status == 1
+    assert "vectors of 4 do not divide its 6 input channels: vectors of 6 or more fit" in err
+    status, out, _ = quantise(capsys, *recipe, "--uneven-vectors", "--json")
+    assert status == 0
+    assert json.loads(out)["layers"][0]["scales"] == "uint4:4"
+
+
 def test_quantize_takes_one_kind_of_mix(files, capsys):
     status, _, err = quantise(capsys, "--weights", "fixed4", "--sp2-ratio", "0.5")
     assert status == 1

@@ -153,7 +153,7 @@ def test_rnet_with_scales_of_vectors(kind: str, blocks: str) -> None:
     scaling = parse_blocks(blocks)
     plain = odd("vectors", f"{kind}*8", 16, 2, 8, 128)
     array = replace(plain.array, accumulator_bits=44, scaling=scaling)
-    network, inputs = rnet(kind, blocks=scaling)
+    network, inputs = rnet(kind, blocks=scaling, uneven_vectors=True)
     assert_exact(replace(plain, array=array), network, inputs, PRESETS["ddr4"])
 
 
@@ -177,5 +177,7 @@ def test_rnet_with_scales_of_activations(kind: str, blocks: str, elements: str) 
     array = replace(
         plain.array, accumulator_bits=44, scaling=scaling, elements=parse_elements(elements)
     )
-    network, inputs = rnet(kind, blocks=scaling, elements=parse_elements(elements))
+    network, inputs = rnet(
+        kind, blocks=scaling, uneven_vectors=True, elements=parse_elements(elements)
+    )
     assert_exact(replace(plain, array=array), network, inputs, PRESETS["ddr4"])
