@@ -51,7 +51,7 @@ from typing import Any
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, Circuit, ColumnGroup
 from celosia.dataflow.toml_tables import as_table, build, check_keys, parse_toml, read_text
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import BlockScaling, check_elements, parse_format, parse_scale
+from celosia.models.formats import BlockScaling, Element, check_elements, parse_format, parse_scale
 from celosia.models.operations import MULTIPLY, parse_operation
 
 _COLUMN = ("format", "count", "circuit", "operation")
@@ -76,16 +76,21 @@ def dump_accelerator(accelerator: Accelerator) -> str:
     ]
     lines += ["]", *(f"{key} = {getattr(array, key)}" for key in _ARRAY)]
     if array.scaling is not None:
-        lines += ["", "[array.scaling]", f'scale = "{array.scaling.scale.name}"']
-        lines += [f"vector = {array.scaling.vector}"]
-        if array.scaling.product_bits is not None:
-            lines += [f"product_bits = {array.scaling.product_bits}"]
-        if array.elements is not None:
-            lines += [f'elements = "{array.elements.name}"']
+        lines += ["", *scaling_lines(array.scaling, array.elements)]
     lines += ["", "[buffers]", *(f"{k} = {getattr(accelerator.buffers, k)}" for k in _BUFFERS)]
     lines += ["", "[bus]", *(f"{key} = {getattr(accelerator.bus, key)}" for key in _BUS)]
     lines += ["", "[post]", f"lanes = {accelerator.post_lanes}", ""]
     return "\n".join(lines)
+
+
+def scaling_lines(scaling: BlockScaling, elements: Element | None) -> list[str]:
+    """Return the lines of the table ``[array.scaling]``, its name first."""
+    lines = ["[array.scaling]", f'scale = "{scaling.scale.name}"', f"vector = {scaling.vector}"]
+    if scaling.product_bits is not None:
+        lines.append(f"product_bits = {scaling.product_bits}")
+    if elements is not None:
+        lines.append(f'elements = "{elements.name}"')
+    return lines
 
 
 def fingerprint(accelerator: Accelerator) -> str:

@@ -14,10 +14,11 @@ from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.columns import ColumnPool, Need, Needs
 from celosia.dataflow.layout import PLAIN
 from celosia.dataflow.lower import Lowered, Lowering, Step, lower
+from celosia.dataflow.presets import scaling_advice
 from celosia.models.bounds import sum_range
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import element_formats
-from celosia.models.network import Network, Tensor, scaled_weights
+from celosia.models.network import Conv, Network, Tensor, scaled_weights
 from celosia.models.operations import Kind
 
 TIE_COST = 1.25
@@ -86,22 +87,30 @@ def _check_tensors(network: Network, accelerator: Accelerator) -> None:
                 f"to {bits} bits"
             )
         if tensor.scaling is not None:
-            _check_scaling(tensor, accelerator)
+            _check_scaling(tensor, accelerator, network)
+    for op in network.ops if accelerator.array.scaling is None else ():
+        if isinstance(op, Conv) and op.scales is not None:
+            raise CelosiaError(
+                f"layer {op.name!r}: its weights have scales of {op.scales.scaling.scale.name}, "
+                f"accelerator {accelerator.name!r} has none: {scaling_advice(network)}; or "
+                "quantise without"
+            )
 
 
-def _check_scaling(tensor: Tensor, accelerator: Accelerator) -> None:
+def _check_scaling(tensor: Tensor, accelerator: Accelerator, network: Network) -> None:
     """Check that the accelerator makes and reads the scales of ``tensor``."""
     array = accelerator.array
     if array.elements is None:
         raise CelosiaError(
             f"tensor {tensor.name!r} has scales, activations of accelerator {accelerator.name!r} "
-            "have none: set array.scaling.elements or quantise without"
+            f"have none: {scaling_advice(network)}; or quantise without"
         )
     if tensor.format not in element_formats(array.elements) or tensor.scaling != array.scaling:
         raise CelosiaError(
-            f"tensor {tensor.name!r} has elements of {tensor.format.name} and "
-            f"{tensor.scaling!r}, accelerator {accelerator.name!r} makes {array.elements.name} "
-            f"and {array.scaling!r}: set array.scaling to the former or quantise to the latter"
+            f"tensor {tensor.name!r} has elements of {tensor.format.name} with scales "
+            f"{tensor.scaling.text if tensor.scaling else ''}, accelerator {accelerator.name!r} "
+            f"makes {array.elements.name} with {array.scaling.text if array.scaling else ''}: "
+            f"{scaling_advice(network)}; or quantise to what it makes"
         )
 
 
@@ -139,14 +148,9 @@ def _check_step(step: Step, lowered: Lowered, accelerator: Accelerator) -> None:
 
 def _check_vectors(step: Step, positions: np.ndarray, accelerator: Accelerator) -> None:
     """Check that lanes that share a scale hold channels of one vector, in every group."""
-    if step.scales is None:
-        return
     scaling, where = accelerator.array.scaling, f"layer {step.layer!r}"
-    if scaling is None:
-        raise CelosiaError(
-            f"{where}: its weights have scales of {step.scales.scaling.scale.name}, accelerator "
-            f"{accelerator.name!r} has none: add [array.scaling] or quantise without"
-        )
+    if step.scales is None or scaling is None:
+        return
     wrong = ~np.isin(step.scales.values, scaling.scale.values)
     if wrong.any():
         raise CelosiaError(

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
+from celosia.dataflow.accelerator_file import scaling_lines
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import parse_format
+from celosia.models.formats import check_elements, parse_format
+from celosia.models.network import MAX_ACCUMULATOR_BITS, Conv, Network
+from celosia.models.recipe import parse_blocks
 
 
 def _make(
@@ -22,6 +25,23 @@ def _make(
     lanes, pixels = size
     array = ArrayShape(columns=groups, lanes=lanes, pixels=pixels)
     return Accelerator(name=name, array=array, buffers=buffers, bus=bus, post_lanes=post_lanes)
+
+
+def _vectors(name: str, weights: str, blocks: str, elements: str) -> Accelerator:
+    """Return a square array, as a vector of outputs needs, whose operands both have scales."""
+    scaling = parse_blocks(blocks)
+    array = ArrayShape(
+        columns=(ColumnGroup(format=parse_format(weights), count=scaling.vector),),
+        lanes=scaling.vector,
+        pixels=1,
+        accumulator_bits=MAX_ACCUMULATOR_BITS,
+        scaling=scaling,
+        elements=check_elements(parse_format(elements)),
+    )
+    buffers = _buffers(2048, 1024, 512, 128, 1024, 1024)
+    return Accelerator(
+        name=name, array=array, buffers=buffers, bus=_WIDE, post_lanes=scaling.vector
+    )
 
 
 def _buffers(*depths: int) -> Buffers:
@@ -68,6 +88,9 @@ _PRESETS = (
         "ecp5", {"sp2_4": 4, "fixed8": 4}, (8, 1),
         _buffers(2048, 1024, 512, 64, 1024, 1024), _NARROW, 2,
     ),
+    _vectors("small_vsq", "fixed4", "uint4:16/6", "ufixed4"),
+    _vectors("small_mxfp4", "esb4_1", "e8m0_4:32", "esb4_1"),
+    _vectors("small_nvfp4", "esb4_1", "ue4m3:16", "esb4_1"),
 )  # fmt: skip
 
 PRESETS = {accelerator.name: accelerator for accelerator in _PRESETS}
@@ -82,3 +105,28 @@ def preset(name: str) -> Accelerator:
     if name not in PRESETS:
         raise CelosiaError(f"unknown accelerator {name!r}: known are {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def scaling_advice(network: Network) -> str:
+    """Return which accelerators have the scales of vectors of ``network``: presets, or a table."""
+    tensors = [tensor for tensor in network.tensors if tensor.scaling is not None]
+    scaled = [op for op in network.ops if isinstance(op, Conv) and op.scales is not None]
+    scaling = next(
+        (tensor.scaling for tensor in tensors if tensor.scaling is not None),
+        next((op.scales.scaling for op in scaled if op.scales is not None), None),
+    )
+    if scaling is None:
+        raise ValueError(f"network {network.name!r} has no scales of vectors")
+    # Where some have a sign and some none, all are of what is without.
+    elements = min((tensor.format for tensor in tensors), key=lambda f: f.signed, default=None)
+    rows = {fmt for op in network.ops if isinstance(op, Conv) for fmt in op.formats}
+    names = [
+        name
+        for name, known in PRESETS.items()
+        if known.array.scaling == scaling
+        and (elements is None or known.array.elements == elements)
+        and all(any(g.format.covers(fmt) for g in known.array.columns) for fmt in rows)
+    ]
+    presets = f"take the preset {' or '.join(names)}, or " if names else ""
+    _, *lines = scaling_lines(scaling, elements)
+    return f"{presets}give the accelerator [array.scaling] with {', '.join(lines)}"

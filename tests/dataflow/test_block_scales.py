@@ -9,7 +9,7 @@ from celosia.dataflow.accelerator import Accelerator, ArrayShape
 from celosia.dataflow.accelerator_file import dump_accelerator, parse_accelerator
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.microarchitecture import column_stages, post_latency, vector_levels
-from celosia.dataflow.presets import preset
+from celosia.dataflow.presets import preset, scaling_advice
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, parse_format, parse_scale
 from celosia.models.network import Conv, Network, WeightScales
@@ -186,7 +186,9 @@ def test_columns_without_scales_wrong() -> None:
 def test_activations_without_scales_wrong() -> None:
     target = ACCELERATORS["both, rounded"]
     plain = replace(target, array=replace(target.array, elements=None))
-    with pytest.raises(CelosiaError, match=r"has scales, .* have none: set array.scaling.elements"):
+    with pytest.raises(
+        CelosiaError, match=r'have none: .* scale = "uint4", vector = 4,.*"ufixed4"; or q'
+    ):
         compile_network(network(2, target), plain)
     with pytest.raises(
         ValueError, match=r"elements must be None without scaling, not Fixed\(bits=4"
@@ -196,7 +198,9 @@ def test_activations_without_scales_wrong() -> None:
         replace(target.array, elements=parse_elements("fixed5")),
         replace(target.array, scaling=replace(target.array.scaling, product_bits=None)),
     ):
-        with pytest.raises(CelosiaError, match=r"set array.scaling to the former or quantise to"):
+        with pytest.raises(
+            CelosiaError, match=r"with scales uint4:4/6, accel.*; or quantise to what it"
+        ):
             compile_network(network(2, target), replace(target, array=changed))
 
 
@@ -281,3 +285,35 @@ def test_scaled_inputs_are_not_unfolded() -> None:
     program = compile_network(network(2, target), target)
     assert all(p.unfold.count == 1 for p in program.placements if p.name == ops[0].input)
     assert np.array_equal(program.placement(ops[0].input).lanes[:3], [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "fmt", "table"),
+    [
+        (
+            "small_vsq",
+            "fixed4",
+            'scale = "uint4", vector = 16, product_bits = 6, elements = "ufixed4"',
+        ),
+        ("small_mxfp4", "esb4_1", 'scale = "e8m0_4", vector = 32, elements = "esb4_1"'),
+        ("small_nvfp4", "esb4_1", 'scale = "ue4m3", vector = 16, elements = "esb4_1"'),
+    ],
+)
+def test_refusals_name_the_preset(name: str, fmt: str, table: str) -> None:
+    target = preset(name)
+    known = network(1, target)
+    check(known, target)
+    with pytest.raises(
+        CelosiaError, match=f"take the preset {name}, or give the .*scaling. with {table}; or quant"
+    ):
+        compile_network(known, preset("small"))
+    # Weights alone have scales: the same engine, and no elements.
+    weights = random_network(3, (parse_format(fmt),), scaling=target.array.scaling)
+    check(weights, target)
+    with pytest.raises(CelosiaError, match=f"small' has none: take the preset {name}, or give"):
+        compile_network(weights, preset("small"))
+
+
+def test_no_advice_without_scales_wrong() -> None:
+    with pytest.raises(ValueError, match="has no scales of vectors"):
+        scaling_advice(random_network(3, (parse_format("fixed4"),)))
