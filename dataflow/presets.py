@@ -8,9 +8,8 @@ from __future__ import annotations
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
 from celosia.dataflow.accelerator_file import scaling_lines
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import check_elements, parse_format
+from celosia.models.formats import BlockScaling, check_elements, parse_format, parse_scale
 from celosia.models.network import MAX_ACCUMULATOR_BITS, Conv, Network
-from celosia.models.recipe import parse_blocks
 
 
 def _make(
@@ -27,21 +26,21 @@ def _make(
     return Accelerator(name=name, array=array, buffers=buffers, bus=bus, post_lanes=post_lanes)
 
 
-def _vectors(name: str, weights: str, blocks: str, elements: str) -> Accelerator:
+def _vectors(
+    name: str, weights: str, scale: str, vector: int, elements: str, product_bits: int | None = None
+) -> Accelerator:
     """Return a square array, as a vector of outputs needs, whose operands both have scales."""
-    scaling = parse_blocks(blocks)
+    scaling = BlockScaling(scale=parse_scale(scale), vector=vector, product_bits=product_bits)
     array = ArrayShape(
-        columns=(ColumnGroup(format=parse_format(weights), count=scaling.vector),),
-        lanes=scaling.vector,
+        columns=(ColumnGroup(format=parse_format(weights), count=vector),),
+        lanes=vector,
         pixels=1,
         accumulator_bits=MAX_ACCUMULATOR_BITS,
         scaling=scaling,
         elements=check_elements(parse_format(elements)),
     )
     buffers = _buffers(2048, 1024, 512, 128, 1024, 1024)
-    return Accelerator(
-        name=name, array=array, buffers=buffers, bus=_WIDE, post_lanes=scaling.vector
-    )
+    return Accelerator(name=name, array=array, buffers=buffers, bus=_WIDE, post_lanes=vector)
 
 
 def _buffers(*depths: int) -> Buffers:
@@ -88,9 +87,9 @@ _PRESETS = (
         "ecp5", {"sp2_4": 4, "fixed8": 4}, (8, 1),
         _buffers(2048, 1024, 512, 64, 1024, 1024), _NARROW, 2,
     ),
-    _vectors("small_vsq", "fixed4", "uint4:16/6", "ufixed4"),
-    _vectors("small_mxfp4", "esb4_1", "e8m0_4:32", "esb4_1"),
-    _vectors("small_nvfp4", "esb4_1", "ue4m3:16", "esb4_1"),
+    _vectors("small_vsq", "fixed4", "uint4", 16, "ufixed4", product_bits=6),
+    _vectors("small_mxfp4", "esb4_1", "e8m0_4", 32, "esb4_1"),
+    _vectors("small_nvfp4", "esb4_1", "ue4m3", 16, "esb4_1"),
 )  # fmt: skip
 
 PRESETS = {accelerator.name: accelerator for accelerator in _PRESETS}
