@@ -150,11 +150,7 @@ def run_kernel(
         counters,
         budget,
         bounded,
-        (
-            np.empty(len(table.factors[0])),
-            np.empty((len(table.constants), len(table.fourth) + 1)),
-            np.empty((3, kernels.BLOCK)),
-        ),
+        table.room(),
     )
 
 
