@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from celosia.dataflow.mapper import candidates, map_step
 from celosia.dataflow.mapping import LayerMapping
@@ -13,7 +13,6 @@ from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.search.moves import moves, simplified
 from celosia.dataflow.search.objective import Costs, Objective
 from celosia.dataflow.search.pricing import Pricer
-from celosia.models.errors import CelosiaError
 
 Filter = Callable[[StepPlan, LayerMapping], bool]
 """Which mappings may be taken."""
@@ -22,7 +21,6 @@ ROWS = 24_000
 """Descriptors that a step's search prices by default: tens to hundreds of mappings."""
 
 _STARTS = 3
-_KEPT = 4
 _REACHED = 3000
 """Mappings that are looked at where a constraint admits none of the mapper's."""
 
@@ -34,14 +32,6 @@ class Found:
     score: float
     layer: LayerMapping
     costs: Costs
-
-
-def _is_legal(plan: StepPlan, layer: LayerMapping) -> bool:
-    try:
-        plan.check(layer)
-    except CelosiaError:
-        return False
-    return True
 
 
 class Climber:
@@ -61,11 +51,13 @@ class Climber:
         Of :func:`time.monotonic`, or ``None``.
     rows
         Descriptors after which no more is priced.
+    resident
+        Whether the step's input stays on chip.
     """
 
     def __init__(
         self, pricer: Pricer, number: int, objective: Objective, admits: Filter, bound: float,
-        deadline: float | None, rows: int,
+        deadline: float | None, rows: int, resident: bool = False,
     ) -> None:  # fmt: skip
         self._pricer = pricer
         self._number = number
@@ -75,6 +67,7 @@ class Climber:
         self._bound = bound
         self._deadline = deadline
         self._left = rows
+        self._resident = resident
         self._found: dict[LayerMapping, Found | None] = {}
 
     @property
@@ -82,12 +75,17 @@ class Climber:
         late = self._deadline is not None and time.monotonic() > self._deadline
         return self._left <= 0 or late
 
+    def _is_legal(self, layer: LayerMapping) -> bool:
+        if not self._plan.is_legal(layer):
+            return False
+        return not self._resident or self._pricer.fits_bank(self._number, layer)
+
     def price(self, layer: LayerMapping) -> Found | None:
         """Return what ``layer`` costs; ``None`` where it is not legal or not admitted."""
-        layer = simplified(self._plan, layer)
+        layer = replace(simplified(self._plan, layer), resident=self._resident)
         if layer not in self._found:
             found = None
-            if _is_legal(self._plan, layer) and self._admits(self._plan, layer):
+            if self._is_legal(layer) and self._admits(self._plan, layer):
                 priced = self._pricer.alone(self._number, layer)
                 self._left -= len(priced.table)
                 score = self._objective.score(priced.costs)
@@ -95,15 +93,17 @@ class Climber:
             self._found[layer] = found
         return self._found[layer]
 
-    def search(self, known: LayerMapping | None = None) -> list[Found]:
-        """Return the best mappings found, the best first; equal scores in order of discovery.
+    def search(
+        self, known: Sequence[LayerMapping] = (), seeds: Sequence[LayerMapping] = ()
+    ) -> list[Found]:
+        """Return the mappings found, the best first; equal scores in order of discovery.
 
-        With ``known``, of a step that is alike, only that is tried, beside the mapper's choice.
+        With ``known``, of a step that is alike, only those are tried, beside the mapper's choice.
+        ``seeds`` are where the search begins, beside those that the mapper weighs.
         """
-        first = [known] if known is not None else []
-        first.append(map_step(self._plan))
+        first = (*known, *seeds, map_step(self._plan))
         starts = [found for found in map(self.price, first) if found is not None]
-        if known is None:
+        if not known:
             for layer in candidates(self._plan):
                 if self._over:
                     break
@@ -115,10 +115,12 @@ class Climber:
             for found in starts[:_STARTS]:
                 self._climb(found)
         ranked = [found for found in self._found.values() if found is not None]
-        return sorted(ranked, key=lambda found: found.score)[:_KEPT]
+        return sorted(ranked, key=lambda found: found.score)
 
     def _admitted(self) -> list[Found]:
         """Return the first admitted mappings within some moves of the mapper's choice."""
+        if self._resident:  # what fits no bank is far from fitting
+            return []
         first = simplified(self._plan, map_step(self._plan))
         queue, seen = deque([first]), {first}
         starts: list[Found] = []
@@ -127,7 +129,7 @@ class Climber:
                 if layer in seen:
                     continue
                 seen.add(layer)
-                if _is_legal(self._plan, layer):
+                if self._is_legal(layer):
                     queue.append(layer)
                     found = self.price(layer)
                     starts += [] if found is None else [found]

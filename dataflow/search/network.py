@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.energy import Energy, EnergyTable, energy, load_energy_table
@@ -14,11 +14,15 @@ from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.program import Counter
 from celosia.dataflow.search.bound import Bound, Reason, lower_bound
-from celosia.dataflow.search.layer import ROWS, Climber, Filter, Found
+from celosia.dataflow.search.layer import ROWS, Climber, Filter
 from celosia.dataflow.search.objective import CYCLES, Costs, Objective
 from celosia.dataflow.search.pricing import Priced, Pricer
+from celosia.dataflow.search.whole import Choices, Whole
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network
+
+_KEPT = 4
+"""Mappings of a step that are tried beside those of others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,59 +155,69 @@ class _Search:
         self.admits = admits
         self.table = table
         self.deadline = deadline
-        self.bounds = [lower_bound(plan, memory, table) for plan in pricer.plans]
+        self.bounds = [
+            lower_bound(plan, memory, table, chip=pricer.may_stay(number))
+            for number, plan in enumerate(pricer.plans)
+        ]
         self.numbers = range(len(pricer.plans))
 
     def run(self, effort: int) -> Mapped:
-        found = self._each(effort)
-        layers = [choices[0].layer for choices in found]
-        layers = self._together(layers, found)
-        whole = self.pricer.price(self.numbers, layers)
+        whole = self._whole(self.objective, effort)
+        return self.mapped(whole.layers, whole.priced)
+
+    def _whole(self, objective: Objective, effort: int) -> Whole:
+        """Return the best found; of what weighs up several, none worse than what each finds."""
+        plain = [map_step(plan) for plan in self.pricer.plans]
+        others = [self._whole(part, effort) for part in objective.parts]
+        # What a step adds to a product depends on the others.
+        near = min(
+            (found.priced.costs for found in others),
+            key=objective.score,
+            default=self.pricer.price(self.numbers, plain).costs,
+        )
+        choices = self._choices(objective.near(near), effort)
+        whole = Whole(self.pricer, objective, choices, self.deadline)
+        whole.search()
+        for other in others:
+            whole.offer(other.layers)
         if self.admits is None:
-            plain = [map_step(plan) for plan in self.pricer.plans]
-            before = self.pricer.price(self.numbers, plain)
-            if self._score(before) < self._score(whole):
-                layers, whole = plain, before
-        return self.mapped(layers, whole)
+            whole.offer(plain)
+        return whole
 
-    def _score(self, priced: Priced) -> float:
-        return self.objective.score(priced.costs)
-
-    def _each(self, effort: int) -> list[list[Found]]:
+    def _choices(self, weights: Objective, effort: int) -> list[Choices]:
         """Return the best mappings of each step by itself."""
-        known: dict[bytes, LayerMapping] = {}
+        known: dict[bytes, Choices] = {}
         every = []
         for number, plan in enumerate(self.pricer.plans):
             key = self.pricer.alike(number)
-            climber = Climber(
-                self.pricer, number, self.objective, self.admits or _all,
-                self.objective.score(self.bounds[number].costs), self.deadline, effort,
-            )  # fmt: skip
-            choices = climber.search(known.get(key))
-            if not choices:
+            alike = known.get(key, Choices())
+            found = self._climber(number, weights, effort).search(alike.plain)
+            if not found:
                 raise CelosiaError(
                     f"layer {plan.step.name!r}: none of the mappings that were tried is admitted: "
                     "allow more time, larger buffers or another dataflow"
                 )
-            known.setdefault(key, choices[0].layer)
-            every.append(choices)
+            plain = tuple(f.layer for f in found[:_KEPT])
+            choice = Choices(plain=plain)
+            if self.pricer.accelerator.buffers.keeps:
+                fits = (f.layer for f in found if self.pricer.leaves_bank(number, f.layer))
+                choice = replace(choice, small=next(fits, None))
+            if self.pricer.may_stay(number)[0]:
+                climber = self._climber(number, weights, effort, resident=True)
+                stays = climber.search(alike.resident, plain)[:_KEPT]
+                choice = replace(choice, resident=tuple(f.layer for f in stays))
+            known.setdefault(key, choice)
+            every.append(choice)
         return every
 
-    def _together(self, layers: list[LayerMapping], found: list[list[Found]]) -> list[LayerMapping]:
-        """Change steps to their next best mapping where they and their neighbours gain by it."""
-        for number in self.numbers:
-            near = range(max(0, number - 1), min(len(layers), number + 2))
-            if self.deadline is not None and time.monotonic() > self.deadline:
-                break
-            best = self._score(self.pricer.price(near, layers))
-            for choice in found[number]:
-                if choice.layer == layers[number]:
-                    continue
-                tried = [*layers[:number], choice.layer, *layers[number + 1 :]]
-                score = self._score(self.pricer.price(near, tried))
-                if score < best:
-                    best, layers = score, tried
-        return layers
+    def _climber(
+        self, number: int, weights: Objective, effort: int, *, resident: bool = False
+    ) -> Climber:
+        bound = weights.score(self.bounds[number].costs)
+        return Climber(
+            self.pricer, number, weights, self.admits or _all, bound, self.deadline, effort,
+            resident,
+        )  # fmt: skip
 
     def mapped(self, layers: Sequence[LayerMapping], whole: Priced) -> Mapped:
         """Return the value of ``layers``, which cost ``whole``."""
@@ -230,7 +244,7 @@ class _Search:
             counters=counters,
             energy=energy(counters | none, self.pricer.accelerator, self.table),
             lower_bound=self._whole_bound(),
-            score=self._score(whole),
+            score=self.objective.score(whole.costs),
             steps=tuple(steps),
         )
 

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 
+from celosia.dataflow import search
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.energy import load_energy_table
 from celosia.dataflow.mapper import default_mapping
@@ -9,18 +13,31 @@ from celosia.dataflow.mapping import Dimension
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.presets import preset
 from celosia.dataflow.program import Counter
-from celosia.dataflow.search import CYCLES, DRAM, EDP, ENERGY, Pricer, Reason, layer, map_network
+from celosia.dataflow.search import (
+    CYCLES,
+    DRAM,
+    EDP,
+    ENERGY,
+    Objective,
+    Pricer,
+    Reason,
+    layer,
+    whole,
+)
 from celosia.dataflow.timing import timing
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network
 
 from .builders import Build, k, same
 
+EFFORT = 200
+"""Some mappings of each step."""
+
+map_network = partial(search.map_network, effort=EFFORT)
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches of tens of mappings a step."""
-    monkeypatch.setitem(map_network.__kwdefaults__, "effort", 800)
     monkeypatch.setattr(layer, "_REACHED", 300)
 
 
@@ -55,7 +72,7 @@ def test_never_worse_than_the_default_and_exact(objective) -> None:
 def test_the_search_finds_what_the_default_misses() -> None:
     target = preset("small")
     plain = timing(compile_network(network(), target), DDR4).cycles
-    assert map_network(network(), target, DDR4).costs.cycles < plain
+    assert map_network(network(), target, DDR4, effort=1500).costs.cycles < plain
 
 
 def test_the_same_mapping_each_time() -> None:
@@ -89,3 +106,45 @@ def test_time_is_kept_and_the_default_is_what_is_left() -> None:
     mapped = map_network(network(), target, DDR4, seconds=0)
     plain = timing(compile_network(network(), target), DDR4).cycles
     assert mapped.costs.cycles == plain
+
+
+def keeping(name: str, activations: int):
+    target = preset(name)
+    buffers = replace(target.buffers, activations=activations, activation_banks=2)
+    return replace(target, buffers=buffers)
+
+
+@pytest.mark.parametrize("objective", [CYCLES, ENERGY, EDP, DRAM], ids=lambda o: o.name)
+def test_what_stays_on_chip_is_found_where_it_is_better(objective, monkeypatch) -> None:
+    target = keeping("small", 4096)
+    with_it = map_network(network(), target, DDR4, objective=objective)
+    resident = [name for name, found in with_it.mapping.layers if found.resident]
+    assert resident
+    program = compile_network(network(), target, with_it.mapping)
+    exact = timing(program, DDR4)
+    assert with_it.costs.cycles == exact.cycles
+    assert all(exact.counters[counter] == count for counter, count in with_it.counters.items())
+    monkeypatch.setattr(whole.Whole, "_keep", lambda _self: None)
+    without = map_network(network(), target, DDR4, objective=objective)
+    assert not any(found.resident for _, found in without.mapping.layers)
+    assert with_it.lower_bound < with_it.score < without.score
+
+
+def test_no_objective_is_served_better_by_another() -> None:
+    target = keeping("small", 4096)
+    mix = Objective.parse("cycles=1,energy=0.001,dram=0.5")
+    found = {
+        objective: map_network(network(), target, DDR4, objective=objective).costs
+        for objective in (CYCLES, ENERGY, EDP, DRAM, mix)
+    }
+    for objective, costs in found.items():
+        assert objective.score(costs) <= min(map(objective.score, found.values())), objective.name
+
+
+def test_inputs_that_fit_no_bank_are_loaded() -> None:
+    target = keeping("small", 256)
+    mapped = map_network(network(), target, DDR4)
+    assert (
+        mapped.costs.cycles
+        == timing(compile_network(network(), target, mapped.mapping), DDR4).cycles
+    )
