@@ -22,6 +22,9 @@ Room: TypeAlias = tuple[Array, Array, Array, Array, Array, Array]
 BLOCK = 128
 """Splits of a group that are bounded and priced together."""
 
+RIVALS = 256
+"""Columns that may dominate others, at most."""
+
 PRICED, CUT, DONE = range(3)
 """Places in ``counters``: mappings priced, mappings cut off by a bound, subtrees that are done."""
 
@@ -31,16 +34,17 @@ PRIMARY, SECONDARY, RANK, FOUND = range(4)
 
 @compiled
 def undominated(factors: Array, order: Array, kept: Array) -> int:
-    """Write into ``kept`` the columns than which no other is as small everywhere.
+    """Write into ``kept`` the columns than which no rival is as small everywhere.
 
     ``factors`` is (columns, terms); ``order`` lists columns so that none comes before one that
-    could dominate it; of equal ones the first stays.
+    could dominate it; of equal ones the first stays. Each is compared with the first ``RIVALS``
+    of those kept, so that many columns do not take time that grows with their square.
     """
     count = 0
     terms = factors.shape[1]
     for index in order:
         dominated = False
-        for place in range(count):
+        for place in range(min(count, RIVALS)):
             other = kept[place]
             dominated = True
             for term in range(terms):
