@@ -64,6 +64,9 @@ class Dimension(enum.Enum):
     """Kernel columns."""
 
 
+MOST_SAMPLES = 256
+"""Most samples that one start of a program runs."""
+
 MOST_SLOTS = 32
 """Most tiles that a buffer is cut into: it bounds how far units run ahead of each other."""
 
@@ -215,7 +218,7 @@ class Mapping:
         names = [name for name, _ in self.layers]
         if len(set(names)) != len(names):
             raise ValueError(f"layers must name each step once, not {names!r}")
-        _check_count("", "samples", self.samples, 256)
+        _check_count("", "samples", self.samples, MOST_SAMPLES)
 
     def layer(self, name: str) -> LayerMapping:
         """Return the mapping of step ``name``; ``KeyError`` if there is none."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.energy import Energy, EnergyTable, energy, load_energy_table
 from celosia.dataflow.mapper import map_step
-from celosia.dataflow.mapping import LayerMapping, Mapping
+from celosia.dataflow.mapping import MOST_SAMPLES, LayerMapping, Mapping
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.program import Counter
@@ -57,15 +57,16 @@ class Mapped:
     Attributes
     ----------
     mapping : Mapping
-        Of every step; what :func:`celosia.dataflow.compile.compile_network` takes.
+        Of every step, and for how many samples; what
+        :func:`celosia.dataflow.compile.compile_network` takes.
     costs : Costs
-        Of the whole network: those of the compiled program.
+        Of one start, of all its samples: those of the compiled program.
     counters : dict
         Those of the compiled program but for ``LOAD_BUSY`` and ``STORE_BUSY``.
     energy : Energy
         Where the energy goes.
     lower_bound : float
-        What the objective is at least, for any mapping.
+        What the objective is at least for one sample, for any mapping of as many at once.
     score : float
         What it is for this one.
     steps : tuple of MappedStep
@@ -91,11 +92,13 @@ def map_network(
     table: EnergyTable | None = None,
     seconds: float | None = None,
     effort: int = ROWS,
+    samples: Collection[int] = (1,),
 ) -> Mapped:
     """Return the best mapping found of ``network`` on ``accelerator``.
 
-    Each step is searched by itself, then steps are changed where the whole program gains. Never
-    worse than :func:`celosia.dataflow.mapper.default_mapping`, and the same each time unless
+    Each step is searched by itself, then steps are changed where the whole program gains: what
+    stays on chip where there are two banks of activations, and which halves of buffers steps use.
+    Never worse than :func:`celosia.dataflow.mapper.default_mapping`, and the same each time unless
     ``seconds`` cut it short.
 
     Parameters
@@ -112,19 +115,28 @@ def map_network(
         About how long it may take; by default as long as it needs.
     effort
         How many descriptors are priced for each step before its search ends.
+    samples
+        What one start may run: of these numbers, each 1..256, the one with which a sample scores
+        best, of equals the first.
 
     Raises
     ------
+    ValueError
+        If there is nothing in ``samples``, or a number out of its range.
     CelosiaError
         As :func:`celosia.dataflow.mapper.default_mapping`; or no mapping that was tried is
         admitted: names the layer.
     """
     table = table or load_energy_table("cmos45")
     deadline = None if seconds is None else time.monotonic() + seconds
-    search = _Search(
-        Pricer(network, accelerator, memory, table), memory, objective, admits, table, deadline
-    )
-    return search.run(effort)
+    if not samples or not all(1 <= count <= MOST_SAMPLES for count in samples):
+        raise ValueError(f"samples must hold numbers from 1 to {MOST_SAMPLES}, not {samples!r}")
+
+    def search(count: int) -> Mapped:
+        pricer = Pricer(network, accelerator, memory, table, count)
+        return _Search(pricer, memory, objective, admits, table, deadline).run(effort)
+
+    return min(map(search, samples), key=lambda found: found.score)
 
 
 def price(
@@ -238,13 +250,14 @@ class _Search:
         none = {Counter.LOAD_BUSY: 0, Counter.STORE_BUSY: 0}
         return Mapped(
             mapping=Mapping(
-                layers=tuple((plan.step.name, m) for plan, m in zip(plans, layers, strict=True))
+                layers=tuple((plan.step.name, m) for plan, m in zip(plans, layers, strict=True)),
+                samples=self.pricer.samples,
             ),
             costs=whole.costs,
             counters=counters,
             energy=energy(counters | none, self.pricer.accelerator, self.table),
             lower_bound=self._whole_bound(),
-            score=self.objective.score(whole.costs),
+            score=self.objective.each(whole.costs, self.pricer.samples),
             steps=tuple(steps),
         )
 
@@ -257,7 +270,7 @@ class _Search:
             energy=sum(bound.costs.energy for bound in self.bounds),
             dram=sum(bound.costs.dram for bound in self.bounds),
         )
-        return self.objective.score(least)
+        return self.objective.each(least, self.pricer.samples)
 
 
 def _all(_plan: StepPlan, _layer: LayerMapping) -> bool:

@@ -18,6 +18,7 @@ from celosia.dataflow.search import (
     DRAM,
     EDP,
     ENERGY,
+    Costs,
     Objective,
     Pricer,
     Reason,
@@ -148,3 +149,25 @@ def test_inputs_that_fit_no_bank_are_loaded() -> None:
         mapped.costs.cycles
         == timing(compile_network(network(), target, mapped.mapping), DDR4).cycles
     )
+
+
+def test_batches_are_judged_by_the_sample() -> None:
+    target = preset("small")
+    one = map_network(network(), target, DDR4, objective=DRAM)
+    many = map_network(network(), target, DDR4, objective=DRAM, samples=(1, 4))
+    assert many.mapping.samples == 4
+    assert many.score == many.costs.dram / 4 < one.score
+    assert many.lower_bound < many.score
+    exact = timing(compile_network(network(), target, many.mapping), DDR4)
+    assert many.costs.cycles == exact.cycles
+    for wrong in ((), (0,), (257,)):
+        with pytest.raises(ValueError, match="samples must hold numbers from 1 to 256"):
+            map_network(network(), target, DDR4, samples=wrong)
+
+
+def test_a_sample_of_a_product_is_judged_by_its_own_product() -> None:
+    costs = Costs(cycles=8, energy=6.0, dram=4)
+    assert [o.each(costs, 2) for o in (CYCLES, ENERGY, EDP, DRAM)] == [4, 3, 12, 2]
+    assert EDP.parts == (CYCLES, ENERGY)
+    assert CYCLES.parts == ()
+    assert Objective.parse("cycles=1,dram=2").parts == (CYCLES, DRAM)
