@@ -89,6 +89,16 @@ WEIGHT_STATIONARY_ARRAY = (
 )  # fmt: skip
 """Array order, outermost first, in which each weight word passes over all pixels of the tile."""
 
+INPUT_STATIONARY_ARRAY = (
+    Dimension.C, Dimension.OY, Dimension.OX, Dimension.FY, Dimension.FX, Dimension.K,
+)  # fmt: skip
+"""Array order, outermost first, in which each activation word meets all channel tiles."""
+
+ROW_WISE_ARRAY = (
+    Dimension.K, Dimension.C, Dimension.OY, Dimension.FY, Dimension.OX, Dimension.FX,
+)  # fmt: skip
+"""Array order, outermost first, in which kernel rows slide along rows of activations."""
+
 
 def _check_count(owner: str, name: str, value: object, high: int = 65535) -> None:
     if not isinstance(value, int) or isinstance(value, bool):

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from celosia.dataflow.mapper import candidates, map_step
+from celosia.dataflow.dataflows import Dataflow
+from celosia.dataflow.mapper import candidates, map_step, smallest_of
 from celosia.dataflow.mapping import LayerMapping
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.search.moves import moves, simplified
 from celosia.dataflow.search.objective import Costs, Objective
 from celosia.dataflow.search.pricing import Pricer
 
-Filter = Callable[[StepPlan, LayerMapping], bool]
-"""Which mappings may be taken."""
-
 ROWS = 24_000
 """Descriptors that a step's search prices by default: tens to hundreds of mappings."""
 
 _STARTS = 3
-_REACHED = 3000
-"""Mappings that are looked at where a constraint admits none of the mapper's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +29,15 @@ class Found:
     costs: Costs
 
 
+def first_choice(plan: StepPlan, dataflow: Dataflow | None) -> LayerMapping:
+    """Return the mapping of ``plan`` that is there before any search.
+
+    Raises :class:`CelosiaError` if nothing fits: as :func:`celosia.dataflow.mapper.map_step` or,
+    for a dataflow, :func:`celosia.dataflow.mapper.smallest_of`.
+    """
+    return map_step(plan) if dataflow is None else smallest_of(plan, dataflow)
+
+
 class Climber:
     """Searches one step: what was priced is never priced again.
 
@@ -43,8 +47,8 @@ class Climber:
         The step, and what prices it.
     objective
         What is to be small.
-    admits
-        Which mappings may be taken.
+    dataflow
+        What mappings must be, or ``None``: anything.
     bound
         A score that no mapping is below: reaching it ends the search.
     deadline
@@ -56,14 +60,15 @@ class Climber:
     """
 
     def __init__(
-        self, pricer: Pricer, number: int, objective: Objective, admits: Filter, bound: float,
+        self, pricer: Pricer, number: int, objective: Objective, dataflow: Dataflow | None,
+        bound: float,
         deadline: float | None, rows: int, resident: bool = False,
     ) -> None:  # fmt: skip
         self._pricer = pricer
         self._number = number
         self._plan = pricer.plans[number]
         self._objective = objective
-        self._admits = admits
+        self._dataflow = dataflow
         self._bound = bound
         self._deadline = deadline
         self._left = rows
@@ -78,14 +83,16 @@ class Climber:
     def _is_legal(self, layer: LayerMapping) -> bool:
         if not self._plan.is_legal(layer):
             return False
+        if self._dataflow is not None and not self._dataflow.admits(self._plan, layer):
+            return False
         return not self._resident or self._pricer.fits_bank(self._number, layer)
 
     def price(self, layer: LayerMapping) -> Found | None:
-        """Return what ``layer`` costs; ``None`` where it is not legal or not admitted."""
+        """Return what ``layer`` costs; ``None`` where it is not legal or of another dataflow."""
         layer = replace(simplified(self._plan, layer), resident=self._resident)
         if layer not in self._found:
             found = None
-            if self._is_legal(layer) and self._admits(self._plan, layer):
+            if self._is_legal(layer):
                 priced = self._pricer.alone(self._number, layer)
                 self._left -= len(priced.table)
                 score = self._objective.score(priced.costs)
@@ -98,42 +105,25 @@ class Climber:
     ) -> list[Found]:
         """Return the mappings found, the best first; equal scores in order of discovery.
 
-        With ``known``, of a step that is alike, only those are tried, beside the mapper's choice.
-        ``seeds`` are where the search begins, beside those that the mapper weighs.
+        With ``known``, of a step that is alike, only those are tried, beside the first choice.
+        ``seeds`` are where the search begins, beside those that the mapper weighs. Raises as
+        :func:`first_choice`.
         """
-        first = (*known, *seeds, map_step(self._plan))
+        plan, dataflow = self._plan, self._dataflow
+        first = (*known, *seeds, first_choice(plan, dataflow))
         starts = [found for found in map(self.price, first) if found is not None]
         if not known:
-            for layer in candidates(self._plan):
+            for layer in candidates(plan, dataflow):
                 if self._over:
                     break
                 found = self.price(layer)
                 if found is not None:
                     starts.append(found)
-            starts = starts or self._admitted()
             starts.sort(key=lambda found: found.score)
             for found in starts[:_STARTS]:
                 self._climb(found)
         ranked = [found for found in self._found.values() if found is not None]
         return sorted(ranked, key=lambda found: found.score)
-
-    def _admitted(self) -> list[Found]:
-        """Return the first admitted mappings within some moves of the mapper's choice."""
-        if self._resident:  # what fits no bank is far from fitting
-            return []
-        first = simplified(self._plan, map_step(self._plan))
-        queue, seen = deque([first]), {first}
-        starts: list[Found] = []
-        while queue and len(starts) < _STARTS and len(seen) < _REACHED and not self._over:
-            for layer in moves(self._plan, queue.popleft(), array=True):
-                if layer in seen:
-                    continue
-                seen.add(layer)
-                if self._is_legal(layer):
-                    queue.append(layer)
-                    found = self.price(layer)
-                    starts += [] if found is None else [found]
-        return starts
 
     def _climb(self, found: Found) -> None:
         """Take the first move that is better, until there is none."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from celosia.dataflow.mapping import (
     ARRAY_DIMENSIONS,
+    INPUT_STATIONARY_ARRAY,
     OUTPUT_STATIONARY_ARRAY,
     WEIGHT_STATIONARY_ARRAY,
     Dimension,
@@ -15,10 +16,7 @@ from celosia.dataflow.mapping import (
 )
 from celosia.dataflow.plan import StepPlan
 
-_INPUT_STATIONARY_ARRAY = (
-    Dimension.C, Dimension.OY, Dimension.OX, Dimension.FY, Dimension.FX, Dimension.K,
-)  # fmt: skip
-_ORDERS = (OUTPUT_STATIONARY_ARRAY, WEIGHT_STATIONARY_ARRAY, _INPUT_STATIONARY_ARRAY)
+_ORDERS = (OUTPUT_STATIONARY_ARRAY, WEIGHT_STATIONARY_ARRAY, INPUT_STATIONARY_ARRAY)
 
 
 def simplified(plan: StepPlan, mapping: LayerMapping) -> LayerMapping:

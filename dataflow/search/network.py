@@ -7,18 +7,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.dataflows import Dataflow
 from celosia.dataflow.energy import Energy, EnergyTable, energy, load_energy_table
-from celosia.dataflow.mapper import map_step
 from celosia.dataflow.mapping import MOST_SAMPLES, LayerMapping, Mapping
 from celosia.dataflow.memory import MemoryModel
-from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.program import Counter
 from celosia.dataflow.search.bound import Bound, Reason, lower_bound
-from celosia.dataflow.search.layer import ROWS, Climber, Filter
+from celosia.dataflow.search.layer import ROWS, Climber, first_choice
 from celosia.dataflow.search.objective import CYCLES, Costs, Objective
 from celosia.dataflow.search.pricing import Priced, Pricer
 from celosia.dataflow.search.whole import Choices, Whole
-from celosia.models.errors import CelosiaError
 from celosia.models.network import Network
 
 _KEPT = 4
@@ -88,7 +86,7 @@ def map_network(
     memory: MemoryModel,
     *,
     objective: Objective = CYCLES,
-    admits: Filter | None = None,
+    dataflow: Dataflow | None = None,
     table: EnergyTable | None = None,
     seconds: float | None = None,
     effort: int = ROWS,
@@ -98,8 +96,8 @@ def map_network(
 
     Each step is searched by itself, then steps are changed where the whole program gains: what
     stays on chip where there are two banks of activations, and which halves of buffers steps use.
-    Never worse than :func:`celosia.dataflow.mapper.default_mapping`, and the same each time unless
-    ``seconds`` cut it short.
+    Without a dataflow never worse than :func:`celosia.dataflow.mapper.default_mapping`, and the
+    same each time unless ``seconds`` cut it short.
 
     Parameters
     ----------
@@ -107,8 +105,8 @@ def map_network(
         What runs, on what, attached to what.
     objective
         What is to be small.
-    admits
-        Which mappings may be taken, such as ``Dataflow.admits``; all by default.
+    dataflow
+        What the mapping of every step must be; anything by default.
     table
         What events cost; 45 nm CMOS by default.
     seconds
@@ -124,8 +122,8 @@ def map_network(
     ValueError
         If there is nothing in ``samples``, or a number out of its range.
     CelosiaError
-        As :func:`celosia.dataflow.mapper.default_mapping`; or no mapping that was tried is
-        admitted: names the layer.
+        As :func:`celosia.dataflow.mapper.default_mapping`, or for a dataflow
+        :func:`celosia.dataflow.mapper.smallest_of`.
     """
     table = table or load_energy_table("cmos45")
     deadline = None if seconds is None else time.monotonic() + seconds
@@ -134,37 +132,21 @@ def map_network(
 
     def search(count: int) -> Mapped:
         pricer = Pricer(network, accelerator, memory, table, count)
-        return _Search(pricer, memory, objective, admits, table, deadline).run(effort)
+        return _Search(pricer, memory, objective, dataflow, table, deadline).run(effort)
 
     return min(map(search, samples), key=lambda found: found.score)
-
-
-def price(
-    network: Network,
-    accelerator: Accelerator,
-    memory: MemoryModel,
-    mapping: Mapping,
-    table: EnergyTable,
-) -> Mapped:
-    """Return what ``mapping`` costs; by cycles. Raises :class:`CelosiaError` if it is not legal."""
-    pricer = Pricer(network, accelerator, memory, table, mapping.samples)
-    layers = [mapping.layer(plan.step.name) for plan in pricer.plans]
-    for plan, layer in zip(pricer.plans, layers, strict=True):
-        plan.check(layer)
-    search = _Search(pricer, memory, CYCLES, None, table, None)
-    return search.mapped(layers, pricer.price(search.numbers, layers))
 
 
 class _Search:
     """One search."""
 
     def __init__(
-        self, pricer: Pricer, memory: MemoryModel, objective: Objective, admits: Filter | None,
-        table: EnergyTable, deadline: float | None,
+        self, pricer: Pricer, memory: MemoryModel, objective: Objective,
+        dataflow: Dataflow | None, table: EnergyTable, deadline: float | None,
     ) -> None:  # fmt: skip
         self.pricer = pricer
         self.objective = objective
-        self.admits = admits
+        self.dataflow = dataflow
         self.table = table
         self.deadline = deadline
         self.bounds = [
@@ -179,7 +161,7 @@ class _Search:
 
     def _whole(self, objective: Objective, effort: int) -> Whole:
         """Return the best found; of what weighs up several, none worse than what each finds."""
-        plain = [map_step(plan) for plan in self.pricer.plans]
+        plain = [first_choice(plan, self.dataflow) for plan in self.pricer.plans]
         others = [self._whole(part, effort) for part in objective.parts]
         # What a step adds to a product depends on the others.
         near = min(
@@ -192,23 +174,17 @@ class _Search:
         whole.search()
         for other in others:
             whole.offer(other.layers)
-        if self.admits is None:
-            whole.offer(plain)
+        whole.offer(plain)
         return whole
 
     def _choices(self, weights: Objective, effort: int) -> list[Choices]:
         """Return the best mappings of each step by itself."""
         known: dict[bytes, Choices] = {}
         every = []
-        for number, plan in enumerate(self.pricer.plans):
+        for number in self.numbers:
             key = self.pricer.alike(number)
             alike = known.get(key, Choices())
             found = self._climber(number, weights, effort).search(alike.plain)
-            if not found:
-                raise CelosiaError(
-                    f"layer {plan.step.name!r}: none of the mappings that were tried is admitted: "
-                    "allow more time, larger buffers or another dataflow"
-                )
             plain = tuple(f.layer for f in found[:_KEPT])
             choice = Choices(plain=plain)
             if self.pricer.accelerator.buffers.keeps:
@@ -227,7 +203,7 @@ class _Search:
     ) -> Climber:
         bound = weights.score(self.bounds[number].costs)
         return Climber(
-            self.pricer, number, weights, self.admits or _all, bound, self.deadline, effort,
+            self.pricer, number, weights, self.dataflow, bound, self.deadline, effort,
             resident,
         )  # fmt: skip
 
@@ -271,7 +247,3 @@ class _Search:
             dram=sum(bound.costs.dram for bound in self.bounds),
         )
         return self.objective.each(least, self.pricer.samples)
-
-
-def _all(_plan: StepPlan, _layer: LayerMapping) -> bool:
-    return True

@@ -7,9 +7,9 @@ import pytest
 
 from celosia.dataflow import search
 from celosia.dataflow.compile import compile_network
+from celosia.dataflow.dataflows import Dataflow
 from celosia.dataflow.energy import load_energy_table
 from celosia.dataflow.mapper import default_mapping
-from celosia.dataflow.mapping import Dimension
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.presets import preset
 from celosia.dataflow.program import Counter
@@ -22,7 +22,6 @@ from celosia.dataflow.search import (
     Objective,
     Pricer,
     Reason,
-    layer,
     whole,
 )
 from celosia.dataflow.timing import timing
@@ -35,11 +34,6 @@ EFFORT = 200
 """Some mappings of each step."""
 
 map_network = partial(search.map_network, effort=EFFORT)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layer, "_REACHED", 300)
 
 
 def network() -> Network:
@@ -88,18 +82,36 @@ def test_steps_say_what_bounds_them() -> None:
     assert all(step.costs.cycles > step.bound.costs.cycles for step in mapped.steps)
 
 
-def test_only_what_is_admitted_is_taken() -> None:
-    def narrow(plan, mapping) -> bool:
-        return plan.tile(mapping)[Dimension.OX] <= 4
-
-    mapped = map_network(network(), preset("small"), DDR4, admits=narrow)
-    free = map_network(network(), preset("small"), DDR4)
-    pricer = Pricer(network(), preset("small"), DDR4, load_energy_table("cmos45"))
+@pytest.mark.parametrize("dataflow", Dataflow)
+def test_a_dataflow_is_kept_to(dataflow) -> None:
+    target = keeping("small", 4096)
+    mapped = map_network(network(), target, DDR4, dataflow=dataflow)
+    exact = timing(compile_network(network(), target, mapped.mapping), DDR4)
+    assert mapped.costs.cycles == exact.cycles
+    pricer = Pricer(network(), target, DDR4, load_energy_table("cmos45"))
     for plan in pricer.plans:
-        assert narrow(plan, mapped.mapping.layer(plan.step.name))
-    assert mapped.costs.cycles > free.costs.cycles
-    with pytest.raises(CelosiaError, match=r"layer 'op0': none of the mappings that were tried"):
-        map_network(network(), preset("small"), DDR4, admits=lambda _plan, _mapping: False)
+        assert dataflow.why_not(plan, mapped.mapping.layer(plan.step.name)) is None
+
+
+@pytest.mark.parametrize("dataflow", Dataflow)
+def test_a_dataflow_that_fits_no_buffer_is_refused_with_what_is_missing(dataflow) -> None:
+    target = preset("tiny")
+    small = replace(target, buffers=replace(target.buffers, weights=1, activations=1))
+    with pytest.raises(
+        CelosiaError,
+        match=rf"layer 'op0': one tile needs \d+ words of the activations buffer, .* are missing; "
+        rf"raise buffers.activations .*this is its smallest {dataflow.value} tile",
+    ):
+        map_network(network(), small, DDR4, dataflow=dataflow)
+
+
+def test_what_two_constraints_leave_no_room_for_names_both() -> None:
+    """Weight-stationary sums of a deep reduction want its weights, all of them, in one tile."""
+    target = preset("small")
+    small = replace(target, buffers=replace(target.buffers, weights=8))
+    with pytest.raises(CelosiaError, match=r"weights buffer, .* has 8: .* weight_stationary"):
+        map_network(network(), small, DDR4, dataflow=Dataflow.WEIGHT_STATIONARY)
+    assert map_network(network(), small, DDR4, dataflow=Dataflow.OUTPUT_STATIONARY).steps
 
 
 def test_time_is_kept_and_the_default_is_what_is_left() -> None:
