@@ -63,3 +63,11 @@ def compiled(function: F) -> F:
     It must be in Numba's subset of Python: arrays, scalars and tuples, no objects.
     """
     return cast(F, numba.njit(cache=_CACHED, nogil=True)(function))
+
+
+def inlined(function: F) -> F:
+    """Return ``function`` compiled as by :func:`compiled` and put into whatever calls it.
+
+    A call of a small function costs more than its work: every array is counted on both sides.
+    """
+    return cast(F, numba.njit(cache=_CACHED, nogil=True, forceinline=True)(function))

@@ -6,15 +6,17 @@ Its cycles are a sum of what each unit is busy for, not the exact timing of
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import arrange
 from celosia.dataflow.dataflows import Dataflow
 from celosia.dataflow.descriptors import DESCRIPTOR_BYTES
-from celosia.dataflow.mapping import Dimension, LayerMapping, Mapping, tiled
+from celosia.dataflow.mapping import PIXELS, Dimension, LayerMapping, Mapping, tiled
 from celosia.dataflow.nest import works
 from celosia.dataflow.plan import Chunk, PixelTile, StepPlan
 from celosia.models.errors import CelosiaError
@@ -116,7 +118,7 @@ def candidates(plan: StepPlan, dataflow: Dataflow | None = None) -> Iterator[Lay
     """
     pixels = plan.accelerator.array.pixels
     height, width = plan.size
-    run = max(stop - start for tile in plan.tiles for start, stop in tile.runs)
+    run = plan.whole[Dimension.C]
     ky = plan.kernel[0]
     chunks = [(words, ky) for words in _halves(run)] + [(1, rows) for rows in _halves(ky)[1:]]
     for rows in _halves(-(-height // pixels)):
@@ -184,33 +186,25 @@ class _Tally:
 def estimate(plan: StepPlan, mapping: LayerMapping) -> Cost:
     """Return about what ``mapping`` costs; it must be legal."""
     slots, tally = plan.slots(mapping), _Tally()
-    pixels: set[PixelTile] = set()
-    chunks: list[set[Chunk]] = [set() for _ in plan.tiles]
-    for work in works(plan, mapping):
-        pixels.add(work.pixel)
-        chunks[work.first].add(work.chunk)
-    shapes: dict[tuple[int, int, int], int] = {}
-    for pixel in pixels:
-        key = (pixel.rows, pixel.cols, pixel.valid)
-        shapes[key] = shapes.get(key, 0) + 1
-    chunk_counts = [len(found) for found in chunks]
-    distinct = len({(c.word, c.kernel_row) for found in chunks for c in found})
+    shapes = _pixel_shapes(plan, mapping)
+    pixels = sum(shapes.values())
+    chunk_counts, distinct = count_chunks(plan, mapping)
     weight_times, activation_times = _repeats(
-        plan, mapping, slots, len(pixels), (chunk_counts, distinct)
+        plan, mapping, slots, pixels, (chunk_counts, distinct)
     )
     accelerator = plan.accelerator
     word_beats = accelerator.beats(accelerator.weight_word_bits)
-    words = sum(tile.input_words for tile in plan.tiles)
-    words *= math.prod(plan.weight_kernel(*plan.kernel))
-    tally.add_load(words, sum(chunk_counts), word_beats, weight_times)
+    words = plan.input_words * math.prod(plan.weight_kernel(*plan.kernel))
+    chunk_count = sum(chunk_counts)
+    tally.add_load(words, chunk_count, word_beats, weight_times)
     for (rows, cols, valid), count in shapes.items():
         pixel = PixelTile(sample=0, y=0, x=0, rows=rows, cols=cols, valid=valid)
-        _add_pixels(plan, mapping, pixel, (count, sum(chunk_counts), activation_times), tally)
+        _add_pixels(plan, mapping, pixel, (count, chunk_count, activation_times), tally)
     # Descriptors come through the same port as loads.
     tally.load += tally.descriptors * -(-DESCRIPTOR_BYTES // accelerator.bus.data_bytes)
     fetch = tally.descriptors * _FETCH
     busiest = max(tally.load, tally.compute, tally.post, tally.store, fetch)
-    tiles = len(pixels) * len(plan.blocks)
+    tiles = pixels * len(plan.blocks)
     total = tally.load + tally.compute + tally.post + tally.store
     # One tile passes through all units alone; the others overlap where two tiles fit.
     cycles = busiest + max(0, total - busiest) // tiles + _START
@@ -222,6 +216,56 @@ def estimate(plan: StepPlan, mapping: LayerMapping) -> Cost:
         if slots["activations"] < 2 or slots["weights"] < 2:
             cycles += min(tally.load, tally.compute)
     return Cost(cycles=cycles, beats=tally.beats)
+
+
+def _pieces(mapping: LayerMapping, dimension: Dimension, whole: int, unit: int = 1) -> Counter[int]:
+    """Return the sizes of the tiles of ``whole`` along ``dimension``, and how many have each."""
+    sizes = Counter({whole: 1})
+    for loop in mapping.loops:
+        if loop.dimension is dimension:
+            step, cut = loop.step * unit, Counter[int]()
+            for size, count in sizes.items():
+                cut[step] += count * (size // step)
+                cut[size % step] += count * (size % step > 0)
+            sizes = +cut
+    return sizes
+
+
+def _pixel_shapes(plan: StepPlan, mapping: LayerMapping) -> dict[tuple[int, int, int], int]:
+    """Return the rows, columns and valid rows of the pixel tiles, and how many have each."""
+    pixels, (height, width) = plan.accelerator.array.pixels, plan.size
+    rows = _pieces(mapping, Dimension.OY, height, pixels)
+    columns = _pieces(mapping, Dimension.OX, width)
+    return {
+        (-(-valid // pixels), cols, valid): plan.samples * down * across
+        for valid, down in rows.items()
+        for cols, across in columns.items()
+    }
+
+
+def count_chunks(plan: StepPlan, mapping: LayerMapping) -> tuple[list[int], int]:
+    """Return the reduction chunks of the nests that begin at each channel tile, for one pixel tile.
+
+    And how many different first words and kernel rows they have. Where all channel tiles read the
+    same words that is a product of counts; elsewhere loops over ``C`` depend on those over ``K``,
+    and are walked.
+    """
+    if plan.alike:
+        runs = plan.tiles[0].runs
+        words = sum(_pieces(mapping, Dimension.C, stop - start).total() for start, stop in runs)
+        down = words * _pieces(mapping, Dimension.FY, plan.kernel[0]).total()
+        every = down * _pieces(mapping, Dimension.FX, plan.kernel[1]).total()
+        counts = [0] * len(plan.tiles)
+        for first, _ in plan.channel_ranges(mapping.loops):
+            counts[first] = every
+        return counts, down
+    loops = tuple(loop for loop in mapping.loops if loop.dimension not in PIXELS)
+    found: list[set[Chunk]] = [set() for _ in plan.tiles]
+    for work in works(plan, replace(mapping, loops=loops)):
+        found[work.first].add(work.chunk)
+    return [len(each) for each in found], len(
+        {(chunk.word, chunk.kernel_row) for each in found for chunk in each}
+    )
 
 
 def _repeats(
@@ -236,11 +280,13 @@ def _repeats(
     ``counts`` are the chunks of each channel tile, and the distinct ones.
     """
     chunks, distinct = counts
-    share = -(-sum(chunks) // distinct)
-    most = max(sum(chunks[plan.tiles.index(tile)] for tile in block.tiles) for block in plan.blocks)
+    total = sum(chunks)
+    share = -(-total // distinct)
     if mapping.loops[0].dimension is not Dimension.K:
-        weights = 1 if sum(chunks) <= slots["weights"] else pixels
+        weights = 1 if total <= slots["weights"] else pixels
         return weights, 1 if distinct <= slots["activations"] else share
+    left = iter(chunks)
+    most = max(sum(itertools.islice(left, len(block.tiles))) for block in plan.blocks)
     weights = 1 if most <= slots["weights"] else pixels
     resident = distinct * pixels <= slots["activations"]
     return weights, 1 if resident else share
@@ -258,21 +304,21 @@ def _add_pixels(
     accelerator = plan.accelerator
     beats = accelerator.beats(accelerator.activation_word_bits)
     conv_rows, conv_cols = plan.step.conv_size((pixel.rows, pixel.cols))
-    steps = sum(tile.input_words for tile in plan.tiles) * plan.kernel[0] * plan.kernel[1]
+    steps = plan.input_words * plan.kernel[0] * plan.kernel[1]
     tally.compute += count * (conv_rows * conv_cols * steps * plan.passes + chunk_count)
     window = plan.step.pool.kernel[0] * plan.step.pool.kernel[1]
-    groups = sum(tile.groups for tile in plan.tiles)
+    groups = plan.groups
     tally.descriptors += count * (chunk_count + len(plan.tiles) + len(plan.blocks))
     tally.post += count * (window * pixel.area * groups + len(plan.tiles))
     tile = plan.tile(mapping)
     kernel_rows = tile[Dimension.FY]
     step = plan.row_step(pixel.rows, kernel_rows)
     rows = plan.input_rows(pixel.rows, kernel_rows, step) * -(-plan.kernel[0] // kernel_rows)
-    distinct = len({word for t in plan.tiles for run in t.runs for word in range(*run)})
+    distinct = plan.distinct_words
     words = pixel.lanes * rows * plan.input_cols(pixel.cols, plan.kernel[1]) * distinct
     runs = pixel.lanes * rows * -(-distinct // tile[Dimension.C])
     tally.add_load(words + runs, 1, beats, count * activation_times)
-    out = sum(stop - start for block in plan.blocks for start, stop in block.runs)
+    out = plan.stored_words
     stored = out * pixel.valid * pixel.cols * beats
     tally.store += count * (stored + _OVERHEAD * pixel.valid * out)
     tally.beats += count * stored

@@ -6,9 +6,11 @@ Shared by the mapper, which weighs sizes, and the compiler, which emits descript
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -256,9 +258,50 @@ class StepPlan:
         """
         return (1, 1) if self.uniform else (kernel_rows, kernel_columns)
 
+    @cached_property
+    def alike(self) -> bool:
+        """Whether all channel tiles read the same input words."""
+        return len({tile.runs for tile in self.tiles}) == 1
+
+    @cached_property
+    def input_words(self) -> int:
+        """Input words that all channel tiles read, each for itself."""
+        return sum(tile.input_words for tile in self.tiles)
+
+    @cached_property
+    def distinct_words(self) -> int:
+        """Input words that any channel tile reads."""
+        runs = {run for tile in self.tiles for run in tile.runs}
+        return len({word for run in runs for word in range(*run)})
+
+    @cached_property
+    def groups(self) -> int:
+        """Groups of post lanes of all channel tiles."""
+        return sum(tile.groups for tile in self.tiles)
+
+    @cached_property
+    def stored_words(self) -> int:
+        """Words of the output that hold a channel."""
+        return sum(stop - start for block in self.blocks for start, stop in block.runs)
+
+    @cached_property
+    def geometry(self) -> Hashable:
+        """What steps have in common that may be mapped alike: all but addresses and weights."""
+        blocks = tuple(
+            (b.word, b.words, b.runs, tuple((t.groups, t.word, t.runs) for t in b.tiles))
+            for b in self.blocks
+        )
+        step = self.step
+        size = self.samples, self.size, self.passes, self.precision
+        return (*size, step.window, step.pool, step.residual is None, self.uniform, blocks)
+
     @property
     def whole(self) -> dict[Dimension, int]:
         """The units of each dimension; of ``C`` those of the longest run of words."""
+        return dict(self._whole)
+
+    @cached_property
+    def _whole(self) -> dict[Dimension, int]:
         return {
             Dimension.N: self.samples,
             Dimension.K: len(self.tiles),
@@ -273,7 +316,7 @@ class StepPlan:
         """Return the size of a tile of ``mapping`` along each dimension."""
         return {
             dimension: 1 if dimension is Dimension.N else mapping.step(dimension, whole)
-            for dimension, whole in self.whole.items()
+            for dimension, whole in self._whole.items()
         }
 
     def trips(self, mapping: LayerMapping) -> tuple[tuple[TileLoop, int], ...]:
@@ -350,7 +393,7 @@ class StepPlan:
             "activations": words * input_rows * self.input_cols(cols, kernel[1]),
             "weights": tile[Dimension.K] * words * math.prod(self.weight_kernel(*kernel)),
             "accumulators": tile[Dimension.K] * conv_rows * conv_cols,
-            "constants": max(tile.groups for tile in self.tiles),
+            "constants": self._most_groups,
             "outputs": self.block_words * area,
         }
         if self.step.residual is not None:
@@ -360,14 +403,13 @@ class StepPlan:
     def alive(self, mapping: LayerMapping) -> dict[str, int]:
         """Return how many tiles of each buffer are needed at once where it may be several."""
         trips = self.trips(mapping)
-        alike = len({tile.runs for tile in self.tiles}) == 1
         sums = outputs = 1
         for index, (loop, count) in reversed(list(enumerate(trips))):
             inside = trips[index + 1 :]
             if self._cuts_sums(loop, count):
                 sums = math.prod(n for o, n in inside if o.dimension in (Dimension.K, *PIXELS))
                 # Tiles of one word that read other words are not finished together.
-                outputs = outputs if alike else sums
+                outputs = outputs if self.alike else sums
             if loop.dimension is Dimension.K and self._cuts_words(mapping, index):
                 pixels = math.prod(n for o, n in inside if o.dimension in PIXELS)
                 outputs = max(outputs, pixels)
@@ -376,9 +418,8 @@ class StepPlan:
     def _cuts_sums(self, loop: TileLoop, count: int) -> bool:
         """Return whether a tile of sums may need several iterations of ``loop``."""
         if loop.dimension is Dimension.C:
-            words = max(tile.input_words for tile in self.tiles)
-            alike = len({tile.runs for tile in self.tiles}) == 1
-            return words > (loop.step if alike and len(self.tiles[0].runs) == 1 else 1)
+            single = self.alike and len(self.tiles[0].runs) == 1
+            return self._most_words > (loop.step if single else 1)
         return loop.dimension in REDUCTION and count > 1
 
     def channel_ranges(self, loops: Iterable[TileLoop]) -> list[tuple[int, int]]:
@@ -396,8 +437,19 @@ class StepPlan:
     def _cuts_words(self, mapping: LayerMapping, index: int) -> bool:
         """Return whether the first ``index`` + 1 of the trips part tiles that share a word."""
         loops = [loop for loop, _ in self.trips(mapping)[: index + 1]]
-        whole = {block.tiles[0].index for block in self.blocks}
-        return any(self.tiles[first].index not in whole for first, _ in self.channel_ranges(loops))
+        return any(first not in self._block_starts for first, _ in self.channel_ranges(loops))
+
+    @cached_property
+    def _block_starts(self) -> frozenset[int]:
+        return frozenset(itertools.accumulate((len(b.tiles) for b in self.blocks), initial=0))
+
+    @cached_property
+    def _most_groups(self) -> int:
+        return max(tile.groups for tile in self.tiles)
+
+    @cached_property
+    def _most_words(self) -> int:
+        return max(tile.input_words for tile in self.tiles)
 
     def needs(self, mapping: LayerMapping) -> dict[str, int]:
         """Return the words that each buffer must have at least, by the field of ``Buffers``."""
@@ -463,7 +515,7 @@ class StepPlan:
                 f"precision-scalable columns, and a compute descriptor {COMPUTE_LOOPS}: cut a "
                 "dimension into tiles of 1"
             )
-        for first, stop in self.channel_ranges(mapping.loops):
+        for first, stop in () if self.alike else self.channel_ranges(mapping.loops):
             if len({tile.runs for tile in self.tiles[first:stop]}) > 1:
                 raise CelosiaError(
                     f"{where}: channel tiles {first} to {stop - 1} read different input words, so "

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Token
-from celosia.dataflow.jit import compiled
+from celosia.dataflow.jit import compiled, inlined
 from celosia.dataflow.microarchitecture import (
     LOAD_QUEUE_DEPTH,
     PAGE_BYTES,
@@ -23,10 +23,20 @@ BUSY = -1
 """A unit was at work on its descriptor before; of a load, also that the data half's queue is full.
 """
 
+_CROWDED = -2
+
 FETCH = -2
 """A descriptor had not been fetched from memory and handed over."""
 
 _TOKENS = len(Token)
+
+_QUEUE = 2 * UNIT_QUEUE_DEPTH - 1
+"""A mask: descriptors of a unit that are kept in mind are fewer."""
+
+_ROOM = 256
+"""Gifts of a token that are not taken yet, at first: hardware counts no more."""
+
+_HANDED, _BEGUN, _READY = range(3)
 
 # Members of enumerations are objects; kernels take numbers.
 _KIND, _WAIT, _SIGNAL, _WORK, _ADDRESS = (int(column) for column in tuple(Column)[:5])
@@ -50,33 +60,30 @@ class Machine(NamedTuple):
 class _State(NamedTuple):
     """Where a walk is.
 
-    ``dispatched`` to ``causes`` are :class:`Walked`'s; ``arrived`` is when each descriptor can be
-    handed over. ``queue`` lists each unit's descriptors, of which ``handed`` were handed over and
-    ``begun`` accepted; ``ready`` is when it can accept the next. ``given`` is when each token's
-    counter shows each gift, of which there are ``gifts`` and ``spent`` were taken. ``port`` holds
-    the bursts taken, the cycle from which the AR register is free, the memory's ``free``, the
-    last beat's cycle of the latest load, and the write channel's ``free``; ``ends`` the last
-    beats' cycles of the latest bursts, as a ring. ``entered`` is when the data half took each load.
+    ``times`` are :class:`Walked`'s ``dispatched``, ``accepted``, ``signalled`` and ``causes``;
+    ``arrived`` is when each descriptor can be handed over. ``queue`` lists, as a ring, each unit's
+    latest descriptors. ``units`` holds how many were handed over to it and accepted, and when it
+    can accept the next. ``given`` is when each token's counter shows each gift, as a ring;
+    ``tokens`` how many were given and taken. ``port`` holds the bursts taken, the cycle from which
+    the AR register is free, the memory's ``free``, the last beat's cycle of the latest load, and
+    the write channel's ``free``; ``ends`` the last beats' cycles of the latest bursts, as a ring.
+    ``entered`` is when the data half took each of the latest loads, as a ring; ``responses`` when
+    the bursts of a store were answered.
     """
 
-    dispatched: np.ndarray
-    accepted: np.ndarray
-    signalled: np.ndarray
-    causes: np.ndarray
+    times: np.ndarray
     arrived: np.ndarray
     queue: np.ndarray
-    handed: np.ndarray
-    begun: np.ndarray
-    ready: np.ndarray
+    units: np.ndarray
     given: np.ndarray
-    gifts: np.ndarray
-    spent: np.ndarray
+    tokens: np.ndarray
     port: np.ndarray
     ends: np.ndarray
     entered: np.ndarray
+    responses: np.ndarray
 
 
-@compiled
+@inlined
 def _cut(row: np.ndarray, run: np.ndarray, machine: Machine) -> int:
     """Return the beats of a transfer's next burst, 0 after the last.
 
@@ -101,7 +108,7 @@ def _cut(row: np.ndarray, run: np.ndarray, machine: Machine) -> int:
     return int(beats)
 
 
-@compiled
+@inlined
 def _take(
     offered: int, beats: int, machine: Machine, port: np.ndarray, ends: np.ndarray
 ) -> tuple[int, int]:
@@ -119,7 +126,7 @@ def _take(
     return taken, start
 
 
-@compiled
+@inlined
 def _port_free(machine: Machine, port: np.ndarray, ends: np.ndarray) -> int:
     """Return the first cycle in which the read port can take another burst."""
     number, free = port[0], port[1]
@@ -128,12 +135,14 @@ def _port_free(machine: Machine, port: np.ndarray, ends: np.ndarray) -> int:
     return int(free)
 
 
-@compiled
-def _store(row: np.ndarray, accepted: int, free: int, machine: Machine) -> tuple[int, int]:
+@inlined
+def _store(
+    row: np.ndarray, accepted: int, free: int, machine: Machine, responses: np.ndarray
+) -> tuple[int, int]:
     """Run a store accepted in cycle ``accepted``; return its last B's cycle, the channel's free."""
     limit = min(machine.bus_bursts, machine.memory_bursts)
-    responses = np.empty(limit, np.int64)
-    run = np.zeros(3, np.int64)
+    run = responses[limit:]
+    run[:] = 0
     offered, data = accepted + 2, accepted + 3
     number, rate, size = 0, machine.rate, machine.bus_bytes
     while True:
@@ -153,10 +162,11 @@ def _store(row: np.ndarray, accepted: int, free: int, machine: Machine) -> tuple
         number += 1
 
 
-@compiled
+@inlined
 def _dispatch(table: np.ndarray, index: int, state: _State) -> int:
     """Hand descriptors from ``index`` on to their queues as far as is known; return the next."""
-    count = len(table)
+    count, times, units = len(table), state.times, state.units
+    before = times[0, index - 1] if index else UNKNOWN
     while index < count:
         kind = table[index, _KIND]
         # What was fetched beyond the end is awaited before it is handed over.
@@ -164,57 +174,72 @@ def _dispatch(table: np.ndarray, index: int, state: _State) -> int:
         if cycle < 0:
             break
         unit = min(kind, _STORE)
-        place = state.handed[unit]
+        place = units[unit, _HANDED]
         if place >= UNIT_QUEUE_DEPTH:
-            if place - UNIT_QUEUE_DEPTH >= state.begun[unit]:
+            if place - UNIT_QUEUE_DEPTH >= units[unit, _BEGUN]:
                 break
-            before = state.queue[unit, place - UNIT_QUEUE_DEPTH]
-            cycle = max(cycle, state.accepted[before] + 1)
-        if index:
-            cycle = max(cycle, state.dispatched[index - 1] + 1)
-        state.dispatched[index] = cycle
-        state.queue[unit, place] = index
-        state.handed[unit] = place + 1
+            last = state.queue[unit, (place - UNIT_QUEUE_DEPTH) & _QUEUE]
+            cycle = max(cycle, times[1, last] + 1)
+        before = max(cycle, before + 1)
+        times[0, index] = before
+        state.queue[unit, place & _QUEUE] = index
+        units[unit, _HANDED] = place + 1
         index += 1
     return index
 
 
-@compiled
+@inlined
 def _accept(table: np.ndarray, unit: int, state: _State) -> int:
     """Return the descriptor that ``unit`` accepts next, -1 where it is not known when."""
-    begun = state.begun[unit]
-    if begun == state.handed[unit]:
+    begun = state.units[unit, _BEGUN]
+    if begun == state.units[unit, _HANDED]:
         return UNKNOWN
-    index = state.queue[unit, begun]
-    wait, cycle, cause = table[index, _WAIT], state.ready[unit], BUSY
-    if state.dispatched[index] + 1 > cycle:
-        cycle, cause = state.dispatched[index] + 1, FETCH
-    for token in range(_TOKENS):
-        if wait >> token & 1:
-            when = state.given[token, state.spent[token]]
-            if when < 0:
+    index = state.queue[unit, begun & _QUEUE]
+    wait = table[index, _WAIT]
+    cycle, cause = state.units[unit, _READY], BUSY
+    if state.times[0, index] + 1 > cycle:
+        cycle, cause = state.times[0, index] + 1, FETCH
+    ring = state.given.shape[1] - 1
+    token, left = 0, wait
+    while left:
+        if left & 1:
+            spent = state.tokens[token, 1]
+            if spent == state.tokens[token, 0]:
                 return UNKNOWN
+            when = state.given[token, spent & ring]
             if when > cycle:
                 cycle, cause = when, token
-    for token in range(_TOKENS):
-        state.spent[token] += wait >> token & 1
-    state.accepted[index] = cycle
-    state.causes[index] = cause
-    state.begun[unit] = begun + 1
+        left >>= 1
+        token += 1
+    token, left = 0, wait
+    while left:
+        state.tokens[token, 1] += left & 1
+        left >>= 1
+        token += 1
+    state.times[1, index] = cycle
+    state.times[3, index] = cause
+    state.units[unit, _BEGUN] = begun + 1
     return int(index)
 
 
-@compiled
+@inlined
 def _signal(table: np.ndarray, index: int, cycle: int, state: _State) -> None:
     """Let descriptor ``index`` signal in ``cycle``: counters show it in the next."""
-    state.signalled[index] = cycle
-    for token in range(_TOKENS):
-        if table[index, _SIGNAL] >> token & 1:
-            state.given[token, state.gifts[token]] = cycle + 1
-            state.gifts[token] += 1
+    state.times[2, index] = cycle
+    ring = state.given.shape[1] - 1
+    token, left = 0, table[index, _SIGNAL]
+    while left:
+        if left & 1:
+            gifts = state.tokens[token, 0]
+            state.given[token, gifts & ring] = cycle + 1
+            state.tokens[token, 0] = gifts + 1
+            if gifts - state.tokens[token, 1] >= ring:
+                state.port[5] = 1
+        left >>= 1
+        token += 1
 
 
-@compiled
+@inlined
 def _run_nests(table: np.ndarray, unit: int, latency: int, state: _State) -> bool:
     """Run compute's or post's descriptors as far as is known; return whether there were any."""
     any_run = False
@@ -223,11 +248,12 @@ def _run_nests(table: np.ndarray, unit: int, latency: int, state: _State) -> boo
         if index < 0:
             return any_run
         any_run = True
-        state.ready[unit] = state.accepted[index] + table[index, _WORK]
-        _signal(table, index, state.ready[unit] + latency, state)
+        ready = state.times[1, index] + table[index, _WORK]
+        state.units[unit, _READY] = ready
+        _signal(table, index, ready + latency, state)
 
 
-@compiled
+@inlined
 def _run_stores(table: np.ndarray, machine: Machine, state: _State) -> bool:
     """Run the store unit's descriptors as far as is known; return whether there were any."""
     any_run = False
@@ -236,42 +262,45 @@ def _run_stores(table: np.ndarray, machine: Machine, state: _State) -> bool:
         if index < 0:
             return any_run
         any_run = True
-        accepted = state.accepted[index]
+        accepted = state.times[1, index]
         if table[index, _KIND] == _END:
-            state.signalled[index] = accepted + 1
+            state.times[2, index] = accepted + 1
             return any_run
         if table[index, _KIND] == _KEEP:
             response = accepted + 3 + table[index, _WORK]
         else:
-            response, state.port[4] = _store(table[index], accepted, state.port[4], machine)
-        state.ready[_STORE] = response + 1
+            response, state.port[4] = _store(
+                table[index], accepted, state.port[4], machine, state.responses
+            )
+        state.units[_STORE, _READY] = response + 1
         _signal(table, index, response, state)
 
 
-@compiled
+@inlined
 def _accept_load(table: np.ndarray, state: _State) -> int:
     """Return the load accepted next, -1 where it is not known when; the one before was taken."""
-    number = state.begun[_LOAD]
+    number = state.units[_LOAD, _BEGUN]
     if number >= LOAD_QUEUE_DEPTH:
         # Its place in the queue of the data half, free from the cycle after it was left.
-        left = state.entered[number - LOAD_QUEUE_DEPTH] + 1
-        state.ready[_LOAD] = max(state.ready[_LOAD], left)
+        left = state.entered[number % LOAD_QUEUE_DEPTH] + 1
+        state.units[_LOAD, _READY] = max(state.units[_LOAD, _READY], left)
     index = _accept(table, _LOAD, state)
     if index >= 0:
-        state.entered[number] = max(state.accepted[index] + 1, state.port[3])
+        entered = max(state.times[1, index] + 1, state.port[3])
+        state.entered[number % LOAD_QUEUE_DEPTH] = entered
     return index
 
 
-@compiled
+@inlined
 def _finish_load(table: np.ndarray, index: int, taken: int, state: _State) -> None:
     """Note that the last burst of load ``index`` was taken in cycle ``taken``."""
     last = int(state.ends[(state.port[0] - 1) & (len(state.ends) - 1)])
-    state.ready[_LOAD] = taken + 1
+    state.units[_LOAD, _READY] = taken + 1
     state.port[3] = last
     _signal(table, index, last + 1, state)
 
 
-@compiled
+@inlined
 def _arrive(first: int, beats: int, start: int, machine: Machine, arrived: np.ndarray) -> None:
     """Note when the descriptors arrive that a burst completes, ``first`` beats from the start."""
     each = max(1, DESCRIPTOR_BYTES // machine.bus_bytes)
@@ -281,27 +310,28 @@ def _arrive(first: int, beats: int, start: int, machine: Machine, arrived: np.nd
             arrived[(first + beat) // each] = cycle
 
 
-@compiled
-def _new_state(times: np.ndarray, machine: Machine) -> _State:
-    count = times.shape[1]
-    chunks = -(-count // CHUNK_DESCRIPTORS)
-    zeros = np.zeros((6, _TOKENS), np.int64)
+@inlined
+def _new_state(times: np.ndarray, machine: Machine, room: int) -> _State:
+    chunks = -(-times.shape[1] // CHUNK_DESCRIPTORS)
     ring = 1  # a power of two: its mask takes the place of a division
     while ring < max(machine.bus_bursts, machine.memory_bursts):
         ring *= 2
+    limit = min(machine.bus_bursts, machine.memory_bursts)
     return _State(
-        times[0], times[1], times[2], times[3],
+        times,
         np.full(chunks * CHUNK_DESCRIPTORS, UNKNOWN, np.int64),
-        np.empty((4, count), np.int64),
-        zeros[0], zeros[1], zeros[2],
-        np.full((_TOKENS, count + 1), UNKNOWN, np.int64),
-        zeros[3], zeros[4], zeros[5],
+        np.empty((4, _QUEUE + 1), np.int64),
+        np.zeros((4, 3), np.int64),
+        np.empty((_TOKENS, room), np.int64),
+        np.zeros((_TOKENS, 2), np.int64),
+        np.zeros(6, np.int64),
         np.empty(ring, np.int64),
-        np.zeros(count, np.int64),
-    )  # fmt: skip
+        np.empty(LOAD_QUEUE_DEPTH, np.int64),
+        np.empty(limit + 3, np.int64),
+    )
 
 
-@compiled
+@inlined
 def _settle(table: np.ndarray, at: np.ndarray, machine: Machine, state: _State) -> None:
     """Find out all that needs no further burst; ``at`` holds the next to dispatch, the load."""
     moved = True
@@ -317,7 +347,7 @@ def _settle(table: np.ndarray, at: np.ndarray, machine: Machine, state: _State) 
             moved |= at[1] >= 0
 
 
-@compiled
+@inlined
 def _ask(asked: int, taken: int, state: _State) -> int:
     """Return when chunk ``asked``'s first burst is offered, -1 where it is not known.
 
@@ -329,9 +359,9 @@ def _ask(asked: int, taken: int, state: _State) -> int:
     # Promised places: of all but as many descriptors as leave room for this chunk.
     first = (asked + 1) * CHUNK_DESCRIPTORS - PROGRAM_QUEUE_DEPTH - 1
     if first >= 0:
-        if state.dispatched[first] < 0:
+        if state.times[0, first] < 0:
             return UNKNOWN
-        cycle = max(cycle, state.dispatched[first] + 1)
+        cycle = max(cycle, state.times[0, first] + 1)
     return int(cycle + 1)
 
 
@@ -353,7 +383,18 @@ def busy_cycles(table: np.ndarray, unit: int, done: int, times: np.ndarray) -> i
 @compiled
 def walk_rows(table: np.ndarray, address: int, machine: Machine, times: np.ndarray) -> int:
     """Fill ``times``; return the cycles of all, or -1. Loads that the end leaves are walked too."""
-    state = _new_state(times, machine)
+    room = _ROOM
+    while True:
+        cycles = _walk_rows(table, address, machine, _new_state(times, machine, room))
+        if cycles != _CROWDED:
+            return cycles
+        times[:] = UNKNOWN
+        room *= 2
+
+
+@compiled
+def _walk_rows(table: np.ndarray, address: int, machine: Machine, state: _State) -> int:
+    """Walk; return ``_CROWDED`` where gifts were not taken in time."""
     chunk = np.ones(table.shape[1], np.int64)  # as a transfer
     chunk[_ADDRESS] = address
     chunk[_WORK] = CHUNK_DESCRIPTORS * max(1, DESCRIPTOR_BYTES // machine.bus_bytes)
@@ -366,8 +407,10 @@ def walk_rows(table: np.ndarray, address: int, machine: Machine, times: np.ndarr
         if unsettled:
             _settle(table, at, machine, state)
         unsettled = False
-        done = state.signalled[-1]
-        if done >= 0 and (at[1] < 0 or state.accepted[at[1]] >= done):
+        if state.port[5]:
+            return _CROWDED
+        done = state.times[2, -1]
+        if done >= 0 and (at[1] < 0 or state.times[1, at[1]] >= done):
             return int(done)
         if fetch_beats == 0:
             fetch_from = _ask(asked, fetch_taken, state)
@@ -377,7 +420,7 @@ def walk_rows(table: np.ndarray, address: int, machine: Machine, times: np.ndarr
                 fetch_beats = _cut(chunk, runs[0], machine)
         if load < 0 and at[1] >= 0:
             load = at[1]
-            load_from = int(state.accepted[load]) + 2
+            load_from = int(state.times[1, load]) + 2
             runs[1] = 0
             load_beats = _cut(table[load], runs[1], machine)
         if load < 0 and fetch_beats == 0:

@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 
 from celosia.dataflow.arrange import arrange
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.descriptors import Compute
-from celosia.dataflow.mapper import default_mapping
+from celosia.dataflow.mapper import count_chunks, default_mapping
+from celosia.dataflow.nest import works
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.presets import preset
+from celosia.dataflow.random_mapping import random_network_mapping
 from celosia.models.errors import CelosiaError
+from celosia.models.formats import parse_format
 from celosia.models.network import Network, Window
+from celosia.models.random_network import random_network
 
 from .builders import Build, accelerator, k, same
 
@@ -77,3 +82,18 @@ def test_the_smallest_tile_that_does_not_fit_wrong() -> None:
         r"missing; raise buffers.weights \(this is the smallest tile",
     ):
         default_mapping(network, target)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_chunks_are_counted_as_the_loops_walk_them(seed: int) -> None:
+    formats = tuple(parse_format(name) for name in ("fixed4", "sp2_4", "fixed8"))
+    network, target = random_network(seed, formats), preset("small")
+    mapping = random_network_mapping(network, target, np.random.default_rng(seed))
+    arrangement = arrange(network, target)
+    for step in arrangement.lowered.steps:
+        plan, layer = StepPlan(step, arrangement, target), mapping.layer(step.name)
+        found = [set() for _ in plan.tiles]
+        for work in works(plan, layer):
+            found[work.first].add(work.chunk)
+        starts = {(chunk.word, chunk.kernel_row) for each in found for chunk in each}
+        assert count_chunks(plan, layer) == ([len(each) for each in found], len(starts))
