@@ -11,6 +11,7 @@ import enum
 import math
 from dataclasses import dataclass
 
+from celosia.dataflow.checks import check_accelerator_name, check_range
 from celosia.models.formats import (
     BlockScaling,
     Element,
@@ -32,13 +33,6 @@ MAX_SUM_BITS = 32
 """Widest dot product of a column that is not precision-scalable."""
 MAX_DEPTH = 65536
 """Deepest buffer, in words: buffer addresses have 16 bits."""
-
-
-def _check_range(field: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{field} must be an integer, not {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{field} must be in {low}..{high}, not {value!r}")
 
 
 class Circuit(enum.Enum):
@@ -108,7 +102,7 @@ class ColumnGroup:
                 f"format must have the values 0 and 1 (copies and pooling are made of them): "
                 f"{self.format.name} has not"
             )
-        _check_range("count", self.count, 1, MAX_COLUMNS)
+        check_range("count", self.count, 1, MAX_COLUMNS)
         if not isinstance(self.circuit, Circuit):
             raise TypeError(f"circuit must be a Circuit, not {self.circuit!r}")
         if not self.circuit.serves(self.format):
@@ -162,11 +156,11 @@ class ArrayShape:
             raise ValueError(
                 f"columns must name each format, circuit and operation once, not {names!r}"
             )
-        _check_range("columns (their total count)", self.column_count, 1, MAX_COLUMNS)
-        _check_range("lanes", self.lanes, 1, MAX_LANES)
-        _check_range("pixels", self.pixels, 1, MAX_PIXELS)
-        _check_range("accumulator_bits", self.accumulator_bits, 16, MAX_ACCUMULATOR_BITS)
-        _check_range("activation_bits", self.activation_bits, 1, MAX_ACTIVATION_BITS)
+        check_range("columns (their total count)", self.column_count, 1, MAX_COLUMNS)
+        check_range("lanes", self.lanes, 1, MAX_LANES)
+        check_range("pixels", self.pixels, 1, MAX_PIXELS)
+        check_range("accumulator_bits", self.accumulator_bits, 16, MAX_ACCUMULATOR_BITS)
+        check_range("activation_bits", self.activation_bits, 1, MAX_ACTIVATION_BITS)
         self._check_circuits()
         if self.scaling is not None:
             self._check_scaling(self.scaling)
@@ -342,11 +336,11 @@ class Buffers:
     activation_banks: int = 1
 
     def __post_init__(self) -> None:
-        _check_range("activation_banks", self.activation_banks, 1, 2)
+        check_range("activation_banks", self.activation_banks, 1, 2)
         for field in (
             "activations", "weights", "accumulators", "constants", "residuals", "outputs",
         ):  # fmt: skip
-            _check_range(field, getattr(self, field), 1, MAX_DEPTH)
+            check_range(field, getattr(self, field), 1, MAX_DEPTH)
         depth = self.activations
         if self.activation_banks == 2 and (depth < 2 or depth & (depth - 1)):
             raise ValueError(
@@ -374,17 +368,17 @@ class Bus:
     outstanding: int = 8
 
     def __post_init__(self) -> None:
-        _check_range("data_bits", self.data_bits, 64, 512)
+        check_range("data_bits", self.data_bits, 64, 512)
         if self.data_bits & (self.data_bits - 1):
             raise ValueError(f"data_bits must be 64, 128, 256 or 512, not {self.data_bits!r}")
-        _check_range("address_bits", self.address_bits, 32, 64)
-        _check_range("burst_beats", self.burst_beats, 1, 256)
+        check_range("address_bits", self.address_bits, 32, 64)
+        check_range("burst_beats", self.burst_beats, 1, 256)
         if self.burst_beats * self.data_bytes > 4096:
             raise ValueError(
                 f"burst_beats must be at most {4096 // self.data_bytes} at {self.data_bits} data "
                 f"bits (a burst is at most 4 KiB), not {self.burst_beats!r}"
             )
-        _check_range("outstanding", self.outstanding, 1, 64)
+        check_range("outstanding", self.outstanding, 1, 64)
 
     @property
     def data_bytes(self) -> int:
@@ -417,19 +411,14 @@ class Accelerator:
     post_lanes: int
 
     def __post_init__(self) -> None:
-        plain = isinstance(self.name, str) and self.name.isascii()
-        if not plain or not self.name[:1].isalpha() or not self.name.translate(_MARKS).isalnum():
-            raise ValueError(
-                "name must be letters, digits, '-' and '_' and start with a letter, "
-                f"not {self.name!r}"
-            )
+        check_accelerator_name(self.name)
         for field, kind in (("array", ArrayShape), ("buffers", Buffers), ("bus", Bus)):
             if not isinstance(getattr(self, field), kind):
                 raise TypeError(
                     f"{field} must be of type {kind.__name__}, not {getattr(self, field)!r}"
                 )
         both = math.gcd(self.array.column_count, self.array.lanes)
-        _check_range("post_lanes", self.post_lanes, 1, both)
+        check_range("post_lanes", self.post_lanes, 1, both)
         if both % self.post_lanes:
             raise ValueError(
                 f"post_lanes must divide both the {self.array.column_count} columns and the "
@@ -440,6 +429,11 @@ class Accelerator:
                 f"post_lanes must be a multiple of the {self.array.vector_lanes} lanes of a vector "
                 f"where activations have scales, not {self.post_lanes!r}"
             )
+
+    @property
+    def products(self) -> int:
+        """Products a cycle."""
+        return self.array.products
 
     @property
     def activation_word_bits(self) -> int:
@@ -477,6 +471,3 @@ class Accelerator:
     def activation_format(self) -> Fixed:
         """Storage format of activations (signedness is chosen by each descriptor)."""
         return Fixed(bits=self.array.activation_bits, signed=False)
-
-
-_MARKS = str.maketrans("-_", "00")

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.accelerator import Accelerator, Bus
 from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Descriptor
 from celosia.dataflow.layout import Placement
 
@@ -81,17 +82,36 @@ class CompiledLayer:
     products: int
 
 
+class Described(Protocol):
+    """What descriptions of all kinds of engines have."""
+
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+        ...
+
+    @property
+    def bus(self) -> Bus:
+        """Its memory port."""
+        ...
+
+    @property
+    def products(self) -> int:
+        """Products a cycle."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Program:
-    """A network compiled for an accelerator. One start runs all of it.
+class BaseProgram:
+    """A network compiled for an accelerator of any kind. One start runs all of it.
 
     Parameters
     ----------
     network : str
         The network's name.
-    accelerator : Accelerator
-        The engine that it is for.
-    descriptors : tuple of Descriptor
+    accelerator : object
+        Description of the engine that it is for; each kind of program narrows it.
+    descriptors : tuple
         In memory order, from ``program_address`` on.
     layers : tuple of CompiledLayer
         In order. A concat that needs no copies has none.
@@ -112,8 +132,8 @@ class Program:
     """
 
     network: str
-    accelerator: Accelerator
-    descriptors: tuple[Descriptor, ...]
+    accelerator: Described
+    descriptors: tuple[object, ...]
     layers: tuple[CompiledLayer, ...]
     placements: tuple[Placement, ...]
     inputs: tuple[str, ...]
@@ -164,3 +184,11 @@ class Program:
             if placement.name == name:
                 return placement
         raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Program(BaseProgram):
+    """A program of the dense engine."""
+
+    accelerator: Accelerator
+    descriptors: tuple[Descriptor, ...]

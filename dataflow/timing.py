@@ -6,9 +6,12 @@ access. ``counters`` equals the hardware's counters; ``layers`` the differences 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from celosia.dataflow.accesses import Traffic, accesses, traffic
+from celosia.dataflow.descriptors import Compute, Descriptor, Keep, Load, Post, Store
 from celosia.dataflow.event_walk import walk_table
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import Counter, Program
@@ -41,7 +44,7 @@ class Timing:
 
     cycles: int
     layers: tuple[LayerTiming, ...]
-    counters: dict[Counter, int]
+    counters: Mapping[Any, int]
     traffic: dict[Traffic, int] = field(default_factory=dict, compare=False)
 
     @property
@@ -81,3 +84,34 @@ def timing(program: Program, memory: MemoryModel) -> Timing:
         counters=counters,
         traffic=traffic(program.descriptors, accelerator),
     )
+
+
+def cycle_bound(program: Program, memory: MemoryModel) -> int:
+    """Return more cycles than ``program`` takes if every descriptor waits for all before."""
+    accelerator = program.accelerator
+    on_bus = memory.on_bus(accelerator.bus.data_bytes)
+    beat_cycles = -(-accelerator.bus.data_bytes // on_bus.bytes_per_cycle)
+    widest = max(
+        accelerator.beats(bits)
+        for bits in (
+            accelerator.activation_word_bits,
+            accelerator.weight_word_bits,
+            accelerator.constant_word_bits,
+        )
+    )
+
+    def cycles(descriptor: Descriptor) -> int:
+        overhead = 1000 + 2 * on_bus.latency + 32 * beat_cycles
+        match descriptor:
+            case Compute() | Post():
+                return overhead + descriptor.steps
+            case Load() | Store() | Keep():
+                transfer = descriptor.transfer
+                runs = transfer.n1 * transfer.n2 * transfer.n3
+                beats = runs * transfer.words * widest
+                bursts = 2 * runs + beats
+                return overhead + beats * beat_cycles + bursts * (on_bus.latency + 8)
+            case _:
+                return overhead
+
+    return sum(map(cycles, program.descriptors)) + 100_000

@@ -136,7 +136,7 @@ def _port_free(machine: Machine, port: np.ndarray, ends: np.ndarray) -> int:
 
 
 @inlined
-def _store(
+def run_store(
     row: np.ndarray, accepted: int, free: int, machine: Machine, responses: np.ndarray
 ) -> tuple[int, int]:
     """Run a store accepted in cycle ``accepted``; return its last B's cycle, the channel's free."""
@@ -269,7 +269,7 @@ def _run_stores(table: np.ndarray, machine: Machine, state: _State) -> bool:
         if table[index, _KIND] == _KEEP:
             response = accepted + 3 + table[index, _WORK]
         else:
-            response, state.port[4] = _store(
+            response, state.port[4] = run_store(
                 table[index], accepted, state.port[4], machine, state.responses
             )
         state.units[_STORE, _READY] = response + 1

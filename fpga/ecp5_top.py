@@ -16,7 +16,7 @@ from celosia.fpga.axi_ram import AxiRam
 from celosia.fpga.host_link import HostLink
 from celosia.fpga.lite_manager import LiteManager
 from celosia.fpga.uart import UartReceiver, UartTransmitter
-from celosia.rtl.engine import Engine
+from celosia.rtl.core import build
 from celosia.rtl.registers import ADDRESS_BITS
 from celosia.rtl.shared import Shared
 
@@ -76,7 +76,7 @@ class Ecp5Top(Shared):
         m = Module()
         bus = self._accelerator.bus
         m.domains.sync = ClockDomain(local=True)
-        m.submodules.engine = engine = Engine(self._accelerator)
+        m.submodules.engine = engine = build(self._accelerator)
         m.submodules.ram = ram = AxiRam(
             address_bits=bus.address_bits, data_bits=bus.data_bits, size_bytes=self._memory_bytes
         )

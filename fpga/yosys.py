@@ -18,7 +18,7 @@ from celosia.dataflow.accelerator import Accelerator
 from celosia.fpga.devices import CELLS, FIELDS, Device, Family, Resources
 from celosia.fpga.tools import ToolFailedError, kept, run_tool, tool_version
 from celosia.models.processes import Processes
-from celosia.rtl.engine import core_name, core_verilog
+from celosia.rtl.core import core_name, core_verilog
 
 FLOWS = {
     Family.ULTRASCALE_PLUS: "synth_xilinx -family xcup -noiopad -noclkbuf",

@@ -9,11 +9,13 @@ from amaranth.lib import enum
 from amaranth.lib.wiring import In, Out
 
 from celosia.rtl.ports import ErrorReport
-from celosia.rtl.registers import Cause
+from celosia.rtl.registers import CAUSES, Cause
 from celosia.rtl.shared import Shared
 
-ERRORS = tuple(cause.name.lower() for cause in Cause if cause is not Cause.NONE)
-"""Names of the shell's error ports, the one that wins first."""
+
+def error_ports(causes: tuple[Cause, ...]) -> tuple[str, ...]:
+    """Return the names of the shell's error ports, the one that wins first."""
+    return tuple(cause.name.lower() for cause in sorted(causes))
 
 
 class State(enum.Enum, shape=3):
@@ -51,13 +53,15 @@ class Control(Shared):
     ----------
     address_bits : int
         Width of addresses.
+    causes : tuple of Cause
+        Of errors.
 
     Members
     -------
     start_command, clear_command : In(1)
         Software asks, in this cycle.
     <error> : In(ErrorReport(...))
-        One for each of :data:`ERRORS`.
+        One for each cause: :func:`error_ports`.
     finished : In(1)
         The program's end is accepted.
     quiet : In(1)
@@ -89,8 +93,8 @@ class Control(Shared):
     cause: Signal
     error_address: Signal
 
-    def __init__(self, *, address_bits: int) -> None:
-        self._address_bits = address_bits
+    def __init__(self, *, address_bits: int, causes: tuple[Cause, ...] = CAUSES) -> None:
+        self._errors = error_ports(causes)
         super().__init__(
             {
                 "start_command": In(1),
@@ -106,9 +110,9 @@ class Control(Shared):
                 "cause": Out(3),
                 "error_address": Out(address_bits),
             }
-            | {name: In(ErrorReport(address_bits=address_bits)) for name in ERRORS},
+            | {name: In(ErrorReport(address_bits=address_bits)) for name in self._errors},
             name="control",
-            parameters=(address_bits,),
+            parameters=(address_bits, causes),
         )
 
     def build(self) -> Module:
@@ -167,7 +171,7 @@ class Control(Shared):
             m.d.sync += state.eq(State.DONE)
         with m.If(self.clear_command):
             m.d.sync += self._drain(state, following, State.IDLE)
-        for name in reversed(ERRORS):
+        for name in reversed(self._errors):
             report = getattr(self, name)
             with m.If(report.raised):
                 m.d.sync += self._drain(state, following, State.ERROR)

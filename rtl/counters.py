@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Mapping
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib.wiring import In, Out, Signature
 
@@ -12,23 +15,37 @@ COUNTER_BITS = 64
 
 
 class CounterSteps(Signature):
-    """What the engine's parts count: one bit for each counter but the cycles.
+    """What the engine's parts count: by how much each counter but the first moves.
+
+    Parameters
+    ----------
+    counters : type of IntEnum
+        The counters; the first are the cycles.
+    widths : mapping of str to int
+        Bits of the steps of counters that may move by more than one.
 
     Members
     -------
-    <counter> : Out(1)
-        The counter steps in this cycle.
+    <counter> : Out
+        So much is counted in this cycle.
     """
 
-    def __init__(self) -> None:
-        names = [counter.name.lower() for counter in Counter if counter is not Counter.CYCLES]
-        super().__init__({name: Out(1) for name in names})
+    def __init__(
+        self, counters: type[enum.IntEnum] = Counter, widths: Mapping[str, int] | None = None
+    ) -> None:
+        self._counters, self._widths = counters, dict(widths or {})
+        names = [counter.name.lower() for counter in counters if counter]
+        super().__init__({name: Out(self._widths.get(name, 1)) for name in names})
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, CounterSteps)
+        return (
+            isinstance(other, CounterSteps)
+            and other._counters is self._counters
+            and other._widths == self._widths
+        )
 
     def __repr__(self) -> str:
-        return "CounterSteps()"
+        return f"CounterSteps({self._counters.__name__}, {self._widths})"
 
 
 class Counters(Shared):
@@ -36,35 +53,39 @@ class Counters(Shared):
 
     Parameters
     ----------
-    None
+    counters, widths
+        As in :class:`CounterSteps`.
 
     Members
     -------
     clear : In(1)
         All are 0 in the next cycle.
-    <counter>_step : In(1)
-        The counter is one more in the next cycle.
+    <counter>_step : In
+        The counter is that much more in the next cycle.
     <counter> : Out(64)
         Its value.
     """
 
     clear: Signal
 
-    def __init__(self) -> None:
+    def __init__(
+        self, counters: type[enum.IntEnum] = Counter, widths: Mapping[str, int] | None = None
+    ) -> None:
+        self._counters = counters
+        steps = dict(widths or {})
         ports = {"clear": In(1)}
-        for counter in Counter:
-            ports |= {
-                f"{counter.name.lower()}_step": In(1),
-                counter.name.lower(): Out(COUNTER_BITS),
-            }
-        super().__init__(ports, name="counters", parameters=())
+        for counter in counters:
+            name = counter.name.lower()
+            ports |= {f"{name}_step": In(steps.get(name, 1)), name: Out(COUNTER_BITS)}
+        super().__init__(ports, name="counters", parameters=(counters, tuple(steps.items())))
 
     def build(self) -> Module:
         m = Module()
-        for counter in Counter:
+        for counter in self._counters:
             value = getattr(self, counter.name.lower())
-            with m.If(getattr(self, f"{counter.name.lower()}_step")):
-                m.d.sync += value.eq(value + 1)
+            step = getattr(self, f"{counter.name.lower()}_step")
+            with m.If(step.any()):
+                m.d.sync += value.eq(value + step)
             with m.If(self.clear):
                 m.d.sync += value.eq(0)
         return m

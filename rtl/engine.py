@@ -1,52 +1,56 @@
-"""The dense engine: shell, sequencer, units, buffers and array, and the IP core round it."""
+"""The dense engine: shell, sequencer, units, buffers and array."""
 
 from __future__ import annotations
 
-import functools
-import re
-
-from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal
+from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.accelerator_file import fingerprint
 from celosia.dataflow.descriptors import Buffer, Unit
+from celosia.dataflow.program import Counter
 from celosia.rtl.array import SCALE_FLAGS, Array
-from celosia.rtl.axi.bus import Axi4, Axi4Lite, connect_halves
+from celosia.rtl.axi.bus import connect_halves
 from celosia.rtl.buffers import InputBuffer, OutputBuffer
 from celosia.rtl.compute import Compute
 from celosia.rtl.legality import LAYOUT_OF
 from celosia.rtl.load import Load
 from celosia.rtl.post import Post
 from celosia.rtl.readport import ReadPort
-from celosia.rtl.registers import ADDRESS_BITS, FINGERPRINT_BITS, Register, register_map
+from celosia.rtl.registers import Field, Register, register_map, shape_registers
 from celosia.rtl.sequencer import Sequencer
-from celosia.rtl.shared import Shared, flat_ports
-from celosia.rtl.shell import Shell
+from celosia.rtl.shared import Shared
+from celosia.rtl.shell import Shell, engine_ports
 from celosia.rtl.store import Store
 from celosia.rtl.tokens import Tokens, UnitQueue
-from celosia.rtl.verilog import VerilogParts, write_parts
 
 
-def engine_ports(accelerator: Accelerator) -> dict[str, wiring.Member]:
-    """Return the engine's ports, besides clock and reset."""
-    bus = accelerator.bus
-    return {
-        "s_axi_ctrl": In(Axi4Lite(address_bits=ADDRESS_BITS)),
-        "m_axi_gmem0": Out(Axi4(address_bits=bus.address_bits, data_bits=bus.data_bits)),
-        "interrupt": Out(1),
-    }
-
-
-def core_fingerprint(accelerator: Accelerator) -> int:
-    """Return the hash of ``accelerator`` that its registers hold: its fingerprint's upper half."""
-    return int(fingerprint(accelerator)[: FINGERPRINT_BITS // 4], 16)
-
-
-def core_registers(accelerator: Accelerator) -> tuple[Register, ...]:
-    """Return the register map of ``accelerator``."""
-    return register_map(accelerator, core_fingerprint(accelerator))
+def engine_registers(accelerator: Accelerator, fingerprint: int) -> tuple[Register, ...]:
+    """Return the register map of a dense engine; see :func:`register_map`."""
+    array = accelerator.array
+    shape = shape_registers(
+        (
+            Field(name="lanes", low=0, width=16, doc="Lanes of a column."),
+            Field(name="columns", low=16, width=16, doc="Columns."),
+        ),
+        (
+            Field(name="accumulator_bits", low=0, width=8, doc="Bits of an accumulator."),
+            Field(name="activation_bits", low=8, width=8, doc="Bits of an activation."),
+            Field(name="pixels", low=16, width=16, doc="Pixel lanes."),
+        ),
+        values={
+            "lanes": array.lanes,
+            "columns": array.column_count,
+            "accumulator_bits": array.accumulator_bits,
+            "activation_bits": array.activation_bits,
+            "pixels": array.pixels,
+        },
+    )
+    return register_map(
+        shape,
+        address_bits=accelerator.bus.address_bits,
+        fingerprint=fingerprint,
+        counters=Counter,
+    )
 
 
 class Engine(Shared):
@@ -58,6 +62,8 @@ class Engine(Shared):
     Parameters
     ----------
     accelerator : Accelerator
+    fingerprint : int
+        Hash of it, 128 bits, for its registers.
 
     Members
     -------
@@ -69,9 +75,12 @@ class Engine(Shared):
         Enabled, and done or error. A level.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
+    def __init__(self, accelerator: Accelerator, *, fingerprint: int) -> None:
         self._accelerator = accelerator
-        super().__init__(engine_ports(accelerator), name="engine", parameters=(accelerator,))
+        self._registers = engine_registers(accelerator, fingerprint)
+        super().__init__(
+            engine_ports(accelerator.bus), name="engine", parameters=(accelerator, fingerprint)
+        )
 
     @property
     def accelerator(self) -> Accelerator:
@@ -80,12 +89,12 @@ class Engine(Shared):
     @property
     def registers(self) -> tuple[Register, ...]:
         """The register map."""
-        return core_registers(self._accelerator)
+        return self._registers
 
     def build(self) -> Module:
         m = Module()
         accelerator, bus = self._accelerator, self._accelerator.bus
-        m.submodules.shell = shell = Shell(accelerator, fingerprint=core_fingerprint(accelerator))
+        m.submodules.shell = shell = Shell(self._registers, address_bits=bus.address_bits)
         reset = shell.reset_units
         keeps = accelerator.buffers.keeps
         m.submodules.sequencer = sequencer = Sequencer(
@@ -218,86 +227,3 @@ class Engine(Shared):
             shell.steps.load_busy.eq(load.busy),
             shell.steps.store_busy.eq(store.busy),
         ]
-
-
-def core_members(accelerator: Accelerator) -> dict[str, wiring.Member]:
-    """Return the core's ports."""
-    return {"aclk": In(1), "aresetn": In(1)} | engine_ports(accelerator)
-
-
-def core_ports(accelerator: Accelerator) -> list[tuple[str, int, bool]]:
-    """Return name, width and whether it is an input of each port of the core's module."""
-    signature = wiring.Signature(core_members(accelerator))
-    ports = flat_ports(signature.create())
-    return [(name, len(value), is_input) for name, value, is_input in ports]
-
-
-class Core(Shared):
-    """The engine as an IP core: clock ``aclk``, reset ``aresetn`` (active low), AXI ports.
-
-    Parameters
-    ----------
-    accelerator : Accelerator
-
-    Members
-    -------
-    aclk, aresetn : In(1)
-        Clock, and reset synchronous to it.
-    s_axi_ctrl, m_axi_gmem0, interrupt
-        As in :class:`Engine`.
-    """
-
-    def __init__(self, accelerator: Accelerator) -> None:
-        self._accelerator = accelerator
-        super().__init__(
-            core_members(accelerator),
-            name=core_name(accelerator),
-            parameters=(accelerator,),
-        )
-
-    @property
-    def accelerator(self) -> Accelerator:
-        return self._accelerator
-
-    def build(self) -> Module:
-        m = Module()
-        m.domains.sync = ClockDomain(local=True)
-        m.submodules.engine = engine = Engine(self._accelerator)
-        wiring.connect(m, wiring.flipped(self.s_axi_ctrl), engine.s_axi_ctrl)
-        wiring.connect(m, engine.m_axi_gmem0, wiring.flipped(self.m_axi_gmem0))
-        m.d.comb += [
-            ClockSignal().eq(self.aclk),
-            ResetSignal().eq(~self.aresetn),
-            self.interrupt.eq(engine.interrupt),
-        ]
-        return m
-
-
-def core_name(accelerator: Accelerator) -> str:
-    """Return the name of the core's module: ``celosia_`` and the accelerator's name."""
-    return "celosia_" + re.sub(r"\W+", "_", accelerator.name.lower(), flags=re.ASCII).strip("_")
-
-
-def build(accelerator: Accelerator) -> Engine:
-    """Return the engine of ``accelerator``, in clock domain ``sync``."""
-    return Engine(accelerator)
-
-
-@functools.lru_cache(maxsize=8)
-def core_parts(accelerator: Accelerator) -> VerilogParts:
-    """Return the Verilog of the IP core in parts; its top module is ``core_name(accelerator)``.
-
-    Elaborating a large engine takes seconds and its text is the same each time, so the last few
-    are kept.
-    """
-    return write_parts(Core(accelerator))
-
-
-def core_verilog(accelerator: Accelerator, *, primitives: bool = False) -> str:
-    """Return the Verilog of the IP core, whole; its top module is ``core_name(accelerator)``.
-
-    With ``primitives``, DSP columns hold the device's blocks, otherwise their models.
-    """
-    parts = core_parts(accelerator)
-    blocks = parts.primitives if primitives else parts.models
-    return f"{blocks}\n{parts.logic}" if blocks else parts.logic

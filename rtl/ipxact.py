@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.rtl.engine import core_name, core_ports, core_registers
+from celosia.rtl.core import core_name, core_ports, core_registers
 from celosia.rtl.registers import ADDRESS_BITS, Access, Register
 
 NAMESPACE = "http://www.spiritconsortium.org/XMLSchema/SPIRIT/1685-2009"

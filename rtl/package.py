@@ -8,7 +8,7 @@ from pathlib import Path
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.accelerator_file import dump_accelerator
 from celosia.models.files import atomic_directory
-from celosia.rtl.engine import core_name, core_parts, core_registers
+from celosia.rtl.core import core_name, core_parts, core_registers
 from celosia.rtl.ipxact import render_component
 from celosia.rtl.registers import render_c_header, render_json, render_markdown
 

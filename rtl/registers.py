@@ -6,9 +6,6 @@ import enum
 import json
 from dataclasses import dataclass
 
-from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.program import Counter
-
 ADDRESS_BITS = 12
 """Width of the byte addresses of the control port."""
 
@@ -42,6 +39,12 @@ class Cause(enum.IntEnum):
     WRITE_RESPONSE = 3
     READ_OUTSIDE_WINDOW = 4
     WRITE_OUTSIDE_WINDOW = 5
+    CORRUPT_POINTER = 6
+    CORRUPT_INDEX = 7
+
+
+CAUSES = tuple(cause for cause in Cause if Cause.NONE < cause < Cause.CORRUPT_POINTER)
+"""What may stop any engine; the others stop engines that read compressed data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,21 +113,26 @@ CONTROL_FIELDS = (
 )
 
 
-def _identity(accelerator: Accelerator, fingerprint: int) -> list[Register]:
-    array = accelerator.array
-    shape0 = array.column_count << 16 | array.lanes
-    shape1 = array.pixels << 16 | array.activation_bits << 8 | array.accumulator_bits
-    constant = Access.CONSTANT
-    words = [
+def shape_registers(*words: tuple[Field, ...], values: dict[str, int]) -> tuple[Register, ...]:
+    """Return the registers ``shape0`` and ``shape1``, constants that say what an engine is.
+
+    ``values`` has the value of each field of the two ``words``.
+    """
+    return tuple(
         Register(
-            name=f"fingerprint{index}",
-            offset=0x10 + 4 * index,
-            access=constant,
-            doc=f"Bits {32 * index} to {32 * index + 31} of the hash of the accelerator.",
-            reset=fingerprint >> 32 * index & 0xFFFFFFFF,
+            name=f"shape{index}",
+            offset=0x08 + 4 * index,
+            access=Access.CONSTANT,
+            doc="Shape of the array, continued." if index else "Shape of the array.",
+            reset=sum(values[field.name] << field.low for field in word),
+            fields=word,
         )
-        for index in range(FINGERPRINT_BITS // 32)
-    ]
+        for index, word in enumerate(words)
+    )
+
+
+def _identity(shape: tuple[Register, ...], fingerprint: int) -> list[Register]:
+    constant = Access.CONSTANT
     return [
         Register(name="magic", offset=0x00, access=constant, doc='"CELO".', reset=MAGIC),
         Register(
@@ -134,30 +142,17 @@ def _identity(accelerator: Accelerator, fingerprint: int) -> list[Register]:
             doc="Version of this register map.",
             reset=VERSION,
         ),
-        Register(
-            name="shape0",
-            offset=0x08,
-            access=constant,
-            doc="Shape of the array.",
-            reset=shape0,
-            fields=(
-                Field(name="lanes", low=0, width=16, doc="Lanes of a column."),
-                Field(name="columns", low=16, width=16, doc="Columns."),
-            ),
+        *shape,
+        *(
+            Register(
+                name=f"fingerprint{index}",
+                offset=0x10 + 4 * index,
+                access=constant,
+                doc=f"Bits {32 * index} to {32 * index + 31} of the hash of the accelerator.",
+                reset=fingerprint >> 32 * index & 0xFFFFFFFF,
+            )
+            for index in range(FINGERPRINT_BITS // 32)
         ),
-        Register(
-            name="shape1",
-            offset=0x0C,
-            access=constant,
-            doc="Shape of the array, continued.",
-            reset=shape1,
-            fields=(
-                Field(name="accumulator_bits", low=0, width=8, doc="Bits of an accumulator."),
-                Field(name="activation_bits", low=8, width=8, doc="Bits of an activation."),
-                Field(name="pixels", low=16, width=16, doc="Pixel lanes."),
-            ),
-        ),
-        *words,
     ]
 
 
@@ -177,9 +172,9 @@ def _pair(name: str, offset: int, bits: int, access: Access, doc: str) -> list[R
     ]
 
 
-def _run(address_bits: int) -> list[Register]:
+def _run(address_bits: int, causes: tuple[Cause, ...]) -> list[Register]:
     software, hardware = Access.READ_WRITE, Access.READ
-    causes = " ".join(f"{cause.value}: {cause.name.lower()}." for cause in Cause)
+    stops = " ".join(f"{cause.value}: {cause.name.lower()}." for cause in (Cause.NONE, *causes))
     program = _pair(
         "program", 0x30, address_bits, software, "Address of the program, a multiple of 256"
     )
@@ -213,7 +208,7 @@ def _run(address_bits: int) -> list[Register]:
             name="cause",
             offset=0x2C,
             access=hardware,
-            doc=f"Why the engine stopped, kept until the next start. {causes}",
+            doc=f"Why the engine stopped, kept until the next start. {stops}",
             mask=7,
         ),
         *program,
@@ -241,15 +236,28 @@ def _run(address_bits: int) -> list[Register]:
     ]
 
 
-def register_map(accelerator: Accelerator, fingerprint: int) -> tuple[Register, ...]:
-    """Return the registers of ``accelerator``, by rising offset.
+def register_map(
+    shape: tuple[Register, ...],
+    *,
+    address_bits: int,
+    fingerprint: int,
+    counters: type[enum.IntEnum],
+    causes: tuple[Cause, ...] = CAUSES,
+) -> tuple[Register, ...]:
+    """Return the registers of an engine, by rising offset.
 
     Parameters
     ----------
-    accelerator : Accelerator
-        Gives the identity and the width of addresses.
+    shape : tuple of Register
+        What the engine is: :func:`shape_registers`.
+    address_bits : int
+        Width of addresses.
     fingerprint : int
         Hash of the accelerator, 128 bits.
+    counters : type of IntEnum
+        Its counters, numbered from 0, the cycles first.
+    causes : tuple of Cause
+        Why it may stop.
 
     Raises
     ------
@@ -258,9 +266,9 @@ def register_map(accelerator: Accelerator, fingerprint: int) -> tuple[Register, 
     """
     if not 0 <= fingerprint < 1 << FINGERPRINT_BITS:
         raise ValueError(f"fingerprint must have {FINGERPRINT_BITS} bits, not {fingerprint:#x}")
-    counters = [
+    halves = [
         half
-        for counter in Counter
+        for counter in counters
         for half in _pair(
             counter.name.lower(),
             COUNTERS_OFFSET + 8 * counter,
@@ -269,11 +277,7 @@ def register_map(accelerator: Accelerator, fingerprint: int) -> tuple[Register, 
             f"Counter {counter.name.lower().replace('_', ' ')}, 0 at start",
         )
     ]
-    return (
-        *_identity(accelerator, fingerprint),
-        *_run(accelerator.bus.address_bits),
-        *counters,
-    )
+    return (*_identity(shape, fingerprint), *_run(address_bits, causes), *halves)
 
 
 def render_markdown(registers: tuple[Register, ...]) -> str:

@@ -129,10 +129,8 @@ class DescriptorAssembly(Shared):
     ----------
     bus : Bus
         Widths.
-    scalable : Circuit or None
-        The precision-scalable circuit of the columns, if they are of one.
-    keeps : bool
-        Whether outputs can be kept on chip.
+    check : Shared
+        Says on ``legal`` whether its ``descriptor`` is.
 
     Members
     -------
@@ -145,22 +143,22 @@ class DescriptorAssembly(Shared):
     i: Any
     o: Any
 
-    def __init__(self, bus: Bus, scalable: Circuit | None = None, *, keeps: bool = False) -> None:
-        self._bus, self._scalable, self._keeps = bus, scalable, keeps
+    def __init__(self, bus: Bus, check: Shared) -> None:
+        self._bus, self._check = bus, check
         super().__init__(
             {
                 "i": In(Flow(bus.data_bits)),
                 "o": Out(Flow(CheckedLayout)),
             },
             name="descriptor_assembly",
-            parameters=(bus, scalable, keeps),
+            parameters=(bus, check.parameters),
         )
 
     def build(self) -> Module:
         m = Module()
         width = self._bus.data_bits
         beats = DESCRIPTOR_BITS // width
-        m.submodules.check = check = LegalityCheck(self._bus, self._scalable, keeps=self._keeps)
+        m.submodules.check = check = self._check
         m.d.comb += [
             check.descriptor.eq(self.o.payload.descriptor),
             self.o.payload.legal.eq(check.legal),
@@ -352,7 +350,7 @@ class Sequencer(Shared):
         m = Module()
         m.submodules.fetch = fetch = ProgramFetch(self._bus)
         m.submodules.assembly = assembly = DescriptorAssembly(
-            self._bus, self._scalable, keeps=self._keeps
+            self._bus, LegalityCheck(self._bus, self._scalable, keeps=self._keeps)
         )
         m.submodules.queue = queue = Queue(CheckedLayout, depth=PROGRAM_QUEUE_DEPTH)
         m.submodules.dispatch = dispatch = Dispatch(self._bus)

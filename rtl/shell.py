@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Mapping
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.accelerator import Bus
 from celosia.dataflow.program import Counter
-from celosia.rtl.axi.bus import Axi4Lite
+from celosia.rtl.axi.bus import Axi4, Axi4Lite
 from celosia.rtl.axi.lite import LiteFrontEnd
-from celosia.rtl.control import ERRORS, Control
+from celosia.rtl.control import Control, error_ports
 from celosia.rtl.counters import COUNTER_BITS, Counters, CounterSteps
 from celosia.rtl.ports import ErrorReport, Window
 from celosia.rtl.registerfile import RegisterFile
-from celosia.rtl.registers import ADDRESS_BITS, Register, register_map
+from celosia.rtl.registers import ADDRESS_BITS, CAUSES, Cause, Register
 from celosia.rtl.shared import Shared
+
+
+def engine_ports(bus: Bus) -> dict[str, wiring.Member]:
+    """Return the ports of any engine besides clock and reset: registers, memory, interrupt."""
+    return {
+        "s_axi_ctrl": In(Axi4Lite(address_bits=ADDRESS_BITS)),
+        "m_axi_gmem0": Out(Axi4(address_bits=bus.address_bits, data_bits=bus.data_bits)),
+        "interrupt": Out(1),
+    }
 
 
 class Shell(Shared):
@@ -30,10 +41,14 @@ class Shell(Shared):
 
     Parameters
     ----------
-    accelerator : Accelerator
-        Gives the identity and the width of addresses.
-    fingerprint : int
-        Hash of the accelerator, 128 bits.
+    registers : tuple of Register
+        The register map, made of the same causes and counters.
+    address_bits : int
+        Width of addresses.
+    causes : tuple of Cause
+        Why the engine may stop; each has a port, named like it.
+    counters, widths
+        As in :class:`~celosia.rtl.counters.CounterSteps`.
 
     Members
     -------
@@ -61,14 +76,8 @@ class Shell(Shared):
         The end of the program is accepted.
     quiet : In(1)
         No burst is in flight, in either direction.
-    illegal_descriptor, read_response, write_response, read_outside_window, \
-write_outside_window : In(ErrorReport(...))
+    <cause> : In(ErrorReport(...))
         Errors.
-
-    Raises
-    ------
-    ValueError
-        ``fingerprint`` has more than 128 bits or is negative.
     """
 
     control: Any
@@ -84,9 +93,17 @@ write_outside_window : In(ErrorReport(...))
     finished: Signal
     quiet: Signal
 
-    def __init__(self, accelerator: Accelerator, *, fingerprint: int) -> None:
-        self._address_bits = accelerator.bus.address_bits
-        self._registers = register_map(accelerator, fingerprint)
+    def __init__(
+        self,
+        registers: tuple[Register, ...],
+        *,
+        address_bits: int,
+        causes: tuple[Cause, ...] = CAUSES,
+        counters: type[enum.IntEnum] = Counter,
+        widths: Mapping[str, int] | None = None,
+    ) -> None:
+        self._address_bits, self._registers, self._causes = address_bits, registers, causes
+        self._counters, self._widths = counters, widths
         super().__init__(
             {
                 "control": In(Axi4Lite(address_bits=ADDRESS_BITS)),
@@ -98,13 +115,16 @@ write_outside_window : In(ErrorReport(...))
                 "stop": Out(1),
                 "reset_units": Out(1),
                 "cycle": Out(COUNTER_BITS),
-                "steps": In(CounterSteps()),
+                "steps": In(CounterSteps(counters, widths)),
                 "finished": In(1),
                 "quiet": In(1),
             }
-            | {name: In(ErrorReport(address_bits=self._address_bits)) for name in ERRORS},
+            | {
+                name: In(ErrorReport(address_bits=self._address_bits))
+                for name in error_ports(causes)
+            },
             name="shell",
-            parameters=(self._registers,),
+            parameters=(registers, address_bits, causes, counters, tuple((widths or {}).items())),
         )
 
     @property
@@ -116,12 +136,14 @@ write_outside_window : In(ErrorReport(...))
         m = Module()
         m.submodules.front = front = LiteFrontEnd(address_bits=ADDRESS_BITS)
         m.submodules.file = file = RegisterFile(self._registers)
-        m.submodules.controller = state = Control(address_bits=self._address_bits)
-        m.submodules.counters = counters = Counters()
+        m.submodules.controller = state = Control(
+            address_bits=self._address_bits, causes=self._causes
+        )
+        m.submodules.counters = counters = Counters(self._counters, self._widths)
         counts: Any = counters
         wiring.connect(m, wiring.flipped(self.control), front.axi)
         wiring.connect(m, front.registers, file.bus)
-        for name in ERRORS:
+        for name in error_ports(self._causes):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(state, name))
 
         def whole(pair: str, width: int) -> Value:
@@ -153,9 +175,9 @@ write_outside_window : In(ErrorReport(...))
             counters.clear.eq(state.clear_counters),
             self.cycle.eq(counts.cycles),
         ]
-        for counter in Counter:
+        for counter in self._counters:
             name = counter.name.lower()
-            step = state.running if counter is Counter.CYCLES else getattr(self.steps, name)
+            step = getattr(self.steps, name) if counter else state.running
             m.d.comb += getattr(counters, f"{name}_step").eq(step)
             self._halves(m, file, name, getattr(counters, name))
         return m

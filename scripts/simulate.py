@@ -13,10 +13,12 @@ from rich.table import Table
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.compile import compile_network
+from celosia.dataflow.engines import Description, kind_of
 from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.memory import MemoryModel
-from celosia.dataflow.program import Counter, Program
-from celosia.dataflow.timing import Timing, timing
+from celosia.dataflow.program import BaseProgram
+from celosia.dataflow.timing import Timing
+from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
 from celosia.models.network import Network
 from celosia.scripts.console import Report, table
@@ -34,7 +36,7 @@ class Simulation:
     """
 
     network: Network
-    program: Program
+    program: BaseProgram
     memory: MemoryModel
     predicted: Timing
     run: Run
@@ -48,6 +50,11 @@ class Simulation:
         return self.verdict.passed
 
     @property
+    def slowest(self) -> int:
+        """The start with the most cycles, the first of them; it is the one that is shown."""
+        return int(self.run.cycles.argmax())
+
+    @property
     def cycles_measured(self) -> int:
         """Cycles of a sample; of the slowest, should they differ."""
         return int(self.run.cycles.max())
@@ -55,14 +62,12 @@ class Simulation:
     @property
     def utilisation(self) -> float:
         """Useful products over products a cycle times cycles, for one sample."""
-        return self.program.products / (
-            self.program.accelerator.array.products * self.cycles_measured
-        )
+        return self.program.products / (self.program.accelerator.products * self.cycles_measured)
 
     def layers(self) -> list[dict[str, Any]]:
         """Return each layer's cycles, predicted and measured, and its use of the array."""
-        each = self.program.accelerator.array.products
-        measured = self.run.layer_cycles.max(axis=0)
+        each = self.program.accelerator.products
+        measured = self.run.layer_cycles[self.slowest]
         return [
             {
                 "name": layer.name,
@@ -81,9 +86,9 @@ class Simulation:
         return {
             counter.name.lower(): {
                 "predicted": self.predicted.counters[counter],
-                "measured": int(self.run.counters[counter].max()),
+                "measured": int(self.run.counters[counter][self.slowest]),
             }
-            for counter in Counter
+            for counter in self.run.counters
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -137,9 +142,33 @@ class Simulation:
         return f"{self.run.samples} samples: {self.verdict}{where}"
 
 
+def _compile(network: Network, accelerator: Description, mapping: Mapping | None) -> BaseProgram:
+    if isinstance(accelerator, Accelerator):
+        return compile_network(network, accelerator, mapping)
+    if mapping is not None:
+        raise CelosiaError(
+            f"accelerator {accelerator.name!r} takes no mapping: its tiles follow from its memories"
+        )
+    return kind_of(accelerator).compile(network, accelerator)
+
+
+def predict(
+    program: BaseProgram, memory: MemoryModel, golden: dict[str, np.ndarray]
+) -> list[Timing]:
+    """Return the prediction for each start of ``program``, of the samples of ``golden``."""
+    kind = kind_of(program.accelerator)
+    starts = len(golden[program.inputs[0]]) // program.samples
+    if not kind.depends_on_data:
+        return [kind.predict(program, memory, {})] * starts
+    return [
+        kind.predict(program, memory, {name: codes[start] for name, codes in golden.items()})
+        for start in range(starts)
+    ]
+
+
 def simulate(
     network: Network,
-    accelerator: Accelerator,
+    accelerator: Description,
     inputs: collections.abc.Mapping[str, np.ndarray],
     memory: MemoryModel,
     report: Report | None = None,
@@ -177,10 +206,11 @@ def simulate(
 
     begin = time.perf_counter()
     tell("compile", 0, 1)
-    program = compile_network(network, accelerator, mapping)
+    program = _compile(network, accelerator, mapping)
     timed("compile", begin)
     begin = time.perf_counter()
-    predicted = timing(program, memory)
+    golden = evaluate(network, inputs)
+    predicted = predict(program, memory, golden)
     timed("predict", begin)
     begin = time.perf_counter()
     simulator = Simulator(accelerator, progress=lambda what, d, t: tell(f"build: {what}", d, t))
@@ -190,7 +220,7 @@ def simulate(
     timed("simulate", begin)
     begin = time.perf_counter()
     tell("compare", 0, 1)
-    verdict = check(program, run, evaluate(network, inputs), predicted)
+    verdict = check(program, run, golden, predicted)
     timed("compare", begin)
     location = None
     if verdict.divergences:
@@ -207,7 +237,7 @@ def simulate(
         network=network,
         program=program,
         memory=memory,
-        predicted=predicted,
+        predicted=predicted[int(run.cycles.argmax())],
         run=run,
         verdict=verdict,
         location=location,

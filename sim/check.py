@@ -5,12 +5,13 @@ The first divergence of each kind is named; :mod:`celosia.sim.locate` finds its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import enum
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from celosia.dataflow.program import Counter, Program
+from celosia.dataflow.program import BaseProgram
 from celosia.dataflow.timing import Timing
 from celosia.models.errors import CelosiaError
 from celosia.sim.run import Run
@@ -62,7 +63,7 @@ class CycleDivergence:
 class CounterDivergence:
     """The first counter that is not as predicted."""
 
-    counter: Counter
+    counter: enum.IntEnum
     sample: int
     predicted: int
     measured: int
@@ -116,20 +117,26 @@ class Verdict:
         return "\n".join(str(divergence) for divergence in self.divergences)
 
 
-def check(program: Program, run: Run, golden: Mapping[str, np.ndarray], timing: Timing) -> Verdict:
+def check(
+    program: BaseProgram,
+    run: Run,
+    golden: Mapping[str, np.ndarray],
+    timing: Timing | Sequence[Timing],
+) -> Verdict:
     """Compare a run with the golden model and the prediction.
 
     Parameters
     ----------
-    program : Program
+    program : BaseProgram
         What was run.
     run : Run
         What the hardware did.
     golden : mapping of str to numpy.ndarray
         Codes of every tensor of the network, (N, C, H, W), as
         :func:`celosia.models.golden.evaluate` returns them.
-    timing : Timing
-        The prediction for ``program`` with the run's memory.
+    timing : Timing or sequence of Timing
+        The prediction for ``program`` with the run's memory; one for each start where it depends
+        on the data.
 
     Tensors that stay on chip are not in memory and not compared; what is made of them is.
 
@@ -142,8 +149,11 @@ def check(program: Program, run: Run, golden: Mapping[str, np.ndarray], timing: 
     _check_coverage(program, run, golden)
     golden = in_memory(program, golden)
     value = _first_value(program, run, golden)
-    cycle = _first_cycle(program, run, timing)
-    counter = _first_counter(program, run, timing)
+    each = [timing] * len(run.cycles) if isinstance(timing, Timing) else timing
+    if len(each) != len(run.cycles):
+        raise CelosiaError(f"{len(run.cycles)} starts need as many predictions, not {len(each)}")
+    cycle = _first_cycle(program, run, each)
+    counter = _first_counter(program, run, each)
     return Verdict(
         bit_exact=value is None,
         cycle_exact=cycle is None,
@@ -154,13 +164,13 @@ def check(program: Program, run: Run, golden: Mapping[str, np.ndarray], timing: 
     )
 
 
-def in_memory(program: Program, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def in_memory(program: BaseProgram, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return those of ``tensors`` that the program writes to memory; others stay on chip."""
     gone = {*program.kept, *(f"{name}/scales" for name in program.kept)}
     return {name: codes for name, codes in tensors.items() if name not in gone}
 
 
-def _check_coverage(program: Program, run: Run, golden: Mapping[str, np.ndarray]) -> None:
+def _check_coverage(program: BaseProgram, run: Run, golden: Mapping[str, np.ndarray]) -> None:
     for name in (*program.inputs, *program.outputs):
         if name not in golden:
             raise CelosiaError(f"tensor {name!r} is not in the golden model's: nothing is shown")
@@ -180,7 +190,7 @@ def _check_coverage(program: Program, run: Run, golden: Mapping[str, np.ndarray]
             )
 
 
-def _order(program: Program, golden: Mapping[str, np.ndarray]) -> list[tuple[str | None, str]]:
+def _order(program: BaseProgram, golden: Mapping[str, np.ndarray]) -> list[tuple[str | None, str]]:
     """Return (layer, tensor) of all of ``golden``: inputs, then in order of execution.
 
     A concat that costs no copies has no layer; its tensor is that of its sources, and last.
@@ -198,7 +208,7 @@ def _order(program: Program, golden: Mapping[str, np.ndarray]) -> list[tuple[str
 
 
 def _first_value(
-    program: Program, run: Run, golden: Mapping[str, np.ndarray]
+    program: BaseProgram, run: Run, golden: Mapping[str, np.ndarray]
 ) -> ValueDivergence | None:
     for layer, name in _order(program, golden):
         wrong = run.tensors[name] != golden[name]
@@ -215,14 +225,15 @@ def _first_value(
     return None
 
 
-def _first_cycle(program: Program, run: Run, timing: Timing) -> CycleDivergence | None:
-    predicted = np.array([layer.cycles for layer in timing.layers], np.int64)
-    for start, measured in enumerate(run.layer_cycles):
+def _first_cycle(
+    program: BaseProgram, run: Run, timings: Sequence[Timing]
+) -> CycleDivergence | None:
+    for start, (measured, timing) in enumerate(zip(run.layer_cycles, timings, strict=True)):
         sample = start * program.samples
-        for name, expected, got in zip(run.layer_names, predicted, measured, strict=True):
-            if expected != got:
+        for layer, got in zip(timing.layers, measured, strict=True):
+            if layer.cycles != got:
                 return CycleDivergence(
-                    layer=name, sample=sample, predicted=int(expected), measured=int(got)
+                    layer=layer.name, sample=sample, predicted=layer.cycles, measured=int(got)
                 )
         if run.cycles[start] != timing.cycles:
             return CycleDivergence(
@@ -234,14 +245,17 @@ def _first_cycle(program: Program, run: Run, timing: Timing) -> CycleDivergence 
     return None
 
 
-def _first_counter(program: Program, run: Run, timing: Timing) -> CounterDivergence | None:
+def _first_counter(
+    program: BaseProgram, run: Run, timings: Sequence[Timing]
+) -> CounterDivergence | None:
     for counter, measured in run.counters.items():
-        wrong = np.flatnonzero(measured != timing.counters[counter])
+        expected = np.array([timing.counters[counter] for timing in timings], np.int64)
+        wrong = np.flatnonzero(measured != expected)
         if wrong.size:
             return CounterDivergence(
                 counter=counter,
                 sample=int(wrong[0]) * program.samples,
-                predicted=timing.counters[counter],
+                predicted=int(expected[wrong[0]]),
                 measured=int(measured[wrong[0]]),
             )
     return None

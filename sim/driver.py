@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import enum
 import threading
 from typing import Final
 
-from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.program import Counter, Program
+from celosia.dataflow.engines import Description, kind_of
+from celosia.dataflow.program import BaseProgram
 from celosia.models.errors import CelosiaError
-from celosia.rtl.registers import Cause, register_map
+from celosia.rtl.core import core_registers
+from celosia.rtl.registers import Cause
 from celosia.sim.library import Model, Outcome
 
 START: Final = 1
@@ -51,15 +53,14 @@ class Driver:
     ----------
     model : Model
         The engine, built for ``accelerator``.
-    accelerator : Accelerator
+    accelerator : Description
         Gives the register map.
     """
 
-    def __init__(self, model: Model, accelerator: Accelerator) -> None:
+    def __init__(self, model: Model, accelerator: Description) -> None:
         self._model = model
-        self._offsets = {
-            register.name: register.offset for register in register_map(accelerator, 0)
-        }
+        self._offsets = {register.name: register.offset for register in core_registers(accelerator)}
+        self._counters = kind_of(accelerator).counters
 
     @property
     def model(self) -> Model:
@@ -83,7 +84,7 @@ class Driver:
         """Return the registers ``name_low`` and ``name_high``."""
         return self.read(f"{name}_low") | self.read(f"{name}_high") << 32
 
-    def configure(self, program: Program) -> None:
+    def configure(self, program: BaseProgram) -> None:
         """Point the engine at ``program`` and its memory window, with the interrupt enabled."""
         base, limit = program.window
         self.write_pair("program", program.program_address)
@@ -137,6 +138,6 @@ class Driver:
                 f"the engine stopped: {what}, at address {address:#x}", cause, address
             )
 
-    def counters(self) -> dict[Counter, int]:
+    def counters(self) -> dict[enum.IntEnum, int]:
         """Return all counters."""
-        return {counter: self.read_pair(counter.name.lower()) for counter in Counter}
+        return {counter: self.read_pair(counter.name.lower()) for counter in self._counters}

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from celosia.dataflow.memory import MemoryModel
-from celosia.dataflow.program import Counter, Program
+from celosia.dataflow.program import BaseProgram
 from celosia.models.files import atomic_file
 from celosia.sim.check import CounterDivergence, Divergence, ValueDivergence
 from celosia.sim.driver import Driver
@@ -53,7 +53,7 @@ class Location:
 
 def locate(
     simulator: Simulator,
-    program: Program,
+    program: BaseProgram,
     inputs: Mapping[str, np.ndarray],
     run: Run,
     divergence: Divergence,
@@ -91,7 +91,7 @@ def locate(
     written, end = replay.whole(simulator, watched)
     # The harness counts from the model's making, the engine from the start.
     start = divergence.sample // program.samples
-    offset = end - int(run.counters[Counter.CYCLES][start])
+    offset = end - int(run.cycles[start])
     if watched is not None:
         cycle = None if written is None else written - offset
     else:
@@ -104,7 +104,7 @@ def locate(
     return Location(cycle=cycle, trace=trace, first=first - offset, first_time=10 * first)
 
 
-def _address(program: Program, divergence: ValueDivergence) -> int:
+def _address(program: BaseProgram, divergence: ValueDivergence) -> int:
     """Return the address of the byte that holds the lowest bit of the code."""
     placement = program.placement(divergence.tensor)
     c, y, x = divergence.index
@@ -134,7 +134,7 @@ class _Replay:
 
     def __init__(
         self,
-        program: Program,
+        program: BaseProgram,
         inputs: Mapping[str, np.ndarray],
         memory: MemoryModel,
         sample: int,

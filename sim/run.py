@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import threading
 import time
@@ -21,22 +22,13 @@ from typing import Final
 
 import numpy as np
 
-from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.descriptors import (
-    DESCRIPTOR_BYTES,
-    Compute,
-    Descriptor,
-    Keep,
-    Load,
-    Post,
-    Store,
-)
+from celosia.dataflow.descriptors import DESCRIPTOR_BYTES
+from celosia.dataflow.engines import Description, kind_of
 from celosia.dataflow.memory import DDR4, MemoryModel
-from celosia.dataflow.program import Counter, Program
+from celosia.dataflow.program import BaseProgram
 from celosia.dataflow.timing import LayerTiming, Timing, layer_timings
 from celosia.models.errors import CelosiaError
-from celosia.rtl.descriptors import encode
-from celosia.rtl.engine import core_name, core_verilog
+from celosia.rtl.core import core_name, core_verilog, hardware_of
 from celosia.sim.driver import Driver
 from celosia.sim.library import Model
 from celosia.sim.verilate import Build, Progress, verilate
@@ -65,7 +57,7 @@ class Run:
         The L layers in execution order.
     layer_cycles : numpy.ndarray
         Cycles of each layer, int64 (R, L): differences of the stamps, the first from the start.
-    counters : dict of Counter to numpy.ndarray
+    counters : dict of IntEnum to numpy.ndarray
         The hardware's counters, int64 (R,).
     seconds : float
         Of wall clock, building excluded.
@@ -78,7 +70,7 @@ class Run:
     cycles: np.ndarray
     layer_names: tuple[str, ...]
     layer_cycles: np.ndarray
-    counters: dict[Counter, np.ndarray]
+    counters: dict[enum.IntEnum, np.ndarray]
     seconds: float
 
     @property
@@ -101,7 +93,7 @@ class Simulator:
 
     Parameters
     ----------
-    accelerator : Accelerator
+    accelerator : Description
         What to simulate.
     traced : bool
         Whether signals can be traced: slower to build and to run.
@@ -116,7 +108,7 @@ class Simulator:
 
     def __init__(
         self,
-        accelerator: Accelerator,
+        accelerator: Description,
         *,
         traced: bool = False,
         progress: Progress | None = None,
@@ -127,7 +119,7 @@ class Simulator:
         )
 
     @property
-    def accelerator(self) -> Accelerator:
+    def accelerator(self) -> Description:
         """What is simulated."""
         return self._accelerator
 
@@ -144,7 +136,7 @@ class Simulator:
 
     def run(
         self,
-        program: Program,
+        program: BaseProgram,
         inputs: Mapping[str, np.ndarray],
         memory: MemoryModel = DDR4,
         *,
@@ -156,7 +148,7 @@ class Simulator:
 
         Parameters
         ----------
-        program : Program
+        program : BaseProgram
             Compiled for this accelerator.
         inputs : mapping of str to numpy.ndarray
             Codes of each input of the network, integers of shape (N, C, H, W), N a multiple of
@@ -197,7 +189,7 @@ class Simulator:
             inputs=inputs,
             memory=memory,
             image=program_image(program),
-            limit=cycle_limit or _cycle_bound(program, memory),
+            limit=cycle_limit or kind_of(program.accelerator).bound(program, memory),
             progress=progress or _silent,
             samples=samples,
         )
@@ -206,8 +198,8 @@ class Simulator:
 
 
 def run(
-    accelerator: Accelerator,
-    program: Program,
+    accelerator: Description,
+    program: BaseProgram,
     inputs: Mapping[str, np.ndarray],
     memory: MemoryModel = DDR4,
 ) -> Run:
@@ -215,10 +207,11 @@ def run(
     return Simulator(accelerator).run(program, inputs, memory)
 
 
-def program_image(program: Program) -> np.ndarray:
+def program_image(program: BaseProgram) -> np.ndarray:
     """Return the initial memory of ``program``, uint8, with its descriptors encoded."""
     image = program.image.copy()
     start = program.program_address - program.base_address
+    encode = hardware_of(program.accelerator).encode
     for descriptor in program.descriptors:
         code = encode(descriptor).to_bytes(DESCRIPTOR_BYTES, "little")
         image[start : start + DESCRIPTOR_BYTES] = np.frombuffer(code, np.uint8)
@@ -226,7 +219,7 @@ def program_image(program: Program) -> np.ndarray:
     return image
 
 
-def check_inputs(program: Program, inputs: Mapping[str, np.ndarray]) -> int:
+def check_inputs(program: BaseProgram, inputs: Mapping[str, np.ndarray]) -> int:
     """Return the number of samples in ``inputs``; refuse what does not fit ``program``."""
     if set(inputs) != set(program.inputs):
         raise CelosiaError(
@@ -258,37 +251,6 @@ def _silent(_done: int, _samples: int) -> None:
     """Show nothing."""
 
 
-def _cycle_bound(program: Program, memory: MemoryModel) -> int:
-    """Return more cycles than ``program`` takes if every descriptor waits for all before."""
-    accelerator = program.accelerator
-    on_bus = memory.on_bus(accelerator.bus.data_bytes)
-    beat_cycles = -(-accelerator.bus.data_bytes // on_bus.bytes_per_cycle)
-    widest = max(
-        accelerator.beats(bits)
-        for bits in (
-            accelerator.activation_word_bits,
-            accelerator.weight_word_bits,
-            accelerator.constant_word_bits,
-        )
-    )
-
-    def cycles(descriptor: Descriptor) -> int:
-        overhead = 1000 + 2 * on_bus.latency + 32 * beat_cycles
-        match descriptor:
-            case Compute() | Post():
-                return overhead + descriptor.steps
-            case Load() | Store() | Keep():
-                transfer = descriptor.transfer
-                runs = transfer.n1 * transfer.n2 * transfer.n3
-                beats = runs * transfer.words * widest
-                bursts = 2 * runs + beats
-                return overhead + beats * beat_cycles + bursts * (on_bus.latency + 8)
-            case _:
-                return overhead
-
-    return sum(map(cycles, program.descriptors)) + 100_000
-
-
 class _Work:
     """One run: its starts, and the threads that take them in order."""
 
@@ -296,7 +258,7 @@ class _Work:
         self,
         *,
         simulator: Simulator,
-        program: Program,
+        program: BaseProgram,
         inputs: Mapping[str, np.ndarray],
         memory: MemoryModel,
         image: np.ndarray,
@@ -321,8 +283,9 @@ class _Work:
             for placement in program.placements
         }
         starts = samples // program.samples
+        counters = kind_of(program.accelerator).counters
         self._layer_cycles = np.zeros((starts, len(program.layers)), np.int64)
-        self._counters = {counter: np.zeros(starts, np.int64) for counter in Counter}
+        self._counters = {counter: np.zeros(starts, np.int64) for counter in counters}
 
     def run(self, workers: int) -> None:
         with ThreadPoolExecutor(max_workers=workers) as pool:
@@ -340,7 +303,7 @@ class _Work:
             accelerator=self._program.accelerator.name,
             memory=self._memory,
             tensors=self._tensors,
-            cycles=self._counters[Counter.CYCLES],
+            cycles=next(iter(self._counters.values())),  # the first counter
             layer_names=tuple(layer.name for layer in self._program.layers),
             layer_cycles=self._layer_cycles,
             counters=self._counters,
@@ -385,7 +348,7 @@ class _Work:
 
 
 def write_inputs(
-    program: Program, image: np.ndarray, inputs: Mapping[str, np.ndarray], first: int
+    program: BaseProgram, image: np.ndarray, inputs: Mapping[str, np.ndarray], first: int
 ) -> None:
     """Write the samples of one start, from number ``first`` on, into the memory ``image``."""
     for name in program.inputs:
@@ -394,7 +357,7 @@ def write_inputs(
             program.placement(name).of(index).write(image, codes)
 
 
-def stamps(program: Program, image: np.ndarray) -> tuple[int, ...]:
+def stamps(program: BaseProgram, image: np.ndarray) -> tuple[int, ...]:
     """Return the cycle counter's value at each layer's stamp, as found in ``image``."""
     starts = [layer.stamp - program.base_address for layer in program.layers]
     return tuple(

@@ -6,6 +6,7 @@ native harness's idea of AXI is not a private one. Slow; for small accelerators.
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -19,11 +20,11 @@ from typing import Final
 
 import numpy as np
 
-from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.program import Counter, Program
+from celosia.dataflow.engines import Description, kind_of
+from celosia.dataflow.program import BaseProgram, Counter
 from celosia.models.errors import CelosiaError, MissingToolError
 from celosia.models.processes import Processes
-from celosia.rtl.engine import core_name, core_verilog
+from celosia.rtl.core import core_name, core_verilog
 from celosia.sim.cache import cached
 from celosia.sim.run import check_inputs, program_image, write_inputs
 from celosia.sim.toolchain import find_toolchain
@@ -43,17 +44,17 @@ class BenchRun:
     ----------
     tensors : dict of str to numpy.ndarray
         Codes of every tensor, int64 (1, C, H, W).
-    counters : dict of Counter to int
+    counters : dict of IntEnum to int
         The hardware's counters.
     """
 
     tensors: dict[str, np.ndarray]
-    counters: dict[Counter, int]
+    counters: dict[enum.IntEnum, int]
 
 
 def run_bench(
-    accelerator: Accelerator,
-    program: Program,
+    accelerator: Description,
+    program: BaseProgram,
     inputs: Mapping[str, np.ndarray],
     *,
     stall: float = 0.3,
@@ -64,9 +65,9 @@ def run_bench(
 
     Parameters
     ----------
-    accelerator : Accelerator
+    accelerator : Description
         What to build; small, since cocotb makes every signal public.
-    program : Program
+    program : BaseProgram
         Compiled for it.
     inputs : mapping of str to numpy.ndarray
         Codes of each input, (1, C, H, W).
@@ -95,7 +96,9 @@ def run_bench(
     folder = build_bench(accelerator)
     image = program_image(program)
     write_inputs(program, image, inputs, 0)
-    numbers = (program.base_address, program.program_address, program.chunks, seed, cycle_limit)
+    kinds = kind_of(accelerator).counters
+    place = (program.base_address, program.program_address, program.chunks)
+    numbers = (*place, seed, cycle_limit, len(kinds))
     with tempfile.TemporaryDirectory(prefix="celosia-cocotb-") as name:
         task = Path(name)
         np.savez(task / "task.npz", image=image, numbers=numbers, stall=stall)
@@ -107,11 +110,11 @@ def run_bench(
             p.name: np.stack([p.of(index).read(after) for index in range(program.samples)])
             for p in program.placements
         },
-        counters={counter: int(counters[counter]) for counter in Counter},
+        counters={counter: int(counters[counter]) for counter in kinds},
     )
 
 
-def build_bench(accelerator: Accelerator) -> Path:
+def build_bench(accelerator: Description) -> Path:
     """Return the folder of the cocotb simulator of ``accelerator``, from the cache if there."""
     _require()  # before the Verilog is made, which takes longer than to look
     return build_module(core_verilog(accelerator), core_name(accelerator))

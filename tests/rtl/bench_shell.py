@@ -16,6 +16,7 @@ from celosia.dataflow.descriptors import (
     Unit,
 )
 from celosia.rtl.descriptors import encode
+from celosia.rtl.engine import engine_registers
 from celosia.rtl.legality import LAYOUT_OF
 from celosia.rtl.load import Load as LoadUnit
 from celosia.rtl.readport import ReadPort
@@ -40,7 +41,8 @@ class Bench(wiring.Component):
     """Shell and units; compute and post accept at once and signal two cycles later."""
 
     def __init__(self, config: Accelerator) -> None:
-        self.shell = Shell(config, fingerprint=FINGERPRINT)
+        registers = engine_registers(config, FINGERPRINT)
+        self.shell = Shell(registers, address_bits=config.bus.address_bits)
         self.port = ReadPort(config.bus)
         self.sequencer = Sequencer(config.bus)
         self.load = LoadUnit(config)

@@ -19,7 +19,7 @@ from celosia.dataflow.accelerator_file import load_accelerator
 from celosia.dataflow.presets import preset
 from celosia.models.formats import BlockScaling, IntScale
 from celosia.rtl import package
-from celosia.rtl.engine import core_name, core_ports, core_verilog
+from celosia.rtl.core import core_name, core_ports, core_verilog
 from celosia.rtl.package import generate, package_files, render_waivers
 from celosia.rtl.verilog import count_modules
 from celosia.sim.toolchain import find_toolchain

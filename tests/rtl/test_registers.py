@@ -11,12 +11,12 @@ from dataclasses import replace
 import pytest
 
 from celosia.dataflow.program import Counter
+from celosia.rtl.engine import engine_registers
 from celosia.rtl.registers import (
     Access,
     Cause,
     Field,
     Register,
-    register_map,
     render_c_header,
     render_json,
     render_markdown,
@@ -24,7 +24,7 @@ from celosia.rtl.registers import (
 
 from .test_load import accelerator
 
-REGISTERS = register_map(accelerator(64), 0x5)
+REGISTERS = engine_registers(accelerator(64), 0x5)
 
 
 def test_offsets_and_names_differ():
@@ -54,7 +54,7 @@ def test_masks_follow_the_address_width():
 def test_mask_of_the_window_limit(bits, high):
     config = accelerator(64)
     config = replace(config, bus=replace(config.bus, address_bits=bits))
-    masks = {register.name: register.mask for register in register_map(config, 0)}
+    masks = {register.name: register.mask for register in engine_registers(config, 0)}
     assert masks["window_limit_high"] == high
 
 
@@ -91,9 +91,9 @@ def test_c_header_names_everything_and_compiles(tmp_path):
 
 def test_fingerprint_wrong():
     with pytest.raises(ValueError, match=r"^fingerprint must have 128 bits, not 0x1000"):
-        register_map(accelerator(64), 1 << 128)
+        engine_registers(accelerator(64), 1 << 128)
     with pytest.raises(ValueError, match=r"^fingerprint must have 128 bits, not -0x1$"):
-        register_map(accelerator(64), -1)
+        engine_registers(accelerator(64), -1)
 
 
 @pytest.mark.parametrize(

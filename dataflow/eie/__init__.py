@@ -1,0 +1,1 @@
+"""The EIE engine: its description, programs, compiler and exact timing."""

@@ -1,0 +1,37 @@
+"""Places in the memories of processing elements, given out in a circle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Ring:
+    """A memory of ``size`` places; the oldest tenants leave as their last step is done.
+
+    ``tenants`` holds (first place, first after, steps that must be done before it is free).
+    """
+
+    size: int
+    next: int = 0
+    tenants: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def take(self, length: int, user: int) -> tuple[int, int]:
+        """Return where ``length`` places are, and after how many steps they are free.
+
+        ``user`` is the number of steps that are done when the new tenant leaves. ``length`` is at
+        most ``size``.
+        """
+        if self.next + length > self.size:
+            self.next = 0
+        first, stop = self.next, self.next + length
+        after = 0
+        kept = []
+        for tenant in self.tenants:
+            if tenant[0] < stop and first < tenant[1]:
+                after = max(after, tenant[2])
+            else:
+                kept.append(tenant)
+        self.tenants = [*kept, (first, stop, user)]
+        self.next = stop
+        return first, after

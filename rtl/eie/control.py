@@ -1,0 +1,320 @@
+"""Central control: finds the next nonzero activations, broadcasts them, and runs the steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, enum, stream
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.eie.accelerator import EieAccelerator
+from celosia.rtl.eie.descriptors import PLACE_BITS, Opcode, RunLayout, StoreLayout
+from celosia.rtl.eie.issue import COLUMN_BITS
+from celosia.rtl.eie.lnzd import NonzeroTree
+from celosia.rtl.eie.memories import address_bits
+from celosia.rtl.eie.pe import scan_layout
+from celosia.rtl.eie.queue import item_layout
+from celosia.rtl.eie.sequencer import COUNT_BITS, step_layout
+from celosia.rtl.shared import Shared
+
+SETTLE_CYCLES = 3
+"""From all PEs idle to the last sum in its accumulator."""
+FLUSH_CYCLES = 3
+"""From the last accumulator drained to its result in the activations."""
+
+
+class Broadcaster(Shared):
+    """One channel: takes the next nonzero activation of its PEs and broadcasts it.
+
+    A nonzero that is found in cycle t is taken in t, read in t+1 and broadcast from t+2 on, until
+    no PE's queue is full. One follows another in the next cycle.
+
+    Parameters
+    ----------
+    accelerator : EieAccelerator
+    channel : int
+        Which; its PEs are its share of all, in order.
+
+    Members
+    -------
+    run : In(1)
+        A tile is at work.
+    base : In(21)
+        Column of the first activation of the window.
+    found : In(share)
+        Which of its PEs have a nonzero.
+    candidates : In(share * index bits)
+    take : Out(share)
+    values : In(share * activation bits)
+        What each PE took last.
+    full : In(1)
+        A PE cannot take a broadcast.
+    valid : Out(1)
+        It has something to broadcast.
+    fires : Out(1)
+        It is broadcast in this cycle.
+    item : Out(item_layout(...))
+    empty : Out(1)
+        Nothing is found or on its way.
+    """
+
+    def __init__(self, accelerator: EieAccelerator, channel: int) -> None:
+        self._pes = accelerator.array.pes
+        self._share = accelerator.array.pes // accelerator.array.channels
+        self._first = channel * self._share
+        self._index_bits = address_bits(accelerator.memories.window)
+        self._activation_bits = accelerator.widths.activation
+        super().__init__(
+            {
+                "run": In(1),
+                "base": In(COLUMN_BITS),
+                "found": In(self._share),
+                "candidates": In(self._share * self._index_bits),
+                "take": Out(self._share),
+                "values": In(self._share * self._activation_bits),
+                "full": In(1),
+                "valid": Out(1),
+                "fires": Out(1),
+                "item": Out(item_layout(COLUMN_BITS, self._activation_bits)),
+                "empty": Out(1),
+            },
+            name=f"broadcaster_{channel}",
+            parameters=(accelerator, channel),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        m.submodules.tree = tree = NonzeroTree(pes=self._share, index_bits=self._index_bits)
+        taken, moves, takes = Signal(), Signal(), Signal()
+        owner, column = Signal.like(tree.winner), Signal(COLUMN_BITS)
+        # Those that were not taken are masked, so that no wide choice is needed.
+        chosen = Signal(self._share)
+        width = self._activation_bits
+        value: Value = self.values[:width] & chosen[0].replicate(width)
+        for pe in range(1, self._share):
+            value = value | (self.values.word_select(pe, width) & chosen[pe].replicate(width))
+        m.d.comb += [
+            tree.valid.eq(self.found),
+            tree.indices.eq(self.candidates),
+            self.fires.eq(self.valid & ~self.full),
+            moves.eq(taken & (~self.valid | self.fires)),
+            takes.eq(self.run & tree.any & (~taken | moves)),
+            self.take.eq(Mux(takes, 1 << tree.winner, 0)),
+            self.empty.eq(~tree.any & ~taken & ~self.valid),
+        ]
+        with m.If(takes):
+            m.d.sync += [
+                owner.eq(tree.winner),
+                chosen.eq(self.take),
+                column.eq(self.base + tree.index * self._pes + tree.winner + self._first),
+            ]
+        with m.If(takes | moves):
+            m.d.sync += taken.eq(takes)
+        with m.If(moves):
+            m.d.sync += [self.item.column.eq(column), self.item.value.eq(value)]
+        with m.If(moves | self.fires):
+            m.d.sync += self.valid.eq(moves)
+        return m
+
+
+class State(enum.Enum, shape=3):
+    """What the compute unit does."""
+
+    IDLE = 0
+    SCAN = 1
+    SETTLE = 2
+    WRITE = 3
+    FLUSH = 4
+    STORE = 5
+
+
+class EieControl(Shared):
+    """The compute unit: runs, stores, stamps and the end, one after the other.
+
+    A run accepted in cycle t loads the flags of its first window in t+1, so the first nonzero is
+    taken in t+2. A window of which all nonzeros are taken is followed by the next, which is loaded
+    in the cycle after. When nothing is left to take, on its way or in a PE, in cycle q, a run
+    that does not write is done in q. Another drains its accumulators from q+4 on, one row a cycle,
+    and is done 3 cycles after the last. The next step is accepted in the cycle after.
+
+    In the ``accumulators`` cycles after ``start`` it clears them; no step is accepted before.
+
+    Parameters
+    ----------
+    accelerator : EieAccelerator
+
+    Members
+    -------
+    start : In(1)
+    i : In(stream.Signature(step_layout(address_bits)))
+        Steps.
+    loads : In(32)
+        Loads done.
+    steps : Out(32)
+        Steps done.
+    address : Out(address_bits)
+        Of the descriptor at work.
+    tile : Out(RunLayout)
+        The run at work.
+    running : Out(1)
+        A run is at work.
+    search : Out(1)
+        Its nonzeros are being found.
+    base : Out(21)
+        First column of the window that is searched.
+    scan : Out(scan_layout(accelerator))
+        To all PEs.
+    found : In(1)
+        Some PE has a nonzero.
+    empty : In(1)
+        No channel has anything.
+    idle : In(1)
+        No PE has anything.
+    store_begin, store_stamp : Out(1)
+    store_what : Out(StoreLayout)
+    store_read, store_done : In(1)
+    store_row : In
+    finished : Out(1)
+        The end is accepted.
+    """
+
+    def __init__(self, accelerator: EieAccelerator) -> None:
+        self._accelerator = accelerator
+        memories, bus = accelerator.memories, accelerator.bus
+        super().__init__(
+            {
+                "start": In(1),
+                "i": In(stream.Signature(step_layout(bus.address_bits))),
+                "loads": In(COUNT_BITS),
+                "steps": Out(COUNT_BITS),
+                "address": Out(bus.address_bits),
+                "tile": Out(RunLayout),
+                "running": Out(1),
+                "search": Out(1),
+                "base": Out(COLUMN_BITS),
+                "scan": Out(scan_layout(accelerator)),
+                "found": In(1),
+                "empty": In(1),
+                "idle": In(1),
+                "store_begin": Out(1),
+                "store_stamp": Out(1),
+                "store_what": Out(StoreLayout),
+                "store_read": In(1),
+                "store_row": In(address_bits(memories.activations)),
+                "store_done": In(1),
+                "finished": Out(1),
+            },
+            name="eie_control",
+            parameters=(accelerator,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        memories = self._accelerator.memories
+        state: Any = Signal(State)
+        clearing, done, quiet, ended = Signal(), Signal(), Signal(), Signal()
+        row = Signal(range(memories.accumulators + 1))
+        wait = Signal(range(max(SETTLE_CYCLES, FLUSH_CYCLES)))
+        m.d.comb += [
+            self.scan.fresh.eq(state == State.IDLE),
+            self.scan.drain.eq(clearing | (state == State.WRITE)),
+            self.scan.drain_row.eq(row),
+            self.scan.result.eq(~clearing),
+            self.running.eq((state != State.IDLE) & (state != State.STORE)),
+            self.search.eq(state == State.SCAN),
+            quiet.eq(self.search & self.empty & self.idle & self._windows(m, state)),
+            ended.eq(wait == 0),
+        ]
+        with m.If(self.start):
+            m.d.sync += [clearing.eq(1), row.eq(0)]
+        with m.If(clearing):
+            m.d.sync += row.eq(row + 1)
+            with m.If(row == memories.accumulators - 1):
+                m.d.sync += [clearing.eq(0), row.eq(0)]
+        self._accept(m, state, clearing)
+        with m.Switch(state):
+            with m.Case(State.SCAN):
+                with m.If(quiet):
+                    m.d.comb += done.eq(~self.tile.write)
+                    m.d.sync += [state.eq(State.SETTLE), wait.eq(SETTLE_CYCLES - 1), row.eq(0)]
+            with m.Case(State.SETTLE):
+                m.d.sync += wait.eq(wait - 1)
+                with m.If(ended):
+                    m.d.sync += state.eq(State.WRITE)
+            with m.Case(State.WRITE):
+                m.d.sync += row.eq(row + 1)
+                with m.If(row + 1 == self.tile.rows):
+                    m.d.sync += [state.eq(State.FLUSH), wait.eq(FLUSH_CYCLES - 1)]
+            with m.Case(State.FLUSH):
+                m.d.sync += wait.eq(wait - 1)
+                m.d.comb += done.eq(ended)
+            with m.Case(State.STORE):
+                m.d.comb += done.eq(self.store_done)
+        with m.If(done):
+            m.d.sync += [state.eq(State.IDLE), self.steps.eq(self.steps + 1)]
+        return m
+
+    def _windows(self, m: Module, state: Any) -> Value:
+        """Add the choice of the window that is searched; return whether it is the last."""
+        accelerator = self._accelerator
+        number = Signal.like(self.scan.window)  # of the window that is loaded next
+        following = Signal(PLACE_BITS + 1)  # its first column
+        more = Signal()
+        m.d.comb += [
+            more.eq(following < self.tile.columns),
+            self.scan.load.eq(self.search & ~self.found & more),
+            self.scan.window.eq(Mux(self.scan.load, number, number - 1)),
+            self.scan.file.eq(Mux(state == State.STORE, self.store_what.source, self.tile.source)),
+            self.scan.read.eq(self.store_read),
+            self.scan.row.eq(self.store_row),
+        ]
+        with m.If(self.scan.load):
+            m.d.sync += [
+                number.eq(number + 1),
+                self.base.eq(following),
+                following.eq(following + accelerator.window_columns),
+            ]
+        with m.If(state == State.IDLE):
+            run: Any = data.View(RunLayout, self.i.p.descriptor[: RunLayout.size])
+            m.d.sync += [number.eq(run.window), following.eq(0)]
+        return ~more
+
+    def _accept(self, m: Module, state: Any, clearing: Signal) -> None:
+        """Add the acceptance of steps."""
+        descriptor = self.i.p.descriptor
+        run: Any = data.View(RunLayout, descriptor[: RunLayout.size])
+        is_run, is_end, is_stamp, due = (
+            Signal(name=name) for name in ("is_run", "is_end", "is_stamp", "due")
+        )
+        accept = Signal()
+        opcode = descriptor[:4]
+        what: Any = Signal(StoreLayout)
+        m.d.comb += [
+            is_run.eq(opcode == Opcode.RUN.value),
+            is_end.eq(opcode == Opcode.END.value),
+            is_stamp.eq(opcode == Opcode.STAMP.value),
+            due.eq(~is_run | (run.after <= self.loads)),
+            self.i.ready.eq((state == State.IDLE) & ~clearing & ~self.start & due),
+            accept.eq(self.i.valid & self.i.ready),
+            self.finished.eq(accept & is_end),
+            self.store_begin.eq(accept & ~is_run & ~is_end),
+            self.store_stamp.eq(is_stamp),
+            self.store_what.eq(
+                Mux(state == State.IDLE, descriptor[: StoreLayout.size], what.as_value())
+            ),
+        ]
+        with m.If(accept):
+            m.d.sync += self.address.eq(self.i.p.address)
+            with m.If(is_run):
+                m.d.sync += [self.tile.eq(run), state.eq(State.SCAN)]
+            with m.Elif(~is_end):
+                m.d.sync += [what.eq(descriptor[: StoreLayout.size]), state.eq(State.STORE)]
+
+
+def popcount(flags: list[Value]) -> Value:
+    """Return how many of ``flags`` are 1."""
+    while len(flags) > 1:
+        pairs = [a + b for a, b in zip(flags[::2], flags[1::2], strict=False)]
+        flags = [*pairs, *flags[2 * len(pairs) :]]
+    return flags[0]

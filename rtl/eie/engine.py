@@ -1,0 +1,218 @@
+"""The EIE engine: shell, sequencer, load and compute units, processing elements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module
+from amaranth.lib import wiring
+
+from celosia.dataflow.eie.accelerator import EieAccelerator
+from celosia.dataflow.eie.program import EieCounter
+from celosia.rtl.axi.bus import connect_halves
+from celosia.rtl.eie.control import Broadcaster, EieControl, popcount
+from celosia.rtl.eie.load import EieLoad
+from celosia.rtl.eie.pe import Pe
+from celosia.rtl.eie.sequencer import EieSequencer
+from celosia.rtl.eie.store import EieStore
+from celosia.rtl.readport import ReadPort
+from celosia.rtl.registers import CAUSES, Cause, Field, Register, register_map, shape_registers
+from celosia.rtl.shared import Shared
+from celosia.rtl.shell import Shell, engine_ports
+
+EIE_CAUSES = (*CAUSES, Cause.CORRUPT_POINTER, Cause.CORRUPT_INDEX)
+
+
+def eie_registers(accelerator: EieAccelerator, fingerprint: int) -> tuple[Register, ...]:
+    """Return the register map of an EIE engine; see :func:`register_map`."""
+    array, widths = accelerator.array, accelerator.widths
+    shape = shape_registers(
+        (
+            Field(name="pes", low=0, width=16, doc="Processing elements."),
+            Field(name="queue", low=16, width=8, doc="Depth of an activation queue."),
+            Field(name="channels", low=24, width=8, doc="Activations broadcast a cycle."),
+        ),
+        (
+            Field(name="accumulator_bits", low=0, width=8, doc="Bits of an accumulator."),
+            Field(name="activation_bits", low=8, width=8, doc="Bits of an activation."),
+            Field(name="weight_bits", low=16, width=8, doc="Bits of a weight's code."),
+            Field(name="index_bits", low=24, width=8, doc="Bits of a relative index."),
+        ),
+        values={
+            "pes": array.pes,
+            "queue": array.queue,
+            "channels": array.channels,
+            "accumulator_bits": widths.accumulator,
+            "activation_bits": widths.activation,
+            "weight_bits": widths.weight,
+            "index_bits": widths.index,
+        },
+    )
+    return register_map(
+        shape,
+        address_bits=accelerator.bus.address_bits,
+        fingerprint=fingerprint,
+        counters=EieCounter,
+        causes=EIE_CAUSES,
+    )
+
+
+def step_widths(accelerator: EieAccelerator) -> dict[str, int]:
+    """Return the bits by which counters of several PEs or channels move in a cycle."""
+    pes = accelerator.array.pes.bit_length()
+    channels = accelerator.array.channels.bit_length()
+    return {
+        "broadcasts": channels,
+        "stalls": channels,
+        "pointer_reads": pes,
+        "row_reads": pes,
+        "entries": pes,
+    }
+
+
+class EieEngine(Shared):
+    """The EIE engine: runs whole programs from memory, one start and one interrupt each.
+
+    Parameters
+    ----------
+    accelerator : EieAccelerator
+    fingerprint : int
+        Hash of it, 128 bits, for its registers.
+
+    Members
+    -------
+    s_axi_ctrl, m_axi_gmem0, interrupt
+        As in :func:`~celosia.rtl.shell.engine_ports`.
+    """
+
+    def __init__(self, accelerator: EieAccelerator, *, fingerprint: int) -> None:
+        self._accelerator = accelerator
+        self._registers = eie_registers(accelerator, fingerprint)
+        super().__init__(
+            engine_ports(accelerator.bus), name="eie_engine", parameters=(accelerator, fingerprint)
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        accelerator, bus = self._accelerator, self._accelerator.bus
+        m.submodules.shell = shell = Shell(
+            self._registers,
+            address_bits=bus.address_bits,
+            causes=EIE_CAUSES,
+            counters=EieCounter,
+            widths=step_widths(accelerator),
+        )
+        reset = shell.reset_units
+        m.submodules.sequencer = sequencer = EieSequencer(accelerator).reset_by(reset)
+        m.submodules.read_port = read_port = ReadPort(bus).reset_by(reset)
+        m.submodules.load = load = EieLoad(accelerator).reset_by(reset)
+        m.submodules.control = control = EieControl(accelerator).reset_by(reset)
+        m.submodules.store = store = EieStore(accelerator).reset_by(reset)
+        wiring.connect(m, wiring.flipped(self.s_axi_ctrl), shell.control)
+        wiring.connect(m, sequencer.o, read_port.program)
+        wiring.connect(m, read_port.program_beats, sequencer.beats)
+        wiring.connect(m, load.o, read_port.load)
+        wiring.connect(m, read_port.load_beats, load.beats)
+        wiring.connect(m, sequencer.load, load.i)
+        wiring.connect(m, sequencer.step, control.i)
+        connect_halves(m, self.m_axi_gmem0, read_port.axi, store.axi)
+        wiring.connect(m, sequencer.error, shell.illegal_descriptor)
+        wiring.connect(m, read_port.response_error, shell.read_response)
+        wiring.connect(m, read_port.window_error, shell.read_outside_window)
+        wiring.connect(m, store.response_error, shell.write_response)
+        wiring.connect(m, store.window_error, shell.write_outside_window)
+        for part in (read_port, store):
+            m.d.comb += [
+                part.window.base.eq(shell.window.base),
+                part.window.limit.eq(shell.window.limit),
+            ]
+        m.d.comb += [
+            sequencer.start.eq(shell.start),
+            sequencer.address.eq(shell.address),
+            sequencer.chunks.eq(shell.chunks),
+            *(part.stop.eq(shell.stop) for part in (sequencer, read_port, store)),
+            control.start.eq(shell.start),
+            control.loads.eq(load.done),
+            load.steps.eq(control.steps),
+            store.begin.eq(control.store_begin),
+            store.stamp.eq(control.store_stamp),
+            store.what.eq(control.store_what),
+            store.cycle.eq(shell.cycle),
+            control.store_read.eq(store.read),
+            control.store_row.eq(store.row),
+            control.store_done.eq(store.done),
+            shell.finished.eq(control.finished),
+            shell.quiet.eq(read_port.idle & store.idle),
+            self.interrupt.eq(shell.interrupt),
+            shell.steps.read_beats.eq(read_port.beat),
+            shell.steps.write_beats.eq(store.beat),
+            shell.steps.run_cycles.eq(control.running),
+        ]
+        self._elements(m, shell, load, control, store)
+        return m
+
+    def _elements(
+        self, m: Module, shell: Shell, load: EieLoad, control: EieControl, store: EieStore
+    ) -> None:
+        """Add the processing elements, and what they tell control and counters."""
+        accelerator, array = self._accelerator, self._accelerator.array
+        pes: list[Any] = []
+        for index in range(array.pes):
+            pe = Pe(accelerator).reset_by(shell.reset_units)
+            m.submodules[f"pe_{index}"] = pe
+            pes.append(pe)
+            m.d.comb += [
+                pe.index.eq(index),
+                pe.tile.eq(control.tile),
+                pe.write.eq(load.write),
+                pe.scan.eq(control.scan),
+            ]
+        share = array.pes // array.channels
+        channels: list[Any] = []
+        for number in range(array.channels):
+            channel = Broadcaster(accelerator, number).reset_by(shell.reset_units)
+            m.submodules[f"channel_{number}"] = channel
+            channels.append(channel)
+            own = pes[number * share : (number + 1) * share]
+            m.d.comb += [
+                channel.run.eq(control.search),
+                channel.base.eq(control.base),
+                channel.found.eq(Cat(pe.found for pe in own)),
+                channel.candidates.eq(Cat(pe.candidate for pe in own)),
+                channel.values.eq(Cat(pe.activation for pe in own)),
+                channel.full.eq(Cat(pe.full[number] for pe in pes).any()),
+                *(pe.take.eq(channel.take[place]) for place, pe in enumerate(own)),
+            ]
+            for pe in pes:
+                m.d.comb += [
+                    pe.broadcast[number].eq(channel.fires),
+                    getattr(pe, f"item_{number}").eq(channel.item),
+                ]
+        lane_bits = accelerator.activation_lane_bits
+        words = [pe.activation for pe in pes]
+        m.d.comb += [
+            control.found.eq(Cat(pe.found for pe in pes).any()),
+            control.empty.eq(Cat(channel.empty for channel in channels).all()),
+            control.idle.eq(Cat(pe.idle for pe in pes).all()),
+            # Sign-extended to their lanes.
+            *(
+                store.word.word_select(place, lane_bits).eq(word)
+                for place, word in enumerate(words)
+            ),
+        ]
+        beyond = [
+            channel.valid & (channel.item.column >= control.tile.columns) for channel in channels
+        ]
+        m.d.comb += [
+            shell.corrupt_pointer.raised.eq(Cat(pe.corrupt_pointer for pe in pes).any()),
+            shell.corrupt_index.raised.eq(Cat(*(pe.corrupt_index for pe in pes), *beyond).any()),
+            shell.corrupt_pointer.address.eq(control.address),
+            shell.corrupt_index.address.eq(control.address),
+            shell.steps.broadcasts.eq(popcount([channel.fires for channel in channels])),
+            shell.steps.stalls.eq(
+                popcount([channel.valid & ~channel.fires for channel in channels])
+            ),
+            shell.steps.pointer_reads.eq(popcount([pe.reads_pointers for pe in pes])),
+            shell.steps.row_reads.eq(popcount([pe.reads_row for pe in pes])),
+            shell.steps.entries.eq(popcount([pe.issues for pe in pes])),
+        ]

@@ -1,0 +1,144 @@
+"""The check of an EIE descriptor before it is handed to a unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.eie.accelerator import OCCUPANCY_BITS, EieAccelerator
+from celosia.dataflow.eie.descriptors import ALL_PES, Target
+from celosia.rtl.descriptors import DESCRIPTOR_BITS
+from celosia.rtl.eie.descriptors import FILE_BIT, LoadLayout, Opcode, RunLayout, StoreLayout
+from celosia.rtl.shared import Shared
+
+
+def target_beats(accelerator: EieAccelerator, target: Target) -> int:
+    """Return the beats (of activations the words of one file) that memory ``target`` holds."""
+    memories = accelerator.memories
+    match target:
+        case Target.ACTIVATIONS:
+            return memories.activations
+        case Target.POINTERS:
+            return memories.pointers // accelerator.pointer_lanes
+        case Target.ENTRIES:
+            return memories.entries // memories.row_entries // accelerator.row_lanes
+        case Target.BIASES:
+            return memories.biases // accelerator.bias_lanes
+        case Target.CODEBOOK:
+            return memories.codebooks << 8 if accelerator.widths.codebook else 0
+        case Target.OCCUPANCY:
+            held = accelerator.occupancy_columns if accelerator.array.skip_empty else 0
+            return held // accelerator.bus.data_bits
+
+
+class EieLegality(Shared):
+    """Says whether a descriptor is legal. No latency.
+
+    It is when its opcode is known, all bits above its layout are 0, addresses are multiples of a
+    beat's bytes and within the port's width, and everything that it loads, reads or writes lies in
+    the memories. Of a stamp all but the address is 0, of an end everything.
+
+    Parameters
+    ----------
+    accelerator : EieAccelerator
+
+    Members
+    -------
+    descriptor : In(512)
+    legal : Out(1)
+    """
+
+    descriptor: Signal
+    legal: Signal
+
+    def __init__(self, accelerator: EieAccelerator) -> None:
+        self._accelerator = accelerator
+        super().__init__(
+            {"descriptor": In(DESCRIPTOR_BITS), "legal": Out(1)},
+            name="eie_legality",
+            parameters=(accelerator,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        rules = {
+            Opcode.LOAD: (LoadLayout, self._load),
+            Opcode.RUN: (RunLayout, self._run),
+            Opcode.STORE: (StoreLayout, self._store),
+            Opcode.STAMP: (StoreLayout, self._stamp),
+            Opcode.END: (StoreLayout, self._end),
+        }
+        with m.Switch(self.descriptor[:4]):
+            for opcode, (layout, rule) in rules.items():
+                body: Any = data.View(layout, self.descriptor[: layout.size])
+                above = self.descriptor[layout.size :] == 0
+                with m.Case(opcode.value):
+                    m.d.comb += self.legal.eq(Cat(above, *rule(body)).all())
+        return m
+
+    def _address(self, address: Value) -> list[Value]:
+        bus = self._accelerator.bus
+        low = (bus.data_bytes - 1).bit_length()
+        return [address[:low] == 0, address[bus.address_bits :] == 0]
+
+    def _load(self, p: Any) -> list[Value]:
+        accelerator = self._accelerator
+        place = p.place[:FILE_BIT]
+        fits = [
+            (p.target == target)
+            & ((p.beats + (place if target is Target.ACTIVATIONS else p.place)) <= held)
+            for target in Target
+            if (held := target_beats(accelerator, target))
+        ]
+        is_word = p.target == Target.ACTIVATIONS
+        return [
+            Cat(fits).any(),
+            p.beats != 0,
+            ~is_word | (p.place[FILE_BIT + 1 :] == 0),
+            (p.pe < accelerator.array.pes) | (p.pe == ALL_PES),
+            *self._address(p.address),
+        ]
+
+    def _run(self, p: Any) -> list[Value]:
+        accelerator, memories = self._accelerator, self._accelerator.memories
+        windows = memories.activations // memories.window
+        most = memories.codebooks if accelerator.widths.codebook else 1
+        rules = [
+            p.columns != 0,
+            p.columns <= memories.activations * accelerator.array.pes,
+            p.window < windows,
+            p.pointers + p.columns < memories.pointers,
+            p.entries + p.size <= memories.entries,
+            p.entries[: (memories.row_entries - 1).bit_length()] == 0,
+            p.codebook < most,
+            p.rows != 0,
+            p.rows <= memories.accumulators,
+            p.last_pes <= accelerator.array.pes,
+            p.biases + p.rows <= memories.biases,
+            p.target + p.rows <= memories.activations,
+            p.low <= 0,
+            p.high >= 0,
+        ]
+        if accelerator.array.skip_empty:
+            rules += [
+                p.occupancy[: (OCCUPANCY_BITS - 1).bit_length()] == 0,
+                p.occupancy + p.columns <= accelerator.occupancy_columns,
+            ]
+        return rules
+
+    def _store(self, p: Any) -> list[Value]:
+        return [
+            p.after == 0,
+            p.rows != 0,
+            p.first + p.rows <= self._accelerator.memories.activations,
+            *self._address(p.address),
+        ]
+
+    def _stamp(self, p: Any) -> list[Value]:
+        return [p.after == 0, p.rows == 0, p.first == 0, p.source == 0, *self._address(p.address)]
+
+    def _end(self, p: Any) -> list[Value]:
+        return [p.as_value()[4:] == 0]

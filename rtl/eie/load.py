@@ -1,0 +1,126 @@
+"""The load unit: memory to the memories of the processing elements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.eie.accelerator import EieAccelerator
+from celosia.dataflow.eie.descriptors import Target
+from celosia.dataflow.microarchitecture import LOAD_QUEUE_DEPTH
+from celosia.rtl.axi.burst import BurstSplitter
+from celosia.rtl.eie.descriptors import PLACE_BITS, LoadLayout
+from celosia.rtl.eie.pe import GROUP_BITS, write_layout
+from celosia.rtl.eie.sequencer import COUNT_BITS
+from celosia.rtl.ports import Flow, burst_layout
+from celosia.rtl.queue import Queue
+from celosia.rtl.shared import Shared
+
+RUN_BITS = PLACE_BITS + GROUP_BITS
+"""Of the beats of a load: a word of activations is up to 64 of them."""
+
+ON_ITS_WAY = data.StructLayout({"target": 3, "pe": 9, "place": PLACE_BITS, "beats": RUN_BITS})
+
+
+class EieLoad(Shared):
+    """Asks for the beats of one load after the other and writes them into the PEs' memories.
+
+    A load accepted in cycle t has its first burst offered in t+1, and each further one 2 cycles
+    after the one before was taken; see :class:`~celosia.rtl.axi.burst.BurstSplitter`. Eight loads
+    may be on their way. A beat that transfers in cycle c is on ``write`` in c+1; ``done`` counts a
+    load in the cycle after its last beat was.
+
+    Parameters
+    ----------
+    accelerator : EieAccelerator
+
+    Members
+    -------
+    i : In(stream.Signature(LoadLayout))
+        Loads, of which each waits until ``steps`` has reached its ``after``.
+    steps : In(32)
+        Steps done.
+    o : Out(stream.Signature(burst_layout(address_bits)))
+        Bursts.
+    beats : In(Flow(data_bits))
+        Their beats.
+    write : Out(write_layout(data_bits))
+    done : Out(32)
+        Loads done.
+    """
+
+    def __init__(self, accelerator: EieAccelerator) -> None:
+        self._accelerator = accelerator
+        bus = accelerator.bus
+        super().__init__(
+            {
+                "i": In(stream.Signature(LoadLayout)),
+                "steps": In(COUNT_BITS),
+                "o": Out(stream.Signature(burst_layout(bus.address_bits))),
+                "beats": In(Flow(bus.data_bits)),
+                "write": Out(write_layout(bus.data_bits)),
+                "done": Out(COUNT_BITS),
+            },
+            name="eie_load",
+            parameters=(accelerator,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        bus, words = self._accelerator.bus, self._accelerator.word_beats
+        m.submodules.splitter = splitter = BurstSplitter(
+            address_bits=bus.address_bits,
+            data_bits=bus.data_bits,
+            burst_beats=bus.burst_beats,
+            run_bits=RUN_BITS,
+        )
+        m.submodules.queue = queue = Queue(ON_ITS_WAY, depth=LOAD_QUEUE_DEPTH)
+        p = self.i.p
+        due, beats = Signal(), Signal(RUN_BITS)
+        m.d.comb += [
+            due.eq(p.after <= self.steps),
+            beats.eq(Mux(p.target == Target.ACTIVATIONS, p.beats * words, p.beats)),
+            self.i.ready.eq(due & splitter.i.ready & queue.i.ready),
+            splitter.i.valid.eq(self.i.valid & due & queue.i.ready),
+            splitter.i.p.address.eq(p.address),
+            splitter.i.p.beats.eq(beats),
+            queue.i.valid.eq(self.i.valid & due & splitter.i.ready),
+            queue.i.p.target.eq(p.target),
+            queue.i.p.pe.eq(p.pe),
+            queue.i.p.place.eq(p.place),
+            queue.i.p.beats.eq(beats),
+            self.o.valid.eq(splitter.o.valid),
+            self.o.p.address.eq(splitter.o.p.address),
+            self.o.p.beats.eq(splitter.o.p.beats),
+            splitter.o.ready.eq(self.o.ready),
+        ]
+
+        on: Any = queue.o.p
+        count = Signal(RUN_BITS)
+        offset, group = Signal(PLACE_BITS), Signal(GROUP_BITS)
+        last, ends_word, finished = Signal(), Signal(), Signal()
+        m.d.comb += [
+            last.eq(count + 1 == on.beats),
+            ends_word.eq((on.target != Target.ACTIVATIONS) | (group == words - 1)),
+            queue.o.ready.eq(self.beats.valid & last),
+        ]
+        m.d.sync += [
+            self.write.enable.eq(self.beats.valid),
+            finished.eq(self.beats.valid & last),
+            self.done.eq(self.done + finished),
+        ]
+        with m.If(self.beats.valid):
+            m.d.sync += [
+                self.write.target.eq(on.target),
+                self.write.pe.eq(on.pe),
+                self.write.place.eq(on.place + offset),
+                self.write.group.eq(group),
+                self.write.data.eq(self.beats.payload),
+                count.eq(Mux(last, 0, count + 1)),
+                group.eq(Mux(ends_word, 0, group + 1)),
+                offset.eq(Mux(last, 0, offset + ends_word)),
+            ]
+        return m

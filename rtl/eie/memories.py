@@ -1,0 +1,197 @@
+"""The memories of a processing element that beats of the bus fill."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import memory
+from amaranth.lib.wiring import In, Out
+
+from celosia.rtl.shared import Shared
+
+WORD_BITS = 64
+"""Widest memory into which lanes are put together: a machine word of a simulator."""
+
+
+def address_bits(depth: int) -> int:
+    """Return the bits of an address below ``depth``, at least 1."""
+    return max(1, (depth - 1).bit_length())
+
+
+class PackedRam(Shared):
+    """A memory written ``lanes`` words at a time and read word by word.
+
+    Parameters
+    ----------
+    depth : int
+        Words, a multiple of ``lanes``.
+    width : int
+        Bits of a word.
+    lanes : int
+        Words of a write, a power of two.
+
+    Members
+    -------
+    write_enable : In(1)
+    write_address : In(range(depth / lanes))
+        Where the words go: that times ``lanes``, and those after it.
+    write_data : In(lanes * width)
+        The words, the first lowest.
+    read_enable : In(1)
+    read_address : In(range(depth))
+    read_data : Out(width)
+        The word read last, from the cycle after ``read_enable``.
+
+    Raises
+    ------
+    ValueError
+        ``lanes`` is no power of two, or ``depth`` no multiple of it.
+    """
+
+    write_enable: Signal
+    write_address: Signal
+    write_data: Signal
+    read_enable: Signal
+    read_address: Signal
+    read_data: Signal
+
+    def __init__(self, *, depth: int, width: int, lanes: int) -> None:
+        if lanes < 1 or lanes & (lanes - 1):
+            raise ValueError(f"lanes must be a power of two, not {lanes!r}")
+        if depth < 1 or depth % lanes:
+            raise ValueError(f"depth must be a multiple of the {lanes} lanes, not {depth!r}")
+        self._depth, self._width, self._lanes = depth, width, lanes
+        super().__init__(
+            {
+                "write_enable": In(1),
+                "write_address": In(address_bits(depth // lanes)),
+                "write_data": In(lanes * width),
+                "read_enable": In(1),
+                "read_address": In(address_bits(depth)),
+                "read_data": Out(width),
+            },
+            name=f"packed_ram_{depth}x{width}_l{lanes}",
+            parameters=(depth, width, lanes),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        width, together = self._width, 1
+        while 2 * together <= self._lanes and 2 * together * width <= WORD_BITS:
+            together *= 2
+        parts = self._lanes // together
+        low = (self._lanes - 1).bit_length()  # address bits that choose a lane
+        row = self.read_address[low:] if low else self.read_address
+        place = Signal(max(1, low))
+        with m.If(self.read_enable):
+            m.d.sync += place.eq(self.read_address[:low] if low else 0)
+        inner = (together - 1).bit_length()
+        words: list[Value] = []
+        for part in range(parts):
+            rows: Any = memory.Memory(
+                shape=together * width, depth=self._depth // self._lanes, init=[]
+            )
+            m.submodules[f"rows_{part}"] = rows
+            write, read = rows.write_port(), rows.read_port()
+            mine = self.read_address[inner:low] == part if parts > 1 else Const(1, 1)
+            first = part * together * width
+            m.d.comb += [
+                write.en.eq(self.write_enable),
+                write.addr.eq(self.write_address),
+                write.data.eq(self.write_data[first : first + together * width]),
+                read.en.eq(self.read_enable & mine),
+                read.addr.eq(row),
+            ]
+            words.append(read.data)
+        word = Array(words)[place[inner:low]] if parts > 1 else words[0]
+        if together > 1:
+            word = word.word_select(place[:inner], width)
+        m.d.comb += self.read_data.eq(word)
+        return m
+
+
+class PointerMemory(Shared):
+    """Two banks of pointers, even and odd: a column's pointer and the next in one cycle.
+
+    Parameters
+    ----------
+    depth : int
+        Pointers, a multiple of ``lanes``.
+    width : int
+        Bits of a pointer.
+    lanes : int
+        Pointers in a beat, a power of two and at least 2.
+    slot : int
+        Bits that a pointer has in a beat.
+
+    Members
+    -------
+    write_enable : In(1)
+    write_address : In(range(depth / lanes))
+        In beats.
+    write_data : In(lanes * slot)
+    read_enable : In(1)
+    read_address : In(range(depth))
+        Of the first of the two.
+    first, second : Out(width)
+        The pointers read last, from the cycle after ``read_enable``.
+    """
+
+    write_enable: Signal
+    write_address: Signal
+    write_data: Signal
+    read_enable: Signal
+    read_address: Signal
+    first: Signal
+    second: Signal
+
+    def __init__(self, *, depth: int, width: int, lanes: int, slot: int) -> None:
+        if lanes < 2:
+            raise ValueError(f"lanes must be at least 2, one for each bank, not {lanes!r}")
+        self._depth, self._width, self._lanes, self._slot = depth, width, lanes, slot
+        super().__init__(
+            {
+                "write_enable": In(1),
+                "write_address": In(address_bits(depth // lanes)),
+                "write_data": In(lanes * slot),
+                "read_enable": In(1),
+                "read_address": In(address_bits(depth)),
+                "first": Out(width),
+                "second": Out(width),
+            },
+            name=f"pointer_memory_{depth}x{width}",
+            parameters=(depth, width, lanes, slot),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        bits = len(self.read_address)
+        banks = [
+            PackedRam(depth=self._depth // 2, width=self._width, lanes=self._lanes // 2)
+            for _ in range(2)
+        ]
+        m.submodules.even, m.submodules.odd = banks
+        odd_first = Signal()
+        with m.If(self.read_enable):
+            m.d.sync += odd_first.eq(self.read_address[0])
+        for index, bank in enumerate(banks):
+            pointers = [
+                self.write_data[at : at + self._width]
+                for at in range(index * self._slot, self._lanes * self._slot, 2 * self._slot)
+            ]
+            # Of an odd column the second pointer lies a row further in the even bank.
+            row = self.read_address + 1 if index == 0 else self.read_address
+            m.d.comb += [
+                bank.write_enable.eq(self.write_enable),
+                bank.write_address.eq(self.write_address),
+                bank.write_data.eq(Cat(pointers)),
+                bank.read_enable.eq(self.read_enable),
+                bank.read_address.eq(row[:bits] >> 1),
+            ]
+        even, odd = (bank.read_data for bank in banks)
+        m.d.comb += [
+            self.first.eq(Mux(odd_first, odd, even)),
+            self.second.eq(Mux(odd_first, even, odd)),
+        ]
+        return m

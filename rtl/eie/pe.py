@@ -1,0 +1,354 @@
+"""A processing element: queue, pointers, entries, arithmetic, activations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.eie.accelerator import OCCUPANCY_BITS, EieAccelerator
+from celosia.dataflow.eie.descriptors import ALL_PES, Target
+from celosia.rtl.eie.activations import ActivationFiles
+from celosia.rtl.eie.arithmetic import Arithmetic, Codebook
+from celosia.rtl.eie.descriptors import FILE_BIT, PLACE_BITS, RunLayout
+from celosia.rtl.eie.issue import COLUMN_BITS, Issue
+from celosia.rtl.eie.memories import PackedRam, PointerMemory, address_bits
+from celosia.rtl.eie.queue import item_layout
+from celosia.rtl.shared import Shared
+
+GROUP_BITS = 8
+TABLE_SHIFT = 8
+"""Of a load's place: a table of a codebook has room for 256 values."""
+
+
+def write_layout(data_bits: int) -> data.StructLayout:
+    """Return the layout of a beat on its way into a memory.
+
+    ``place`` is in beats, of activations in words, of which the beat is number ``group``.
+    """
+    return data.StructLayout(
+        {
+            "enable": 1,
+            "target": 3,
+            "pe": 9,
+            "place": PLACE_BITS,
+            "group": GROUP_BITS,
+            "data": data_bits,
+        }
+    )
+
+
+def scan_layout(accelerator: EieAccelerator) -> data.StructLayout:
+    """Return the layout of what all PEs are told about their activations and accumulators."""
+    memories = accelerator.memories
+    return data.StructLayout(
+        {
+            "fresh": 1,
+            "load": 1,
+            "window": address_bits(memories.activations // memories.window),
+            "read": 1,
+            "row": address_bits(memories.activations),
+            "file": 1,
+            "drain": 1,
+            "drain_row": address_bits(memories.accumulators),
+            "result": 1,
+        }
+    )
+
+
+class Pe(Shared):
+    """One processing element; :class:`Issue` and :class:`Arithmetic` have its cycles.
+
+    An activation on a broadcast in cycle t is queued in t, with ``skip_empty`` in t+1 and only
+    where its column has entries here. A row drained in cycle t is read in t, meets its bias in t+1,
+    is shifted, rounded and clamped in t+2 and written in t+3.
+
+    Parameters
+    ----------
+    accelerator : EieAccelerator
+
+    Members
+    -------
+    index : In(8)
+        Which one it is.
+    tile : In(RunLayout)
+        What it works on.
+    write : In(write_layout(data_bits))
+        A beat for one of the memories.
+    scan : In(scan_layout(accelerator))
+        No tile is at work; load flags of a window; read a row of activations; drain an accumulator,
+        whose sum is a ``result`` or not.
+    take : In(1)
+        Its candidate is taken.
+    found, candidate, activation : Out
+        As in :class:`ActivationFiles`.
+    broadcast : In(channels)
+        An activation comes on a channel; all PEs have a place for it.
+    item_<c> : In(item_layout(...))
+    full : Out(channels)
+    idle : Out(1)
+        No activation is queued or at work, but entries may be in the arithmetic unit.
+    corrupt_pointer, corrupt_index : Out(1)
+    reads_pointers, reads_row, issues : Out(1)
+        What the counters count.
+    """
+
+    def __init__(self, accelerator: EieAccelerator) -> None:
+        self._accelerator = accelerator
+        array, memories = accelerator.array, accelerator.memories
+        item = item_layout(COLUMN_BITS, accelerator.widths.activation)
+        items: Any = {f"item_{c}": In(item) for c in range(array.channels)}
+        super().__init__(
+            items
+            | {
+                "index": In(8),
+                "tile": In(RunLayout),
+                "write": In(write_layout(accelerator.bus.data_bits)),
+                "scan": In(scan_layout(accelerator)),
+                "take": In(1),
+                "found": Out(1),
+                "candidate": Out(address_bits(memories.window)),
+                "activation": Out(signed(accelerator.widths.activation)),
+                "broadcast": In(array.channels),
+                "full": Out(array.channels),
+                "idle": Out(1),
+                "corrupt_pointer": Out(1),
+                "corrupt_index": Out(1),
+                "reads_pointers": Out(1),
+                "reads_row": Out(1),
+                "issues": Out(1),
+            },
+            name="pe",
+            parameters=(accelerator,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        written = {target: Signal(name=f"writes_{target.name.lower()}") for target in Target}
+        write = self.write
+        mine = (write.pe == self.index) | (write.pe == ALL_PES)
+        for target, enable in written.items():
+            m.d.comb += enable.eq(write.enable & (write.target == target) & mine)
+        self._queues(m, written)
+        self._entries(m, written)
+        self._activations(m, written)
+        return m
+
+    def _queues(self, m: Module, written: dict[Target, Signal]) -> None:
+        """Connect broadcasts, queues and pointers."""
+        accelerator, memories = self._accelerator, self._accelerator.memories
+        m.submodules.issue = self._issue = issue = Issue(accelerator)
+        m.submodules.pointers = pointers = PointerMemory(
+            depth=memories.pointers,
+            width=memories.pointer_bits,
+            lanes=accelerator.pointer_lanes,
+            slot=accelerator.pointer_slot,
+        )
+        pending: Value = Const(0, 1)
+        for channel in range(accelerator.array.channels):
+            item = getattr(self, f"item_{channel}")
+            pushed = getattr(issue, f"pushed_{channel}")
+            if accelerator.array.skip_empty:
+                pending |= self._filter(m, channel, written)
+            else:
+                m.d.comb += [issue.push[channel].eq(self.broadcast[channel]), pushed.eq(item)]
+        m.d.comb += [
+            self.full.eq(issue.full),
+            self.idle.eq(issue.idle & ~pending),
+            pointers.write_enable.eq(written[Target.POINTERS]),
+            pointers.write_address.eq(self.write.place),
+            pointers.write_data.eq(self.write.data),
+            pointers.read_enable.eq(issue.look_up),
+            pointers.read_address.eq(self.tile.pointers + issue.column),
+            issue.start.eq(pointers.first),
+            issue.stop.eq(pointers.second),
+            issue.size.eq(self.tile.size),
+            issue.fresh.eq(self.scan.fresh),
+            self.corrupt_pointer.eq(issue.corrupt),
+            self.reads_pointers.eq(issue.look_up),
+            self.issues.eq(issue.issue),
+        ]
+
+    def _filter(
+        self,
+        m: Module,
+        channel: int,
+        written: dict[Target, Signal],
+    ) -> Signal:
+        """Add the bitmap that says whether a broadcast is queued; return whether one waits for it.
+
+        What was broadcast in the cycle before is queued, or not.
+        """
+        accelerator = self._accelerator
+        lanes = accelerator.bus.data_bits // OCCUPANCY_BITS
+        bitmap = PackedRam(
+            depth=accelerator.occupancy_columns // OCCUPANCY_BITS, width=OCCUPANCY_BITS, lanes=lanes
+        )
+        m.submodules[f"occupancy_{channel}"] = bitmap
+        item, pushed = getattr(self, f"item_{channel}"), getattr(self._issue, f"pushed_{channel}")
+        column = Signal(COLUMN_BITS, name=f"column_{channel}")
+        bit = Signal(range(OCCUPANCY_BITS), name=f"bit_{channel}")
+        pending = Signal(name=f"pending_{channel}")
+        low = len(bit)
+        m.d.comb += [
+            column.eq(self.tile.occupancy + item.column),
+            bitmap.write_enable.eq(written[Target.OCCUPANCY]),
+            bitmap.write_address.eq(self.write.place),
+            bitmap.write_data.eq(self.write.data),
+            bitmap.read_enable.eq(self.broadcast[channel]),
+            bitmap.read_address.eq(column[low:]),
+            self._issue.push[channel].eq(pending & bitmap.read_data.bit_select(bit, 1)),
+        ]
+        m.d.sync += pending.eq(self.broadcast[channel])
+        with m.If(self.broadcast[channel]):
+            m.d.sync += [pushed.eq(item), bit.eq(column[:low])]
+        return pending
+
+    def _entries(self, m: Module, written: dict[Target, Signal]) -> None:
+        """Connect the sparse matrix, the codebook and the arithmetic unit."""
+        accelerator, memories = self._accelerator, self._accelerator.memories
+        widths, issue = accelerator.widths, self._issue
+        row_bits = memories.row_entries * widths.entry
+        m.submodules.matrix = matrix = PackedRam(
+            depth=memories.entries // memories.row_entries,
+            width=row_bits,
+            lanes=accelerator.row_lanes,
+        )
+        slot, inner = accelerator.row_slot, (memories.row_entries - 1).bit_length()
+        rows = [self.write.data[at : at + row_bits] for at in range(0, len(self.write.data), slot)]
+        place = Signal(PLACE_BITS)
+        m.d.comb += [
+            matrix.write_enable.eq(written[Target.ENTRIES]),
+            matrix.write_address.eq(self.write.place),
+            matrix.write_data.eq(Cat(rows)),
+            place.eq(self.tile.entries + issue.entry),
+            matrix.read_enable.eq(issue.issue & (issue.first | (place[:inner] == 0))),
+            matrix.read_address.eq(place[inner:]),
+            self.reads_row.eq(matrix.read_enable),
+        ]
+        m.submodules.arithmetic = arithmetic = Arithmetic(accelerator)
+        which = Signal(max(1, inner))
+        value = Signal(signed(widths.activation))
+        entry = Signal(widths.entry)
+        m.d.sync += [arithmetic.valid.eq(issue.issue), arithmetic.first.eq(issue.first)]
+        with m.If(issue.issue):
+            m.d.sync += [which.eq(place[:inner] if inner else 0), value.eq(issue.value)]
+        m.d.comb += [
+            entry.eq(
+                matrix.read_data.word_select(which, widths.entry) if inner else matrix.read_data
+            ),
+            arithmetic.gap.eq(entry[widths.weight :]),
+            arithmetic.activation.eq(value),
+            # PEs from ``last_pes`` on lack the last row.
+            arithmetic.rows.eq(self.tile.rows - (self.index >= self.tile.last_pes)),
+            arithmetic.drain.eq(self.scan.drain),
+            arithmetic.drain_row.eq(self.scan.drain_row),
+            self.corrupt_index.eq(arithmetic.beyond),
+        ]
+        weight = entry[: widths.weight]
+        if widths.codebook:
+            m.submodules.codebook = codebook = Codebook(
+                tables=memories.codebooks, code_bits=widths.weight, value_bits=widths.value
+            )
+            m.d.comb += [
+                codebook.write_enable.eq(written[Target.CODEBOOK]),
+                codebook.write_table.eq(self.write.place >> TABLE_SHIFT),
+                codebook.write_code.eq(self.write.place),
+                codebook.write_value.eq(self.write.data),
+                codebook.table.eq(self.tile.codebook),
+                codebook.code.eq(weight),
+                arithmetic.factor.eq(codebook.value),
+            ]
+        else:
+            m.d.comb += arithmetic.factor.eq(weight.as_signed())
+        self._arithmetic = arithmetic
+
+    def _activations(self, m: Module, written: dict[Target, Signal]) -> None:
+        """Connect the activation files, and what writes results into them."""
+        accelerator, scan = self._accelerator, self.scan
+        m.submodules.files = files = ActivationFiles(accelerator)
+        result, row = self._results(m, written)
+        lanes = accelerator.activation_lanes
+        loads = Signal()
+        loaded = self.write.data.word_select(
+            self.index[: (lanes - 1).bit_length()] if lanes > 1 else Const(0, 1),
+            accelerator.activation_lane_bits,
+        )
+        m.d.comb += [
+            loads.eq(
+                self.write.enable
+                & (self.write.target == Target.ACTIVATIONS)
+                & (self.write.group == self.index // lanes)
+            ),
+            files.write.eq(loads | row.valid),
+            files.write_file.eq(Mux(row.valid, ~self.tile.source, self.write.place[FILE_BIT])),
+            files.write_row.eq(Mux(row.valid, row.row, self.write.place)),
+            files.write_value.eq(Mux(row.valid, result, loaded)),
+            files.load.eq(scan.load),
+            files.file.eq(scan.file),
+            files.window.eq(scan.window),
+            files.read.eq(scan.read),
+            files.row.eq(scan.row),
+            files.take.eq(self.take),
+            self.found.eq(files.found),
+            self.candidate.eq(files.index),
+            self.activation.eq(files.value),
+        ]
+
+    def _results(self, m: Module, written: dict[Target, Signal]) -> tuple[Value, Any]:
+        """Add what makes results of accumulators; return one, and whether and where it goes."""
+        accelerator, tile, scan = self._accelerator, self.tile, self.scan
+        memories, widths = accelerator.memories, accelerator.widths
+        m.submodules.biases = biases = PackedRam(
+            depth=memories.biases, width=widths.accumulator, lanes=accelerator.bias_lanes
+        )
+        slot = accelerator.bias_slot
+        parts = range(0, len(self.write.data), slot)
+        steps: Any = [
+            Signal(
+                data.StructLayout({"valid": 1, "row": address_bits(memories.activations)}),
+                name=f"drained_{step}",
+            )
+            for step in range(3)
+        ]
+        drained, total = (Signal(signed(widths.accumulator), name=n) for n in ("drained", "total"))
+        result = Signal(signed(widths.activation))
+        m.d.comb += [
+            biases.write_enable.eq(written[Target.BIASES]),
+            biases.write_address.eq(self.write.place),
+            biases.write_data.eq(
+                Cat(self.write.data[at : at + widths.accumulator] for at in parts)
+            ),
+            biases.read_enable.eq(scan.drain),
+            biases.read_address.eq(tile.biases + scan.drain_row),
+        ]
+        m.d.sync += [
+            steps[0].valid.eq(scan.drain & scan.result),
+            steps[0].row.eq(tile.target + scan.drain_row),
+            steps[1].eq(steps[0]),
+            steps[2].eq(steps[1]),
+            drained.eq(self._arithmetic.drained),
+            total.eq(drained + biases.read_data.as_signed()),
+            result.eq(rounded(m, total, tile)),
+        ]
+        return result, steps[2]
+
+
+def rounded(m: Module, total: Signal, tile: Any) -> Value:
+    """Return ``total / 2**shift`` of the tile, ties to even, clamped."""
+    width = len(total)
+    floor = Signal(signed(width))
+    below = Signal(width)  # the bits that are shifted out, but the highest of them
+    half, up = Signal(), Signal()
+    value = Signal(signed(width + 1))
+    doubled = Cat(Const(0, 1), total).as_signed()
+    m.d.comb += [
+        floor.eq(total >> tile.shift),
+        half.eq(doubled.bit_select(tile.shift, 1)),
+        below.eq(total.as_unsigned() & (((1 << tile.shift) - 1) >> 1)),
+        up.eq(half & ((below != 0) | floor[0])),
+        value.eq(floor + up),
+    ]
+    return Mux(value < tile.low, tile.low, Mux(value > tile.high, tile.high, value))

@@ -1,0 +1,150 @@
+"""The sequencer: reads the program from memory and hands each descriptor to its unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.descriptors import DESCRIPTOR_BYTES
+from celosia.dataflow.eie.accelerator import EieAccelerator
+from celosia.dataflow.microarchitecture import PROGRAM_QUEUE_DEPTH, UNIT_QUEUE_DEPTH
+from celosia.rtl.eie.descriptors import LoadLayout, Opcode, RunLayout, StoreLayout
+from celosia.rtl.eie.legality import EieLegality
+from celosia.rtl.ports import ErrorReport, Flow, burst_layout
+from celosia.rtl.queue import Queue
+from celosia.rtl.sequencer import CheckedLayout, DescriptorAssembly, ProgramFetch
+from celosia.rtl.shared import Shared
+
+STEP_BITS = max(RunLayout.size, StoreLayout.size)
+COUNT_BITS = 32
+"""Of loads and steps, as descriptors count them."""
+
+
+def step_layout(address_bits: int) -> data.StructLayout:
+    """Return the layout of what the compute unit runs: a descriptor and its address."""
+    return data.StructLayout({"descriptor": STEP_BITS, "address": address_bits})
+
+
+class EieSequencer(Shared):
+    """Hands the descriptors of a program to the queues of its two units, in order, one a cycle.
+
+    :class:`~celosia.rtl.sequencer.ProgramFetch` has the bursts: a descriptor whose last beat
+    transfers in cycle c is handed over in c+1 at the earliest, and can be taken by its unit in the
+    cycle after. The end is handed over only when nothing that was asked for is missing. A
+    descriptor that waits for more than comes before it is illegal.
+
+    Parameters
+    ----------
+    accelerator : EieAccelerator
+
+    Members
+    -------
+    start : In(1)
+        Run the program; only after a reset or an end.
+    address : In(address_bits)
+        Of the program, a multiple of 256.
+    chunks : In(32)
+        Of the program.
+    stop : In(1)
+        Hand over nothing in this cycle.
+    o : Out(stream.Signature(burst_layout(address_bits)))
+        Bursts, to the read port.
+    beats : In(Flow(data_bits))
+        Their beats.
+    load : Out(stream.Signature(LoadLayout))
+    step : Out(stream.Signature(step_layout(address_bits)))
+        From the units' queues.
+    error : Out(ErrorReport(...))
+        An illegal descriptor, or a program without an end (the address is then the first after).
+    """
+
+    def __init__(self, accelerator: EieAccelerator) -> None:
+        self._accelerator = accelerator
+        bus = accelerator.bus
+        super().__init__(
+            {
+                "start": In(1),
+                "address": In(bus.address_bits),
+                "chunks": In(32),
+                "stop": In(1),
+                "o": Out(stream.Signature(burst_layout(bus.address_bits))),
+                "beats": In(Flow(bus.data_bits)),
+                "load": Out(stream.Signature(LoadLayout)),
+                "step": Out(stream.Signature(step_layout(bus.address_bits))),
+                "error": Out(ErrorReport(address_bits=bus.address_bits)),
+            },
+            name="eie_sequencer",
+            parameters=(accelerator,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        bus = self._accelerator.bus
+        m.submodules.fetch = fetch = ProgramFetch(bus)
+        m.submodules.assembly = assembly = DescriptorAssembly(bus, EieLegality(self._accelerator))
+        m.submodules.queue = queue = Queue(CheckedLayout, depth=PROGRAM_QUEUE_DEPTH)
+        m.submodules.loads = loads = Queue(LoadLayout, depth=UNIT_QUEUE_DEPTH)
+        m.submodules.steps = steps = Queue(step_layout(bus.address_bits), depth=UNIT_QUEUE_DEPTH)
+        wiring.connect(m, fetch.o, wiring.flipped(self.o))
+        wiring.connect(m, wiring.flipped(self.beats), assembly.i)
+        wiring.connect(m, loads.o, wiring.flipped(self.load))
+        wiring.connect(m, steps.o, wiring.flipped(self.step))
+
+        running, address = Signal(), Signal(bus.address_bits)
+        load_count, step_count = Signal(COUNT_BITS), Signal(COUNT_BITS)
+        descriptor = queue.o.p.descriptor
+        load: Any = data.View(LoadLayout, descriptor[: LoadLayout.size])
+        run: Any = data.View(RunLayout, descriptor[: RunLayout.size])
+        is_load, is_run, is_end, legal, go = (
+            Signal(name=name) for name in ("is_load", "is_run", "is_end", "legal", "go")
+        )
+        opcode = descriptor[:4]
+        m.d.comb += [
+            is_load.eq(opcode == Opcode.LOAD.value),
+            is_run.eq(opcode == Opcode.RUN.value),
+            is_end.eq(opcode == Opcode.END.value),
+            legal.eq(
+                queue.o.p.legal
+                & (~is_load | (load.after <= step_count))
+                & (~is_run | (run.after <= load_count))
+            ),
+            go.eq(running & ~self.stop & queue.o.valid & legal & ~(is_end & fetch.missing)),
+            # The fetch promised the queue's places, so it never refuses.
+            queue.i.payload.eq(assembly.o.payload),
+            queue.i.valid.eq(assembly.o.valid),
+            queue.o.ready.eq(go & Mux(is_load, loads.i.ready, steps.i.ready)),
+            loads.i.payload.eq(descriptor[: LoadLayout.size]),
+            loads.i.valid.eq(go & is_load),
+            steps.i.p.descriptor.eq(descriptor[:STEP_BITS]),
+            steps.i.p.address.eq(address),
+            steps.i.valid.eq(go & ~is_load),
+            fetch.start.eq(self.start),
+            fetch.address.eq(self.address),
+            fetch.chunks.eq(self.chunks),
+            fetch.arrived.eq(assembly.o.valid),
+            fetch.freed.eq(queue.o.valid & queue.o.ready),
+            self.error.raised.eq(
+                running
+                & ~self.stop
+                & ((queue.o.valid & ~legal) | (~queue.o.valid & fetch.exhausted & ~fetch.missing))
+            ),
+            self.error.address.eq(address),
+        ]
+        with m.If(queue.o.valid & queue.o.ready):
+            m.d.sync += [
+                address.eq(address + DESCRIPTOR_BYTES),
+                running.eq(~is_end),
+                load_count.eq(load_count + is_load),
+                step_count.eq(step_count + ~is_load),
+            ]
+        with m.If(self.start):
+            m.d.sync += [
+                address.eq(self.address),
+                running.eq(1),
+                load_count.eq(0),
+                step_count.eq(0),
+            ]
+        return m
