@@ -46,7 +46,9 @@ def compile_network(
     network, accelerator
         What to run, and on what.
     mapping
-        Loops of each step, and the samples of one start; the default one where there is none.
+        Loops of each step, and the samples of one start. Where there is none,
+        :mod:`celosia.dataflow.mapper`'s, which depends on nothing but network and accelerator:
+        :func:`celosia.dataflow.search.map_network` finds better ones for a memory and an objective.
     base_address
         Where the program's memory begins, a multiple of 4096.
 
