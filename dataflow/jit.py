@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,19 +17,20 @@ from celosia.dataflow.cache import cache_root
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_KEPT = 4
-"""Folders of compiled kernels that stay: of other versions of this package, or checkouts."""
+_KEPT = 16
+"""Folders of compiled kernels that stay: of other versions of this package."""
 
 
 def _fingerprint(folder: Path) -> str:
-    """Return a hash of what the sources in ``folder`` are: names, sizes and times.
+    """Return a hash of the sources in ``folder``.
 
-    Numba looks at a kernel's own file alone, and kernels call each other across files.
+    Numba looks at a kernel's own file alone, and kernels call each other across files and hold
+    the constants of others.
     """
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(folder.rglob("*.py")):
-        found = path.stat()
-        digest.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode())
+        digest.update(f"{path.relative_to(folder)}\n".encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:20]
 
 
@@ -41,6 +43,7 @@ def _cache() -> bool:
     chosen = root / _fingerprint(Path(__file__).parent)
     try:
         chosen.mkdir(parents=True, exist_ok=True)
+        os.utime(chosen)  # the last to go is what was used last
         others = sorted(
             (path for path in root.iterdir() if path != chosen),
             key=lambda path: path.stat().st_mtime,

