@@ -106,8 +106,8 @@ def kept(parts: Sequence[str], make: Callable[[Path], None]) -> Path:
     CelosiaError
         When the folder cannot be written.
     """
-    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
-    root = cache_root() / "fpga"
+    place = _place(parts)
+    root, digest = place.parent, place.name
     try:
         root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(root / f"{digest}.lock"):
@@ -119,7 +119,18 @@ def kept(parts: Sequence[str], make: Callable[[Path], None]) -> Path:
             f"results cannot be kept in {root}: {error.strerror or error}. Free some space, or "
             "name another folder in CELOSIA_CACHE"
         ) from error
-    return root / digest
+    return place
+
+
+def recall(parts: Sequence[str]) -> Path | None:
+    """Return the folder that :func:`kept` made for ``parts``; ``None`` if it has not yet."""
+    place = _place(parts)
+    return place if place.is_dir() else None
+
+
+def _place(parts: Sequence[str]) -> Path:
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
+    return cache_root() / "fpga" / digest
 
 
 def _is_notice(line: str) -> bool:

@@ -2,21 +2,22 @@
 
 The design is synthesised by block: each module of the Verilog is mapped once and counted as
 often as it is instantiated. Nothing is optimised across module borders, so the amounts are an
-upper bound of what a flow that flattens would need.
+upper bound of what a flow that flattens would need, and what a module takes is kept: a design that
+shares modules with an earlier one has only its other modules mapped.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.fpga.devices import CELLS, FIELDS, Device, Family, Resources
-from celosia.fpga.tools import ToolFailedError, kept, run_tool, tool_version
+from celosia.fpga.tools import ToolFailedError, kept, recall, run_tool, tool_version
 from celosia.models.processes import Processes
 from celosia.rtl.core import core_name, core_verilog
 
@@ -25,6 +26,9 @@ FLOWS = {
     Family.SERIES_7: "synth_xilinx -family xc7 -noiopad -noclkbuf",
     Family.ECP5: "synth_ecp5 -noflatten",
 }
+
+_MODULE = "module"
+"""What stands before what the cells of one module depend on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,16 +120,68 @@ def synth_verilog(
     tool = tool_version("yosys")
 
     def make(folder: Path) -> None:
-        (folder / "design.v").write_text(verilog)
-        script = f"read_verilog design.v; {flow} -top {top}; tee -q -o stat.json stat -json"
+        texts = split_modules(verilog)
+        known = _known(texts, [flow, tool], top)
+        (folder / "known.v").write_text("\n".join(texts[name] for name in known))
+        new = [text for name, text in texts.items() if name not in known]
+        (folder / "new.v").write_text("\n".join(new) if known else verilog)
+        script = (
+            f"read_verilog -lib known.v; read_verilog new.v; {flow} -top {top}; "
+            "tee -q -o stat.json stat -json"
+        )
         run_tool("yosys", ["-Q", "-T", "-q", "-p", script], folder, processes)
-        (folder / "design.v").unlink()
+        mapped = _parse((folder / "stat.json").read_text())
+        for name in texts.keys() & mapped.keys():
+            _keep([_MODULE, flow, tool, texts[name]], mapped[name])
+        whole = {name: {"num_cells_by_type": cells} for name, cells in (known | mapped).items()}
+        (folder / "stat.json").write_text(json.dumps({"modules": whole}))
+        for name in ("known.v", "new.v"):
+            (folder / name).unlink()
 
     folder = kept(["synth", flow, top, tool, verilog], make)
     modules = _parse((folder / "stat.json").read_text())
     blocks = _blocks(modules, top, CELLS[device.family])
     version, _, _ = tool.partition(" (")  # what follows is how it was built
     return SynthReport(design=top, device=device, tool=version, blocks=blocks)
+
+
+def split_modules(verilog: str) -> dict[str, str]:
+    """Return the text of each module by name; none where there is more than modules and comments.
+
+    Compiler directives, say, mean something to what follows them.
+    """
+    pattern = re.compile(r"^module (\w+)\b.*?^endmodule$", flags=re.M | re.S)
+    around = re.sub(r"//.*", "", pattern.sub("", verilog))
+    if around.strip():
+        return {}
+    return {match[1]: match[0] for match in pattern.finditer(verilog)}
+
+
+def _known(texts: Mapping[str, str], flow: Sequence[str], top: str) -> dict[str, dict[str, int]]:
+    """Return the cells of each module that was mapped before, but for what holds a new one.
+
+    Whether a module is mapped again because of what it holds changes nothing but that Yosys
+    sees the new one below it; the top is always mapped.
+    """
+    known = {}
+    for name, text in texts.items():
+        folder = recall([_MODULE, *flow, text])
+        if folder is not None and name != top:
+            known[name] = {
+                cell: int(count)
+                for cell, count in json.loads((folder / "cells.json").read_text()).items()
+            }
+    while holding := [n for n in known if any(c in texts and c not in known for c in known[n])]:
+        for name in holding:
+            del known[name]
+    return known
+
+
+def _keep(parts: Sequence[str], cells: Mapping[str, int]) -> None:
+    def make(folder: Path) -> None:
+        (folder / "cells.json").write_text(json.dumps(cells))
+
+    kept(parts, make)
 
 
 def count_cells(text: str, top: str, family: Family) -> Resources:

@@ -1,10 +1,12 @@
 """Synthesis reports, from real Yosys runs on small Verilog and from invented statistics."""
 
+import os
+
 import pytest
 
 from celosia.fpga.devices import CELLS, ECP5_85K, PYNQ_Z2, ZCU102, Family, Resources
-from celosia.fpga.tools import ToolFailedError
-from celosia.fpga.yosys import Block, SynthReport, _blocks, synth_verilog
+from celosia.fpga.tools import ToolFailedError, run_tool
+from celosia.fpga.yosys import Block, SynthReport, _blocks, split_modules, synth_verilog
 
 MULTIPLIER = """
 module mac(input clk, input signed [15:0] a, input signed [15:0] b, output reg signed [39:0] y);
@@ -71,3 +73,26 @@ def test_report_says_what_does_not_fit():
     report = SynthReport(design="top", device=ZCU102, tool="t", blocks=(block,))
     assert not report.fits
     assert not report.as_dict()["fits"]
+
+
+@pytest.mark.parametrize("device", [ZCU102, ECP5_85K], ids=lambda device: device.name)
+def test_modules_that_were_mapped_before_are_not_mapped_again(device, monkeypatch):
+    other = MULTIPLIER.replace("[9:0]", "[8:0]").replace("0:1023", "0:511")
+    synth_verilog(MULTIPLIER, "top", device)
+    taken = []
+
+    def run(name, arguments, folder, processes=None):
+        taken.append({kind: (folder / f"{kind}.v").read_text() for kind in ("known", "new")})
+        return run_tool(name, arguments, folder, processes)
+
+    monkeypatch.setattr("celosia.fpga.yosys.run_tool", run)
+    again = synth_verilog(other, "top", device)
+    assert [set(split_modules(text)) for text in taken[0].values()] == [{"mac"}, {"ram", "top"}]
+    monkeypatch.setenv("CELOSIA_CACHE", f"{os.environ['CELOSIA_CACHE']}/empty")
+    assert synth_verilog(other, "top", device).blocks == again.blocks
+    assert not taken[1]["known"]
+
+
+def test_what_is_around_modules_is_kept_with_them():
+    assert set(split_modules(MULTIPLIER)) == {"mac", "ram", "top"}
+    assert split_modules("`define A\n" + MULTIPLIER) == {}
