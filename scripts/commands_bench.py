@@ -1,10 +1,11 @@
-"""Commands that measure: bench sim, bench pe, bench formats, bench search."""
+"""Commands that measure: bench sim, bench pe, bench area, bench formats, bench search."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -146,6 +147,42 @@ def bench_formats(
             console.print(table(HEADERS, cells, title=title))
 
     emit(rows, as_json=as_json, show=show)
+
+
+@app.command("area")
+def bench_area(
+    device: Annotated[str, typer.Option(help="Name of a known FPGA part.")] = "zcu102",
+    count: Annotated[int, typer.Option(min=1, help="Accelerators at random.")] = 8,
+    write: Annotated[
+        Path | None, typer.Option("--table", help="Measure the blocks anew into this TOML file.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hold the model of area against what synthesis makes of accelerators at random."""
+    from celosia.fpga.devices import find_device
+    from celosia.models.files import atomic_file
+    from celosia.scripts.bench_area import compare, dump_area_table, measure
+
+    part = find_device(device)
+    with progress(f"Area on {part.name}") as report:
+        if write is not None:
+            text = dump_area_table(measure(part, report))
+            with atomic_file(write) as draft:
+                draft.write_text(text, encoding="utf-8")
+        rows = compare(part, count, report)
+
+    def show(console: Console) -> None:
+        amounts = ("lut", "ff", "dsp", "bram")
+        cells = [
+            (
+                row["accelerator"],
+                *(f"{row[a]['model']:,.0f} / {row[a]['synthesis']:,}" for a in amounts),
+            )
+            for row in rows
+        ]
+        console.print(table(("model / synthesis", "LUT", "FF", "DSP", "BRAM"), cells))
+
+    emit({"device": part.name, "rows": rows}, as_json=as_json, show=show)
 
 
 @app.command("search")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from celosia.dataflow.accelerator import Circuit
-from celosia.dataflow.explore.estimate import estimate_area
+from celosia.dataflow.area import ECP5, ULTRASCALE_PLUS, estimate_area
 from celosia.dataflow.explore.outcome import Limit, Quantity
 from celosia.dataflow.explore.starts import Area
 from celosia.fpga.devices import Device, Family
@@ -36,7 +36,12 @@ def hard_circuit(device: Device) -> Circuit:
 
 def area_model(device: Device) -> Area:
     """Return what tells how much of the device an accelerator takes."""
-    return functools.partial(estimate_area, large_tables=device.family is not Family.ECP5)
+    return functools.partial(estimate_area, family=area_family(device))
+
+
+def area_family(device: Device) -> str:
+    """Return the family in whose table of areas the device's blocks are."""
+    return ECP5 if device.family is Family.ECP5 else ULTRASCALE_PLUS
 
 
 def limits_of(device: Device, asked: Sequence[Limit]) -> tuple[Limit, ...]:

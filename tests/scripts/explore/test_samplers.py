@@ -46,3 +46,18 @@ def test_first_points_are_asked_for_first(name):
         (1, 2, 3, 1),
         (6, 6, 6, 0),
     ]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("seed", [3, 4])
+def test_samplers_find_the_optimum(name, seed):
+    """Of 1,458 points, one of which is the best, within 256."""
+    sampler = Sampler(SPACE, seed, sampler=name, values=2, generation=16)
+    trials = []
+    for _ in range(16):
+        told = [Trial(point=point, score=score(point)) for point in sampler.ask()]
+        sampler.tell(told)
+        trials += told
+    best = min(trials, key=lambda trial: trial.rank)
+    assert best.score.rank == min(score(point).rank for point in SPACE.points())
+    assert len({trial.point for trial in trials}) < SPACE.size / 5

@@ -1,0 +1,136 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from celosia.dataflow.accelerator import ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.area import (
+    ECP5,
+    MEMORIES,
+    ULTRASCALE_PLUS,
+    choice_luts,
+    estimate_area,
+    load_area_table,
+    memories,
+)
+from celosia.dataflow.presets import preset
+from celosia.models.formats import parse_format
+from celosia.scripts.area_cases import checks
+
+KEPT = Path(__file__).parents[2] / "docs" / "tables" / "area.json"
+HARD = {"zcu102": Circuit.DSP, "ecp5-85k": Circuit.LANES}
+FAMILIES = {"zcu102": ULTRASCALE_PLUS, "ecp5-85k": ECP5}
+
+
+# Rows, bits, and block RAMs, cells of distributed memory that Yosys 0.70 makes of them: those
+# about which it changes its mind.
+MADE = {
+    ULTRASCALE_PLUS: [
+        (16, 14, 0, 1), (32, 15, 0, 2), (64, 512, 0, 74), (128, 25, 0, 8), (128, 26, 0.5, 0),
+        (128, 37, 0, 12), (128, 48, 0, 14), (128, 54, 1, 0), (256, 12, 0, 8), (256, 13, 0.5, 0),
+        (512, 5, 0, 8), (512, 6, 0.5, 0), (512, 512, 7.5, 0), (1024, 2, 0, 16), (1024, 3, 0.5, 0),
+        (1024, 48, 1.5, 0), (2048, 1, 0, 32), (2048, 28, 2, 0), (2048, 192, 11, 0),
+        (4096, 1, 0.5, 0), (4096, 19, 2.5, 0), (8192, 10, 2.5, 0), (16384, 19, 9.5, 0),
+    ],
+    ECP5: [
+        (16, 5, 0, 2), (32, 512, 0, 256), (64, 24, 0, 24), (64, 25, 1, 0), (64, 37, 0, 40),
+        (64, 48, 0, 48), (64, 54, 2, 0), (64, 512, 15, 0), (128, 11, 0, 24), (128, 12, 1, 0),
+        (256, 4, 0, 16), (256, 5, 1, 0), (512, 1, 1, 0), (1024, 19, 2, 0), (1024, 56, 4, 0),
+        (2048, 28, 4, 0), (2048, 192, 22, 0), (4096, 19, 5, 0), (8192, 17, 8, 0),
+        (16384, 19, 19, 0),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "depth", "width", "blocks", "cells"),
+    [(family, *row) for family, rows in MADE.items() for row in rows],
+)
+def test_memories_are_made_as_yosys_makes_them(family, depth, width, blocks, cells):
+    rule = MEMORIES[family]
+    found, lut, ff = rule.made(depth, width)
+    assert found == blocks
+    assert ff >= (0 if blocks else width)
+    if cells:
+        assert rule.cells(depth, width) == cells
+        assert lut >= cells * rule.cell_luts
+
+
+def test_choices_grow_with_what_there_is_to_choose_from():
+    assert [choice_luts(n, wide=True) for n in (1, 2, 4, 8)] == [0, 1, 1, 2]
+    assert [choice_luts(n, wide=False) for n in (1, 2, 4, 8)] == [0, 1, 4, 8]
+
+
+def test_memories_hold_every_buffer():
+    accelerator = preset("small")
+    bits = sum(depth * width * count for depth, width, count in memories(accelerator))
+    buffers, array = accelerator.buffers, accelerator.array
+    word = accelerator.activation_word_bits
+    assert bits == (
+        (buffers.activations * array.pixels + buffers.residuals + buffers.outputs) * word
+        + buffers.weights * accelerator.weight_word_bits
+        + buffers.constants * accelerator.constant_word_bits
+        + 2 * buffers.accumulators * array.accumulator_bits * array.column_count * array.pixels
+    )
+
+
+@pytest.mark.parametrize("device", HARD)
+def test_the_model_says_what_synthesis_says(device):
+    """Of accelerators that the tables were not made from; ``celosia bench area --json``."""
+    kept = json.loads(KEPT.read_text())[device]
+    engines = {engine.name: engine for engine in checks(HARD[device], len(kept))}
+    assert len(kept) >= 6
+    for name, synthesis in kept.items():
+        model = estimate_area(engines[name], FAMILIES[device])
+        assert model["lut"] == pytest.approx(synthesis["lut"], rel=0.1), name
+        assert model["ff"] == pytest.approx(synthesis["ff"], rel=0.2), name
+        assert model["dsp"] == synthesis["dsp"], name
+        assert model["bram"] == synthesis["bram"], name
+
+
+def test_a_kind_that_was_not_measured_is_like_the_nearest():
+    table = load_area_table(ULTRASCALE_PLUS)
+    wide = ColumnGroup(format=parse_format("fixed8"), count=1, circuit=Circuit.LUTS)
+    kind, ratio = table.kind(wide, 8)
+    assert (kind.weights, kind.activation_bits, ratio) == ("fixed8", 8, 1)
+    kind, ratio = table.kind(ColumnGroup(format=parse_format("fixed5"), count=1), 8)
+    assert kind.weights.startswith("fixed")
+    assert ratio == 5 / kind.bits
+    kind, _ = table.kind(ColumnGroup(format=parse_format("sp2_4"), count=1), 6)
+    assert kind.weights == "sp2_4"
+
+
+def test_a_larger_array_takes_more():
+    small = preset("small")
+    array = small.array
+    taken = []
+    for count in (4, 8, 16):
+        columns = (ColumnGroup(format=parse_format("fixed8"), count=count, circuit=Circuit.TILE),)
+        shape = ArrayShape(columns=columns, lanes=array.lanes, pixels=2)
+        larger = type(small)(
+            name="larger", array=shape, buffers=small.buffers, bus=small.bus, post_lanes=4
+        )
+        taken.append([estimate_area(larger, family)["lut"] for family in (ULTRASCALE_PLUS, ECP5)])
+    assert sorted(taken) == taken
+
+
+@pytest.mark.parametrize(
+    ("bits", "family", "blocks"),
+    # Of one post lane, as Yosys makes them.
+    [(16, ULTRASCALE_PLUS, 2), (18, ULTRASCALE_PLUS, 3), (40, ULTRASCALE_PLUS, 3),
+     (16, ECP5, 2), (32, ECP5, 3), (36, ECP5, 4)],
+)  # fmt: skip
+def test_post_lanes_take_blocks_by_their_accumulators(bits, family, blocks):
+    tiny = preset("tiny")
+    array = ArrayShape(
+        columns=(ColumnGroup(format=parse_format("sp2_4"), count=2),),
+        lanes=4,
+        pixels=1,
+        accumulator_bits=bits,
+    )
+    taken = [
+        estimate_area(replace(tiny, array=array, post_lanes=lanes), family)["dsp"]
+        for lanes in (1, 2)
+    ]
+    assert taken[1] - taken[0] == blocks
