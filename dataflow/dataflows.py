@@ -14,11 +14,16 @@ from dataclasses import replace
 
 from celosia.dataflow.mapping import (
     ARRAY_DIMENSIONS,
+    INPUT_STATIONARY_ARRAY,
+    OUTPUT_STATIONARY_ARRAY,
     PIXELS,
     REDUCTION,
+    ROW_WISE_ARRAY,
+    WEIGHT_STATIONARY_ARRAY,
     Dimension,
     LayerMapping,
     TileLoop,
+    tiled,
 )
 from celosia.dataflow.plan import StepPlan
 from celosia.models.errors import CelosiaError
@@ -69,6 +74,23 @@ class Dataflow(enum.Enum):
             return f"over memory {found[0].value} lies inside {found[1].value}"
         return None
 
+    def tiled(
+        self, plan: StepPlan, *, rows: int, columns: int, words: int, kernel_rows: int
+    ) -> LayerMapping:
+        """Return the mapping of this dataflow with tiles of this size.
+
+        A tile has the channels of one tile of columns; where their weights stay while pixels pass,
+        those of whole words, so that no more outputs than one tile's are on chip at once.
+        """
+        together = self is Dataflow.WEIGHT_STATIONARY and len({t.runs for t in plan.tiles}) == 1
+        steps = {
+            Dimension.OY: rows, Dimension.OX: columns, Dimension.C: words,
+            Dimension.FY: kernel_rows, Dimension.K: plan.block_tiles if together else 1,
+        }  # fmt: skip
+        order, array = _FORMS[self]
+        whole = plan.whole
+        return tiled(tuple((d, steps[d]) for d in order if steps[d] < whole[d]), array)
+
     def admits(self, plan: StepPlan, mapping: LayerMapping) -> bool:
         """Return whether ``mapping`` of ``plan`` is of this dataflow."""
         return self.why_not(plan, mapping) is None
@@ -105,6 +127,19 @@ _ARRAY_INNER = {
     Dataflow.WEIGHT_STATIONARY: (Dimension.OY, Dimension.OX),
     Dataflow.INPUT_STATIONARY: (Dimension.K,),
     Dataflow.ROW_WISE: (Dimension.FX, Dimension.OX),
+}
+_PIXELS_FIRST = (Dimension.OY, Dimension.OX, Dimension.K, Dimension.C, Dimension.FY)
+_FORMS = {
+    Dataflow.OUTPUT_STATIONARY: (_PIXELS_FIRST, OUTPUT_STATIONARY_ARRAY),
+    Dataflow.WEIGHT_STATIONARY: (
+        (Dimension.K, Dimension.C, Dimension.FY, Dimension.OY, Dimension.OX),
+        WEIGHT_STATIONARY_ARRAY,
+    ),
+    Dataflow.INPUT_STATIONARY: (
+        (Dimension.OY, Dimension.OX, Dimension.C, Dimension.FY, Dimension.K),
+        INPUT_STATIONARY_ARRAY,
+    ),
+    Dataflow.ROW_WISE: (_PIXELS_FIRST, ROW_WISE_ARRAY),
 }
 _MEMORY_INNER = {
     Dataflow.OUTPUT_STATIONARY: REDUCTION,

@@ -16,10 +16,12 @@ from dataclasses import dataclass, replace
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import arrange
+from celosia.dataflow.dataflows import Dataflow
 from celosia.dataflow.descriptors import DESCRIPTOR_BYTES
 from celosia.dataflow.mapping import PIXELS, Dimension, LayerMapping, Mapping, tiled
 from celosia.dataflow.nest import works
 from celosia.dataflow.plan import Chunk, PixelTile, StepPlan
+from celosia.models.errors import CelosiaError
 from celosia.models.network import Network
 
 _OVERHEAD = 6
@@ -111,8 +113,11 @@ def _fits(plan: StepPlan, mapping: LayerMapping) -> bool:
     return all(words <= getattr(buffers, name) for name, words in plan.needs(mapping).items())
 
 
-def candidates(plan: StepPlan) -> Iterator[LayerMapping]:
-    """Yield tilings that fit: all widths down to the widest that does, for each height."""
+def candidates(plan: StepPlan, dataflow: Dataflow | None = None) -> Iterator[LayerMapping]:
+    """Yield tilings that fit: all widths down to the widest that does, for each height.
+
+    Those of ``dataflow`` that are legal, where there is one.
+    """
     pixels = plan.accelerator.array.pixels
     height, width = plan.size
     run = plan.whole[Dimension.C]
@@ -122,14 +127,9 @@ def candidates(plan: StepPlan) -> Iterator[LayerMapping]:
         for columns in _halves(width):
             found = 0
             for words, kernel_rows in chunks:
-                orders = [
-                    canonical(
-                        plan, rows=rows, columns=columns, words=words, kernel_rows=kernel_rows,
-                        weights_outer=weights_outer,
-                    )
-                    for weights_outer in (False, True)
-                ]  # fmt: skip
-                if not _fits(plan, orders[0]):
+                sizes = {"rows": rows, "columns": columns, "words": words}
+                orders = _orders(plan, sizes | {"kernel_rows": kernel_rows}, dataflow)
+                if not orders:
                     continue
                 found += 1
                 yield from orders
@@ -137,6 +137,34 @@ def candidates(plan: StepPlan) -> Iterator[LayerMapping]:
                     break
             if found and columns < width:
                 break
+
+
+def _orders(plan: StepPlan, sizes: dict[str, int], dataflow: Dataflow | None) -> list[LayerMapping]:
+    """Return the orders of loops over tiles of these ``sizes`` that are tried, if they fit."""
+    if dataflow is not None:
+        mapping = dataflow.tiled(plan, **sizes)
+        return [mapping] if plan.is_legal(mapping) and dataflow.admits(plan, mapping) else []
+    orders = [canonical(plan, **sizes, weights_outer=outer) for outer in (False, True)]
+    return orders if _fits(plan, orders[0]) else []
+
+
+def smallest_of(plan: StepPlan, dataflow: Dataflow) -> LayerMapping:
+    """Return the mapping of ``dataflow`` that needs least room.
+
+    Raises :class:`CelosiaError` if it does not fit: names the layer, the dataflow, the buffer and
+    how many words are missing.
+    """
+    whole = plan.whole
+    # Pixels pass by each tile of weights, or channels by each of inputs: unless a tile holds all of
+    # the reduction, as many sums stay.
+    alone = dataflow in (Dataflow.OUTPUT_STATIONARY, Dataflow.ROW_WISE)
+    words, kernel_rows = (1, 1) if alone else (whole[Dimension.C], whole[Dimension.FY])
+    mapping = dataflow.tiled(plan, rows=1, columns=1, words=words, kernel_rows=kernel_rows)
+    try:
+        plan.check(mapping)
+    except CelosiaError as error:
+        raise CelosiaError(f"{error} (this is its smallest {dataflow.value} tile)") from error
+    return mapping
 
 
 @dataclass(slots=True)

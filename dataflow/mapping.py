@@ -64,6 +64,9 @@ class Dimension(enum.Enum):
     """Kernel columns."""
 
 
+MOST_SAMPLES = 256
+"""Most samples that one start of a program runs."""
+
 MOST_SLOTS = 32
 """Most tiles that a buffer is cut into: it bounds how far units run ahead of each other."""
 
@@ -85,6 +88,16 @@ WEIGHT_STATIONARY_ARRAY = (
     Dimension.K, Dimension.C, Dimension.FY, Dimension.FX, Dimension.OY, Dimension.OX,
 )  # fmt: skip
 """Array order, outermost first, in which each weight word passes over all pixels of the tile."""
+
+INPUT_STATIONARY_ARRAY = (
+    Dimension.C, Dimension.OY, Dimension.OX, Dimension.FY, Dimension.FX, Dimension.K,
+)  # fmt: skip
+"""Array order, outermost first, in which each activation word meets all channel tiles."""
+
+ROW_WISE_ARRAY = (
+    Dimension.K, Dimension.C, Dimension.OY, Dimension.FY, Dimension.OX, Dimension.FX,
+)  # fmt: skip
+"""Array order, outermost first, in which kernel rows slide along rows of activations."""
 
 
 def _check_count(owner: str, name: str, value: object, high: int = 65535) -> None:
@@ -215,7 +228,7 @@ class Mapping:
         names = [name for name, _ in self.layers]
         if len(set(names)) != len(names):
             raise ValueError(f"layers must name each step once, not {names!r}")
-        _check_count("", "samples", self.samples, 256)
+        _check_count("", "samples", self.samples, MOST_SAMPLES)
 
     def layer(self, name: str) -> LayerMapping:
         """Return the mapping of step ``name``; ``KeyError`` if there is none."""

@@ -85,10 +85,11 @@ def residency(
         taken = [stay.room for stay in alive]
         room = _place(plans[reader], layers[reader], count(reader), taken)
         stays.append(Stay(writer=writer, reader=reader, room=room))
+    resident = [layer.resident for layer in layers]
     kept = frozenset(
         plans[writer].step.output
         for writer, _ in edges
-        if not _is_read(plans[writer].step.output, plans, layers, lowered)
+        if not _is_read(plans[writer].step.output, plans, resident, lowered)
     )
     rooms = tuple(
         _room(number, plan, layer, stays)
@@ -136,15 +137,25 @@ def _check_reader(plan: StepPlan, writers: dict[str, int]) -> None:
         )
 
 
+def may_stay(plans: Sequence[StepPlan], number: int, lowered: Lowered) -> tuple[bool, bool]:
+    """Return whether a step's input may stay on chip, and its output there alone, if they fit."""
+    step = plans[number].step
+    if not plans[number].accelerator.buffers.keeps:
+        return False, False
+    made = any(plan.step.output == step.input for plan in plans)
+    used = any(plan.step.input == step.output for plan in plans)
+    return made, used and not _is_read(step.output, plans, [True] * len(plans), lowered)
+
+
 def _is_read(
-    name: str, plans: Sequence[StepPlan], layers: Sequence[LayerMapping], lowered: Lowered
+    name: str, plans: Sequence[StepPlan], resident: Sequence[bool], lowered: Lowered
 ) -> bool:
     """Return whether tensor ``name`` is read from memory, by a layer or by the user."""
     if name in lowered.network.outputs or lowered.root(name) != name:
         return True
     return any(
-        plan.step.residual == name or (plan.step.input == name and not layer.resident)
-        for plan, layer in zip(plans, layers, strict=True)
+        plan.step.residual == name or (plan.step.input == name and not stays)
+        for plan, stays in zip(plans, resident, strict=True)
     )
 
 

@@ -8,5 +8,9 @@ class CelosiaError(ValueError):
     """
 
 
+class NotFiniteError(ValueError):
+    """Trained parameters hold a NaN or an infinity: no choice of formats helps."""
+
+
 class MissingToolError(CelosiaError):
     """A program that a command needs is not installed. The message says how to get it."""

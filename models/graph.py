@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from celosia.models.distances import sum_distances
+from celosia.models.errors import NotFiniteError
 from celosia.models.formats import Pot
 from celosia.models.network import Concat, MaxPool, Window
 from celosia.models.validation import windows_touch
@@ -73,7 +74,7 @@ class FloatConv:
         for field in ("weight", "bias", "slope", "gain"):
             value = getattr(self, field)
             if value is not None and not np.isfinite(value).all():
-                raise ValueError(f"conv {self.name!r}: {field} must be finite")
+                raise NotFiniteError(f"conv {self.name!r}: {field} must be finite")
         if not self.low <= self.high:
             raise ValueError(f"conv {self.name!r}: low {self.low} must be at most {self.high}")
 

@@ -12,7 +12,7 @@ from torch.export.graph_signature import OutputKind
 from torch.utils._pytree import tree_leaves
 
 from celosia.models.archive import export_model, load_model, save_model
-from celosia.models.errors import CelosiaError
+from celosia.models.errors import CelosiaError, NotFiniteError
 from celosia.models.fuse import fuse
 from celosia.models.graph import FloatGraph
 from celosia.models.import_adder import OPERATORS
@@ -276,6 +276,11 @@ class _Importer:
         )
         try:
             return handler(self.builder, call)
+        except NotFiniteError as error:
+            raise Unsupported(
+                f"{error}: there is a NaN or an infinity in the checkpoint",
+                "look for where training diverged, and export an earlier checkpoint",
+            ) from error
         except ValueError as error:
             raise Unsupported(str(error), "change its shape or its parameters") from error
 

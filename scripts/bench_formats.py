@@ -116,8 +116,8 @@ def bench_formats(
     ]
     if not chosen:
         raise CelosiaError(
-            f"no format's name holds {' and '.join(map(repr, words))}: there are "
-            + "; ".join(scheme.name for scheme in SCHEMES)
+            f"no format's name holds {' and '.join(map(repr, words))}: there are\n"
+            + "\n".join(scheme.name for scheme in SCHEMES)
         )
     rows: list[FormatRow] = []
     total = len(workloads) * len(chosen) * len(SEEDS)

@@ -71,17 +71,25 @@ class PeRow:
 def select(words: Sequence[str]) -> tuple[PeCase, ...]:
     """Return the registered cases whose title holds every one of ``words``.
 
+    Capital and small letters are the same, and widths may be as in the table, ``4 x 8``.
+
     Raises :class:`~celosia.models.errors.CelosiaError` when there is none.
     """
     cases = pe_cases()
-    chosen = tuple(case for case in cases if all(word in case.title for word in words))
+    chosen = tuple(case for case in cases if all(word.lower() in _sought(case) for word in words))
     if not chosen:
         names = sorted({case.pe for case in cases})
         raise CelosiaError(
             f"no processing element's title holds {' and '.join(map(repr, words))}: titles look "
-            f"like {cases[0].title!r}, and the elements are {', '.join(names)}"
+            f"like {cases[0].title!r}, and the elements are\n" + "\n".join(names)
         )
     return chosen
+
+
+def _sought(case: PeCase) -> str:
+    """Return what words are looked for in, in small letters: the title, with widths both ways."""
+    short, spaced = f"w{case.weight_bits}a{case.act_bits}", f"{case.weight_bits} x {case.act_bits}"
+    return f"{case.title}\n{case.title.replace(short, spaced)}".lower()
 
 
 def measure(case: PeCase) -> PeRow:

@@ -18,7 +18,7 @@ from celosia.scripts.options import Json
 if TYPE_CHECKING:
     from celosia.scripts.bench_pe import PeRow
 
-app = typer.Typer(help="Measure how fast things are.", no_args_is_help=True)
+app = typer.Typer(help="Measure what things take: time, area, accuracy.", no_args_is_help=True)
 
 
 @app.command("sim")

@@ -102,7 +102,7 @@ def explore(
 
     An interrupted search goes on where it was when it is run again with the same output or store.
     """
-    from celosia.dataflow.explore.dataflows import Dataflow
+    from celosia.dataflow.dataflows import Dataflow
     from celosia.dataflow.explore.outcome import Goal, Quantity, parse_limit
     from celosia.dataflow.explore.search import Effort
     from celosia.fpga.devices import find_device

@@ -178,9 +178,12 @@ def export_mapping(
     target = read_choice("--to", tool, Tool)
     if mapping is None:
         found = map_layer(architecture, layer, objective, factors=factors)
+        chosen = found.mapping
     else:
+        # Its stores stay where they are: tools that hold a level's tensors at one place lift them.
         found = price_mapping(architecture, layer, objective, mapping)
-    texts = export(found.architecture, found.layer, found.mapping, target)
+        chosen = read_mapping(mapping)
+    texts = export(found.architecture, found.layer, chosen, target)
     with atomic_directory(folder) as draft:
         for name, text in texts.items():
             (draft / name).write_text(text)

@@ -26,7 +26,10 @@ def _cells(rows: list[PeRow]) -> Iterator[str]:
     """Yield the cells of the ``rows`` of one element: sign styles, DSP blocks or none."""
     yield rows[0].pe
     yield f"{rows[0].weight_bits} x {rows[0].act_bits}"
-    plain = {row.sign_style: row for row in rows if not row.dsp_allowed}
+    # What was allowed DSP blocks and used none is as it is without.
+    without = [row for row in rows if row.dsp_allowed and not row.dsp_per_lane]
+    without += [row for row in rows if not row.dsp_allowed]
+    plain = {row.sign_style: row for row in without}
     for style in SignStyle:
         row = plain.get(style.value)
         yield "-" if row is None else _amount(row)

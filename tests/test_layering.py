@@ -98,5 +98,9 @@ def test_every_package_is_listed():
         for folder in MAY_IMPORT
         for path in sources(folder)
     }
-    assert set(setuptools["packages"]) == found
-    assert set(setuptools["package-dir"]) == found
+    listed, folders = set(setuptools["packages"]), setuptools["package-dir"]
+    assert set(folders) == listed
+    assert found <= listed
+    # The others hold data: tests/test_packaging.py sees that none is missing.
+    for name in listed - found:
+        assert any(path.is_file() for path in (ROOT / folders[name]).iterdir()), name

@@ -24,11 +24,14 @@ def wheel(tmp_path_factory) -> set[str]:
         target = copy / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((ROOT / name).read_bytes())
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--verbose", "--no-deps", "--no-build-isolation",
          "--wheel-dir", folder, copy],
-        check=True,
+        check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+    # Setuptools' way to say that a folder of data is no package of the list.
+    assert "running bdist_wheel" in done.stdout
+    assert "would be ignored" not in done.stdout
     (built,) = folder.glob("celosia-*.whl")
     return set(zipfile.ZipFile(built).namelist())
 

@@ -12,13 +12,12 @@ from typing import Final
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.accelerator_file import fingerprint
+from celosia.dataflow.dataflows import Dataflow
 from celosia.dataflow.energy import EnergyTable
-from celosia.dataflow.explore.dataflows import Dataflow, map_as
 from celosia.dataflow.explore.outcome import Outcome, Quantity
 from celosia.dataflow.explore.search import Job
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.search import CYCLES, DRAM, EDP, ENERGY, Mapped, Objective, map_network
-from celosia.dataflow.search.network import price
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network
 from celosia.models.storage import fingerprint as network_fingerprint
@@ -66,14 +65,12 @@ class Evaluator:
     def map(self, accelerator: Accelerator, variant: int) -> Mapped:
         """Return the mapping that an accelerator is judged by; raises :class:`CelosiaError`."""
         network = self.networks[variant]
-        if self.dataflow is not None:
-            mapping = map_as(network, accelerator, self.dataflow)
-            return price(network, accelerator, self.memory, mapping, self.table)
         return map_network(
             network,
             accelerator,
             self.memory,
             objective=self.objective,
+            dataflow=self.dataflow,
             table=self.table,
             effort=_EFFORT,
         )

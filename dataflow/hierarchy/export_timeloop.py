@@ -87,19 +87,19 @@ def _buffer(level: Level, instances: int) -> dict[str, Any]:
 
 
 def _problem(layer: Layer) -> dict[str, Any]:
-    rows = [[["P", "stride"]], [["R"]]]
-    columns = [[["Q", "stride"]], [["S"]]]
+    rows = [["P", "stride"], ["R"]]
+    columns = [["Q", "stride"], ["S"]]
     return {
         "shape": {
             "name": "convolution",
             "dimensions": [dim.value for dim in Dim],
             "coefficients": [{"name": "stride", "default": 1}],
             "data-spaces": [
-                {"name": "Weights", "projection": [[[["K"]]], [[["C"]]], [[["R"]]], [[["S"]]]]},
-                {"name": "Inputs", "projection": [[[["C"]]], rows, columns]},
+                {"name": "Weights", "projection": [[["K"]], [["C"]], [["R"]], [["S"]]]},
+                {"name": "Inputs", "projection": [[["C"]], rows, columns]},
                 {
                     "name": "Outputs",
-                    "projection": [[[["K"]]], [[["P"]]], [[["Q"]]]],
+                    "projection": [[["K"]], [["P"]], [["Q"]]],
                     "read-write": True,
                 },
             ],

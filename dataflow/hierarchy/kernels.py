@@ -14,10 +14,16 @@ import numpy as np
 from celosia.dataflow.jit import compiled
 
 Array: TypeAlias = np.ndarray[Any, Any]
-Tables: TypeAlias = tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array]
+Forms: TypeAlias = tuple[Array, Array, Array]
+Splits: TypeAlias = tuple[Array, Array, Array, Array]
+Tables: TypeAlias = tuple[Array, Array, Array, Forms, Splits, Splits]
+Room: TypeAlias = tuple[Array, Array, Array, Array, Array, Array]
 
 BLOCK = 128
-"""Splits of the fourth group that are bounded and priced together."""
+"""Splits of a group that are bounded and priced together."""
+
+RIVALS = 256
+"""Columns that may dominate others, at most."""
 
 PRICED, CUT, DONE = range(3)
 """Places in ``counters``: mappings priced, mappings cut off by a bound, subtrees that are done."""
@@ -28,16 +34,17 @@ PRIMARY, SECONDARY, RANK, FOUND = range(4)
 
 @compiled
 def undominated(factors: Array, order: Array, kept: Array) -> int:
-    """Write into ``kept`` the columns than which no other is as small everywhere.
+    """Write into ``kept`` the columns than which no rival is as small everywhere.
 
     ``factors`` is (columns, terms); ``order`` lists columns so that none comes before one that
-    could dominate it; of equal ones the first stays.
+    could dominate it; of equal ones the first stays. Each is compared with the first ``RIVALS``
+    of those kept, so that many columns do not take time that grows with their square.
     """
     count = 0
     terms = factors.shape[1]
     for index in order:
         dominated = False
-        for place in range(count):
+        for place in range(min(count, RIVALS)):
             other = kept[place]
             dominated = True
             for term in range(terms):
@@ -142,30 +149,28 @@ def _price(
 
 
 @compiled
-def _inner_forms(
-    pair: Array, three: Array, third: int, entries: Array, weights: Array, inner: Array
-) -> None:
-    """Write each form's weights of the fourth group's columns, with the other groups fixed."""
-    columns = inner.shape[1] - 1
-    for row in range(inner.shape[0]):
-        for column in range(columns):
-            inner[row, column] = 0.0
+def _fix(product: Array, forms: Forms, columns: Array, fixed: Array) -> None:
+    """Write each form's weights of the next group's columns; ``product`` is what is chosen."""
+    entries, weights, _ = forms
+    for form in range(fixed.shape[0]):
+        for column in range(fixed.shape[1] - 1):
+            fixed[form, column] = 0.0
     for entry in range(weights.shape[0]):
-        row, column, term = entries[entry]
-        inner[row, column] += weights[entry] * pair[term] * three[term, third]
+        form, term = entries[entry]
+        fixed[form, columns[term]] += weights[entry] * product[term]
 
 
 @compiled
-def extremes(fourth: Array, least: Array, most: Array) -> None:
+def extremes(values: Array, least: Array, most: Array) -> None:
     """Write the least of each column, of every block of splits and last of all; and the most."""
-    columns, splits = fourth.shape
+    columns, splits = values.shape
     least[:] = np.inf
     most[:] = 0.0
     for column in range(columns):
         for split in range(splits):
             block = split // BLOCK
-            least[block, column] = min(least[block, column], fourth[column, split])
-            most[column] = max(most[column], fourth[column, split])
+            least[block, column] = min(least[block, column], values[column, split])
+            most[column] = max(most[column], values[column, split])
         least[-1, column] = least[:, column].min()
 
 
@@ -198,6 +203,44 @@ def _keep(
 
 
 @compiled
+def _triple(
+    tables: Tables,
+    times: int,
+    goal: tuple[bool, float, bool],
+    rank: float,
+    splits: tuple[int, int, int],
+    best: Array,
+    shared: Array,
+    counters: Array,
+    bounded: bool,
+    room: Room,
+) -> None:
+    """Look through all mappings with a split of each of the first three groups."""
+    _, _, three, forms, _, (fourth, columns, least, most) = tables
+    pair, triple, _, inner, _, scratch = room
+    product, weight, tie_time = goal
+    whole = least.shape[0] - 1
+    for term in range(pair.shape[0]):
+        triple[term] = pair[term] * three[term, splits[2]]
+    _fix(triple, forms, columns, inner)
+    if bounded:
+        value, tie = _outlook(inner, least[whole], times, product, weight, tie_time)
+        if _worse(value, tie, best, shared, rank >= best[RANK]):
+            counters[CUT] += fourth.shape[1]
+            return
+    for block in range(whole):
+        low, high = block * BLOCK, min(fourth.shape[1], (block + 1) * BLOCK)
+        if bounded:
+            value, tie = _outlook(inner, least[block], times, product, weight, tie_time)
+            if _worse(value, tie, best, shared, rank >= best[RANK]):
+                counters[CUT] += high - low
+                continue
+        counters[PRICED] += high - low
+        _price(inner, fourth, low, high, most, times, product, weight, scratch)
+        _keep(inner, fourth, low, high, times, goal, rank, splits, best, shared, scratch)
+
+
+@compiled
 def _subtree(
     tables: Tables,
     times: int,
@@ -208,35 +251,32 @@ def _subtree(
     shared: Array,
     counters: Array,
     bounded: bool,
-    room: tuple[Array, Array, Array],
+    room: Room,
 ) -> None:
-    """Look through all mappings with a split of the first and one of the second group."""
-    one, two, three, fourth, entries, weights, constants, least, most = tables
-    pair, inner, scratch = room
-    product, weight, tie_time = goal
+    """Look through all mappings with a split of the first and one of the second group.
+
+    The bounds of all splits of the third group are worked out side by side first.
+    """
+    one, two, three, forms, (rest, columns, _, most), fourth = tables
+    pair, _, outer, inner, outlook, _ = room
+    product, weight, _ = goal
     first, second = splits
-    whole = least.shape[0] - 1
     for term in range(pair.shape[0]):
         pair[term] = one[term, first] * two[term, second]
-    inner[:, -1] = constants
-    for third in range(three.shape[1]):
-        _inner_forms(pair, three, third, entries, weights, inner)
+    outer[:, -1] = forms[2]
+    inner[:, -1] = forms[2]
+    if bounded:
+        _fix(pair, forms, columns, outer)
+    for low in range(0, three.shape[1], BLOCK):
+        high = min(three.shape[1], low + BLOCK)
         if bounded:
-            value, tie = _outlook(inner, least[whole], times, product, weight, tie_time)
-            if _worse(value, tie, best, shared, rank >= best[RANK]):
-                counters[CUT] += fourth.shape[1]
+            _price(outer, rest, low, high, most, times, product, weight, outlook)
+        for third in range(low, high):
+            if bounded and outlook[0, third - low] > min(shared[0], best[PRIMARY]):
+                counters[CUT] += fourth[0].shape[1]
                 continue
-        for block in range(whole):
-            low, high = block * BLOCK, min(fourth.shape[1], (block + 1) * BLOCK)
-            if bounded:
-                value, tie = _outlook(inner, least[block], times, product, weight, tie_time)
-                if _worse(value, tie, best, shared, rank >= best[RANK]):
-                    counters[CUT] += high - low
-                    continue
-            counters[PRICED] += high - low
-            _price(inner, fourth, low, high, most, times, product, weight, scratch)
             found = (first, second, third)
-            _keep(inner, fourth, low, high, times, goal, rank, found, best, shared, scratch)
+            _triple(tables, times, goal, rank, found, best, shared, counters, bounded, room)
 
 
 @compiled
@@ -251,18 +291,18 @@ def search(
     counters: Array,
     budget: int,
     bounded: bool,
-    room: tuple[Array, Array, Array],
+    room: Room,
 ) -> None:
     """Look through subtrees for a mapping better than ``best``.
 
     Parameters
     ----------
-    tables : nine arrays
-        What the splits of the first three groups contribute, each (terms, splits); the different
-        rows of the fourth group, (columns, splits). The forms, which are energy, the linear part of
-        the objective, the times, and the limits (at most 0): entries of form, column and term, the
-        weight of each entry, the constant of each form. What :func:`extremes` makes of the fourth
-        group.
+    tables : arrays
+        What the splits of the first three groups contribute, each (terms, splits). The forms, which
+        are energy, the linear part of the objective, the times, and the limits (at most 0): form
+        and term of each weight, the weights, and the constant of each form. Of the third group,
+        times the least of the fourth, and of the fourth: the different rows, (columns, splits), the
+        column of each term, and what :func:`extremes` makes of them.
     times : int
         How many times there are.
     goal : (bool, float, bool)
@@ -281,7 +321,7 @@ def search(
         No further subtree is begun after so many mappings.
     bounded : bool
         Whether bounds are used; otherwise every mapping is priced.
-    room : arrays (terms,), (forms, columns + 1) and (3, ``BLOCK``)
+    room : arrays (terms,) twice, (forms, columns + 1) twice, and (3, ``BLOCK``) twice
         To work in.
     """
     width = tables[1].shape[1]

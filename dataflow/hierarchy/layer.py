@@ -88,6 +88,11 @@ class Layer:
             value = getattr(self, field.name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"{field.name} must be a positive integer, not {value!r}")
+        if self.words(Tensor.INPUT) > MAX_MACS:
+            raise ValueError(
+                f"a layer may have {MAX_MACS} words of inputs, not {self.words(Tensor.INPUT)}: "
+                "take a smaller stride"
+            )
         if self.macs > MAX_MACS:
             raise ValueError(
                 f"a layer may have {MAX_MACS} products, not {self.macs}: "

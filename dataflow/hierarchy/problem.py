@@ -15,12 +15,8 @@ from celosia.dataflow.hierarchy.layer import Dim, Layer
 from celosia.dataflow.hierarchy.mapping import Loop, Mapping, Step, Store
 from celosia.dataflow.hierarchy.options import GroupOptions, group_options
 from celosia.dataflow.hierarchy.skeleton import Skeleton
-from celosia.models.errors import CelosiaError
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
-
-EXACT = 1 << 53
-"""Whole numbers up to here are exact in double precision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,13 +79,7 @@ class Problem:
 def make_problem(
     architecture: Architecture, layer: Layer, skeleton: Skeleton, factors: Factors
 ) -> Problem:
-    """Return the arrays of ``skeleton``.
-
-    Raises
-    ------
-    CelosiaError
-        If its counts may pass what double precision holds exactly.
-    """
+    """Return the arrays of ``skeleton``."""
     found = forms(architecture, layer, skeleton)
     splits = group_options(architecture, layer, skeleton, factors)
     terms = _terms(found)
@@ -99,7 +89,7 @@ def make_problem(
         )
         for number, options in enumerate(splits)
     )
-    problem = Problem(
+    return Problem(
         layer=layer,
         skeleton=skeleton,
         splits=splits,
@@ -112,8 +102,6 @@ def make_problem(
         ).reshape(len(found.limits), len(terms) + 1),
         bounds_of=found.limits,
     )
-    _check_exact(problem)
-    return problem
 
 
 def _terms(found: Forms) -> list[Term]:
@@ -131,17 +119,3 @@ def _constant(value: int, terms: list[Term]) -> Floats:
     weights = np.zeros(len(terms) + 1)
     weights[-1] = value
     return weights
-
-
-def _check_exact(problem: Problem) -> None:
-    if not problem.mappings:
-        return
-    largest = np.prod([factor.max(axis=1) for factor in problem.factors], axis=0)
-    for form in (problem.energy, problem.outside, *problem.times):
-        most = float(np.dot(form[:-1], largest))
-        if most > EXACT:
-            raise CelosiaError(
-                f"layer {problem.layer}: counts reach {most:.3g} units of the architecture's "
-                f"energies or bandwidths, {most / EXACT:.1f} times what is counted exactly: take "
-                "a smaller layer, or energies with fewer digits"
-            )

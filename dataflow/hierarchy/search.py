@@ -87,7 +87,8 @@ def solve(
     Raises
     ------
     CelosiaError
-        If no mapping fits: which limit is violated, and by how much.
+        If no mapping fits: which limit is violated, and by how much. If energy or cycles of the
+        best one pass what double precision holds exactly.
     """
     if workers < 1 or (budget is not None and budget < 1):
         raise ValueError(f"workers and budget must be 1 or more, not {workers} and {budget}")
@@ -104,6 +105,7 @@ def solve(
     table, splits = run.winner
     mapping = table.problem.mapping(table.choice(splits))
     cost = price(architecture, layer, mapping)
+    _check_exact(architecture, layer, cost)
     value = objective_value(objective, architecture, cost)
     scale = _scale(architecture, objective)
     left = [Fraction(bound) / scale for bound in run.left if bound < run.shared[0]]
@@ -117,6 +119,24 @@ def solve(
         mappings=sum(problem.mappings for problem in problems),
         priced=int(run.counters[:, kernels.PRICED].sum()),
     )
+
+
+_EXACT = 1 << 53
+"""Whole numbers up to here are exact in double precision."""
+
+
+def _check_exact(architecture: Architecture, layer: Layer, cost: Price) -> None:
+    """Refuse an answer that was compared with others in numbers that are not exact.
+
+    Sums of positive terms are exact where they stay in range, and never come back into it.
+    """
+    most = max(cost.energy * architecture.energy_unit, cost.cycles * architecture.time_unit)
+    if most > _EXACT:
+        raise CelosiaError(
+            f"layer {layer}: the best mapping costs {float(most):.3g} units of the architecture's "
+            f"energies or bandwidths, {float(most / _EXACT):.1f} times what is counted exactly: "
+            "take a smaller layer, or energies with fewer digits"
+        )
 
 
 def _scale(architecture: Architecture, objective: Objective) -> int:
@@ -150,11 +170,7 @@ def run_kernel(
         counters,
         budget,
         bounded,
-        (
-            np.empty(len(table.factors[0])),
-            np.empty((len(table.constants), len(table.fourth) + 1)),
-            np.empty((3, kernels.BLOCK)),
-        ),
+        table.room(),
     )
 
 

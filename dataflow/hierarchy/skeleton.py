@@ -7,6 +7,7 @@ Between two stores the order of loops matters little, and most loops need not be
 - A loop right above a store that does not move its tile may as well lie right below it: fewer words
   are fetched. It stays where it shifts the tile of the store above, which then can slide.
 - Of loops that shift a tile of inputs only the first one below the store slides.
+- Where rows and columns are alike, a nest with one in the other's place costs the same.
 
 So a class is an order of the stores, in which each tensor's follow its levels, and for each store
 of inputs the loop along which it slides. The rules are those of AccelForge's mapper, which also
@@ -21,7 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from celosia.dataflow.hierarchy.architecture import Architecture
+from celosia.dataflow.hierarchy.architecture import Architecture, InputTile
 from celosia.dataflow.hierarchy.layer import Dim, Layer, Relevance, Tensor, relevance
 from celosia.dataflow.hierarchy.mapping import Store, effect
 
@@ -59,12 +60,40 @@ class Skeleton:
 
 def skeletons(architecture: Architecture, layer: Layer) -> list[Skeleton]:
     """Return all classes of mappings of ``layer``, in a fixed order, none twice."""
-    found: dict[Skeleton, None] = {}
+    found: dict[tuple[object, ...], Skeleton] = {}
+    square = _is_square(architecture, layer)
     for order in _orders(architecture):
         for skeleton in _with_loops(architecture, layer, order):
             if all(skeleton.slots(dim) for dim in Dim if layer.size(dim) > 1):
-                found[skeleton] = None
-    return list(found)
+                if not (square and _gaps(skeleton, turned=True) in found):
+                    found.setdefault(_gaps(skeleton, turned=False), skeleton)
+    return list(found.values())
+
+
+_TURNED = {Dim.P: Dim.Q, Dim.Q: Dim.P, Dim.R: Dim.S, Dim.S: Dim.R}
+
+
+def _is_square(architecture: Architecture, layer: Layer) -> bool:
+    """Whether rows and columns may change places, and every price stays what it is."""
+    alike = architecture.accounting.input_tile is not InputTile.ROWS
+    return alike and (layer.p, layer.r) == (layer.q, layer.s)
+
+
+def _gaps(skeleton: Skeleton, turned: bool) -> tuple[object, ...]:
+    """Return what prices depend on: between stores, the loop that slides and the set of all.
+
+    With ``turned``, rows and columns are in each other's place.
+    """
+    found: list[object] = [set()]
+    for index, place in enumerate(skeleton.places):
+        if isinstance(place, Store):
+            found += [place, set()]
+        else:
+            dim = _TURNED.get(place.dim, place.dim) if turned else place.dim
+            gap = found[-1]
+            assert isinstance(gap, set)
+            gap.add((dim, place.axis, index in skeleton.slides))
+    return tuple(frozenset(part) if isinstance(part, set) else part for part in found)
 
 
 def _orders(architecture: Architecture) -> list[tuple[Store, ...]]:

@@ -26,13 +26,12 @@ class Tables:
         For each of them the splits that are tried.
     factors : tuple of array
         Of the first three, (terms, splits).
-    fourth : array
-        The different rows of the fourth.
-    entries, weights, constants : arrays
-        The forms, which are energy, the linear part of the objective, times and limits: for each
-        entry that is not 0 its form, row of ``fourth`` and term, and its weight.
-    least, most : arrays
-        The least of each row of the fourth group, block by block, and the most.
+    forms : three arrays
+        They are energy, the linear part of the objective, times and limits: form and term of each
+        weight that is not 0, the weights, and the constants.
+    rest, fourth : four arrays each
+        Of the third group, times the least of the fourth, and of the fourth: the different rows,
+        which of them each term has, the least of each row, block by block, and the most.
     times : int
         How many times there are.
     order : array
@@ -47,12 +46,9 @@ class Tables:
     groups: tuple[int, ...]
     splits: tuple[Integers, ...]
     factors: tuple[Floats, Floats, Floats]
-    fourth: Floats
-    entries: Integers
-    weights: Floats
-    constants: Floats
-    least: Floats
-    most: Floats
+    forms: kernels.Forms
+    rest: kernels.Splits
+    fourth: kernels.Splits
     times: int
     order: Integers
     ranks: Integers
@@ -61,8 +57,19 @@ class Tables:
     @property
     def arrays(self) -> kernels.Tables:
         """What the kernels take."""
-        forms = (self.entries, self.weights, self.constants)
-        return (*self.factors, self.fourth, *forms, self.least, self.most)
+        return (*self.factors, self.forms, self.rest, self.fourth)
+
+    def room(self) -> kernels.Room:
+        """Return arrays for a kernel to work in."""
+        terms, forms = len(self.factors[0]), len(self.forms[2])
+        return (
+            np.empty(terms),
+            np.empty(terms),
+            np.empty((forms, len(self.rest[0]) + 1)),
+            np.empty((forms, len(self.fourth[0]) + 1)),
+            np.empty((3, kernels.BLOCK)),
+            np.empty((3, kernels.BLOCK)),
+        )
 
     def choice(self, found: tuple[int, ...]) -> list[int]:
         """Return the split of each of the problem's groups for one of the search's."""
@@ -98,18 +105,13 @@ def make_tables(
     one, two, three, four = (
         np.ascontiguousarray(problem.factors[group][:, kept[group]]) for group in groups
     )
-    fourth, columns_of = np.unique(four, axis=0, return_inverse=True)
     forms = _forms(architecture, objective, problem)
     times = len(problem.times)
-    least_rest = three.min(axis=1) * four.min(axis=1)
+    rest = three * four.min(axis=1)[:, None]
     values = np.stack(
-        [((form[:-1] * least_rest)[:, None] * one).T @ two + form[-1] for form in forms]
+        [((form[:-1] * rest.min(axis=1))[:, None] * one).T @ two + form[-1] for form in forms]
     ).reshape(len(forms), -1)
     bounds = _bounds(goal(architecture, objective), values, times)
-    fourth = np.ascontiguousarray(fourth)
-    least = np.empty((-(-fourth.shape[1] // kernels.BLOCK) + 1, len(fourth)))
-    most = np.empty(len(fourth))
-    kernels.extremes(fourth, least, most)
     rows, terms = np.nonzero(forms[:, :-1])
     fitting = np.flatnonzero(np.isfinite(bounds[0]) | everything)
     order = fitting[np.lexsort((fitting, bounds[1][fitting], bounds[0][fitting]))]
@@ -118,17 +120,24 @@ def make_tables(
         groups=groups,
         splits=splits,
         factors=(one, two, three),
-        fourth=fourth,
-        entries=np.stack([rows, columns_of.reshape(-1)[terms], terms], axis=1).astype(np.int64),
-        weights=forms[rows, terms],
-        constants=forms[:, -1].copy(),
-        least=least,
-        most=most,
+        forms=(np.stack([rows, terms], axis=1), forms[rows, terms], forms[:, -1].copy()),
+        rest=_splits(rest),
+        fourth=_splits(four),
         times=times,
         order=order.astype(np.int64),
         ranks=(order + first_rank).astype(np.int64),
         bounds=bounds[0][order],
     )
+
+
+def _splits(factors: Floats) -> kernels.Splits:
+    """Return the different rows of ``factors``, which each term has, their least and their most."""
+    rows, columns_of = np.unique(factors, axis=0, return_inverse=True)
+    rows = np.ascontiguousarray(rows)
+    least = np.empty((-(-rows.shape[1] // kernels.BLOCK) + 1, len(rows)))
+    most = np.empty(len(rows))
+    kernels.extremes(rows, least, most)
+    return rows, columns_of.reshape(-1), least, most
 
 
 def root_bound(

@@ -63,17 +63,24 @@ def _touched(count: int, stride: int, dilation: int, kernel: int) -> int:
     return count + kernel - 1  # as many sums as two sets of integers have at least
 
 
-def lower_bound(plan: StepPlan, memory: MemoryModel, table: EnergyTable) -> Bound:
-    """Return what ``plan`` costs at least on its accelerator with ``memory``."""
+def lower_bound(
+    plan: StepPlan, memory: MemoryModel, table: EnergyTable, *, chip: tuple[bool, bool]
+) -> Bound:
+    """Return what ``plan`` costs at least on its accelerator with ``memory``.
+
+    ``chip`` says whether its input and its output may stay on chip: nothing is then loaded or
+    stored.
+    """
     accelerator, step = plan.accelerator, plan.step
     array, (height, width) = accelerator.array, plan.size
     pool, window = step.pool, step.window
     rows = _spread(-(-height // array.pixels), pool.stride[0], pool.extent[0])
     columns = _spread(width, pool.stride[1], pool.extent[1])
     words = sum(tile.input_words for tile in plan.tiles)
-    compute = rows * columns * words * math.prod(plan.kernel) * plan.passes
+    samples = plan.samples
+    compute = samples * rows * columns * words * math.prod(plan.kernel) * plan.passes
     groups = sum(tile.groups for tile in plan.tiles)
-    post = groups * height * width * math.prod(pool.kernel)
+    post = samples * groups * height * width * math.prod(pool.kernel)
     # Strided windows may leave rows and columns of the input out.
     sums = _spread(height, pool.stride[0], pool.extent[0])
     tall = _touched(sums, window.stride[0], window.dilation[0], window.kernel[0])
@@ -83,10 +90,11 @@ def lower_bound(plan: StepPlan, memory: MemoryModel, table: EnergyTable) -> Boun
     weight = accelerator.beats(accelerator.weight_word_bits)
     constant = accelerator.beats(accelerator.constant_word_bits)
     stored = sum(stop - start for block in plan.blocks for start, stop in block.runs)
-    stored *= height * width * activation
+    stored *= samples * height * width * activation
     read = words * math.prod(plan.weight_kernel(*plan.kernel)) * weight + groups * constant
-    read += distinct * tall * wide * activation
+    read += 0 if chip[0] else samples * distinct * tall * wide * activation
     read += stored if step.residual is not None else 0
+    stored = 0 if chip[1] else stored
     rate = memory.on_bus(accelerator.bus.data_bytes).bytes_per_cycle
     size = accelerator.bus.data_bytes
     reads, writes = -(-read * size // rate), -(-stored * size // rate)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from celosia.dataflow.mapping import (
     ARRAY_DIMENSIONS,
+    INPUT_STATIONARY_ARRAY,
     OUTPUT_STATIONARY_ARRAY,
     WEIGHT_STATIONARY_ARRAY,
     Dimension,
@@ -15,18 +16,19 @@ from celosia.dataflow.mapping import (
 )
 from celosia.dataflow.plan import StepPlan
 
-_INPUT_STATIONARY_ARRAY = (
-    Dimension.C, Dimension.OY, Dimension.OX, Dimension.FY, Dimension.FX, Dimension.K,
-)  # fmt: skip
-_ORDERS = (OUTPUT_STATIONARY_ARRAY, WEIGHT_STATIONARY_ARRAY, _INPUT_STATIONARY_ARRAY)
+_ORDERS = (OUTPUT_STATIONARY_ARRAY, WEIGHT_STATIONARY_ARRAY, INPUT_STATIONARY_ARRAY)
 
 
 def simplified(plan: StepPlan, mapping: LayerMapping) -> LayerMapping:
-    """Return ``mapping`` without the loops that have one iteration: the one of its kind."""
-    loops = []
+    """Return ``mapping`` without loops that change nothing: the one of its kind.
+
+    Those are loops of one iteration, and the outermost one if it is over samples.
+    """
+    loops: list[TileLoop] = []
     left = plan.whole
     for loop in mapping.loops:
-        if loop.step < left[loop.dimension]:
+        implied = loop.dimension is Dimension.N and not loops
+        if loop.step < left[loop.dimension] and not implied:
             loops.append(loop)
             left[loop.dimension] = loop.step
     return replace(mapping, loops=tuple(loops))
@@ -36,13 +38,17 @@ def moves(plan: StepPlan, mapping: LayerMapping, *, array: bool) -> Iterator[Lay
     """Yield the mappings next to ``mapping``, legal or not, in a fixed order.
 
     Every tile size smaller and larger by halves and by one, with its loop where it was or, where
-    there was none, anywhere; neighbouring loops swapped; loops moved to both ends; with ``array``
-    also other orders on the array.
+    there was none, anywhere; samples inside any loops; neighbouring loops swapped; loops moved to
+    both ends; with ``array`` also other orders on the array.
     """
     loops, whole, tile = mapping.loops, plan.whole, plan.tile(mapping)
     for dimension in ARRAY_DIMENSIONS:
         for step in _sizes(tile[dimension], whole[dimension]):
             yield from _resized(mapping, TileLoop(dimension=dimension, step=step), whole[dimension])
+    if plan.samples > 1 and all(loop.dimension is not Dimension.N for loop in loops):
+        samples = TileLoop(dimension=Dimension.N, step=1)
+        for place in range(1, len(loops) + 1):
+            yield replace(mapping, loops=(*loops[:place], samples, *loops[place:]))
     for place in range(len(loops) - 1):
         swapped = (*loops[:place], loops[place + 1], loops[place], *loops[place + 2 :])
         if loops[place].dimension is not loops[place + 1].dimension:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.dataflows import Dataflow
 from celosia.dataflow.energy import Energy, EnergyTable, energy, load_energy_table
-from celosia.dataflow.mapper import map_step
-from celosia.dataflow.mapping import LayerMapping, Mapping
+from celosia.dataflow.mapping import MOST_SAMPLES, LayerMapping, Mapping
 from celosia.dataflow.memory import MemoryModel
-from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.program import Counter
 from celosia.dataflow.search.bound import Bound, Reason, lower_bound
-from celosia.dataflow.search.layer import ROWS, Climber, Filter, Found
+from celosia.dataflow.search.layer import ROWS, Climber, first_choice
 from celosia.dataflow.search.objective import CYCLES, Costs, Objective
 from celosia.dataflow.search.pricing import Priced, Pricer
-from celosia.models.errors import CelosiaError
+from celosia.dataflow.search.whole import Choices, Whole
 from celosia.models.network import Network
+
+_KEPT = 4
+"""Mappings of a step that are tried beside those of others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +55,16 @@ class Mapped:
     Attributes
     ----------
     mapping : Mapping
-        Of every step; what :func:`celosia.dataflow.compile.compile_network` takes.
+        Of every step, and for how many samples; what
+        :func:`celosia.dataflow.compile.compile_network` takes.
     costs : Costs
-        Of the whole network: those of the compiled program.
+        Of one start, of all its samples: those of the compiled program.
     counters : dict
         Those of the compiled program but for ``LOAD_BUSY`` and ``STORE_BUSY``.
     energy : Energy
         Where the energy goes.
     lower_bound : float
-        What the objective is at least, for any mapping.
+        What the objective is at least for one sample, for any mapping of as many at once.
     score : float
         What it is for this one.
     steps : tuple of MappedStep
@@ -83,16 +86,18 @@ def map_network(
     memory: MemoryModel,
     *,
     objective: Objective = CYCLES,
-    admits: Filter | None = None,
+    dataflow: Dataflow | None = None,
     table: EnergyTable | None = None,
     seconds: float | None = None,
     effort: int = ROWS,
+    samples: Collection[int] = (1,),
 ) -> Mapped:
     """Return the best mapping found of ``network`` on ``accelerator``.
 
-    Each step is searched by itself, then steps are changed where the whole program gains. Never
-    worse than :func:`celosia.dataflow.mapper.default_mapping`, and the same each time unless
-    ``seconds`` cut it short.
+    Each step is searched by itself, then steps are changed where the whole program gains: what
+    stays on chip where there are two banks of activations, and which halves of buffers steps use.
+    Without a dataflow never worse than :func:`celosia.dataflow.mapper.default_mapping`, and the
+    same each time unless ``seconds`` cut it short.
 
     Parameters
     ----------
@@ -100,110 +105,107 @@ def map_network(
         What runs, on what, attached to what.
     objective
         What is to be small.
-    admits
-        Which mappings may be taken, such as ``Dataflow.admits``; all by default.
+    dataflow
+        What the mapping of every step must be; anything by default.
     table
         What events cost; 45 nm CMOS by default.
     seconds
         About how long it may take; by default as long as it needs.
     effort
         How many descriptors are priced for each step before its search ends.
+    samples
+        What one start may run: of these numbers, each 1..256, the one with which a sample scores
+        best, of equals the first.
 
     Raises
     ------
+    ValueError
+        If there is nothing in ``samples``, or a number out of its range.
     CelosiaError
-        As :func:`celosia.dataflow.mapper.default_mapping`; or no mapping that was tried is
-        admitted: names the layer.
+        As :func:`celosia.dataflow.mapper.default_mapping`, or for a dataflow
+        :func:`celosia.dataflow.mapper.smallest_of`.
     """
     table = table or load_energy_table("cmos45")
     deadline = None if seconds is None else time.monotonic() + seconds
-    search = _Search(
-        Pricer(network, accelerator, memory, table), memory, objective, admits, table, deadline
-    )
-    return search.run(effort)
+    if not samples or not all(1 <= count <= MOST_SAMPLES for count in samples):
+        raise ValueError(f"samples must hold numbers from 1 to {MOST_SAMPLES}, not {samples!r}")
 
+    def search(count: int) -> Mapped:
+        pricer = Pricer(network, accelerator, memory, table, count)
+        return _Search(pricer, memory, objective, dataflow, table, deadline).run(effort)
 
-def price(
-    network: Network,
-    accelerator: Accelerator,
-    memory: MemoryModel,
-    mapping: Mapping,
-    table: EnergyTable,
-) -> Mapped:
-    """Return what ``mapping`` costs; by cycles. Raises :class:`CelosiaError` if it is not legal."""
-    pricer = Pricer(network, accelerator, memory, table, mapping.samples)
-    layers = [mapping.layer(plan.step.name) for plan in pricer.plans]
-    for plan, layer in zip(pricer.plans, layers, strict=True):
-        plan.check(layer)
-    search = _Search(pricer, memory, CYCLES, None, table, None)
-    return search.mapped(layers, pricer.price(search.numbers, layers))
+    return min(map(search, samples), key=lambda found: found.score)
 
 
 class _Search:
     """One search."""
 
     def __init__(
-        self, pricer: Pricer, memory: MemoryModel, objective: Objective, admits: Filter | None,
-        table: EnergyTable, deadline: float | None,
+        self, pricer: Pricer, memory: MemoryModel, objective: Objective,
+        dataflow: Dataflow | None, table: EnergyTable, deadline: float | None,
     ) -> None:  # fmt: skip
         self.pricer = pricer
         self.objective = objective
-        self.admits = admits
+        self.dataflow = dataflow
         self.table = table
         self.deadline = deadline
-        self.bounds = [lower_bound(plan, memory, table) for plan in pricer.plans]
+        self.bounds = [
+            lower_bound(plan, memory, table, chip=pricer.may_stay(number))
+            for number, plan in enumerate(pricer.plans)
+        ]
         self.numbers = range(len(pricer.plans))
 
     def run(self, effort: int) -> Mapped:
-        found = self._each(effort)
-        layers = [choices[0].layer for choices in found]
-        layers = self._together(layers, found)
-        whole = self.pricer.price(self.numbers, layers)
-        if self.admits is None:
-            plain = [map_step(plan) for plan in self.pricer.plans]
-            before = self.pricer.price(self.numbers, plain)
-            if self._score(before) < self._score(whole):
-                layers, whole = plain, before
-        return self.mapped(layers, whole)
+        whole = self._whole(self.objective, effort)
+        return self.mapped(whole.layers, whole.priced)
 
-    def _score(self, priced: Priced) -> float:
-        return self.objective.score(priced.costs)
+    def _whole(self, objective: Objective, effort: int) -> Whole:
+        """Return the best found; of what weighs up several, none worse than what each finds."""
+        plain = [first_choice(plan, self.dataflow) for plan in self.pricer.plans]
+        others = [self._whole(part, effort) for part in objective.parts]
+        # What a step adds to a product depends on the others.
+        near = min(
+            (found.priced.costs for found in others),
+            key=objective.score,
+            default=self.pricer.price(self.numbers, plain).costs,
+        )
+        choices = self._choices(objective.near(near), effort)
+        whole = Whole(self.pricer, objective, choices, self.deadline)
+        whole.search()
+        for other in others:
+            whole.offer(other.layers)
+        whole.offer(plain)
+        return whole
 
-    def _each(self, effort: int) -> list[list[Found]]:
+    def _choices(self, weights: Objective, effort: int) -> list[Choices]:
         """Return the best mappings of each step by itself."""
-        known: dict[bytes, LayerMapping] = {}
+        known: dict[bytes, Choices] = {}
         every = []
-        for number, plan in enumerate(self.pricer.plans):
+        for number in self.numbers:
             key = self.pricer.alike(number)
-            climber = Climber(
-                self.pricer, number, self.objective, self.admits or _all,
-                self.objective.score(self.bounds[number].costs), self.deadline, effort,
-            )  # fmt: skip
-            choices = climber.search(known.get(key))
-            if not choices:
-                raise CelosiaError(
-                    f"layer {plan.step.name!r}: none of the mappings that were tried is admitted: "
-                    "allow more time, larger buffers or another dataflow"
-                )
-            known.setdefault(key, choices[0].layer)
-            every.append(choices)
+            alike = known.get(key, Choices())
+            found = self._climber(number, weights, effort).search(alike.plain)
+            plain = tuple(f.layer for f in found[:_KEPT])
+            choice = Choices(plain=plain)
+            if self.pricer.accelerator.buffers.keeps:
+                fits = (f.layer for f in found if self.pricer.leaves_bank(number, f.layer))
+                choice = replace(choice, small=next(fits, None))
+            if self.pricer.may_stay(number)[0]:
+                climber = self._climber(number, weights, effort, resident=True)
+                stays = climber.search(alike.resident, plain)[:_KEPT]
+                choice = replace(choice, resident=tuple(f.layer for f in stays))
+            known.setdefault(key, choice)
+            every.append(choice)
         return every
 
-    def _together(self, layers: list[LayerMapping], found: list[list[Found]]) -> list[LayerMapping]:
-        """Change steps to their next best mapping where they and their neighbours gain by it."""
-        for number in self.numbers:
-            near = range(max(0, number - 1), min(len(layers), number + 2))
-            if self.deadline is not None and time.monotonic() > self.deadline:
-                break
-            best = self._score(self.pricer.price(near, layers))
-            for choice in found[number]:
-                if choice.layer == layers[number]:
-                    continue
-                tried = [*layers[:number], choice.layer, *layers[number + 1 :]]
-                score = self._score(self.pricer.price(near, tried))
-                if score < best:
-                    best, layers = score, tried
-        return layers
+    def _climber(
+        self, number: int, weights: Objective, effort: int, *, resident: bool = False
+    ) -> Climber:
+        bound = weights.score(self.bounds[number].costs)
+        return Climber(
+            self.pricer, number, weights, self.dataflow, bound, self.deadline, effort,
+            resident,
+        )  # fmt: skip
 
     def mapped(self, layers: Sequence[LayerMapping], whole: Priced) -> Mapped:
         """Return the value of ``layers``, which cost ``whole``."""
@@ -224,13 +226,14 @@ class _Search:
         none = {Counter.LOAD_BUSY: 0, Counter.STORE_BUSY: 0}
         return Mapped(
             mapping=Mapping(
-                layers=tuple((plan.step.name, m) for plan, m in zip(plans, layers, strict=True))
+                layers=tuple((plan.step.name, m) for plan, m in zip(plans, layers, strict=True)),
+                samples=self.pricer.samples,
             ),
             costs=whole.costs,
             counters=counters,
             energy=energy(counters | none, self.pricer.accelerator, self.table),
             lower_bound=self._whole_bound(),
-            score=self._score(whole),
+            score=self.objective.each(whole.costs, self.pricer.samples),
             steps=tuple(steps),
         )
 
@@ -243,8 +246,4 @@ class _Search:
             energy=sum(bound.costs.energy for bound in self.bounds),
             dram=sum(bound.costs.dram for bound in self.bounds),
         )
-        return self.objective.score(least)
-
-
-def _all(_plan: StepPlan, _layer: LayerMapping) -> bool:
-    return True
+        return self.objective.each(least, self.pricer.samples)

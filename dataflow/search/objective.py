@@ -59,6 +59,27 @@ class Objective:
             return costs.cycles * costs.energy
         return self.cycles * costs.cycles + self.energy * costs.energy + self.dram * costs.dram
 
+    @property
+    def parts(self) -> tuple[Objective, ...]:
+        """The objectives of one quantity each that this one weighs up; none where it is one."""
+        weights = {part: self.product or getattr(self, part) > 0 for part in _PARTS}
+        weights["dram"] &= not self.product
+        names = [part for part, weighed in weights.items() if weighed]
+        return tuple(Objective.parse(name) for name in names) if len(names) > 1 else ()
+
+    def near(self, costs: Costs) -> Objective:
+        """Return weights that say of small changes to ``costs`` how much the score changes.
+
+        Scores by weights of the parts of a program add up, and products do not.
+        """
+        if not self.product:
+            return self
+        return Objective(name=self.name, cycles=costs.energy, energy=float(costs.cycles))
+
+    def each(self, costs: Costs, samples: int) -> float:
+        """Return the score of one of ``samples`` samples that together cost ``costs``."""
+        return self.score(costs) / (samples * samples if self.product else samples)
+
     @staticmethod
     def parse(text: str) -> Objective:
         """Return ``cycles``, ``energy``, ``dram``, ``edp``, or weights: ``cycles=1,energy=0.02``.

@@ -22,7 +22,7 @@ from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.memory_layout import BASE_ADDRESS, MemoryLayout
 from celosia.dataflow.plan import ChannelTile, StepPlan
 from celosia.dataflow.program import Counter
-from celosia.dataflow.residency import Residency, Room, Stay, residency
+from celosia.dataflow.residency import Residency, Room, Stay, may_stay, residency
 from celosia.dataflow.resident import Place
 from celosia.dataflow.search.emit_kernel import emit_step
 from celosia.dataflow.search.input_kernel import Stays, input_keys
@@ -143,8 +143,19 @@ class Pricer:
 
     def fits_bank(self, number: int, layer: LayerMapping) -> bool:
         """Return whether all tiles of a step's input fit one bank of the activations."""
-        words = len(self._input_keys(number, layer)) * self.plans[number].sizes(layer)[_BUFFERS[0]]
+        words = (
+            len(self._input_keys(number, layer)) * self.plans[number].sizes(layer)["activations"]
+        )
         return words <= self._bank
+
+    def may_stay(self, number: int) -> tuple[bool, bool]:
+        """Return whether the input and the output of a step may stay on chip, if they fit."""
+        return may_stay(self.plans, number, self._lowered)
+
+    def leaves_bank(self, number: int, layer: LayerMapping) -> bool:
+        """Return whether one bank of the activations holds what a step loads at least."""
+        tiles = layer.buffering.activations or 1
+        return tiles * self.plans[number].sizes(layer)["activations"] <= self._bank
 
     def alone(self, number: int, layer: LayerMapping) -> Priced:
         """Return what a step costs run by itself; an input that stays on chip is there already.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from celosia.dataflow.arrange import arrange
 from celosia.dataflow.compile import compile_network
-from celosia.dataflow.explore.dataflows import Dataflow, map_step_as
+from celosia.dataflow.dataflows import Dataflow
+from celosia.dataflow.energy import load_energy_table
+from celosia.dataflow.explore.evaluate import mapping_objective
 from celosia.dataflow.explore.reasons import reasons
 from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.plan import StepPlan
+from celosia.dataflow.search import Pricer
+from celosia.dataflow.search.layer import ROWS, Climber
 from celosia.dataflow.timing import timing
 from celosia.models.errors import CelosiaError
 from celosia.scripts.explore.run import Exploration
@@ -30,15 +33,21 @@ def explain(exploration: Exploration, layer: str) -> list[dict[str, Any]]:
     """
     best, mapping = exploration.best.job, exploration.mapped.mapping
     network = exploration.request.subject.variants[best.variant].network
-    arrangement = arrange(network, best.accelerator)
-    steps = {step.name: step for step in arrangement.lowered.steps}
-    if layer not in steps:
-        raise CelosiaError(f"--explain: there is no layer {layer!r}: known are {', '.join(steps)}")
-    plan = StepPlan(steps[layer], arrangement, best.accelerator)
+    memory, table = exploration.request.memory, load_energy_table("fpga")
+    pricer = Pricer(network, best.accelerator, memory, table)
+    names = [plan.step.name for plan in pricer.plans]
+    if layer not in names:
+        raise CelosiaError(f"--explain: there is no layer {layer!r}: known are {', '.join(names)}")
+    number, resident = names.index(layer), mapping.layer(layer).resident
+    plan, objective = pricer.plans[number], mapping_objective(exploration.request.goal.objective)
     found = [_entry(exploration, CHOSEN, mapping, plan)]
     for dataflow in Dataflow:
+        climber = Climber(pricer, number, objective, dataflow, 0.0, None, ROWS, resident)
         try:
-            other = mapping.replaced(layer, map_step_as(plan, dataflow))
+            ranked = climber.search()
+            if not ranked:
+                raise CelosiaError(f"layer {layer!r}: its input fits no bank of the activations")
+            other = mapping.replaced(layer, ranked[0].layer)
             found.append(_entry(exploration, dataflow.value, other, plan))
         except CelosiaError as error:
             none = {"cycles": None, "layer_cycles": None}

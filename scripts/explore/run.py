@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celosia.dataflow.compile import compile_network
+from celosia.dataflow.dataflows import Dataflow
 from celosia.dataflow.energy import load_energy_table
 from celosia.dataflow.explore.bounds import Bound, bound
-from celosia.dataflow.explore.dataflows import Dataflow
 from celosia.dataflow.explore.demand import demand
 from celosia.dataflow.explore.evaluate import Evaluator, mapping_objective
 from celosia.dataflow.explore.outcome import Goal, Quantity

@@ -246,6 +246,13 @@ def test_accumulator_too_narrow_wrong() -> None:
         compile_network(network, accelerator({"fixed8": 4}, 4, 1, accumulator_bits=16))
 
 
+def test_sums_of_the_longest_layers_wrong() -> None:
+    """512 x 7 x 7 products of 8 bits do not fit 24 bits."""
+    network = single(source=(512, 7, 7), channels=1, window=k(7), rows=("fixed8",))
+    with pytest.raises(CelosiaError, match=r"accumulators reach .* holds in 24 bits: raise"):
+        compile_network(network, accelerator({"fixed8": 4}, 4, 1, accumulator_bits=24))
+
+
 def test_no_tile_fits_wrong() -> None:
     network = single(source=(3, 9, 9), channels=4, window=k(7), rows=("fixed8",))
     target = accelerator({"fixed8": 4}, 4, 1, depths=(6, 64, 16, 8, 8, 8))

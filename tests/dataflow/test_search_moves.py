@@ -10,10 +10,10 @@ from celosia.dataflow.search.moves import moves, simplified
 from .builders import Build, same
 
 
-def plan():
+def plan(samples: int = 1):
     build = Build()
     build.conv(build.input((16, 12, 12)), 24, same(3))
-    pricer = Pricer(build.network(), preset("small"), DDR4, load_energy_table("cmos45"))
+    pricer = Pricer(build.network(), preset("small"), DDR4, load_energy_table("cmos45"), samples)
     return pricer.plans[0]
 
 
@@ -45,3 +45,17 @@ def test_moves_reach_sizes_places_and_orders() -> None:
         assert tiled(order) in found
     assert tiled(((Dimension.OY, 4), (Dimension.K, 1)), WEIGHT_STATIONARY_ARRAY) in found
     assert all(each.array == mapping.array for each in moves(plan(), mapping, array=False))
+
+
+def test_moves_take_samples_inside_other_loops() -> None:
+    batch = plan(samples=4)
+    mapping = tiled(((Dimension.OY, 4), (Dimension.K, 1)))
+    found = list(moves(batch, mapping, array=False))
+    inside = tiled(((Dimension.OY, 4), (Dimension.K, 1), (Dimension.N, 1)))
+    assert inside in found
+    assert tiled(((Dimension.OY, 4), (Dimension.N, 1), (Dimension.K, 1))) in found
+    assert inside not in moves(plan(), mapping, array=False)
+    assert simplified(batch, inside) == inside
+    outside = tiled(((Dimension.N, 1), (Dimension.OY, 4), (Dimension.K, 1)))
+    assert outside in moves(batch, inside, array=False)
+    assert simplified(batch, outside) == mapping

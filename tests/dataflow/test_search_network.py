@@ -1,27 +1,39 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 
+from celosia.dataflow import search
 from celosia.dataflow.compile import compile_network
+from celosia.dataflow.dataflows import Dataflow
 from celosia.dataflow.energy import load_energy_table
 from celosia.dataflow.mapper import default_mapping
-from celosia.dataflow.mapping import Dimension
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.presets import preset
 from celosia.dataflow.program import Counter
-from celosia.dataflow.search import CYCLES, DRAM, EDP, ENERGY, Pricer, Reason, layer, map_network
+from celosia.dataflow.search import (
+    CYCLES,
+    DRAM,
+    EDP,
+    ENERGY,
+    Costs,
+    Objective,
+    Pricer,
+    Reason,
+    whole,
+)
 from celosia.dataflow.timing import timing
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network
 
 from .builders import Build, k, same
 
+EFFORT = 200
+"""Some mappings of each step."""
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Searches of tens of mappings a step."""
-    monkeypatch.setitem(map_network.__kwdefaults__, "effort", 800)
-    monkeypatch.setattr(layer, "_REACHED", 300)
+map_network = partial(search.map_network, effort=EFFORT)
 
 
 def network() -> Network:
@@ -55,7 +67,7 @@ def test_never_worse_than_the_default_and_exact(objective) -> None:
 def test_the_search_finds_what_the_default_misses() -> None:
     target = preset("small")
     plain = timing(compile_network(network(), target), DDR4).cycles
-    assert map_network(network(), target, DDR4).costs.cycles < plain
+    assert map_network(network(), target, DDR4, effort=1500).costs.cycles < plain
 
 
 def test_the_same_mapping_each_time() -> None:
@@ -70,18 +82,36 @@ def test_steps_say_what_bounds_them() -> None:
     assert all(step.costs.cycles > step.bound.costs.cycles for step in mapped.steps)
 
 
-def test_only_what_is_admitted_is_taken() -> None:
-    def narrow(plan, mapping) -> bool:
-        return plan.tile(mapping)[Dimension.OX] <= 4
-
-    mapped = map_network(network(), preset("small"), DDR4, admits=narrow)
-    free = map_network(network(), preset("small"), DDR4)
-    pricer = Pricer(network(), preset("small"), DDR4, load_energy_table("cmos45"))
+@pytest.mark.parametrize("dataflow", Dataflow)
+def test_a_dataflow_is_kept_to(dataflow) -> None:
+    target = keeping("small", 4096)
+    mapped = map_network(network(), target, DDR4, dataflow=dataflow)
+    exact = timing(compile_network(network(), target, mapped.mapping), DDR4)
+    assert mapped.costs.cycles == exact.cycles
+    pricer = Pricer(network(), target, DDR4, load_energy_table("cmos45"))
     for plan in pricer.plans:
-        assert narrow(plan, mapped.mapping.layer(plan.step.name))
-    assert mapped.costs.cycles > free.costs.cycles
-    with pytest.raises(CelosiaError, match=r"layer 'op0': none of the mappings that were tried"):
-        map_network(network(), preset("small"), DDR4, admits=lambda _plan, _mapping: False)
+        assert dataflow.why_not(plan, mapped.mapping.layer(plan.step.name)) is None
+
+
+@pytest.mark.parametrize("dataflow", Dataflow)
+def test_a_dataflow_that_fits_no_buffer_is_refused_with_what_is_missing(dataflow) -> None:
+    target = preset("tiny")
+    small = replace(target, buffers=replace(target.buffers, weights=1, activations=1))
+    with pytest.raises(
+        CelosiaError,
+        match=rf"layer 'op0': one tile needs \d+ words of the activations buffer, .* are missing; "
+        rf"raise buffers.activations .*this is its smallest {dataflow.value} tile",
+    ):
+        map_network(network(), small, DDR4, dataflow=dataflow)
+
+
+def test_what_two_constraints_leave_no_room_for_names_both() -> None:
+    """Weight-stationary sums of a deep reduction want its weights, all of them, in one tile."""
+    target = preset("small")
+    small = replace(target, buffers=replace(target.buffers, weights=8))
+    with pytest.raises(CelosiaError, match=r"weights buffer, .* has 8: .* weight_stationary"):
+        map_network(network(), small, DDR4, dataflow=Dataflow.WEIGHT_STATIONARY)
+    assert map_network(network(), small, DDR4, dataflow=Dataflow.OUTPUT_STATIONARY).steps
 
 
 def test_time_is_kept_and_the_default_is_what_is_left() -> None:
@@ -89,3 +119,67 @@ def test_time_is_kept_and_the_default_is_what_is_left() -> None:
     mapped = map_network(network(), target, DDR4, seconds=0)
     plain = timing(compile_network(network(), target), DDR4).cycles
     assert mapped.costs.cycles == plain
+
+
+def keeping(name: str, activations: int):
+    target = preset(name)
+    buffers = replace(target.buffers, activations=activations, activation_banks=2)
+    return replace(target, buffers=buffers)
+
+
+@pytest.mark.parametrize("objective", [CYCLES, ENERGY, EDP, DRAM], ids=lambda o: o.name)
+def test_what_stays_on_chip_is_found_where_it_is_better(objective, monkeypatch) -> None:
+    target = keeping("small", 4096)
+    with_it = map_network(network(), target, DDR4, objective=objective)
+    resident = [name for name, found in with_it.mapping.layers if found.resident]
+    assert resident
+    program = compile_network(network(), target, with_it.mapping)
+    exact = timing(program, DDR4)
+    assert with_it.costs.cycles == exact.cycles
+    assert all(exact.counters[counter] == count for counter, count in with_it.counters.items())
+    monkeypatch.setattr(whole.Whole, "_keep", lambda _self: None)
+    without = map_network(network(), target, DDR4, objective=objective)
+    assert not any(found.resident for _, found in without.mapping.layers)
+    assert with_it.lower_bound < with_it.score < without.score
+
+
+def test_no_objective_is_served_better_by_another() -> None:
+    target = keeping("small", 4096)
+    mix = Objective.parse("cycles=1,energy=0.001,dram=0.5")
+    found = {
+        objective: map_network(network(), target, DDR4, objective=objective).costs
+        for objective in (CYCLES, ENERGY, EDP, DRAM, mix)
+    }
+    for objective, costs in found.items():
+        assert objective.score(costs) <= min(map(objective.score, found.values())), objective.name
+
+
+def test_inputs_that_fit_no_bank_are_loaded() -> None:
+    target = keeping("small", 256)
+    mapped = map_network(network(), target, DDR4)
+    assert (
+        mapped.costs.cycles
+        == timing(compile_network(network(), target, mapped.mapping), DDR4).cycles
+    )
+
+
+def test_batches_are_judged_by_the_sample() -> None:
+    target = preset("small")
+    one = map_network(network(), target, DDR4, objective=DRAM)
+    many = map_network(network(), target, DDR4, objective=DRAM, samples=(1, 4))
+    assert many.mapping.samples == 4
+    assert many.score == many.costs.dram / 4 < one.score
+    assert many.lower_bound < many.score
+    exact = timing(compile_network(network(), target, many.mapping), DDR4)
+    assert many.costs.cycles == exact.cycles
+    for wrong in ((), (0,), (257,)):
+        with pytest.raises(ValueError, match="samples must hold numbers from 1 to 256"):
+            map_network(network(), target, DDR4, samples=wrong)
+
+
+def test_a_sample_of_a_product_is_judged_by_its_own_product() -> None:
+    costs = Costs(cycles=8, energy=6.0, dram=4)
+    assert [o.each(costs, 2) for o in (CYCLES, ENERGY, EDP, DRAM)] == [4, 3, 12, 2]
+    assert EDP.parts == (CYCLES, ENERGY)
+    assert CYCLES.parts == ()
+    assert Objective.parse("cycles=1,dram=2").parts == (CYCLES, DRAM)

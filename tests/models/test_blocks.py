@@ -251,6 +251,9 @@ def test_zeros() -> None:
     ):
         found = quantise_blocks(rows, element, scaling)
         assert not found.values[0].any()
+        assert (found.scales > 0).all()
+        tiny = quantise_blocks(rows + 1e-30 * (rows == 0), element, scaling)
+        assert (tiny.scales > 0).all()
         assert found.real[1, 20] == pytest.approx(-3.0, rel=0.05)
         assert np.count_nonzero(found.values) == 1
         assert found.unit[0] == 1.0

@@ -8,6 +8,7 @@ from celosia.dataflow.accelerator import ArrayShape
 from celosia.dataflow.microarchitecture import tree_levels
 from celosia.models.formats import Fixed
 
+from .column_drive import operation_terms
 from .compiled import numbers, packed
 
 
@@ -67,7 +68,7 @@ class BlockDrive:
         values = np.where(self._signed[:, None, None] == 1, both[1], both[0])
         dots = np.stack(
             [
-                group.operation.terms(group.format.decode(codes)[:, None], values).sum(axis=-1)
+                operation_terms(group.operation, group.format, codes[:, None], values).sum(axis=-1)
                 for group, codes in zip(shape.column_groups, self._weights, strict=True)
             ],
             axis=1,

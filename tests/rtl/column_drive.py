@@ -9,8 +9,8 @@ from amaranth.lib import data
 
 from celosia.dataflow.microarchitecture import tree_levels, vector_levels
 from celosia.models.bounds import reduction_bits
-from celosia.models.formats import BlockScaling, Fixed
-from celosia.models.operations import DISTANCE
+from celosia.models.formats import BlockScaling, Fixed, Format
+from celosia.models.operations import DISTANCE, Operation
 from celosia.rtl.column import Base, Column, control_layout, drain_layout
 from celosia.rtl.dot import DotShape
 from celosia.rtl.pe import LANE_BITS
@@ -68,11 +68,18 @@ def terms_range(shape: DotShape, scaling: BlockScaling | None = None) -> tuple[i
 
 def dot_products(shape: DotShape, weights: np.ndarray, activations: np.ndarray) -> np.ndarray:
     """Return the terms (n, columns, pixels, lanes), from the format's own decoding."""
-    values = shape.weight_format.decode(weights)[:, :, None, :]
-    terms = shape.operation.terms(values, activations[:, None])
-    if shape.operation == DISTANCE:
-        terms = np.where(values == shape.weight_format.low, 0, terms)
-    return terms
+    return operation_terms(
+        shape.operation, shape.weight_format, weights[:, :, None, :], activations[:, None]
+    )
+
+
+def operation_terms(
+    operation: Operation, fmt: Format, codes: np.ndarray, activations: np.ndarray
+) -> np.ndarray:
+    """Return the terms of weights' ``codes``; of distances the lowest code stands for no lane."""
+    values = fmt.decode(codes)
+    terms = operation.terms(values, activations)
+    return np.where(values == fmt.low, 0, terms) if operation == DISTANCE else terms
 
 
 class ColumnDrive:

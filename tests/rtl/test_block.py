@@ -10,9 +10,11 @@ import pytest
 
 from celosia.dataflow.accelerator import ArrayShape, Circuit, ColumnGroup
 from celosia.models.formats import parse_format
+from celosia.models.operations import DISTANCE
 from celosia.rtl.block import ProductBlock
 from celosia.rtl.dot import LaneDot
 from celosia.rtl.dsp_dot import DspDot
+from celosia.rtl.pe.distance import Distance
 from celosia.rtl.verilog import write_parts
 from celosia.scripts.pe_blocks import block_cases
 
@@ -42,12 +44,18 @@ def array_of(columns: str, *, lanes: int = 16, pixels: int = 1, bits: int = 8) -
 
 
 def mutation(block: ProductBlock) -> Mutation:
-    """What breaks every kind of block: each DSP's factor, or a lane's code."""
+    """What breaks every kind of block: each DSP's factor, a lane's distance, or a lane's code."""
     if any(group.circuit is Circuit.DSP for group in block.shape.columns):
         whole = DspDot.operands
         return Mutation(
             name="bad", owner=DspDot, attribute="operands",
             broken=lambda *given: (*whole(*given)[:2], whole(*given)[2] ^ 1),
+        )  # fmt: skip
+    if any(group.operation == DISTANCE for group in block.shape.columns):
+        apart = Distance.apart
+        return Mutation(
+            name="bad", owner=Distance, attribute="apart",
+            broken=lambda self, m, activation, name: apart(self, m, activation ^ 1, name),
         )  # fmt: skip
     lane = LaneDot._lane
     return Mutation(

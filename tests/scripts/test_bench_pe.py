@@ -34,9 +34,16 @@ def test_titles_and_modules_are_distinct():
 def test_select():
     chosen = select(["sp2 w4a8", "carry"])
     assert [case.title for case in chosen] == ["sp2 w4a8 carry", "sp2 w4a8 carry+dsp"]
+    assert [case.title for case in select(["SP2 4 x 8", "carry"])] == [c.title for c in chosen]
+    assert {case.pe for case in select(["fixed8 columns, d"])} == {
+        "block of 8 x 2 fixed8 columns, dsp",
+        "block of 16 x 1 fixed8 columns, dsp",
+        "block of 2 x 1 fixed8 columns, distance",
+    }
     assert [case.title for case in select([])] == [case.title for case in pe_cases()]
-    with pytest.raises(CelosiaError, match="title holds 'sp2' and 'w9': titles look like"):
+    with pytest.raises(CelosiaError, match="title holds 'sp2' and 'w9': titles look like") as error:
         select(["sp2", "w9"])
+    assert str(error.value).splitlines()[1:] == sorted({case.pe for case in pe_cases()})
 
 
 def test_lanes_are_counted():

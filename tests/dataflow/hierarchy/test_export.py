@@ -96,6 +96,11 @@ def test_timeloop():
     assert any('factors: "K=4 C=1 P=1 Q=1 R=1 S=1"' in line for line in lines)
     assert any('permutation: "QPKCRS"' in line for line in lines)
     assert "stride: 1" in texts["problem.yaml"]
+    # A list of dimensions, of terms, of factors: `timeloop-model` 3.0.3 aborts on anything deeper.
+    inputs = texts["problem.yaml"].split('"Inputs"')[1].split("Outputs")[0].splitlines()[2:7]
+    assert [line.removeprefix(" " * 10) for line in inputs] == [
+        '- - ["C"]', '- - ["P", "stride"]', '  - ["R"]', '- - ["Q", "stride"]', '  - ["S"]',
+    ]  # fmt: skip
 
 
 def test_mappings_price_as_they_are_written():

@@ -194,6 +194,12 @@ def test_wrong_parameters_are_refused(wrong):
 
 
 def test_counts_that_are_not_exact_are_refused():
-    text = "1024,1024,1024,1024,7,7,1"
     with pytest.raises(CelosiaError, match="times what is counted exactly"):
-        solve(read_architecture("a"), Layer.parse(text), ENERGY)
+        solve(read_architecture("a"), Layer.gemm(1 << 16, 1 << 17, 1 << 17), ENERGY)
+
+
+def test_rows_and_columns_that_are_alike_are_not_searched_twice():
+    architecture = read_architecture("a")
+    square = solve(architecture, Layer.parse("4,4,6,6,3,3,1"), ENERGY)
+    wide = solve(architecture, Layer.parse("4,4,6,8,3,3,1"), ENERGY)
+    assert 3 * square.mappings < 2 * wide.mappings

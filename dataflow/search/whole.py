@@ -1,0 +1,217 @@
+"""All steps together: what of them stays on chip, and which of their mappings suit each other.
+
+Prices of a few neighbouring steps, exact for what they are, say what is worth trying; what
+is taken is better for the whole program, by its exact price.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from celosia.dataflow.mapping import Buffering, LayerMapping
+from celosia.dataflow.plan import StepPlan
+from celosia.dataflow.search.objective import Objective
+from celosia.dataflow.search.pricing import Priced, Pricer
+from celosia.models.errors import CelosiaError
+
+_LONGEST = 4
+"""Inputs in a row that are tried on chip at once."""
+
+_HALVES = ("activations", "weights", "outputs")
+"""Buffers of which a step may leave one half to the next, which then loads or posts earlier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """Mappings of one step: the best by themselves, the best first, and some for company.
+
+    With ``resident`` ones the step's input stays on chip; ``small`` is one that leaves a bank of
+    the activations free, if any that was found does.
+    """
+
+    plain: tuple[LayerMapping, ...] = ()
+    resident: tuple[LayerMapping, ...] = ()
+    small: LayerMapping | None = None
+
+
+class Whole:
+    """Searches the mapping of all steps from mappings of each.
+
+    Parameters
+    ----------
+    pricer, objective
+        What prices, and what is to be small.
+    choices
+        Of each step.
+    deadline
+        Of :func:`time.monotonic`, or ``None``.
+    """
+
+    def __init__(
+        self,
+        pricer: Pricer,
+        objective: Objective,
+        choices: Sequence[Choices],
+        deadline: float | None,
+    ) -> None:
+        self._pricer = pricer
+        self._objective = objective
+        self._choices = choices
+        self._deadline = deadline
+        self._count = len(pricer.plans)
+        makers = {plan.step.output: number for number, plan in enumerate(pricer.plans)}
+        self._makers = [makers.get(plan.step.input, -1) for plan in pricer.plans]
+        self.layers = [choice.plain[0] for choice in choices]
+        self.priced = self._price_all(self.layers)
+
+    @property
+    def _late(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
+
+    def search(self) -> None:
+        """Make ``layers``, and ``priced`` with them, as good as it finds."""
+        self._suit()
+        if any(choice.resident for choice in self._choices):
+            self._keep()
+            self._suit()
+
+    def offer(self, layers: Sequence[LayerMapping]) -> bool:
+        """Take ``layers`` if the whole program is better with them; return whether it is."""
+        try:
+            priced = self._price_all(layers)
+        except CelosiaError:
+            return False
+        score = self._objective.score
+        if score(priced.costs) >= score(self.priced.costs):
+            return False
+        self.layers, self.priced = list(layers), priced
+        return True
+
+    def _price_all(self, layers: Sequence[LayerMapping]) -> Priced:
+        return self._pricer.price(range(self._count), layers)
+
+    def _near(self, layers: Sequence[LayerMapping], steps: range, weights: Objective) -> float:
+        """Return the score of ``steps`` and one on each side; infinite if they are not legal."""
+        near = range(max(0, steps.start - 1), min(self._count, steps.stop + 1))
+        try:
+            return weights.score(self._pricer.price(near, layers).costs)
+        except CelosiaError:
+            return float("inf")
+
+    # Mappings that suit each other
+
+    def _suit(self) -> None:
+        """Change steps one by one to what is better for them and their neighbours."""
+        weights = self._objective.near(self.priced.costs)
+        layers = self.layers
+        for number, choice in enumerate(self._choices):
+            if self._late:
+                break
+            steps = range(number, number + 1)
+            best = self._near(layers, steps, weights)
+            others = choice.resident if layers[number].resident else choice.plain
+            for layer in (*others, *halved(self._pricer.plans[number], layers[number])):
+                if layer == layers[number]:
+                    continue
+                tried = [*layers[:number], layer, *layers[number + 1 :]]
+                score = self._near(tried, steps, weights)
+                if score < best:
+                    best, layers = score, tried
+        self.offer(layers)
+
+    # What stays on chip
+
+    def _keep(self) -> None:
+        """Let those inputs stay on chip with which the whole is better.
+
+        What a run of inputs gains is found by pricing the steps from the first's maker to the last
+        that reads one. Of all runs those are tried first that together gain most and share no
+        step, then every other that gains something, the most first.
+        """
+        weights = self._objective.near(self.priced.costs)
+        readers = [n for n, choice in enumerate(self._choices) if choice.resident]
+        gains: dict[tuple[int, int], float] = {}
+        for first in range(len(readers)):
+            for stop in range(first + 1, min(first + _LONGEST, len(readers)) + 1):
+                if self._late:
+                    break
+                gains[first, stop] = self._gain(readers[first:stop], weights)
+        for first, stop in _disjoint(gains, len(readers)):
+            self._offer_resident(readers[first:stop])
+        rest = sorted(gains, key=lambda run: -gains[run])
+        for first, stop in rest:
+            if gains[first, stop] > 0 and not self._late:
+                self._offer_resident(readers[first:stop])
+        for number in readers:
+            if self.layers[number].resident and not self._late:
+                plain = self._choices[number].plain[0]
+                self.offer([*self.layers[:number], plain, *self.layers[number + 1 :]])
+
+    def _steps(self, readers: Sequence[int]) -> range:
+        """Return the steps from the first that makes an input of ``readers`` to the last."""
+        return range(min(self._makers[reader] for reader in readers), max(readers) + 1)
+
+    def _gain(self, readers: Sequence[int], weights: Objective) -> float:
+        """Return by how much those steps are better with the inputs of ``readers`` on chip."""
+        steps = self._steps(readers)
+        before = self._near(self.layers, steps, weights)
+        return before - min(self._near(tried, steps, weights) for tried in self._kept(readers))
+
+    def _offer_resident(self, readers: Sequence[int]) -> None:
+        if all(self.layers[reader].resident for reader in readers):
+            return
+        weights, steps = self._objective.near(self.priced.costs), self._steps(readers)
+        tries = [
+            (self._near(tried, steps, weights), n, tried)
+            for n, tried in enumerate(self._kept(readers))
+        ]
+        self.offer(min(tries)[2])
+
+    def _kept(self, readers: Sequence[int]) -> Iterator[list[LayerMapping]]:
+        """Yield the mapping of all with the inputs of ``readers`` on chip, in some ways.
+
+        Steps meanwhile get mappings that leave a bank free.
+        """
+        for place in range(max(len(self._choices[reader].resident) for reader in readers)):
+            layers = self.layers.copy()
+            for reader in readers:
+                found = self._choices[reader].resident
+                layers[reader] = found[min(place, len(found) - 1)]
+            for number in self._steps(readers):
+                small = self._choices[number].small
+                fits = self._pricer.leaves_bank(number, layers[number])
+                if small is not None and not fits and not layers[number].resident:
+                    layers[number] = small
+            yield layers
+
+
+def _disjoint(gains: dict[tuple[int, int], float], count: int) -> list[tuple[int, int]]:
+    """Return the runs with the largest sum of gains of which no two overlap, in order."""
+    best: list[tuple[float, tuple[tuple[int, int], ...]]] = [(0.0, ())]
+    for stop in range(1, count + 1):
+        found = best[-1]
+        for first in range(max(0, stop - _LONGEST), stop):
+            gain, runs = best[first]
+            more = gain + gains.get((first, stop), 0.0)
+            if more > found[0]:
+                found = more, (*runs, (first, stop))
+        best.append(found)
+    return list(best[-1][1])
+
+
+def halved(plan: StepPlan, layer: LayerMapping) -> Iterator[LayerMapping]:
+    """Yield ``layer`` with as many tiles in a buffer as fit one half of it, where more do now."""
+    sizes, slots = plan.sizes(layer), plan.slots(layer)
+    limits: dict[str, int] = {}
+    for name in _HALVES:
+        half = getattr(plan.accelerator.buffers, name) // 2 // sizes[name]
+        if 0 < half < slots[name]:
+            limits[name] = half
+    every = [{name: half} for name, half in limits.items()]
+    for some in (*every, limits) if len(limits) > 1 else every:
+        known = {name: layer.buffering.tiles(name) for name in Buffering.__slots__}
+        other = replace(layer, buffering=Buffering(**(known | some)))
+        if plan.is_legal(other):
+            yield other
