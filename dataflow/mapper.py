@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 
 from celosia.dataflow.accelerator import Accelerator
@@ -61,7 +61,11 @@ def default_mapping(network: Network, accelerator: Accelerator) -> Mapping:
 
 def map_steps(plans: list[StepPlan]) -> Mapping:
     """Return a mapping of the planned steps; raises as :func:`default_mapping` does."""
-    return Mapping(layers=tuple((plan.step.name, map_step(plan)) for plan in plans))
+    known: dict[Hashable, LayerMapping] = {}
+    for plan in plans:
+        if plan.geometry not in known:
+            known[plan.geometry] = map_step(plan)
+    return Mapping(layers=tuple((plan.step.name, known[plan.geometry]) for plan in plans))
 
 
 def map_step(plan: StepPlan) -> LayerMapping:

@@ -1,4 +1,4 @@
-"""How fast mappings are priced, and every layer of ResNet-18 solved on architecture A."""
+"""How fast mappings are priced, and ResNet-18 solved: by layer, whole, on many accelerators."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from celosia.dataflow.hierarchy.resnet18 import RESNET18
 from celosia.dataflow.hierarchy.skeleton import skeletons
 from celosia.dataflow.hierarchy.tables import goal
 from celosia.dataflow.search.objective import EDP, ENERGY, Objective
+from celosia.scripts.bench_network import many_accelerators, one_accelerator
 from celosia.scripts.console import Report
 from celosia.scripts.map_layer import load_kernels, map_layer
 
@@ -156,7 +157,9 @@ _FIGURES = (
     "energy_pj", "cycles", "cpu_seconds", "lower_bound", "proven", "value", "gap", "relaxed_bound",
 )  # fmt: skip
 
-PARTS: tuple[Callable[[Report], dict[str, Any]], ...] = (rates, layers)
+PARTS: tuple[Callable[[Report], dict[str, Any]], ...] = (
+    rates, layers, one_accelerator, many_accelerators,
+)  # fmt: skip
 """What the benchmark consists of; each adds its own fields."""
 
 

@@ -192,7 +192,7 @@ def bench_search(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure the mapper: mappings priced a second, and every layer of ResNet-18 solved."""
+    """Measure the mapper: mappings priced a second, ResNet-18 layer by layer and whole."""
     from celosia.scripts.bench_peers import bench_peers
     from celosia.scripts.bench_search import bench_search as run
 

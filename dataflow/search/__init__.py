@@ -12,7 +12,7 @@
 """
 
 from celosia.dataflow.search.bound import Bound, Reason, lower_bound
-from celosia.dataflow.search.network import Mapped, MappedStep, map_network
+from celosia.dataflow.search.network import Judged, Mapped, MappedStep, judge, map_network
 from celosia.dataflow.search.objective import CYCLES, DRAM, EDP, ENERGY, Costs, Objective
 from celosia.dataflow.search.pricing import Priced, Pricer
 
@@ -23,12 +23,14 @@ __all__ = [
     "ENERGY",
     "Bound",
     "Costs",
+    "Judged",
     "Mapped",
     "MappedStep",
     "Objective",
     "Priced",
     "Pricer",
     "Reason",
+    "judge",
     "lower_bound",
     "map_network",
 ]

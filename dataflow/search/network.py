@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.dataflows import Dataflow
 from celosia.dataflow.energy import Energy, EnergyTable, energy, load_energy_table
+from celosia.dataflow.mapper import map_steps
 from celosia.dataflow.mapping import MOST_SAMPLES, LayerMapping, Mapping
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import Counter
@@ -137,6 +138,31 @@ def map_network(
     return min(map(search, samples), key=lambda found: found.score)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """The mapper's own choice for every step: its exact costs, and what any costs at least."""
+
+    mapping: Mapping
+    costs: Costs
+    bound: Costs
+
+
+def judge(
+    network: Network, accelerator: Accelerator, memory: MemoryModel, table: EnergyTable
+) -> Judged:
+    """Return what ``network`` costs as :func:`default_mapping` maps it; searches nothing.
+
+    For sweeps over many accelerators: of each mapping one program is priced. Raises as
+    :func:`celosia.dataflow.mapper.default_mapping`.
+    """
+    pricer = Pricer(network, accelerator, memory, table)
+    mapping = map_steps(list(pricer.plans))
+    layers = [layer for _, layer in mapping.layers]
+    search = _Search(pricer, memory, CYCLES, None, table, None)
+    costs = pricer.price(search.numbers, layers).costs
+    return Judged(mapping=mapping, costs=costs, bound=search.least())
+
+
 class _Search:
     """One search."""
 
@@ -238,12 +264,14 @@ class _Search:
         )
 
     def _whole_bound(self) -> float:
+        return self.objective.each(self.least(), self.pricer.samples)
+
+    def least(self) -> Costs:
         """Return what all steps cost at least: units overlap, so each one's cycles are added."""
         units = ("compute", "reads", "writes", "post")
         cycles = max(sum(getattr(bound, unit) for bound in self.bounds) for unit in units)
-        least = Costs(
+        return Costs(
             cycles=cycles,
             energy=sum(bound.costs.energy for bound in self.bounds),
             dram=sum(bound.costs.dram for bound in self.bounds),
         )
-        return self.objective.each(least, self.pricer.samples)

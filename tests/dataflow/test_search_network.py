@@ -22,6 +22,7 @@ from celosia.dataflow.search import (
     Objective,
     Pricer,
     Reason,
+    judge,
     whole,
 )
 from celosia.dataflow.timing import timing
@@ -183,3 +184,14 @@ def test_a_sample_of_a_product_is_judged_by_its_own_product() -> None:
     assert EDP.parts == (CYCLES, ENERGY)
     assert CYCLES.parts == ()
     assert Objective.parse("cycles=1,dram=2").parts == (CYCLES, DRAM)
+
+
+def test_a_judgement_is_the_default_mapping_timed_exactly() -> None:
+    target = preset("small")
+    judged = judge(network(), target, DDR4, load_energy_table("cmos45"))
+    assert judged.mapping == default_mapping(network(), target)
+    exact = timing(compile_network(network(), target, judged.mapping), DDR4)
+    assert judged.costs.cycles == exact.cycles
+    assert judged.bound.cycles < judged.costs.cycles
+    assert judged.bound.energy < judged.costs.energy
+    assert judged.bound.dram < judged.costs.dram
