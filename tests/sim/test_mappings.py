@@ -10,9 +10,11 @@ import pytest
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.compile import compile_network
-from celosia.dataflow.memory import PRESETS
+from celosia.dataflow.memory import DDR4, PRESETS
 from celosia.dataflow.presets import preset
+from celosia.dataflow.program import Counter
 from celosia.dataflow.random_mapping import random_network_mapping
+from celosia.dataflow.search import DRAM, map_network
 from celosia.dataflow.timing import timing
 from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
@@ -52,6 +54,22 @@ def test_random_mappings_are_exact(accelerator: Accelerator, seed: int) -> None:
     assert verdict.passed, f"seed {seed}: {verdict}"
     assert len(run.cycles) == 2
     assert run.samples == 2 * samples
+
+
+def test_what_the_search_finds_is_what_the_hardware_does() -> None:
+    seed = 3
+    network = random_network(seed, FORMATS)
+    mapped = map_network(network, KEEPING, DDR4, objective=DRAM, effort=200, samples=(1, 2))
+    assert any(layer.resident for _, layer in mapped.mapping.layers)
+    assert mapped.mapping.samples == 2
+    program = compile_network(network, KEEPING, mapped.mapping)
+    inputs = random_inputs(network, 2, seed)
+    run = simulator_of(KEEPING).run(program, inputs, DDR4)
+    verdict = check(program, run, evaluate(network, inputs), timing(program, DDR4))
+    assert verdict.passed, f"seed {seed}: {verdict}"
+    assert run.cycles.tolist() == [mapped.costs.cycles]
+    (beats,) = run.counters[Counter.READ_BEATS] + run.counters[Counter.WRITE_BEATS]
+    assert mapped.costs.dram == beats * KEEPING.bus.data_bytes
 
 
 def test_samples_that_fill_no_start_wrong(simulator: Simulator) -> None:
