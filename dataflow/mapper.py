@@ -18,7 +18,7 @@ from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import arrange
 from celosia.dataflow.dataflows import Dataflow
 from celosia.dataflow.descriptors import DESCRIPTOR_BYTES
-from celosia.dataflow.mapping import PIXELS, Dimension, LayerMapping, Mapping, tiled
+from celosia.dataflow.mapping import PIXELS, Dimension, LayerMapping, Mapping, TileLoop, tiled
 from celosia.dataflow.nest import works
 from celosia.dataflow.plan import Chunk, PixelTile, StepPlan
 from celosia.models.errors import CelosiaError
@@ -71,8 +71,9 @@ def map_steps(plans: list[StepPlan]) -> Mapping:
 def map_step(plan: StepPlan) -> LayerMapping:
     """Return the cheapest tiling of one step; raises as :func:`default_mapping` does."""
     best: tuple[Cost, LayerMapping] | None = None
+    known: Counts = {}
     for mapping in candidates(plan):
-        cost = estimate(plan, mapping)
+        cost = estimate(plan, mapping, known)
         if best is None or cost < best[0]:
             best = cost, mapping
     if best is None:
@@ -189,12 +190,22 @@ class _Tally:
         self.beats += beats
 
 
-def estimate(plan: StepPlan, mapping: LayerMapping) -> Cost:
-    """Return about what ``mapping`` costs; it must be legal."""
+Counts = dict[tuple[TileLoop, ...], tuple[list[int], int]]
+"""What :func:`count_chunks` found for loops over channels and the kernel."""
+
+
+def estimate(plan: StepPlan, mapping: LayerMapping, known: Counts) -> Cost:
+    """Return about what ``mapping`` costs; it must be legal. ``known`` is of this plan, and grows.
+
+    Mappings that differ in their loops over pixels have the same chunks.
+    """
     slots, tally = plan.slots(mapping), _Tally()
     shapes = _pixel_shapes(plan, mapping)
     pixels = sum(shapes.values())
-    chunk_counts, distinct = count_chunks(plan, mapping)
+    loops = tuple(loop for loop in mapping.loops if loop.dimension not in PIXELS)
+    if loops not in known:
+        known[loops] = count_chunks(plan, mapping)
+    chunk_counts, distinct = known[loops]
     weight_times, activation_times = _repeats(
         plan, mapping, slots, pixels, (chunk_counts, distinct)
     )
