@@ -273,7 +273,8 @@ class ArrayShape:
                 raise ValueError(
                     f"columns of {group.format.name} with {self.lanes} lanes and "
                     f"{self.operand_bits - 1}-bit activations have sums of {bits} bits, more than "
-                    f"{MAX_SUM_BITS}: give them fewer lanes or a precision-scalable circuit"
+                    f"{MAX_SUM_BITS}: give them fewer lanes, fewer activation_bits, or a "
+                    "precision-scalable circuit"
                 )
 
     @property
@@ -418,7 +419,7 @@ class Accelerator:
                     f"{field} must be of type {kind.__name__}, not {getattr(self, field)!r}"
                 )
         both = math.gcd(self.array.column_count, self.array.lanes)
-        check_range("post_lanes", self.post_lanes, 1, both)
+        check_range("post_lanes", self.post_lanes, 1, MAX_LANES)
         if both % self.post_lanes:
             raise ValueError(
                 f"post_lanes must divide both the {self.array.column_count} columns and the "

@@ -201,7 +201,8 @@ class WeightScales:
 
     ``values`` (int64, ``O B FY FX``, values of ``scaling.scale``) has a scale for each of the B
     vectors of ``scaling.vector`` consecutive input channels of a group, at each kernel position;
-    the last vector may be short. The constructor keeps a read-only copy.
+    the last vector may be short. No scale is 0: a vector of zeros has weights of 0, and any scale.
+    The constructor keeps a read-only copy.
     """
 
     scaling: BlockScaling
@@ -215,6 +216,13 @@ class WeightScales:
         if wrong.any():
             raise ValueError(
                 f"scale {int(self.values[wrong][0])} is not a value of {self.scaling.scale.name}"
+            )
+        if not self.values.all():
+            row, vector, y, x = np.argwhere(self.values == 0)[0].tolist()
+            raise ValueError(
+                f"the scale of row {row}, vector {vector}, kernel position ({y}, {x}) is zero, "
+                "which makes nothing of its weights: give it another scale, and weights of 0 "
+                "where a vector is to be 0"
             )
 
     def spread(self, channels: int) -> np.ndarray:

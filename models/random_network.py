@@ -265,7 +265,7 @@ class _Builder:
         return target
 
     def scales(self, source: Tensor, weights: np.ndarray, groups: int) -> WeightScales | None:
-        """Return scales for ``weights``, one in ten of them 0; ``None`` without whole vectors."""
+        """Return scales for ``weights``, one in ten of them 1; ``None`` without whole vectors."""
         if self.scaling is None or self.chance(0.2):
             return None
         rows, inputs, *kernel = weights.shape
@@ -278,10 +278,9 @@ class _Builder:
         # Floats reach further than accumulators do, on both sides.
         reach = source.limit * (np.abs(weights).max() + 1) * inputs * kernel[0] * kernel[1]
         known = self.scaling.scale.values
-        some = known[known <= max(1, (1 << MAX_ACCUMULATOR_BITS - 2) // reach)]
-        values = self.random.choice(some, shape)
-        zero = 0 if 0 in self.scaling.scale.values else 1
-        values = np.where(self.random.random(shape) < 0.1, zero, values)
+        most = max(1, (1 << MAX_ACCUMULATOR_BITS - 2) // reach)
+        values = self.random.choice(known[(known > 0) & (known <= most)], shape)
+        values = np.where(self.random.random(shape) < 0.1, 1, values)
         return WeightScales(scaling=self.scaling, values=values)
 
     def operation(self) -> Operation:

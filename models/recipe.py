@@ -63,7 +63,8 @@ class Share:
             raise TypeError(f"format must be the Format of a weight, not {self.format!r}")
         if not {-1, 0, 1} <= set(self.format.values.tolist()):
             raise ValueError(
-                f"format must hold weights of both signs (-1, 0 and 1): {self.format.name} does not"
+                f"format must hold weights of both signs (-1, 0 and 1), {self.format.name} does "
+                "not: take one with a sign and at least two bits"
             )
         if not isinstance(self.ratio, int | float) or not 0 < self.ratio <= 1:
             raise ValueError(
@@ -263,8 +264,8 @@ class Recipe:
         total = math.fsum(share.ratio for share in self.weights)
         if abs(total - 1) > 1e-9:
             raise ValueError(
-                f"the ratios of weights must add up to 100 %, not {100 * total:.6g} %: "
-                + ", ".join(f"{s.format.name} {100 * s.ratio:.6g} %" for s in self.weights)
+                f"the ratios of weights must add up to 100 %, not {100 * total:.12g} %: "
+                + ", ".join(f"{s.format.name} {100 * s.ratio:.12g} %" for s in self.weights)
             )
         if self.assignment is Assignment.HESSIAN and not self.precise:
             raise ValueError(

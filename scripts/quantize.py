@@ -79,7 +79,7 @@ def unscaled(graph: FloatGraph, network: Network, recipe: Recipe) -> tuple[str, 
             fmt = network.tensor(names[0]).format
             why = activation_obstacle(graph, names, fmt.signed, recipe.blocks.vector)
             if why:
-                text = f"{fmt.name} with one scale, not {recipe.elements.name} ({why}): "
+                text = f"{fmt.name} with one scale for all ({why}): "
                 kept.setdefault(text, []).extend(names)
     return tuple(text + ", ".join(names) for text, names in kept.items())
 

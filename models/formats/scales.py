@@ -22,7 +22,11 @@ VECTORS = range(4, 65)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleFormat(Format):
-    """A format of scales: no value is negative; a vector whose scale is 0 counts as 0."""
+    """A format of scales: no value is negative.
+
+    Some have a code for 0, which the hardware takes as such; no quantiser gives it, and no layer's
+    weights may have it.
+    """
 
     @property
     def top(self) -> int:

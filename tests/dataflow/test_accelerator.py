@@ -147,7 +147,7 @@ def test_accelerator_wrong() -> None:
     good = preset("small")
     with pytest.raises(ValueError, match="post_lanes must divide both the 8 columns and the 8"):
         dataclasses.replace(good, post_lanes=3)
-    with pytest.raises(ValueError, match=r"post_lanes must be in 1\.\.8, not 16"):
+    with pytest.raises(ValueError, match="columns and the 8 lanes, so be a divisor of 8, not 16"):
         dataclasses.replace(good, post_lanes=16)
     with pytest.raises(TypeError, match="bus must be of type Bus, not None"):
         dataclasses.replace(good, bus=None)  # type: ignore[arg-type]

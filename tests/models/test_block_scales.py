@@ -18,7 +18,7 @@ S8 = Fixed(bits=8)
 
 
 def scaled_conv(channels: int = 6, *, groups: int = 1, **fields: object) -> Conv:
-    """Two rows over ``channels`` inputs of a 1x2 kernel, scales 0 to 15 in order."""
+    """Two rows over ``channels`` inputs of a 1x2 kernel, scales 1 to 15 in order."""
     inputs = channels // groups
     rng = np.random.default_rng(5)
     zeros = np.zeros(2, np.int64)
@@ -32,7 +32,7 @@ def scaled_conv(channels: int = 6, *, groups: int = 1, **fields: object) -> Conv
         "groups": groups, "weights": rng.integers(-8, 8, (2, inputs, 1, 2)),
         "formats": (Fixed(bits=4),) * 2, "requant": requant,
         "scales": WeightScales(
-            scaling=U4, values=np.arange(np.prod(shape)).reshape(shape).astype(np.int64) % 16
+            scaling=U4, values=np.arange(np.prod(shape)).reshape(shape).astype(np.int64) % 15 + 1
         ),
     }  # fmt: skip
     return Conv(**{**values, **fields})
@@ -97,6 +97,13 @@ def test_scales_wrong() -> None:
         WeightScales(scaling=U4, values=np.full((1, 1, 1, 1), 16))
     with pytest.raises(ValueError, match="scale -1 is not a value of uint4"):
         WeightScales(scaling=U4, values=np.full((1, 1, 1, 1), -1))
+    zero = np.ones((2, 3, 1, 2), np.int64)
+    zero[1, 2, 0, 1] = 0
+    with pytest.raises(
+        ValueError,
+        match=r"scale of row 1, vector 2, kernel position \(0, 1\) is zero, .*: give it another",
+    ):
+        WeightScales(scaling=U4, values=zero)
     with pytest.raises(TypeError, match="scaling must be a BlockScaling, not 4"):
         WeightScales(scaling=4, values=np.ones((1, 1, 1, 1), np.int64))  # type: ignore[arg-type]
 

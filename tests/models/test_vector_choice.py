@@ -7,8 +7,10 @@ import pytest
 
 from celosia.models.errors import CelosiaError
 from celosia.models.graph import FloatConv, FloatGraph
-from celosia.models.network import Concat, Window
-from celosia.models.recipe import Recipe, parse_blocks
+from celosia.models.network import Concat, Conv, MaxPool, Window
+from celosia.models.operations import DISTANCE
+from celosia.models.quantize import quantize
+from celosia.models.recipe import Recipe, parse_blocks, parse_elements, parse_mix
 from celosia.models.vector_choice import activation_obstacle, check_vectors, weight_obstacle
 
 
@@ -91,5 +93,22 @@ def test_what_is_said_of_others() -> None:
         (["left.out"], ""),
     ):
         assert activation_obstacle(graph, names, False, 16) == said
-    other = conv("c", "x", 3, 12, distance=True)
-    assert weight_obstacle(graph, other, blocks) == "no products of trained weights"
+
+
+def test_distances_read_one_scale() -> None:
+    """What they read keeps one scale, and so does what shares its grid."""
+    first, last = conv("c", "x", 3, 16), conv("d", "p", 16, 4, distance=True)
+    pool = MaxPool(name="pool", input="c.out", output="p", window=Window(kernel=(1, 1)))
+    graph = FloatGraph(
+        name="g", inputs={"x": (3, 1, 1)}, outputs=("d.out",), ops=(first, pool, last)
+    )
+    blocks = parse_blocks("uint4:16")
+    assert weight_obstacle(graph, last, blocks) == "no products of trained weights"
+    assert activation_obstacle(graph, ["c.out", "p"], False, 16) == "a layer of distances reads 'p'"
+    assert activation_obstacle(graph, ["c.out"], False, 16) == ""
+    recipe = Recipe(weights=parse_mix("fixed4"), blocks=blocks, elements=parse_elements("ufixed4"))
+    network = quantize(graph, np.random.default_rng(4).normal(size=(8, 3, 1, 1)), recipe)
+    assert network.tensor("p").scaling is None
+    *_, distances = network.ops
+    assert isinstance(distances, Conv)
+    assert distances.operation == DISTANCE

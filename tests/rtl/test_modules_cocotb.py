@@ -93,7 +93,7 @@ def golden(case: Case, rng: np.random.Generator) -> Vectors:
     if scaling is not None:
         shape = (ROWS + SAMPLES, case.lanes // scaling.vector)
         codes = rng.integers(0, len(scaling.scale.decode_table()), shape)
-        values = scaling.scale.decode(codes[:ROWS])
+        values = np.maximum(scaling.scale.decode(codes[:ROWS]), 1)
         scales = WeightScales(scaling=scaling, values=values[..., None, None])
         given = codes[ROWS:, :, None, None]
     conv = Conv(

@@ -145,7 +145,16 @@ def test_unsupported_model_leaves_nothing(files, capsys):
         ("--weight-bits", "9", "sp2 format has 3 to 8 bits, not 9"),
         ("--activation-bits", "17", "activation_bits must be in 1..16, not 17"),
         ("--weights", "pot_4:60", "add up to 100 %, not 60 %: pot_4 60 %"),
-        ("--weights", "ufixed4", "format must hold weights of both signs"),
+        (
+            "--weights",
+            "pot_4:33.333333,fixed4:66.666666",
+            "100 %, not 99.999999 %: pot_4 33.333333",
+        ),
+        (
+            "--weights",
+            "ufixed4",
+            "both signs (-1, 0 and 1), ufixed4 does not: take one with a sign",
+        ),
         ("--scale", "best", "--scale 'best' is unknown: choose max, percentile, mse, octav, dda"),
         ("--assignment", "hessian", "assignment hessian needs weights of different bits"),
         ("--blocks", "uint4", "blocks 'uint4' are not understood: write scale:vector"),
@@ -184,11 +193,11 @@ def test_quantize_says_what_has_scales_of_vectors(files, capsys):
     assert (first["scales"], first["output_scales"]) == ("uint4:16/6", "uint4:16/6")
     assert (last["scales"], last["output_scales"]) == ("uint4:16/6", None)
     assert value["notes"] == [
-        "fixed8 with one scale, not ufixed4 (inputs and outputs of the network): x, linear"
+        "fixed8 with one scale for all (inputs and outputs of the network): x, linear"
     ]
     status, out, _ = quantise(capsys, *recipe)
     assert "uint4:16/6" in out
-    assert "note: fixed8 with one scale, not ufixed4" in out
+    assert "note: fixed8 with one scale for all" in out
 
 
 def test_quantize_takes_vectors_that_divide_the_channels(files, capsys):
