@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.engines import Description
 from celosia.fpga.devices import CELLS, FIELDS, Device, Family, Resources
 from celosia.fpga.tools import ToolFailedError, kept, recall, run_tool, tool_version
 from celosia.models.processes import Processes
@@ -94,7 +94,7 @@ class SynthReport:
 
 
 def synth(
-    accelerator: Accelerator, device: Device, processes: Processes | None = None
+    accelerator: Description, device: Device, processes: Processes | None = None
 ) -> SynthReport:
     """Synthesise the IP core of ``accelerator`` for ``device``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.engines import Description
 from celosia.rtl.core import core_name, core_ports, core_registers
 from celosia.rtl.registers import ADDRESS_BITS, Access, Register
 
@@ -19,12 +19,12 @@ ACCESS = {
 }
 
 
-def render_component(accelerator: Accelerator, *, version: str, sources: tuple[str, ...]) -> str:
+def render_component(accelerator: Description, *, version: str, sources: tuple[str, ...]) -> str:
     """Return ``component.xml`` of the core: bus interfaces, memory map, ports and files.
 
     Parameters
     ----------
-    accelerator : Accelerator
+    accelerator : Description
         What the core is.
     version : str
         Version of the core, such as ``1.0``.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
-from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.accelerator_file import dump_accelerator
+from celosia.dataflow.engines import Description, dump_engine
 from celosia.models.files import atomic_directory
 from celosia.rtl.core import core_name, core_parts, core_registers
 from celosia.rtl.ipxact import render_component
@@ -93,7 +92,7 @@ def render_waivers() -> str:
     return "\n".join([*lines, ""])
 
 
-def package_files(accelerator: Accelerator) -> dict[str, str]:
+def package_files(accelerator: Description) -> dict[str, str]:
     """Return the text of each file of the generated folder, by name.
 
     An accelerator with DSP columns has their blocks in files of their own: ``*_dsp48e2.v`` for
@@ -115,18 +114,18 @@ def package_files(accelerator: Accelerator) -> dict[str, str]:
         "registers.md": f"# Registers of {name}\n\n" + render_markdown(registers),
         "registers.json": render_json(registers),
         "celosia_registers.h": render_c_header(registers),
-        "accelerator.toml": dump_accelerator(accelerator),
+        "accelerator.toml": dump_engine(accelerator),
     }
 
 
-def generate(accelerator: Accelerator, directory: str | Path) -> tuple[Path, ...]:
+def generate(accelerator: Description, directory: str | Path) -> tuple[Path, ...]:
     """Write the IP core of ``accelerator`` into ``directory``, whole or not at all.
 
     The same accelerator gives the same bytes.
 
     Parameters
     ----------
-    accelerator : Accelerator
+    accelerator : Description
         What to build.
     directory : str or Path
         Made where it is missing.

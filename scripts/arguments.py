@@ -10,10 +10,9 @@ from typing import TypeVar
 import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.accelerator_file import load_accelerator
+from celosia.dataflow.engines import ALL_PRESETS, Description, load_engine
 from celosia.dataflow.memory import PRESETS as MEMORIES
 from celosia.dataflow.memory import MemoryModel
-from celosia.dataflow.presets import PRESETS, preset
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network
 from celosia.models.quantize import quantise_input
@@ -25,18 +24,26 @@ Arrays = np.ndarray | dict[str, np.ndarray]
 """What a file of inputs holds: one array without a name, or arrays by the inputs' names."""
 
 
-def read_accelerator(name: str) -> Accelerator:
-    """Return the accelerator of a TOML file, or a preset where no such file is there."""
+def read_engine(name: str) -> Description:
+    """Return the engine of a TOML file, of any kind, or a preset where no such file is there."""
     if not name:
-        raise CelosiaError(f"name an accelerator file, or a preset: {', '.join(PRESETS)}")
-    if name in PRESETS and not Path(name).exists():
-        return preset(name)
+        raise CelosiaError(f"name an accelerator file, or a preset: {', '.join(ALL_PRESETS)}")
     if not Path(name).exists():
+        if name in ALL_PRESETS:
+            return ALL_PRESETS[name]
         raise CelosiaError(
             f"there is no accelerator file {name}, and no preset of that name: presets are "
-            f"{', '.join(PRESETS)}"
+            f"{', '.join(ALL_PRESETS)}"
         )
-    return load_accelerator(name)
+    return load_engine(name)
+
+
+def read_accelerator(name: str) -> Accelerator:
+    """Return a dense engine as :func:`read_engine` does; other kinds are refused."""
+    found = read_engine(name)
+    if not isinstance(found, Accelerator):
+        raise CelosiaError(f"{name} is no dense engine, which this command is for")
+    return found
 
 
 def read_memory(text: str) -> MemoryModel:

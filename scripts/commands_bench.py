@@ -1,4 +1,4 @@
-"""Commands that measure: bench sim, bench pe, bench area, bench formats, bench search."""
+"""Commands that measure: bench sim, pe, area, formats, search and eie."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from celosia.models.errors import CelosiaError
 from celosia.scripts.console import emit, progress, table
-from celosia.scripts.options import Json
+from celosia.scripts.options import Json, hold
 
 if TYPE_CHECKING:
     from celosia.scripts.bench_pe import PeRow
@@ -233,3 +233,36 @@ def bench_search(
                 console.print(f"{tool} left out: {reason}", markup=False)
 
     emit(value, as_json=as_json, show=show)
+
+
+@app.command("eie")
+def bench_eie(
+    layers: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[LAYER]...", help="Only these of the nine, such as Alex-7."),
+    ] = None,
+    curves: Annotated[
+        bool, typer.Option("--curves", help="Predict cycles over queue depth and PEs instead.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run EIE's nine layers on the paper's engine in RTL, and on the better one."""
+    from celosia.scripts.bench_eie import bench_eie as run
+    from celosia.scripts.bench_eie import curves as predict
+    from celosia.scripts.bench_eie import summary
+
+    with progress("EIE") as report:
+        if curves:
+            points = predict(layers or (), report)
+            rows, holds = [asdict(point) for point in points], True
+        else:
+            found = run(layers or (), report)
+            rows, holds = [row.as_dict() for row in found], all(row.holds for row in found)
+
+    def show(console: Console) -> None:
+        console.print(table(tuple(rows[0]), [tuple(row.values()) for row in rows]))
+        if not curves:
+            console.print(table(("", "layers"), summary(found).items()))
+
+    emit(rows, as_json=as_json, show=show)
+    hold(holds)

@@ -17,9 +17,9 @@ app = typer.Typer()
 def generate(accelerator: AcceleratorArgument, output: Output, as_json: Json = False) -> None:
     """Write an accelerator's Verilog, register map and core files into a directory."""
     from celosia.rtl.package import generate as write
-    from celosia.scripts.arguments import read_accelerator
+    from celosia.scripts.arguments import read_engine
 
-    chosen = read_accelerator(accelerator)
+    chosen = read_engine(accelerator)
     with errors.status(f"Generating {chosen.name}"):
         files = sorted(write(chosen, output))
     sizes = {str(path.relative_to(output)): path.stat().st_size for path in files}
@@ -39,9 +39,9 @@ def synth(
     """Synthesise an accelerator with Yosys: what each block takes of a device."""
     from celosia.fpga.devices import find_device
     from celosia.fpga.yosys import synth as run
-    from celosia.scripts.arguments import read_accelerator
+    from celosia.scripts.arguments import read_engine
 
-    chosen, part = read_accelerator(accelerator), find_device(device)
+    chosen, part = read_engine(accelerator), find_device(device)
     with errors.status(f"Synthesising {chosen.name} for {part.name} (minutes for large ones)"):
         report = run(chosen, part)
 

@@ -183,12 +183,12 @@ def simulate(
     """Run a network on the RTL and compare every bit, cycle and access with what is expected."""
     from celosia.dataflow.mapping import load_mapping
     from celosia.models.storage import load
-    from celosia.scripts.arguments import input_codes, read_accelerator, read_arrays, read_memory
+    from celosia.scripts.arguments import input_codes, read_arrays, read_engine, read_memory
     from celosia.scripts.simulate import simulate as run
 
     loaded = load(network)
     data = input_codes(loaded, read_arrays(inputs), codes=codes)
-    chosen, model = read_accelerator(accelerator), read_memory(memory)
+    chosen, model = read_engine(accelerator), read_memory(memory)
     tiles = None if mapping is None else load_mapping(mapping)
     with progress("Simulating") as report:
         result = run(loaded, chosen, data, model, report, trace, tiles)

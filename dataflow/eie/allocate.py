@@ -26,12 +26,13 @@ class Ring:
             self.next = 0
         first, stop = self.next, self.next + length
         after = 0
-        kept = []
-        for tenant in self.tenants:
-            if tenant[0] < stop and first < tenant[1]:
-                after = max(after, tenant[2])
-            else:
-                kept.append(tenant)
+        kept: list[tuple[int, int, int]] = []
+        for begin, end, leaves in self.tenants:
+            if begin < stop and first < end:
+                after = max(after, leaves)
+            # Of a tenant whose places are taken in part, the others stay.
+            parts = ((begin, min(end, first)), (max(begin, stop), end))
+            kept += [(low, high, leaves) for low, high in parts if low < high]
         self.tenants = [*kept, (first, stop, user)]
         self.next = stop
         return first, after

@@ -1,0 +1,364 @@
+# amaranth: UnusedElaboratable=no
+"""The parts of the EIE engine, each against plain Python."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.eie.accelerator import EieAccelerator, PeArray, PeMemories, Widths
+from celosia.dataflow.eie.descriptors import End, Load, Run, Stamp, Store, Target
+from celosia.dataflow.eie.presets import TINY
+from celosia.rtl.descriptors import DESCRIPTOR_BITS
+from celosia.rtl.eie.activations import ActivationFiles
+from celosia.rtl.eie.arithmetic import Arithmetic
+from celosia.rtl.eie.descriptors import LoadLayout, RunLayout, StoreLayout, encode
+from celosia.rtl.eie.issue import Issue
+from celosia.rtl.eie.legality import EieLegality
+from celosia.rtl.eie.memories import PackedRam, PointerMemory
+from celosia.rtl.eie.queue import ActivationQueue, item_layout
+
+from .drivers import simulate
+
+SEED = 45
+
+
+@pytest.mark.parametrize(("width", "lanes"), [(16, 1), (16, 4), (16, 8), (64, 2), (12, 2), (40, 2)])
+def test_packed_ram_holds_every_word(width, lanes):
+    depth, rng = 16, random.Random(SEED)
+    dut = PackedRam(depth=depth, width=width, lanes=lanes)
+    words = [rng.getrandbits(width) for _ in range(depth)]
+
+    async def bench(ctx):
+        ctx.set(dut.write_enable, 1)
+        for beat in range(depth // lanes):
+            ctx.set(dut.write_address, beat)
+            part = words[beat * lanes : (beat + 1) * lanes]
+            ctx.set(dut.write_data, sum(word << i * width for i, word in enumerate(part)))
+            await ctx.tick()
+        ctx.set(dut.write_enable, 0)
+        for place in [*range(depth), *rng.sample(range(depth), depth)]:
+            ctx.set(dut.read_enable, 1)
+            ctx.set(dut.read_address, place)
+            await ctx.tick()
+            ctx.set(dut.read_enable, 0)
+            ctx.set(dut.read_address, rng.randrange(depth))
+            for _ in range(2):
+                assert ctx.get(dut.read_data) == words[place]
+                await ctx.tick()
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("lanes", [2, 4, 8])
+def test_pointers_of_every_column_come_two_at_once(lanes):
+    depth, rng = 64, random.Random(SEED)
+    dut = PointerMemory(depth=depth, width=13, lanes=lanes, slot=16)
+    pointers = [rng.getrandbits(13) for _ in range(depth)]
+
+    async def bench(ctx):
+        ctx.set(dut.write_enable, 1)
+        for beat in range(depth // lanes):
+            ctx.set(dut.write_address, beat)
+            part = pointers[beat * lanes : (beat + 1) * lanes]
+            ctx.set(dut.write_data, sum(word << 16 * i for i, word in enumerate(part)))
+            await ctx.tick()
+        ctx.set(dut.write_enable, 0)
+        ctx.set(dut.read_enable, 1)
+        for column in range(depth - 1):
+            ctx.set(dut.read_address, column)
+            await ctx.tick()
+            assert (ctx.get(dut.first), ctx.get(dut.second)) == (
+                pointers[column], pointers[column + 1],
+            )  # fmt: skip
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 8])
+def test_queue_keeps_a_place_until_its_release(depth):
+    layout = item_layout(8, 8)
+    dut = ActivationQueue(layout, depth=depth)
+    rng = random.Random(depth)
+
+    async def bench(ctx):
+        waiting, at_work, sent = [], [], 0
+        for _ in range(400):
+            full = len(waiting) + len(at_work) == depth
+            assert ctx.get(dut.full) == full
+            assert ctx.get(dut.idle) == (not waiting and not at_work)
+            push = not full and rng.random() < 0.6
+            if push:
+                sent += 1
+                waiting.append(sent % 256)
+            ctx.set(dut.push, push)
+            ctx.set(dut.pushed, {"column": sent % 256, "value": sent % 7})
+            release = bool(at_work) and rng.random() < 0.5
+            ctx.set(dut.release, release)
+            await ctx.delay(1e-9)
+            assert ctx.get(dut.waiting) == bool(waiting)
+            assert ctx.get(dut.full_after) == (len(waiting) + len(at_work) == depth)
+            look_up = bool(waiting) and rng.random() < 0.7
+            ctx.set(dut.look_up, look_up)
+            if release:
+                at_work.pop(0)
+            if look_up:
+                assert ctx.get(dut.head.column) == waiting[0]
+                at_work.append(waiting.pop(0))
+            await ctx.tick()
+
+    simulate(dut, bench)
+
+
+def small(**array):
+    return EieAccelerator(
+        name="small",
+        array=PeArray(pes=4, **array),
+        widths=Widths(activation=8, accumulator=24),
+        memories=PeMemories(entries=64, pointers=64, biases=16, activations=32, accumulators=16,
+                            pointer_bits=8, window=16),
+        bus=Bus(data_bits=64, burst_beats=16),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("queue", [1, 2, 8])
+def test_every_run_of_three_columns_is_walked_without_a_gap(queue):
+    """All lists of three columns with 0 to 3 entries: entries in order, one a cycle."""
+    dut = Issue(small(queue=queue))
+    cases = list(itertools.product(range(4), repeat=3))
+    columns = [count for case in cases for count in case]
+    starts = np.cumsum([0, *columns]) % 200
+    starts = np.where(starts + 4 > 255, 0, starts)
+
+    async def bench(ctx):
+        ctx.set(dut.size, 255)
+        sent, seen, pointers, idle = 0, [], (0, 0), 0
+        while len(seen) < sum(columns) or sent < len(columns):
+            push = sent < len(columns) and not ctx.get(dut.full)
+            ctx.set(dut.push, push)
+            ctx.set(dut.pushed_0, {"column": sent % 2**21, "value": sent % 100})
+            ctx.set(dut.start, int(pointers[0]))
+            ctx.set(dut.stop, int(pointers[1]))
+            await ctx.delay(1e-9)
+            assert not ctx.get(dut.corrupt)
+            if ctx.get(dut.issue):
+                seen.append((ctx.get(dut.value), ctx.get(dut.first), ctx.get(dut.entry)))
+            else:
+                idle += 1
+            if ctx.get(dut.look_up):
+                column = ctx.get(dut.column)
+                pointers = (starts[column], starts[column] + columns[column])
+            sent += push
+            await ctx.tick()
+        expected = [
+            (column % 100, int(entry == 0), int(starts[column]) + entry)
+            for column, count in enumerate(columns)
+            for entry in range(count)
+        ]
+        assert seen == expected
+        # What waits is looked up meanwhile: a cycle for each empty column, one to begin with.
+        if queue > 1:
+            assert idle == columns.count(0) + 1
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(5, 4), (200, 3), (0, 33), (32, 34)])
+def test_pointers_that_fall_or_lead_too_far_are_corrupt(start, stop):
+    dut = Issue(small())
+
+    async def bench(ctx):
+        ctx.set(dut.size, 32)
+        ctx.set(dut.start, start)
+        ctx.set(dut.stop, stop)
+        ctx.set(dut.push, 1)
+        await ctx.tick()
+        ctx.set(dut.push, 0)
+        assert ctx.get(dut.corrupt)
+        assert not ctx.get(dut.issue)
+        await ctx.tick()
+        assert ctx.get(dut.idle)
+
+    simulate(dut, bench)
+
+
+def test_sums_are_exact_however_often_an_accumulator_is_hit():
+    """Single-entry columns hit few accumulators again after 1, 2, 3 ... cycles."""
+    dut, rng = Arithmetic(small()), random.Random(SEED)
+    sums = [0] * 16
+
+    async def bench(ctx):
+        ctx.set(dut.rows, 16)
+        row = -1
+        for _ in range(3000):
+            valid = rng.random() < 0.8
+            first = row < 0 or rng.random() < 0.7
+            gap = rng.randrange(0, min(3, 16 - (0 if first else row + 1)) or 1)
+            ctx.set(dut.valid, valid)
+            ctx.set(dut.first, first)
+            ctx.set(dut.gap, gap)
+            weight, activation = rng.randrange(-(2**15), 2**15), rng.randrange(-128, 128)
+            ctx.set(dut.factor, weight)
+            ctx.set(dut.activation, activation)
+            if valid:
+                row = gap if first else row + 1 + gap
+                if row > 12:
+                    row, ends = -1, row
+                else:
+                    ends = row
+                if ends < 16:
+                    sums[ends] = (sums[ends] + weight * activation + 2**23) % 2**24 - 2**23
+            await ctx.delay(1e-9)
+            await ctx.tick()
+        ctx.set(dut.valid, 0)
+        await ctx.tick().repeat(3)
+        for number in range(16):
+            ctx.set(dut.drain, 1)
+            ctx.set(dut.drain_row, number)
+            assert ctx.get(dut.drained) == sums[number]
+            await ctx.tick()
+        for number in range(16):
+            ctx.set(dut.drain_row, number)
+            assert ctx.get(dut.drained) == 0
+
+    simulate(dut, bench)
+
+
+def test_an_index_beyond_the_rows_is_dropped_and_told():
+    dut = Arithmetic(small())
+
+    async def bench(ctx):
+        ctx.set(dut.rows, 5)
+        ctx.set(dut.valid, 1)
+        ctx.set(dut.first, 1)
+        ctx.set(dut.factor, 3)
+        ctx.set(dut.activation, 7)
+        for gap in range(16):
+            ctx.set(dut.gap, gap)
+            assert ctx.get(dut.beyond) == (gap >= 5)
+            await ctx.tick()
+        ctx.set(dut.valid, 0)
+        await ctx.tick().repeat(3)
+        ctx.set(dut.drain, 1)
+        for number in range(16):
+            ctx.set(dut.drain_row, number)
+            assert ctx.get(dut.drained) == (21 if number < 5 else 0)
+
+    simulate(dut, bench)
+
+
+def test_nonzeros_of_a_window_are_found_in_order():
+    dut, rng = ActivationFiles(small()), random.Random(SEED)
+    files = [[rng.choice([0, rng.randrange(256)]) for _ in range(n)] for n in (32, 21)]
+
+    async def bench(ctx):
+        # Values of before must not be found: what is written first is longer and has no zeros.
+        for values in ([[1] * 32] * 2, files):
+            for file, rows in enumerate(values):
+                for row, value in enumerate(rows):
+                    ctx.set(dut.write, 1)
+                    ctx.set(dut.write_file, file)
+                    ctx.set(dut.write_row, row)
+                    ctx.set(dut.write_value, value)
+                    await ctx.tick()
+        ctx.set(dut.write, 0)
+        for file, window in itertools.product(range(2), range(2)):
+            ctx.set(dut.load, 1)
+            ctx.set(dut.file, file)
+            ctx.set(dut.window, window)
+            await ctx.tick()
+            ctx.set(dut.load, 0)
+            found = []
+            while ctx.get(dut.found):
+                index = ctx.get(dut.index)
+                ctx.set(dut.take, 1)
+                await ctx.tick()
+                found.append((index, ctx.get(dut.value)))
+            ctx.set(dut.take, 0)
+            part = files[file][16 * window : 16 * window + 16]
+            assert found == [(i, value) for i, value in enumerate(part) if value]
+
+    simulate(dut, bench)
+
+
+RUN = Run(source=0, window=0, columns=60, pointers=4, entries=8, size=50, occupancy=0, codebook=3,
+          rows=16, last_pes=4, write=True, biases=0, target=0, shift=3, low=-5, high=7)  # fmt: skip
+LOAD = Load(target=Target.POINTERS, pe=3, address=0x100, place=0, beats=128)
+LEGAL = [
+    RUN, LOAD, Load(target=Target.CODEBOOK, pe=256, address=8, place=0x300, beats=16),
+    Load(target=Target.ACTIVATIONS, pe=256, address=0, place=1 << 15, beats=64),
+    Store(source=1, first=3, rows=5, address=0x40), Stamp(address=8), End(),
+]  # fmt: skip
+
+
+def changed(value, **fields):
+    return type(value)(**{name: getattr(value, name) for name in value.__slots__} | fields)
+
+
+ILLEGAL = [
+    changed(RUN, columns=0), changed(RUN, columns=508), changed(RUN, window=4),
+    changed(RUN, entries=4048), changed(RUN, entries=4), changed(RUN, codebook=4),
+    changed(RUN, rows=0), changed(RUN, rows=33), changed(RUN, last_pes=5),
+    changed(RUN, biases=49), changed(RUN, target=49), changed(RUN, low=1), changed(RUN, high=-1),
+    changed(LOAD, beats=0), changed(LOAD, beats=129), changed(LOAD, pe=4), changed(LOAD, pe=255),
+    changed(LOAD, address=0x101), changed(LOAD, address=1 << 40), changed(LOAD, place=1),
+    changed(LOAD, target=Target.OCCUPANCY),
+    changed(LOAD, target=Target.ACTIVATIONS, place=1 << 16, beats=1),
+    Store(source=0, first=60, rows=5, address=0), Store(source=0, first=0, rows=0, address=0),
+    Store(source=0, first=0, rows=1, address=4), Stamp(address=4),
+]  # fmt: skip
+
+
+def test_legality():
+    dut = EieLegality(TINY)
+    layouts = {Load: LoadLayout, Run: RunLayout}
+
+    async def bench(ctx):
+        for descriptors, legal in ((LEGAL, 1), (ILLEGAL, 0)):
+            for descriptor in descriptors:
+                ctx.set(dut.descriptor, encode(descriptor))
+                assert ctx.get(dut.legal) == legal, descriptor
+        for opcode in (0, *range(6, 16)):
+            ctx.set(dut.descriptor, opcode)
+            assert not ctx.get(dut.legal)
+        for descriptor in LEGAL:  # no bit above its layout
+            size = layouts.get(type(descriptor), StoreLayout).size
+            for bit in (size, DESCRIPTOR_BITS - 1):
+                ctx.set(dut.descriptor, encode(descriptor) | 1 << bit)
+                assert not ctx.get(dut.legal)
+
+    sim = Simulator(dut)  # it has no clock
+    sim.add_testbench(bench)
+    sim.run()
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "message"),
+    [
+        (changed(RUN, shift=64), r"Run shift must be in 0\.\.63, not 64"),
+        (changed(RUN, low=-70000), r"Run low must be in -65536\.\.65535, not -70000"),
+        (changed(LOAD, beats=1 << 21), "Load beats must be in"),
+    ],
+)
+def test_fields_that_do_not_fit(descriptor, message):
+    with pytest.raises(ValueError, match=message):
+        encode(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PackedRam(depth=8, width=4, lanes=3), "power of two, not 3"),
+        (lambda: PackedRam(depth=6, width=4, lanes=4), "multiple of the 4 lanes, not 6"),
+        (lambda: PointerMemory(depth=8, width=4, lanes=1, slot=16), "at least 2"),
+        (lambda: ActivationQueue(item_layout(4, 4), depth=0), "depth must be at least 1, not 0"),
+    ],
+)
+def test_parameters_that_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,129 @@
+# amaranth: UnusedElaboratable=no
+"""The leading-nonzero tree and the rounding, proved for all inputs; broken copies are found out."""
+
+from __future__ import annotations
+
+import pytest
+from amaranth.hdl import Assert, Cat, Const, Module, Mux, Signal, signed
+from amaranth.sim import Simulator
+
+from celosia.rtl.eie.descriptors import RunLayout
+from celosia.rtl.eie.lnzd import NonzeroNode, NonzeroTree, lowest_bit
+from celosia.rtl.eie.pe import rounded
+
+from .prover import prove
+
+INDEX_BITS = 6
+
+
+def tree_proof(tree, pes):
+    """Assert that the winner's (index, PE) is the least of all candidates'."""
+    m = Module()
+    m.submodules.tree = tree
+    indices = [tree.indices.word_select(pe, INDEX_BITS) for pe in range(pes)]
+    m.d.comb += Assert(tree.any == tree.valid.any())
+    for pe, index in enumerate(indices):
+        won = tree.any & (tree.winner == pe)
+        order, best = Cat(Const(pe, 8), index), Cat(tree.winner | Const(0, 8), tree.index)
+        m.d.comb += [
+            Assert(~won | (tree.valid[pe] & (tree.index == index))),
+            Assert(~tree.valid[pe] | (best <= order)),
+        ]
+    return m
+
+
+@pytest.mark.parametrize("pes", [1, 3, 4, 5, 16, 18])
+def test_the_first_nonzero_of_all_wins(pes, tmp_path):
+    tree = NonzeroTree(pes=pes, index_bits=INDEX_BITS)
+    prove(tree_proof(tree, pes), [tree.valid, tree.indices], tmp_path)
+
+
+class TakesTheLast(NonzeroNode):
+    """Of equal indices the second pair's wins."""
+
+    def build(self):
+        m = super().build()
+        left = self.valid[:2].any()
+        right = self.valid[2:].any()
+        m.d.comb += self.winner[1].eq(right & (~left | (self.indices[12:18] <= self.indices[:6])))
+        return m
+
+
+def test_a_tree_that_takes_another_is_found_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("celosia.rtl.eie.lnzd.NonzeroNode", TakesTheLast)
+    tree = NonzeroTree(pes=4, index_bits=INDEX_BITS)
+    with pytest.raises(AssertionError, match=r"Assert failed|assert"):
+        prove(tree_proof(tree, 4), [tree.valid, tree.indices], tmp_path)
+
+
+def test_every_node_input():
+    """All 4 x 2-bit candidates of one node, against a sort."""
+    dut = NonzeroNode(index_bits=2)
+    sim = Simulator(dut)
+
+    async def bench(ctx):
+        for case in range(1 << 12):
+            ctx.set(dut.valid, case & 15)
+            ctx.set(dut.indices, case >> 4)
+            found = sorted((case >> 4 + 2 * i & 3, i) for i in range(4) if case >> i & 1)
+            assert ctx.get(dut.any) == bool(found)
+            if found:
+                assert (ctx.get(dut.index), ctx.get(dut.winner)) == found[0]
+
+    sim.add_testbench(bench)
+    sim.run()
+
+
+@pytest.mark.parametrize("width", [2, 16, 64])
+def test_lowest_bit(width, tmp_path):
+    flags, number = Signal(width), Signal(max(1, (width - 1).bit_length()))
+    m = Module()
+    found, index = lowest_bit(flags)
+    m.d.comb += [
+        number.eq(index),
+        Assert(found == flags.any()),
+        Assert(~found | flags.bit_select(number, 1)),
+        Assert(~found | ((flags & ((1 << number) - 1)) == 0)),
+    ]
+    prove(m, [flags], tmp_path)
+
+
+def rounding_proof(shift_of_reference):
+    """Assert that ``rounded`` is the nearest, ties to even, for every total and shift."""
+    m = Module()
+    total, tile = Signal(signed(12)), Signal(RunLayout)
+    result = Signal(signed(17))
+    m.d.comb += result.eq(rounded(m, total, tile))
+    shift = tile.shift
+    wide = Signal(signed(40))
+    # Twice the distance to the result, in units of what is shifted out, and its clamp.
+    nearest = Signal(signed(14))
+    m.d.comb += wide.eq(total << 1)
+    rest, half = Signal(32), Signal(32)
+    floor = Signal(signed(14))
+    m.d.comb += [
+        floor.eq(total >> shift_of_reference(shift)),
+        rest.eq((total - (floor << shift)).as_unsigned()),
+        half.eq(Mux(shift == 0, 2**31, (1 << shift) >> 1)),
+        nearest.eq(floor + ((rest > half) | ((rest == half) & floor[0]))),
+        Assert(
+            (shift > 11)
+            | (tile.low > tile.high)
+            | (
+                result
+                == Mux(nearest < tile.low, tile.low, Mux(nearest > tile.high, tile.high, nearest))
+            )
+        ),
+    ]
+    return m, [total, tile.as_value()]
+
+
+def test_rounding_is_to_even_for_all_totals(tmp_path):
+    m, inputs = rounding_proof(lambda shift: shift)
+    prove(m, inputs, tmp_path)
+
+
+def test_a_wrong_shift_is_found_out(tmp_path):
+    m, inputs = rounding_proof(lambda shift: shift ^ 1)
+    with pytest.raises(AssertionError, match=r"Assert failed|assert"):
+        prove(m, inputs, tmp_path)
