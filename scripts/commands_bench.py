@@ -44,7 +44,7 @@ def bench_sim(
 def bench_pe(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[WORD]...", help="Only those whose title holds all of these."),
+        typer.Argument(metavar="WORD", help="Only those whose title holds all of these."),
     ] = None,
     gates: Annotated[
         bool, typer.Option("--gates", help="Only what published shares and amounts bound.")
@@ -119,7 +119,7 @@ def _show_gates(rows: Sequence[PeRow], *, as_json: bool) -> None:
 def bench_formats(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[WORD]...", help="Only those whose name holds all of these."),
+        typer.Argument(metavar="WORD", help="Only those whose name holds all of these."),
     ] = None,
     networks: Annotated[
         str, typer.Option(help="Which networks, separated by commas.")
