@@ -295,6 +295,10 @@ def _check_images(name: str, shape: tuple[int, int, int], values: np.ndarray) ->
         raise CelosiaError(f"data for input {name!r} must be (N, {wanted}), not {data.shape}")
     with np.errstate(over="ignore"):
         single = data.astype(np.float32) if data.dtype.kind in "fiu" else None
-    if single is None or not np.isfinite(single).all():
-        raise CelosiaError(f"data for input {name!r} must be finite numbers that fit a float32")
+    wanted = f"data for input {name!r} must be finite numbers that fit a float32"
+    if single is None:
+        raise CelosiaError(f"{wanted}, not of the type {data.dtype}")
+    if not np.isfinite(single).all():
+        where = tuple(np.argwhere(~np.isfinite(single))[0].tolist())
+        raise CelosiaError(f"{wanted}: the one at {where} is {data[where]}")
     return single

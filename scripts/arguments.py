@@ -82,7 +82,11 @@ def read_arrays(path: Path) -> Arrays:
     except MemoryError:
         raise
     except Exception as error:  # of the parsers of headers and archives: of any kind
-        raise CelosiaError(f"{path} is no .npy or .npz file of numbers: {error}") from error
+        # numpy's own message tells to load it unsafely.
+        raise CelosiaError(
+            f"{path} is no .npy or .npz file of numbers, or is damaged: write it again with "
+            "numpy.save or numpy.savez"
+        ) from error
     for name, array in found.items():
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
             raise CelosiaError(
