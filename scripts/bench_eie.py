@@ -10,9 +10,11 @@ import numpy as np
 
 from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.dataflow.eie.compile import compile_eie
+from celosia.dataflow.eie.energy import access_energy, paper_energy
 from celosia.dataflow.eie.presets import IMPROVED, PAPER
 from celosia.dataflow.eie.program import EieCounter
 from celosia.dataflow.eie.timing import eie_timing, run_timings
+from celosia.dataflow.energy import load_energy_table
 from celosia.dataflow.memory import DDR4
 from celosia.models.eie_benchmark import LAYERS, BenchmarkLayer, benchmark_network
 from celosia.models.errors import CelosiaError
@@ -123,13 +125,19 @@ def bench_eie(words: Sequence[str], report: Report) -> list[EieRow]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """A prediction for one layer: queue depth, PEs, cycles of the layer and balance."""
+    """A prediction for one layer: queue depth, PEs, cycles of the layer and balance.
+
+    ``energy_uj`` is that of all accesses on chip by the 45 nm table, ``paper_energy_uj`` by the
+    mean power of the paper's PEs.
+    """
 
     layer: str
     pes: int
     queue_depth: int
     cycles: int
     balance: float
+    energy_uj: float
+    paper_energy_uj: float
 
 
 def predict_layer(layer: BenchmarkLayer, accelerator: EieAccelerator) -> CurvePoint:
@@ -138,13 +146,22 @@ def predict_layer(layer: BenchmarkLayer, accelerator: EieAccelerator) -> CurvePo
     program = compile_eie(network, accelerator)
     runs = run_timings(program, {"input": codes[0]})
     cycles = sum(run.cycles for run in runs)
-    theoretical = sum(run.entries for run in runs) / accelerator.array.pes
+    entries = sum(run.entries for run in runs)
+    counters = dict.fromkeys(EieCounter, 0) | {
+        EieCounter.BROADCASTS: sum(run.broadcasts for run in runs),
+        EieCounter.POINTER_READS: sum(run.pointer_reads for run in runs),
+        EieCounter.ROW_READS: sum(run.row_reads for run in runs),
+        EieCounter.ENTRIES: entries,
+    }
+    energy = access_energy(counters, accelerator, load_energy_table("cmos45"))
     return CurvePoint(
         layer=layer.name,
         pes=accelerator.array.pes,
         queue_depth=accelerator.array.queue,
         cycles=cycles,
-        balance=round(theoretical / cycles, 4),
+        balance=round(entries / accelerator.array.pes / cycles, 4),
+        energy_uj=round(energy.total / 1e6, 3),
+        paper_energy_uj=round(paper_energy(cycles, accelerator.array.pes).total / 1e6, 3),
     )
 
 

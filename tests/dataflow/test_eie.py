@@ -14,11 +14,14 @@ from celosia.dataflow.eie.accelerator_file import dump_eie
 from celosia.dataflow.eie.allocate import Ring
 from celosia.dataflow.eie.compile import compile_eie
 from celosia.dataflow.eie.descriptors import Load, Run, Target
+from celosia.dataflow.eie.energy import access_energy, paper_energy
 from celosia.dataflow.eie.pack import entry_bytes
 from celosia.dataflow.eie.presets import EIE_PRESETS, PAPER, TINY
+from celosia.dataflow.eie.program import EieCounter
 from celosia.dataflow.eie.run_kernel import run_tile
 from celosia.dataflow.eie.tiles import cut, limits
 from celosia.dataflow.eie.timing import broadcast_order, eie_timing, run_timings
+from celosia.dataflow.energy import load_energy_table
 from celosia.dataflow.engines import load_engine
 from celosia.dataflow.memory import DDR4
 from celosia.models.eie import decode
@@ -310,3 +313,25 @@ def test_golden_equals_scipy():
         sums = matrix @ x[0, :, 0, 0] + op.bias
         expected = np.rint(sums / 16).clip(0, 100)
         assert (evaluate(network, {"t0": x})["t1"][0, :, 0, 0] == expected).all()
+
+
+def test_energy_by_the_papers_powers():
+    """64 PEs take 586 mW; the shares are those of its table, which leave out 0.00 to 0.1 %."""
+    found = paper_energy(800, 64)  # a microsecond
+    assert found.total == pytest.approx(586e3, rel=2e-3)
+    assert found.entries / found.total == pytest.approx(0.5411, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["cmos45", "fpga"])
+def test_energy_is_that_of_each_access(name):
+    table = load_energy_table(name)
+    zero = dict.fromkeys(EieCounter, 0)
+    assert access_energy(zero, PAPER, table).total == 0
+    row = access_energy(zero | {EieCounter.ROW_READS: 3}, PAPER, table)
+    assert row.total == row.entries == pytest.approx(3 * 64 * table.memory_bit(128 * 1024))
+    look = access_energy(zero | {EieCounter.POINTER_READS: 2}, PAPER, table)
+    assert look.total == look.pointers == pytest.approx(2 * 2 * 16 * table.memory_bit(32 * 1024))
+    entry = access_energy(zero | {EieCounter.ENTRIES: 1}, PAPER, table)
+    assert entry.total == entry.arithmetic > table.multiply_8x8 * 4
+    beat = access_energy(zero | {EieCounter.READ_BEATS: 1}, PAPER, table)
+    assert beat.total == beat.dram == 128 * table.dram_bit
