@@ -11,13 +11,15 @@ import typer
 from rich.console import Console
 
 from celosia.models.errors import CelosiaError
-from celosia.scripts.console import emit, errors, progress
+from celosia.scripts.console import emit, errors, progress, table
 from celosia.scripts.options import Json, Output, hold
 
 if TYPE_CHECKING:
     from celosia.dataflow.explore.bounds import Bound
     from celosia.dataflow.explore.outcome import Goal
     from celosia.dataflow.explore.search import Progress
+    from celosia.dataflow.memory import MemoryModel
+    from celosia.fpga.devices import Device
 
 Value = TypeVar("Value")
 
@@ -100,6 +102,7 @@ def explore(
 ) -> None:
     """Search for the best accelerator for a network on a device.
 
+    For a network of compressed layers alone: the fastest EIE engine that fits, by Yosys's count.
     An interrupted search goes on where it was when it is run again with the same output or store.
     """
     from celosia.dataflow.dataflows import Dataflow
@@ -113,10 +116,14 @@ def explore(
     from celosia.scripts.explore.page import write_page
     from celosia.scripts.explore.store import sqlite_url
     from celosia.scripts.explore.verify import verify as check
+    from celosia.scripts.explore_eie import is_compressed
 
     part, wanted = find_device(device), read_choice("--objective", objective, Quantity)
     asked = targets.limits_of(part, [parse_limit(text) for text in limit or ()])
     model, fixed = read_memory(memory), targets.parse_fixed(fix or ())
+    if is_compressed(network):
+        _explore_eie(network, part, model, output, as_json=as_json)
+        return
     effort = _build(
         lambda: Effort(
             seconds=60.0 if time is None and candidates is None else time, candidates=candidates
@@ -171,6 +178,36 @@ def explore(
 
     emit(summary | {"files": files}, as_json=as_json, show=show)
     hold(not verify or summary["verified"]["holds"])
+
+
+def _explore_eie(
+    network: str, part: Device, memory: MemoryModel, output: Path, *, as_json: bool
+) -> None:
+    """Choose an EIE engine and write its file."""
+    from celosia.dataflow.engines import dump_engine
+    from celosia.models.files import atomic_file
+    from celosia.models.storage import load
+    from celosia.scripts.explore_eie import explore_eie
+
+    with progress(f"EIE engines for {part.name}") as report:
+        found = explore_eie(load(network), part, memory, report)
+    output.mkdir(parents=True, exist_ok=True)
+    target = output / "accelerator.toml"
+    with atomic_file(target) as draft:
+        draft.write_text(dump_engine(found.accelerator))
+    value = found.as_dict() | {"files": {"accelerator": str(target)}}
+
+    def show(console: Console) -> None:
+        used = found.report.total.as_dict()
+        rows = [
+            (name, used[name], f"{100 * s:.1f} %") for name, s in found.report.fractions.items()
+        ]
+        console.print(table(("resource", "used", "share"), rows, title=found.accelerator.name))
+        console.print(f"{found.cycles:,} cycles a sample, half of it not zero", markup=False)
+        console.print(f"accelerator: {target}", markup=False)
+
+    emit(value, as_json=as_json, show=show)
+    hold(found.report.fits)
 
 
 def _build(make: Callable[[], Value]) -> Value:

@@ -1,0 +1,158 @@
+"""The commands on the EIE engine: bench eie, explore, generate and simulate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.eie.presets import TINY
+from celosia.dataflow.engines import load_engine
+from celosia.dataflow.mapping import Mapping
+from celosia.dataflow.memory import DDR4
+from celosia.fpga.devices import Resources, find_device
+from celosia.models.eie_benchmark import LAYERS, BenchmarkLayer, benchmark_network
+from celosia.models.errors import CelosiaError
+from celosia.models.storage import save
+from celosia.scripts import explore_eie as explore
+from celosia.scripts.arguments import read_accelerator, read_engine
+from celosia.scripts.bench_eie import (
+    DEPTHS,
+    PES,
+    find_layers,
+    measure_layer,
+    summary,
+    with_pes,
+    with_queue,
+)
+from celosia.scripts.cli import run_command
+from celosia.scripts.simulate import simulate
+from celosia.sim.run import Simulator
+
+LAYER = BenchmarkLayer(
+    name="small", inputs=90, outputs=70, weight_density=0.2, activation_density=0.4, paper_us=0.5
+)
+
+
+def test_a_row_of_the_benchmark():
+    row = measure_layer(LAYER, Simulator(TINY), TINY, improved=True)
+    assert list(row.as_dict()) == [
+        "layer", "pes", "queue_depth", "cycles_measured", "cycles_predicted", "cycles_theoretical",
+        "balance", "us_at_800mhz", "paper_us", "improvements", "bit_exact", "sim_seconds",
+    ]  # fmt: skip
+    assert row.holds
+    assert row.improvements == "on"
+    assert row.cycles_theoretical < row.cycles_measured
+    assert row.balance == pytest.approx(row.cycles_theoretical / row.cycles_measured, abs=1e-4)
+    assert row.us_at_800mhz == pytest.approx(row.cycles_measured / 800, abs=1e-3)
+    assert not replace(row, cycles_predicted=1).holds
+    found = summary([row, replace(row, improvements="off", us_at_800mhz=0.4)])
+    assert found["at_most_the_papers_time"] == 1
+    assert found["least_balance_improved"] == row.balance
+
+
+def test_layers_are_found_by_name():
+    assert find_layers(()) == LAYERS
+    assert [layer.name for layer in find_layers(["vgg-7", "NT-We"])] == ["VGG-7", "NT-We"]
+    with pytest.raises(CelosiaError, match="no benchmark layer 'LeNet': known are Alex-6"):
+        find_layers(["LeNet"])
+
+
+def test_engines_of_the_curves():
+    assert [with_queue(depth).array.queue for depth in DEPTHS] == list(DEPTHS)
+    assert [with_pes(pes).array.pes for pes in PES] == list(PES)
+
+
+def test_read_engine_knows_all_kinds(tmp_path):
+    assert isinstance(read_engine("tiny"), Accelerator)
+    assert read_engine("eie_tiny") == TINY
+    with pytest.raises(CelosiaError, match=r"presets are tiny, .*eie_paper"):
+        read_engine("nothing")
+    with pytest.raises(CelosiaError, match="name an accelerator file"):
+        read_engine("")
+    with pytest.raises(CelosiaError, match="eie_tiny is no dense engine"):
+        read_accelerator("eie_tiny")
+
+
+@dataclass
+class Fake:
+    """What synthesis would have said."""
+
+    fits: bool
+    total: Resources
+    fractions: dict[str, float]
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Synthesis that finds room for engines of at most 8 PEs."""
+    tried = []
+
+    def synth(engine, _device):
+        tried.append(engine)
+        total = Resources(lut=1000 * engine.array.pes)
+        return Fake(fits=engine.array.pes <= 8, total=total, fractions={"lut": 0.5})
+
+    monkeypatch.setattr(explore, "synth", synth)
+    return tried
+
+
+def test_the_fastest_that_fits_is_chosen(fake):
+    network, _ = benchmark_network(LAYER)
+    found = explore.explore_eie(network, find_device("zcu102"), DDR4, lambda *_: None)
+    assert found.accelerator.array.pes <= 8
+    assert found.report.fits
+    assert fake[-1] == found.accelerator
+    assert all(engine.array.pes > 8 for engine in fake[:-1])
+
+
+def test_memories_that_are_too_large_are_passed_over():
+    network, _ = benchmark_network(LAYER)
+    budget = Resources(lut=10**6, ff=10**6, dsp=1000, bram=20)
+    engines = list(explore.candidates(network, budget))
+    assert engines
+    assert all(e.array.pes * explore.memory_blocks(e) <= 20 for e in engines)
+    assert len(engines) < len(list(explore.candidates(network, find_device("zcu102").budget)))
+
+
+def test_parts_that_hold_no_engine(fake):
+    network, _ = benchmark_network(LAYER)
+    part = find_device("zcu102")
+    with pytest.raises(CelosiaError, match="no EIE engine's memories fit"):
+        explore.explore_eie(network, replace(part, budget=Resources(bram=1)), DDR4, lambda *_: None)
+
+
+def test_explore_takes_compressed_networks(fake, tmp_path, capsys):
+    network, _ = benchmark_network(LAYER)
+    save(network, tmp_path / "n.celosia")
+    arguments = ["explore", str(tmp_path / "n.celosia"), "-o", str(tmp_path / "out"), "--json"]
+    assert run_command(arguments) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["fits"]
+    engine = load_engine(tmp_path / "out" / "accelerator.toml")
+    assert (engine.array.pes, engine.memories.entries) == (value["pes"], value["entries"])
+
+
+def test_generate_and_simulate(tmp_path, capsys):
+    assert run_command(["generate", "eie_tiny", "-o", str(tmp_path / "core"), "--json"]) == 0
+    assert "celosia_eie_tiny.v" in json.loads(capsys.readouterr().out)["files"]
+    network, codes = benchmark_network(LAYER)
+    save(network, tmp_path / "n.celosia")
+    np.save(tmp_path / "x.npy", codes)
+    engine, inputs = str(tmp_path / "core" / "accelerator.toml"), str(tmp_path / "x.npy")
+    arguments = ["--accelerator", engine, "--inputs", inputs, "--codes", "--json"]
+    assert run_command(["simulate", str(tmp_path / "n.celosia"), *arguments]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["bit_exact"]
+    assert value["cycles_exact"]
+    assert value["counters_exact"]
+    assert value["counters"]["run_cycles"]["measured"] > 0
+
+
+def test_an_engine_without_mappings_refuses_one():
+    network, codes = benchmark_network(LAYER)
+    with pytest.raises(CelosiaError, match="accelerator 'eie_tiny' takes no mapping"):
+        simulate(network, TINY, {"input": codes}, DDR4, mapping=Mapping(layers=()))
