@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from celosia.dataflow.energy import EnergyTable, energy
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.program import Counter
+from celosia.dataflow.search.chain import Needs, least_cycles
 from celosia.dataflow.search.objective import Costs
 
 
@@ -30,13 +32,15 @@ class Bound:
 
     Every weight, constant, activation and residual word that is used is read once and every output
     written once, at the memory's bandwidth; no product is made twice unless pooling windows
-    overlap; descriptors, latencies and halos cost nothing.
+    overlap; descriptors and halos cost nothing. ``needs`` is what that was found from; the cycles
+    of ``costs`` are those of :func:`celosia.dataflow.search.chain.least_cycles`.
     """
 
     compute: int
     reads: int
     writes: int
     post: int
+    needs: Needs
     costs: Costs
 
     @property
@@ -91,10 +95,22 @@ def lower_bound(
     constant = accelerator.beats(accelerator.constant_word_bits)
     stored = sum(stop - start for block in plan.blocks for start, stop in block.runs)
     stored *= samples * height * width * activation
-    read = words * math.prod(plan.weight_kernel(*plan.kernel)) * weight + groups * constant
-    read += 0 if chip[0] else samples * distinct * tall * wide * activation
-    read += stored if step.residual is not None else 0
+    loads = (
+        0 if chip[0] else samples * distinct * tall * wide * activation,
+        words * math.prod(plan.weight_kernel(*plan.kernel)) * weight,
+        groups * constant,
+        stored if step.residual is not None else 0,
+    )
+    read = sum(loads)
     stored = 0 if chip[1] else stored
+    most = max(tile.input_words for tile in plan.tiles)
+    needs = Needs(
+        loads=loads,
+        compute=compute,
+        post=post,
+        stored=stored,
+        sum_steps=most * math.prod(plan.kernel) * plan.passes,
+    )
     rate = memory.on_bus(accelerator.bus.data_bytes).bytes_per_cycle
     size = accelerator.bus.data_bytes
     reads, writes = -(-read * size // rate), -(-stored * size // rate)
@@ -105,8 +121,43 @@ def lower_bound(
         Counter.WRITE_BEATS: stored,
     }
     costs = Costs(
-        cycles=max(compute, reads, writes, post),
+        cycles=least_cycles([needs], [-1], accelerator, memory),
         energy=energy(counters, accelerator, table).total,
         dram=(read + stored) * size,
     )
-    return Bound(compute=compute, reads=reads, writes=writes, post=post, costs=costs)
+    return Bound(compute=compute, reads=reads, writes=writes, post=post, needs=needs, costs=costs)
+
+
+def _reads_all_of(plan: StepPlan, bound: Bound, maker: StepPlan) -> bool:
+    """Return whether a step loads every word that ``maker`` makes, as its input or residual."""
+    made = maker.step.output
+    if plan.step.residual == made:
+        return True
+    if (
+        plan.step.input != made
+        or plan.distinct_words < maker.stored_words
+        or not bound.needs.loads[0]
+    ):
+        return False
+    window, rows = plan.step.window, plan.step.conv_size(plan.size)
+    return all(
+        stride <= kernel and dilation == 1 and (count - 1) * stride + kernel - border >= extent
+        for stride, kernel, dilation, count, border, extent in zip(
+            window.stride, window.kernel, window.dilation, rows, window.padding,
+            plan.source.shape[1:], strict=False,
+        )
+    )  # fmt: skip
+
+
+def network_bound(plans: Sequence[StepPlan], bounds: Sequence[Bound], memory: MemoryModel) -> Costs:
+    """Return what ``plans``, of which each costs its one of ``bounds`` at least, cost together."""
+    makers = [
+        max((n for n in range(number) if _reads_all_of(plan, bound, plans[n])), default=-1)
+        for number, (plan, bound) in enumerate(zip(plans, bounds, strict=True))
+    ]
+    needs = [bound.needs for bound in bounds]
+    return Costs(
+        cycles=least_cycles(needs, makers, plans[0].accelerator, memory),
+        energy=sum(bound.costs.energy for bound in bounds),
+        dram=sum(bound.costs.dram for bound in bounds),
+    )

@@ -13,7 +13,7 @@ from celosia.dataflow.mapper import map_steps
 from celosia.dataflow.mapping import MOST_SAMPLES, LayerMapping, Mapping
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import Counter
-from celosia.dataflow.search.bound import Bound, Reason, lower_bound
+from celosia.dataflow.search.bound import Bound, Reason, lower_bound, network_bound
 from celosia.dataflow.search.layer import ROWS, Climber, first_choice
 from celosia.dataflow.search.objective import CYCLES, Costs, Objective
 from celosia.dataflow.search.pricing import Priced, Pricer
@@ -171,6 +171,7 @@ class _Search:
         dataflow: Dataflow | None, table: EnergyTable, deadline: float | None,
     ) -> None:  # fmt: skip
         self.pricer = pricer
+        self.memory = memory
         self.objective = objective
         self.dataflow = dataflow
         self.table = table
@@ -267,11 +268,5 @@ class _Search:
         return self.objective.each(self.least(), self.pricer.samples)
 
     def least(self) -> Costs:
-        """Return what all steps cost at least: units overlap, so each one's cycles are added."""
-        units = ("compute", "reads", "writes", "post")
-        cycles = max(sum(getattr(bound, unit) for bound in self.bounds) for unit in units)
-        return Costs(
-            cycles=cycles,
-            energy=sum(bound.costs.energy for bound in self.bounds),
-            dram=sum(bound.costs.dram for bound in self.bounds),
-        )
+        """Return what all steps cost at least, together."""
+        return network_bound(self.pricer.plans, self.bounds, self.memory)
