@@ -29,6 +29,7 @@ from celosia.scripts.bench_eie import (
     with_queue,
 )
 from celosia.scripts.cli import run_command
+from celosia.scripts.report_eie import eie_charts
 from celosia.scripts.simulate import simulate
 from celosia.sim.run import Simulator
 
@@ -156,3 +157,13 @@ def test_an_engine_without_mappings_refuses_one():
     network, codes = benchmark_network(LAYER)
     with pytest.raises(CelosiaError, match="accelerator 'eie_tiny' takes no mapping"):
         simulate(network, TINY, {"input": codes}, DDR4, mapping=Mapping(layers=()))
+
+
+def test_charts_of_the_report():
+    """Nine bars, and a point for each depth and each number of PEs of two layers."""
+    times, depths, speeds = eie_charts().values()
+    assert times.count("<rect") == 3 * len(LAYERS)
+    assert depths.count("<circle") == 2 * len(DEPTHS)
+    assert speeds.count("<circle") == 2 * len(PES)
+    assert "NT-LSTM" in times
+    assert "Alex-7, depth 64" in depths

@@ -91,7 +91,7 @@ def test_report_needs_nothing_else(tmp_path):
     assert parser.open == []
     assert not re.search(r"(src|href)=\"(?!#)", page)
     assert "Everything asked for holds" in page
-    assert page.count("<svg") == 4 + 3  # one for each workload of the kept table
+    assert page.count("<svg") == 4 + 3 + 3  # one for each workload of the kept table, EIE's
 
 
 def test_report_shows_what_differs():
