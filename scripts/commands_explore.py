@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -218,19 +218,26 @@ def _build(make: Callable[[], Value]) -> Value:
         raise CelosiaError(str(error)) from error
 
 
+def _best_so_far(now: Progress, goal: Goal) -> str:
+    """Return the best in words, and how far its mapping is from the bound of all on it."""
+    if now.best is None:
+        return "none yet"
+    quantity, outcome = goal.objective, now.best.outcome
+    amount = goal.measure(outcome, now.best.job.variant, quantity)
+    gap = goal.gap(outcome, quantity)
+    beside = "" if gap is None else f" (gap {100 * gap:.1f} %)"
+    return f"{amount:,.4g} {quantity.unit}{beside}"
+
+
 @contextmanager
 def _live(title: str) -> Iterator[Callable[[Progress, Goal, Bound], None]]:
     """Show how a search stands on one line of stderr; yield what to tell it."""
     with errors.status(f"{title}: beginning") as status:
 
         def tell(now: Progress, goal: Goal, bound: Bound) -> None:
-            best: Any = "none yet"
-            if now.best is not None:
-                quantity = goal.objective
-                amount = goal.measure(now.best.outcome, now.best.job.variant, quantity)
-                best = f"{amount:,.4g} {quantity.unit}"
             status.update(
-                f"{title}: best {best} | bound {goal.fps(bound.cycles):,.4g} frames/s | "
+                f"{title}: best {_best_so_far(now, goal)} | "
+                f"bound {goal.fps(bound.cycles):,.4g} frames/s | "
                 f"{now.considered} considered, {now.evaluated} evaluated, "
                 f"{now.rate:.2f} a second | {now.seconds:.0f} s"
             )

@@ -104,9 +104,15 @@ class Evaluator:
             mapped = self.map(job.accelerator, job.variant)
         except CelosiaError as error:
             return Outcome(area=job.area, problem=str(error))
-        costs = mapped.costs
+        costs, least = mapped.costs, mapped.least
         return Outcome(
-            area=job.area, cycles=costs.cycles, energy=costs.energy / 1e6, dram=costs.dram
+            area=job.area,
+            cycles=costs.cycles,
+            bound=least.cycles,
+            energy=costs.energy / 1e6,
+            energy_bound=least.energy / 1e6,
+            dram=costs.dram,
+            dram_bound=least.dram,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from celosia.dataflow.explore.strategy import Score
@@ -48,6 +48,9 @@ _UNITS = {
     Quantity.ACCURACY: "of 1",
 }
 
+MAPPED = (Quantity.FPS, Quantity.ENERGY, Quantity.EDP, Quantity.DRAM)
+"""What depends on the mapping: there is a bound for all mappings on the same accelerator."""
+
 FRONT = (Quantity.FPS, Quantity.ENERGY, Quantity.LUT, Quantity.DSP, Quantity.BRAM)
 """What the Pareto front is over, with the accuracy where formats vary."""
 
@@ -62,10 +65,10 @@ class Outcome:
         ``lut``, ``ff``, ``dsp`` and ``bram`` that it takes.
     cycles, bound : int or None
         Of one frame, and the least that any mapping could take; None where it was not mapped.
-    energy : float or None
-        Of one frame in uJ.
-    dram : int or None
-        Bytes of one frame over the memory ports.
+    energy, energy_bound : float or None
+        Of one frame in uJ, and the least of any mapping.
+    dram, dram_bound : int or None
+        Bytes of one frame over the memory ports, and the least of any mapping.
     problem : str
         Why it cannot run the network; "" where it can.
     """
@@ -74,7 +77,9 @@ class Outcome:
     cycles: int | None = None
     bound: int | None = None
     energy: float | None = None
+    energy_bound: float | None = None
     dram: int | None = None
+    dram_bound: int | None = None
     problem: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -203,6 +208,29 @@ class Goal:
         if quantity is Quantity.ACCURACY:
             return self.accuracies[variant]
         return outcome.area[quantity.value]
+
+    def bound(self, outcome: Outcome, quantity: Quantity) -> float | None:
+        """Return the best amount of ``quantity`` that any mapping on the same accelerator has.
+
+        None where that is not known; for what mappings decide only (:data:`MAPPED`).
+        """
+        least = replace(
+            outcome,
+            cycles=outcome.bound,
+            energy=outcome.energy_bound,
+            dram=outcome.dram_bound,
+        )
+        return self.measure(least, 0, quantity) if quantity in MAPPED else None
+
+    def gap(self, outcome: Outcome, quantity: Quantity) -> float | None:
+        """Return by what share ``quantity`` is worse than its bound at most, 0..1.
+
+        None where the bound is not known.
+        """
+        found, best = self.measure(outcome, 0, quantity), self.bound(outcome, quantity)
+        if found is None or best is None:
+            return None
+        return 1 - (found / best if quantity.wanted_large else best / found)
 
     def broken(self, outcome: Outcome, variant: int) -> list[str]:
         """Return in words every limit that is known to be broken."""

@@ -64,6 +64,8 @@ class Mapped:
         Those of the compiled program but for ``LOAD_BUSY`` and ``STORE_BUSY``.
     energy : Energy
         Where the energy goes.
+    least : Costs
+        What any mapping of as many samples costs at least: of each cost by itself.
     lower_bound : float
         What the objective is at least for one sample, for any mapping of as many at once.
     score : float
@@ -76,9 +78,15 @@ class Mapped:
     costs: Costs
     counters: dict[Counter, int]
     energy: Energy
+    least: Costs
     lower_bound: float
     score: float
     steps: tuple[MappedStep, ...]
+
+    @property
+    def gap(self) -> float:
+        """By what share of it the score may be too large at most, 0..1."""
+        return 1 - self.lower_bound / self.score
 
 
 def map_network(
@@ -251,6 +259,7 @@ class _Search:
         for timed in (Counter.LOAD_BUSY, Counter.STORE_BUSY):
             del counters[timed]
         none = {Counter.LOAD_BUSY: 0, Counter.STORE_BUSY: 0}
+        least = self.least()
         return Mapped(
             mapping=Mapping(
                 layers=tuple((plan.step.name, m) for plan, m in zip(plans, layers, strict=True)),
@@ -259,13 +268,11 @@ class _Search:
             costs=whole.costs,
             counters=counters,
             energy=energy(counters | none, self.pricer.accelerator, self.table),
-            lower_bound=self._whole_bound(),
+            least=least,
+            lower_bound=self.objective.each(least, self.pricer.samples),
             score=self.objective.each(whole.costs, self.pricer.samples),
             steps=tuple(steps),
         )
-
-    def _whole_bound(self) -> float:
-        return self.objective.each(self.least(), self.pricer.samples)
 
     def least(self) -> Costs:
         """Return what all steps cost at least, together."""

@@ -13,7 +13,7 @@ from rich.table import Table
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.accelerator_file import dump_accelerator
 from celosia.dataflow.arrange import arrange
-from celosia.dataflow.explore.outcome import Quantity
+from celosia.dataflow.explore.outcome import MAPPED, Quantity
 from celosia.dataflow.explore.search import Candidate
 from celosia.dataflow.mapping import dump_mapping
 from celosia.dataflow.nest import NestLevel, loop_nest
@@ -54,6 +54,8 @@ def row(found: Candidate, exploration: Exploration) -> dict[str, Any]:
         "variant": exploration.request.subject.variants[found.job.variant].name,
         "cycles": outcome.cycles,
         **amounts,
+        "bounds": {q.value: goal.bound(outcome, q) for q in MAPPED},
+        "gaps": {q.value: goal.gap(outcome, q) for q in MAPPED},
         "within_limits": found.score.feasible,
     }
 
@@ -187,7 +189,7 @@ def tables(summary: dict[str, Any]) -> list[Table]:
     """Return what to show: the Pareto front, and what bounds each layer."""
     varied = len({entry["variant"] for entry in summary["front"]}) > 1
     shown = summary["front"][:_SHOWN]
-    headers = ["frames/s", "uJ a frame", "LUT", "DSP", "BRAM", "cycles", "array"]
+    headers = ["frames/s", "gap", "uJ a frame", "gap", "LUT", "DSP", "BRAM", "cycles", "array"]
     if varied:
         headers += ["accuracy", "formats"]
     cells = [_cells(entry, varied=varied) for entry in shown]
@@ -218,7 +220,9 @@ def tables(summary: dict[str, Any]) -> list[Table]:
 def _cells(entry: dict[str, Any], *, varied: bool) -> Sequence[object]:
     cells: list[object] = [
         f"{entry['fps']:,.1f}",
+        f"{100 * entry['gaps']['fps']:.1f} %",
         f"{entry['energy']:,.1f}",
+        f"{100 * entry['gaps']['energy']:.1f} %",
         *(round(entry[name]) for name in ("lut", "dsp", "bram")),
         entry["cycles"],
         entry["array"],
@@ -227,6 +231,16 @@ def _cells(entry: dict[str, Any], *, varied: bool) -> Sequence[object]:
         accuracy = entry["accuracy"]
         cells += ["-" if accuracy is None else f"{accuracy:.4f}", entry["variant"]]
     return cells
+
+
+def certificate(entry: dict[str, Any]) -> str:
+    """Return how far an accelerator's mapping is from what any mapping on it gives at most."""
+    parts = [
+        f"{entry['bounds'][quantity.value]:,.5g} {quantity.unit} "
+        f"(gap {100 * entry['gaps'][quantity.value]:.1f} %)"
+        for quantity in MAPPED
+    ]
+    return f"no mapping on it is better than {', '.join(parts)}"
 
 
 def lines(summary: dict[str, Any]) -> list[str]:
@@ -242,7 +256,7 @@ def lines(summary: dict[str, Any]) -> list[str]:
         f"({search['evaluated_per_s']:.2f} a second), {search['from_store']} known: "
         f"{search['ended']}"
     )
-    said = [f"chosen: {best['array']}", speed, effort]
+    said = [f"chosen: {best['array']}", speed, certificate(best), effort]
     if summary["note"]:
         said.append(f"mind: {summary['note']}")
     if "verified" in summary:

@@ -63,6 +63,8 @@ def test_never_worse_than_the_default_and_exact(objective) -> None:
     )
     assert mapped.lower_bound < mapped.score <= objective.score(before.costs)
     assert mapped.score == objective.score(mapped.costs)
+    assert mapped.lower_bound == objective.score(mapped.least)
+    assert mapped.gap == pytest.approx(1 - mapped.lower_bound / mapped.score)
 
 
 def test_the_search_finds_what_the_default_misses() -> None:

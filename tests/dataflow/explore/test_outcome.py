@@ -6,7 +6,10 @@ from celosia.dataflow.explore.outcome import Goal, Limit, Outcome, Quantity, par
 from celosia.models.errors import CelosiaError
 
 AREA = {"lut": 1000.0, "ff": 500.0, "dsp": 10.0, "bram": 4.0}
-RUN = Outcome(area=AREA, cycles=2_000_000, bound=1_900_000, energy=50.0, dram=4096)
+RUN = Outcome(
+    area=AREA, cycles=2_000_000, bound=1_900_000, energy=50.0, energy_bound=40.0,
+    dram=4096, dram_bound=4096,
+)  # fmt: skip
 
 
 def goal(objective=Quantity.FPS, *limits, accuracies=(None,)):
@@ -24,6 +27,15 @@ def test_quantities_follow_from_cycles_and_counts():
     assert amounts == {
         "fps": 100.0, "energy": 50.0, "edp": 500.0, "dram": 4096, "accuracy": 0.9, **AREA,
     }  # fmt: skip
+
+
+def test_bounds_are_beside_what_mappings_decide():
+    made = goal(accuracies=(0.9,))
+    bounds = {q.value: made.bound(RUN, q) for q in Quantity if made.bound(RUN, q) is not None}
+    assert bounds == {"fps": pytest.approx(2000 / 19), "energy": 40.0, "edp": 380.0, "dram": 4096}
+    gaps = {q.value: made.gap(RUN, q) for q in Quantity if made.gap(RUN, q) is not None}
+    assert gaps == pytest.approx({"fps": 0.05, "energy": 0.2, "edp": 0.24, "dram": 0.0})
+    assert made.gap(Outcome(area=AREA), Quantity.FPS) is None
 
 
 def test_what_is_not_known_is_infinite_and_breaks_nothing():

@@ -60,12 +60,22 @@ def test_what_is_found_is_what_the_files_say(network, tmp_path, capsys):
     assert value["best"] in value["front"]
     assert value["best"]["fps"] == max(entry["fps"] for entry in value["front"])
     assert value["best"]["fps"] <= value["bound"]["fps"]
+    assert value["best"]["fps"] < value["best"]["bounds"]["fps"]
+    for entry in value["points"]:
+        assert set(entry["bounds"]) == set(entry["gaps"]) == {"fps", "energy", "edp", "dram"}
+        assert all(0 < gap < 1 for gap in entry["gaps"].values())
     assert {layer["name"] for layer in value["layers"]} == {layer.name for layer in program.layers}
     assert json.loads((out / "explore.json").read_text()) == {
         key: part for key, part in value.items() if key != "files"
     }
     page = (out / "report.html").read_text()
-    for text in ("Pareto front", "What bounds each layer", value["best"]["array"], "<svg"):
+    for text in (
+        "Pareto front",
+        "no mapping on it is better than",
+        "What bounds each layer",
+        value["best"]["array"],
+        "<svg",
+    ):
         assert text in page
 
 
