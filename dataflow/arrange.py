@@ -17,7 +17,7 @@ from celosia.dataflow.lower import Lowered, Lowering, Step, lower
 from celosia.dataflow.presets import scaling_advice
 from celosia.models.bounds import sum_range
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import element_formats
+from celosia.models.formats import Format, element_formats
 from celosia.models.network import Conv, Network, Tensor, scaled_weights
 from celosia.models.operations import Kind
 
@@ -43,8 +43,34 @@ class Arrangement:
     fills: dict[str, int]
 
 
-def arrange(network: Network, accelerator: Accelerator) -> Arrangement:
+class SumRanges:
+    """The least and greatest sums of a network's convolutions, found once for all accelerators."""
+
+    def __init__(self, network: Network) -> None:
+        self._weights = {op.name: op.weights for op in network.ops if isinstance(op, Conv)}
+        self._known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def of(self, step: Step, lowered: Lowered) -> tuple[np.ndarray, np.ndarray]:
+        """Return what :func:`~celosia.models.bounds.sum_range` does for the sums of ``step``."""
+        # Steps that copy or pool, and convolutions of unfolded inputs, are each accelerator's own.
+        whole = step.weights is self._weights.get(step.name)
+        if whole and step.name in self._known:
+            return self._known[step.name]
+        source = lowered.tensors[step.input]
+        weights = scaled_weights(step.weights, step.scales, source.scaling)
+        found = sum_range(step.operation, weights, source.format)
+        if whole:
+            self._known[step.name] = found
+        return found
+
+
+def arrange(
+    network: Network, accelerator: Accelerator, ranges: SumRanges | None = None
+) -> Arrangement:
     """Lower ``network`` and place its channels on ``accelerator``'s columns and words.
+
+    ``ranges`` are those of ``network`` from other accelerators: who arranges it for many passes
+    the same each time.
 
     Raises
     ------
@@ -53,13 +79,14 @@ def arrange(network: Network, accelerator: Accelerator) -> Arrangement:
         not fit, or a row's format is covered by no column: names layer and channel.
     """
     _check_tensors(network, accelerator)
+    ranges = ranges or SumRanges(network)
     lowering = Lowering(network)
     lowering.split_borders()
     pool = ColumnPool(accelerator.array)
     classes = _Ties(lowering, pool, accelerator).settle()
     lowered = lower(lowering, accelerator.array.lanes)
     for step in lowered.steps:
-        _check_step(step, lowered, accelerator)
+        _check_step(step, ranges.of(step, lowered), accelerator)
     placer = _Placer(lowered, classes, pool, accelerator)
     placer.place()
     for tensor in lowered.tensors.values():
@@ -127,11 +154,9 @@ def _check_order(tensor: Tensor, positions: np.ndarray) -> None:
         )
 
 
-def _check_step(step: Step, lowered: Lowered, accelerator: Accelerator) -> None:
-    """Check that every sum of ``step``, with and without bias, fits the accumulators."""
-    scaling, source = lowered.tensors[step.input].scaling, lowered.tensors[step.input].format
-    weights = scaled_weights(step.weights, step.scales, scaling)
-    low, high = sum_range(step.operation, weights, source)
+def _check_step(step: Step, sums: tuple[np.ndarray, np.ndarray], accelerator: Accelerator) -> None:
+    """Check that all ``sums`` of ``step``, with and without bias, fit the accumulators."""
+    low, high = sums
     bias, bits = step.requant.bias, accelerator.array.accumulator_bits
     limit = 1 << (bits - 1)
     lowest = np.minimum(low, np.minimum(low + bias, bias))
@@ -189,9 +214,11 @@ class _Ties:
 
     def _output_needs(self, step: Step) -> list[Needs]:
         formats = step.formats or (None,) * len(step.weights)
-        needs: list[Needs] = [
-            frozenset((Need(operation=step.operation, format=fmt),)) for fmt in formats
-        ]
+        # One value for all channels alike: these are compared and joined a great deal.
+        kinds: dict[Format | None, Needs] = {
+            fmt: frozenset((Need(operation=step.operation, format=fmt),)) for fmt in set(formats)
+        }
+        needs = [kinds[fmt] for fmt in formats]
         for channel, need in enumerate(needs):
             if not self._pool.mask(need):
                 self._refuse(step, channel)
@@ -265,7 +292,9 @@ class _Ties:
         self._join(copy.output, output)
 
     def _joint(self, a: str, b: str) -> list[Needs]:
-        return [x | y for x, y in zip(self._needs[a], self._needs[b], strict=True)]
+        pairs = list(zip(self._needs[a], self._needs[b], strict=True))
+        joined = {(x, y): x | y for x, y in set(pairs)}
+        return [joined[pair] for pair in pairs]
 
     def _join(self, a: str, b: str) -> None:
         self._needs[b] = self._joint(a, b)

@@ -78,16 +78,9 @@ class ColumnPool:
             )
         return self._masks[needs]
 
-    def _of(self, subset: int, supply: Sequence[int]) -> int:
-        return sum(count for i, count in enumerate(supply) if subset >> i & 1)
-
-    def _feasible(self, demand: dict[int, int], supply: Sequence[int]) -> bool:
-        """Hall's condition: any set of classes has room for the channels that need it."""
-        return all(
-            sum(count for mask, count in demand.items() if mask & ~subset == 0)
-            <= self._of(subset, supply)
-            for subset in self._subsets
-        )
+    def _of(self, subset: int) -> int:
+        """Return how many columns are of the classes in ``subset``."""
+        return sum(count for i, count in enumerate(self.supply) if subset >> i & 1)
 
     def tiles(self, channels: Sequence[Needs]) -> int | None:
         """Return how many tiles of K columns hold ``channels``; ``None`` if one fits no column."""
@@ -97,7 +90,7 @@ class ColumnPool:
         need = 1
         for subset in self._subsets:
             inside = sum(count for mask, count in demand.items() if mask & ~subset == 0)
-            room = self._of(subset, self.supply)
+            room = self._of(subset)
             need = max(need, -(-inside // room) if inside else 0)
         return need
 
@@ -130,21 +123,32 @@ class ColumnPool:
             waiting[self.mask(channels[channel])].append(channel)
         # The most demanding channels first.
         masks = sorted(demand, key=lambda mask: (mask.bit_count(), mask))
-        supply = [count * tiles for count in self.supply]
+        # Hall's condition: any set of classes has room for the channels that need it. What is
+        # left of that room grows with a channel that is placed and shrinks with a position.
+        left = {
+            subset: self._of(subset) * tiles
+            - sum(count for mask, count in demand.items() if mask & ~subset == 0)
+            for subset in self._subsets
+        }
+        within = [[s for s in self._subsets if s >> c & 1] for c in range(len(self.abilities))]
+        around = {mask: [s for s in self._subsets if mask & ~s == 0] for mask in masks}
         positions = np.zeros(len(channels), np.int64)
         placed = 0
         for position in range(tiles * len(self.classes)):
             if placed == len(channels):
                 break
             column = self.classes[position % len(self.classes)]
-            supply[column] -= 1
+            for subset in within[column]:
+                left[subset] -= 1
             for mask in masks:
-                if not demand[mask] or not mask >> column & 1:
+                if not waiting[mask] or not mask >> column & 1:
                     continue
-                demand[mask] -= 1
-                if self._feasible(demand, supply):
+                for subset in around[mask]:
+                    left[subset] += 1
+                if min(left.values()) >= 0:
                     positions[waiting[mask].pop()] = position
                     placed += 1
                     break
-                demand[mask] += 1
+                for subset in around[mask]:
+                    left[subset] -= 1
         return positions

@@ -149,8 +149,10 @@ def _orders(plan: StepPlan, sizes: dict[str, int], dataflow: Dataflow | None) ->
     if dataflow is not None:
         mapping = dataflow.tiled(plan, **sizes)
         return [mapping] if plan.is_legal(mapping) and dataflow.admits(plan, mapping) else []
-    orders = [canonical(plan, **sizes, weights_outer=outer) for outer in (False, True)]
-    return orders if _fits(plan, orders[0]) else []
+    pixels_outer = canonical(plan, **sizes, weights_outer=False)
+    if not _fits(plan, pixels_outer):
+        return []
+    return [pixels_outer, canonical(plan, **sizes, weights_outer=True)]
 
 
 def smallest_of(plan: StepPlan, dataflow: Dataflow) -> LayerMapping:

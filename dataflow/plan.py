@@ -144,6 +144,17 @@ def runs_of(words: np.ndarray) -> tuple[tuple[int, int], ...]:
     return tuple((int(part[0]), int(part[-1]) + 1) for part in parts)
 
 
+InputRuns = dict[tuple[int, ...], tuple[tuple[int, int], ...]]
+"""The runs of input words that the channels of some groups of a convolution reduce."""
+
+
+def _uniform(part: np.ndarray) -> bool:
+    """Whether all positions of the kernel hold the same; most often one channel tells."""
+    return part.shape[2:] == (1, 1) or all(
+        bool((some == some[:, :, :1, :1]).all()) for some in (part[:1], part)
+    )
+
+
 class StepPlan:
     """One step's geometry on one accelerator.
 
@@ -182,7 +193,7 @@ class StepPlan:
         self.target = lowered.tensors[step.output]
         self.operand = None if step.residual is None else lowered.tensors[step.residual]
         parts = [step.weights] if step.scales is None else [step.weights, step.scales.values]
-        self.uniform = all(bool((part == part[:, :, :1, :1]).all()) for part in parts)
+        self.uniform = all(map(_uniform, parts))
         self.inputs = arrangement.positions[step.input]
         self.outputs = arrangement.positions[step.output]
         self.blocks = self._blocks()
@@ -207,43 +218,52 @@ class StepPlan:
         per_block = self._lanes // math.gcd(self._columns, self._lanes)
         whole = per_block * self._columns
         blocks = []
+        runs: InputRuns = {}
         for number in np.unique(self.outputs // whole):
             channels = np.flatnonzero(self.outputs // whole == number)
             inside = self.outputs[channels] % whole
+            within = inside // self._columns
             tiles = tuple(
-                self._tile(int(number) * per_block, int(t), channels[inside // self._columns == t])
-                for t in np.unique(inside // self._columns)
+                self._tile(int(number) * per_block + int(t), int(t), channels[within == t], runs)
+                for t in np.unique(within)
             )
-            runs = runs_of(inside // self._lanes)
             word = int(number) * whole // self._lanes
             words = max(
                 tile.word
                 + -(-(tile.lane_group + tile.groups) * self.accelerator.post_lanes // self._lanes)
                 for tile in tiles
             )
-            blocks.append(Block(word=word, words=words, tiles=tiles, runs=runs))
+            filled = runs_of(inside // self._lanes)
+            blocks.append(Block(word=word, words=words, tiles=tiles, runs=filled))
         return tuple(blocks)
 
-    def _tile(self, first: int, number: int, channels: np.ndarray) -> ChannelTile:
+    def _tile(self, index: int, number: int, channels: np.ndarray, runs: InputRuns) -> ChannelTile:
+        """Return the tile of ``channels``; ``runs`` are those found for other tiles, and grow."""
         lanes, post = self._lanes, self.accelerator.post_lanes
         columns = self.outputs[channels] % self._columns
         start = number * self._columns
-        words = self.inputs[self.input_channels(channels)] // lanes
+        # Channels of one group reduce the same inputs.
+        ends = np.unique(self._group(channels), return_index=True)
+        groups = tuple(ends[0].tolist())
+        if groups not in runs:
+            runs[groups] = runs_of(self.inputs[self.input_channels(channels[ends[1]])] // lanes)
         return ChannelTile(
-            index=first + number,
+            index=index,
             channels=channels,
             columns=columns,
             groups=int(columns.max()) // post + 1,
             word=start // lanes,
             lane_group=start % lanes // post,
-            runs=runs_of(words),
+            runs=runs[groups],
         )
+
+    def _group(self, channels: np.ndarray) -> np.ndarray:
+        return np.asarray(channels // (len(self.step.weights) // self.step.groups))
 
     def input_channels(self, channels: np.ndarray) -> np.ndarray:
         """Return the input channels that each of ``channels`` reduces, shape (channels, I)."""
-        rows, inputs = self.step.weights.shape[:2]
-        group = channels // (rows // self.step.groups)
-        return np.asarray(group[:, None] * inputs + np.arange(inputs))
+        inputs = self.step.weights.shape[1]
+        return np.asarray(self._group(channels)[:, None] * inputs + np.arange(inputs))
 
     @property
     def kernel(self) -> tuple[int, int]:

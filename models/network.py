@@ -109,7 +109,7 @@ class Tensor:
         return -(-self.shape[0] // vector), *self.shape[1:]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Geometry of a sliding window. All pairs are (vertical, horizontal).
 

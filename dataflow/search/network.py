@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.arrange import SumRanges
 from celosia.dataflow.dataflows import Dataflow
 from celosia.dataflow.energy import Energy, EnergyTable, energy, load_energy_table
 from celosia.dataflow.mapper import map_steps
@@ -156,14 +157,16 @@ class Judged:
 
 
 def judge(
-    network: Network, accelerator: Accelerator, memory: MemoryModel, table: EnergyTable
-) -> Judged:
+    network: Network, accelerator: Accelerator, memory: MemoryModel, table: EnergyTable,
+    ranges: SumRanges | None = None,
+) -> Judged:  # fmt: skip
     """Return what ``network`` costs as :func:`default_mapping` maps it; searches nothing.
 
-    For sweeps over many accelerators: of each mapping one program is priced. Raises as
+    For sweeps over many accelerators: of each mapping one program is priced, and ``ranges`` are
+    those of ``network`` from the accelerators before. Raises as
     :func:`celosia.dataflow.mapper.default_mapping`.
     """
-    pricer = Pricer(network, accelerator, memory, table)
+    pricer = Pricer(network, accelerator, memory, table, ranges=ranges)
     mapping = map_steps(list(pricer.plans))
     layers = [layer for _, layer in mapping.layers]
     search = _Search(pricer, memory, CYCLES, None, table, None)

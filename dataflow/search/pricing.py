@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.arrange import arrange
+from celosia.dataflow.arrange import SumRanges, arrange
 from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Token
 from celosia.dataflow.emit import StepAddresses
 from celosia.dataflow.energy import EnergyTable, energy
@@ -36,7 +36,9 @@ from celosia.models.network import Network
 _BUFFERS = ("activations", "weights", "accumulators", "constants", "residuals", "outputs")
 _DIMENSIONS = {dimension: number for number, dimension in enumerate(Dimension)}
 _ARRAY: dict[Dimension, int] = {d: number for number, d in enumerate(ARRAY_DIMENSIONS)}
-_FIRST_ROOM = 4096
+_STEP_ROWS = 1 << 14
+"""Rows for which there is room at first, for each step; pages of it that are not used cost nothing.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,8 +76,9 @@ class Pricer:
         memory: MemoryModel,
         table: EnergyTable,
         samples: int = 1,
+        ranges: SumRanges | None = None,
     ) -> None:
-        arrangement = arrange(network, accelerator)
+        arrangement = arrange(network, accelerator, ranges)
         steps = arrangement.lowered.steps
         self.plans = tuple(StepPlan(step, arrangement, accelerator, samples) for step in steps)
         self.samples = samples
@@ -89,7 +92,7 @@ class Pricer:
             self._shape(plan, data)
             for plan, data in zip(self.plans, self._layout.steps, strict=True)
         ]
-        self._room = _FIRST_ROOM
+        self._room = 1
         self._keys: dict[tuple[int, LayerMapping], np.ndarray] = {}
         buffers = accelerator.buffers
         self._bank = buffers.activations // buffers.activation_banks
@@ -231,7 +234,7 @@ class Pricer:
         self, steps: Sequence[int], layers: Mapping[int, LayerMapping], chip: Residency
     ) -> Program | None:
         """Return the program of ``steps``, or ``None`` where it takes more room."""
-        room = self._room
+        room = self._room * _STEP_ROWS * len(steps)
         banks = np.full((3, 2), -1)
         banks[2] = self._bank
         stays = self._stays(chip, layers)

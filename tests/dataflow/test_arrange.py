@@ -1,9 +1,16 @@
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+from typing import Any
 
-from celosia.dataflow.arrange import arrange
+import numpy as np
+import pytest
+
+from celosia.dataflow import arrange as arrange_module
+from celosia.dataflow.arrange import SumRanges, arrange
 from celosia.dataflow.layout import Unfold
+from celosia.models.bounds import sum_range
+from celosia.models.errors import CelosiaError
 from celosia.models.network import Window
 
 from .builders import ACCELERATORS, Build, accelerator, k, same
@@ -75,3 +82,28 @@ def test_signed_pooling_borders_are_the_lowest_code() -> None:
     first = build.conv(build.input((8, 9, 9)), 8, same(1), fmt="fixed5")
     build.pool(first, Window(kernel=(3, 3), padding=(1, 1, 1, 1)))
     assert arrange(build.network(), EIGHT).fills["top0"] == -16
+
+
+def test_sums_are_found_once_for_all_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = Build()
+    build.conv(build.conv(build.input((8, 4, 4)), 12, same(3)), 12, same(3))
+    network = build.network()
+    asked: list[np.ndarray] = []
+
+    def counted(*arguments: Any) -> Any:
+        asked.append(arguments[1])
+        return sum_range(*arguments)
+
+    monkeypatch.setattr(arrange_module, "sum_range", counted)
+    ranges = SumRanges(network)
+    first = arrange(network, EIGHT, ranges)
+    assert len(asked) == 2
+    again = arrange(network, EIGHT, ranges)
+    assert len(asked) == 2
+    for name, positions in first.positions.items():
+        np.testing.assert_array_equal(again.positions[name], positions)
+    # What is known of a network still refuses an accelerator whose accumulators are too narrow.
+    narrow = replace(EIGHT, array=replace(EIGHT.array, accumulator_bits=16))
+    with pytest.raises(CelosiaError, match=r"raise array\.accumulator_bits"):
+        arrange(network, narrow, ranges)
+    assert len(asked) == 2
