@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator, Circuit
+from celosia.dataflow.arrange import SumRanges
 from celosia.dataflow.energy import load_energy_table
 from celosia.dataflow.explore.demand import demand
 from celosia.dataflow.explore.knobs import Point
@@ -67,12 +68,13 @@ def sweep(network: Network, count: int, report: Report) -> Sweep:
     table = load_energy_table("cmos45")
     accelerators = draw(network, count)
     judge(network, preset("tiny"), DDR4, table)  # loads the kernels
+    ranges = SumRanges(network)
     refused = cycles = least = 0
     began = time.process_time()
     for done, accelerator in enumerate(accelerators):
         report("accelerators", done, count)
         try:
-            judged = judge(network, accelerator, DDR4, table)
+            judged = judge(network, accelerator, DDR4, table, ranges)
         except CelosiaError:
             refused += 1
             continue
