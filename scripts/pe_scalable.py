@@ -20,7 +20,10 @@ PRECISIONS = {"4..8": range(4, 9), "4..16": range(4, 17)}
 """Sets of precisions that a network is run at, drawn with equal shares ("2-in-1", MICRO 2021)."""
 
 PROOF = "tests/rtl/test_scalable_unit.py::test_all_operands_up_to_8_bits"
-"""All inputs at up to 8 bits; of 16-bit operands only the circuits' parts are proved."""
+"""All inputs at up to 8 bits."""
+
+WIDE_PROOF = "tests/rtl/test_scalable_unit.py::test_all_pairs_of_bits"
+"""All pairs of bits at up to 16 bits, of sums that are proved to be made of such pairs."""
 
 
 def scalable_cases() -> tuple[PeCase, ...]:
@@ -39,7 +42,7 @@ def scalable_cases() -> tuple[PeCase, ...]:
             weight_bits=MAX_PRECISION,
             act_bits=MAX_PRECISION,
             cycles=mean_passes(circuit, widths),
-            proof=PROOF if max(widths) <= 8 else "",
+            proof=PROOF if max(widths) <= 8 else WIDE_PROOF,
         )
         for name, widths in PRECISIONS.items()
         for circuit in Circuit

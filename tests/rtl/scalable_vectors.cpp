@@ -5,7 +5,8 @@
 // MODE "all" takes every pair of operands of every pair of widths up to COUNT bits, signed and
 // not: each lane runs through all of them, in an order of its own. MODE "random" takes COUNT words
 // for each pair of widths up to 16, a few of one precision after the other, MODE "stalls" the
-// same with a sender and a receiver that pause. `passes` holds, for weight widths 1 to 16 and within
+// same with a sender and a receiver that pause. MODE "bits" takes, for each pair of widths up to
+// COUNT, signed and not, every bit of a lane's weight with every bit of its activation. `passes` holds, for weight widths 1 to 16 and within
 // for activation widths 1 to 16, the cycles of a word: unless stalled each word must take exactly
 // as many. Prints the words and the cycles, or what differs.
 #include <algorithm>
@@ -156,6 +157,21 @@ void all(Bench& bench, int lanes, int widest) {
     }
 }
 
+void bits(Bench& bench, int lanes, int widest) {
+  std::vector<uint32_t> weights(lanes), activations(lanes);
+  for (int w = 1; w <= widest; ++w)
+    for (int a = 1; a <= widest; ++a)
+      for (int signs = 0; signs < 4; ++signs)
+        for (int lane = 0; lane < lanes; ++lane) {
+          for (int pair = 0; pair < w * a; ++pair) {
+            weights[lane] = 1u << pair % w;
+            activations[lane] = 1u << pair / w;
+            bench.word({w, a, bool(signs & 1), bool(signs & 2)}, weights, activations);
+          }
+          weights[lane] = activations[lane] = 0;
+        }
+}
+
 void random(Bench& bench, int lanes, long count) {
   const long run = 4;
   std::vector<uint32_t> weights(lanes), activations(lanes);
@@ -192,6 +208,8 @@ int main(int argc, char** argv) {
   static Bench bench(lanes, std::strtoull(argv[2], nullptr, 10), mode == "stalls");
   if (mode == "all")
     all(bench, lanes, std::atoi(argv[4]));
+  else if (mode == "bits")
+    bits(bench, lanes, std::atoi(argv[4]));
   else
     random(bench, lanes, std::atol(argv[4]));
   bench.finish();

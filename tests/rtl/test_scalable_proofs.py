@@ -21,7 +21,7 @@ from celosia.rtl.scalable.base import ScalableDot, delayed
 from .prover import prove
 
 LANES = {Circuit.TILE: 4, Circuit.SERIAL: 3, Circuit.FUSION: 4}
-WEIGHT_BITS = 5
+WEIGHT_BITS = 16
 
 
 def two(code: Value, is_signed: Value) -> Value:

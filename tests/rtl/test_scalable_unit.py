@@ -1,5 +1,10 @@
 # amaranth: UnusedElaboratable=no
-"""Units against plain integers: all operands of up to 8 bits, random ones of up to 16.
+"""Units against plain integers: all operands of up to 8 bits, all bits of operands of up to 16.
+
+A sum is made of its operands' bits by gates and adders alone, which ``test_scalable_proofs.py``
+proves for one pass: it is a sum over pairs of a weight's bit and an activation's, each of some
+worth. Which passes there are and how they are shifted depends on the precisions, not on operands.
+So what each pair alone gives says what all operands give.
 
 Compiled benches, as Amaranth's simulator would take hours. Cycles are counted too: from one word
 to the next there are as many as its passes, whatever the precisions of the two.
@@ -54,6 +59,11 @@ def run(circuit: Circuit, program: Path, mode: str, count: int) -> tuple[int, in
 def test_all_operands_up_to_8_bits(bench: tuple[Circuit, Path]) -> None:
     words, _ = run(*bench, "all", 8)
     assert words == 4 * sum(2**bits for bits in range(1, 9)) ** 2
+
+
+def test_all_pairs_of_bits(bench: tuple[Circuit, Path]) -> None:
+    words, _ = run(*bench, "bits", 16)
+    assert words == 4 * LANES[bench[0]] * sum(range(1, 17)) ** 2
 
 
 def test_random_operands_up_to_16_bits(bench: tuple[Circuit, Path]) -> None:
