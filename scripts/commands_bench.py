@@ -190,14 +190,17 @@ def bench_search(
     peers: Annotated[
         bool, typer.Option("--peers", help="Run AccelForge and ZigZag too; installs them apart.")
     ] = False,
+    accelerators: Annotated[
+        int, typer.Option(min=1, help="Accelerators of the sweep, each judged for ResNet-18.")
+    ] = 1000,
     as_json: Json = False,
 ) -> None:
-    """Measure the mapper: mappings priced a second, ResNet-18 layer by layer and whole."""
+    """Measure the mapper: mappings priced a second, ResNet-18 layer by layer, whole, and swept."""
     from celosia.scripts.bench_peers import bench_peers
     from celosia.scripts.bench_search import bench_search as run
 
     with progress("Search") as report:
-        value = run(report) | (bench_peers(report) if peers else {})
+        value = run(report, accelerators) | (bench_peers(report) if peers else {})
 
     def show(console: Console) -> None:
         plain = {key: entry for key, entry in value.items() if isinstance(entry, int | float)}

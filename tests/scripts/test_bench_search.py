@@ -38,10 +38,9 @@ def test_every_field_is_there(monkeypatch, capsys):
     monkeypatch.setattr(bench_search, "RESNET18", {"fc": bench_search.RESNET18["fc"]})
     monkeypatch.setattr(bench_search.layers, "__defaults__", (("fc",),))
     monkeypatch.setattr(bench_network, "_network", small_network)
-    monkeypatch.setattr(bench_network, "ACCELERATORS", 3)
     monkeypatch.setattr(bench_network, "_PRESET", "tiny")
     for arguments in (["--json"], []):
-        assert run_command(["bench", "search", *arguments]) == 0
+        assert run_command(["bench", "search", "--accelerators", "3", *arguments]) == 0
         said = capsys.readouterr().out
         if arguments:
             value = json.loads(said)
