@@ -74,3 +74,9 @@ def inlined(function: F) -> F:
     A call of a small function costs more than its work: every array is counted on both sides.
     """
     return cast(F, numba.njit(cache=_CACHED, nogil=True, forceinline=True)(function))
+
+
+def kept(module: str) -> bool:
+    """Return whether a kernel of ``module`` (a last name) was compiled by an earlier run."""
+    folder = vars(importlib.import_module("numba.core.config"))["CACHE_DIR"]
+    return _CACHED and any(Path(folder).glob(f"*/{module}.*.nbi"))

@@ -108,6 +108,7 @@ def explore(
     from celosia.dataflow.dataflows import Dataflow
     from celosia.dataflow.explore.outcome import Goal, Quantity, parse_limit
     from celosia.dataflow.explore.search import Effort
+    from celosia.dataflow.jit import kept
     from celosia.fpga.devices import find_device
     from celosia.scripts.arguments import read_choice, read_memory
     from celosia.scripts.explore import results, run, targets
@@ -155,6 +156,8 @@ def explore(
         dataflow=None if dataflow is None else read_choice("--dataflow", dataflow, Dataflow),
         store=store or sqlite_url(output / "explore.sqlite"),
     )
+    if not kept("emit_kernel"):
+        errors.print("compiling kernels, once for this version: it takes about a minute")
     with _live(f"{subject.name} on {part.name}") as tell:
         found = run.explore(request, tell)
     summary = results.summarise(found)

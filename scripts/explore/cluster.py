@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import distributed
+from distributed.comm.addressing import get_address_host_port
 
 from celosia.dataflow.explore.outcome import Outcome
 from celosia.dataflow.explore.search import Job
@@ -83,6 +84,8 @@ class Cluster:
         deadline = time.monotonic() + patience
         while True:
             try:
+                # A client of a wrong address is never whole, and ends with an error of its own.
+                get_address_host_port(self._address)
                 wait = max(1.0, min(10.0, deadline - time.monotonic()))
                 self._client = distributed.Client(self._address, timeout=wait, set_as_default=False)
                 self._client.wait_for_workers(1, timeout=wait)

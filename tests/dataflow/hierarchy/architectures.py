@@ -113,3 +113,28 @@ def deep():
 
 def flat():
     return parse_architecture(HEAD.format(name="flat") + FLAT, "flat.toml")
+
+
+def random_levels(rng, count):
+    """Return an architecture of ``count`` levels below the outermost: any that tensors pass by."""
+    text = HEAD.format(name=f"random{count}")
+    for place in range(count):
+        holds = rng.sample("IWO", rng.choice((1, 1, 2)) if count > 2 else rng.choice((1, 2, 3)))
+        held = ", ".join(f'"{tensor}"' for tensor in sorted(holds))
+        text += f"""
+[[level]]
+name = "level{place}"
+holds = [{held}]
+words = {rng.randint(2, 8)}
+read_energy = {rng.randint(1, 40) / 8}
+write_energy = {rng.randint(1, 40) / 8}
+bandwidth = {rng.randint(1, 9)}
+"""
+    text += f'''
+[[axis]]
+name = "lanes"
+size = {rng.choice((2, 3))}
+spreads = ["{rng.choice("CKP")}"]
+above = "level{rng.randrange(count)}"
+'''
+    return parse_architecture(text, f"random{count}.toml")

@@ -38,3 +38,11 @@ def test_every_loop_moves_two_tensors():
 def test_layers_that_are_none_are_refused(text):
     with pytest.raises(CelosiaError, match="write C,K,P,Q,R,S,stride"):
         Layer.parse(text)
+
+
+def test_a_stride_whose_inputs_are_too_many_is_refused():
+    """Products are few: what is too large is the box that the windows lie in."""
+    side = 1 << 25
+    assert Layer.parse(f"1,1,2,2,1,1,{side - 1}").words(Tensor.INPUT) == side**2
+    with pytest.raises(CelosiaError, match=r"words of inputs, not \d+: take a smaller stride"):
+        Layer.parse(f"1,1,2,2,1,1,{side}")

@@ -17,7 +17,7 @@ from celosia.dataflow.hierarchy.skeleton import skeletons
 from celosia.dataflow.search.objective import ENERGY, Objective
 from celosia.models.errors import CelosiaError
 
-from .architectures import deep, flat, lean, small
+from .architectures import deep, flat, lean, random_levels, small
 from .exhaustive import every_price
 from .walk import Walk, random_layer
 
@@ -46,6 +46,21 @@ def check_against_every_mapping(architecture, layer, factors):
 )
 def test_no_mapping_of_a_tiny_layer_is_better(architecture, sizes):
     check_against_every_mapping(architecture, Layer.parse(sizes), Factors.PERFECT)
+
+
+@pytest.mark.parametrize(
+    ("count", "layers"),
+    [
+        (2, ("2,2,2,1,1,1,1", "1,2,2,1,2,1,2")),
+        (3, ("2,2,1,1,1,1,1",)),
+        pytest.param(3, ("2,2,2,1,1,1,1", "1,2,2,1,2,1,2"), marks=pytest.mark.campaign),
+    ],
+)
+def test_no_mapping_on_random_architectures_is_better(count, layers):
+    """Of three and four levels, the outermost among them."""
+    rng = random.Random(SEED + count)
+    for sizes in layers:
+        check_against_every_mapping(random_levels(rng, count), Layer.parse(sizes), Factors.PERFECT)
 
 
 @pytest.mark.campaign

@@ -79,6 +79,17 @@ def test_what_is_found_is_what_the_files_say(network, tmp_path, capsys):
         assert text in page
 
 
+def test_kernels_that_must_be_compiled_are_said_to_be(network, tmp_path, capsys, monkeypatch):
+    arguments = [network, *SMALL, "--candidates=1", "--json", "-o", tmp_path / "out"]
+    assert run(*arguments) == 0
+    capsys.readouterr()
+    for folder, told in ((None, False), (tmp_path / "empty", True)):
+        if folder is not None:
+            monkeypatch.setattr("numba.core.config.CACHE_DIR", str(folder))
+        assert run(*arguments) == 0
+        assert ("compiling kernels" in capsys.readouterr().err) == told
+
+
 def test_a_dataflow_by_name_is_kept_to(network, tmp_path, capsys):
     for dataflow in (Dataflow.WEIGHT_STATIONARY, Dataflow.ROW_WISE):
         arguments = [*SMALL, "--candidates=4", "--json", f"--dataflow={dataflow.value}"]
@@ -156,6 +167,7 @@ def test_the_report_is_written_again_from_the_summary(network, tmp_path, capsys)
         (["--clock=0"], "clock_mhz must be above 0"),
         (["--memory=fast"], "memory 'fast' is not understood"),
         (["--store=nonsense"], "store nonsense is not understood"),
+        (["--cluster=junk", "--candidates=2"], "no Dask scheduler with workers answers at junk"),
         (["--cluster=tcp://127.0.0.1:1", "--candidates=2"], "no Dask scheduler"),
         ([*SMALL, "--limit=energy<=0", "--candidates=3"], "is within all limits"),
     ],
