@@ -255,17 +255,14 @@ def bench_eie(
     from celosia.scripts.bench_eie import summary
 
     with progress("EIE") as report:
-        if curves:
-            points = predict(layers or (), report)
-            rows, holds = [asdict(point) for point in points], True
-        else:
-            found = run(layers or (), report)
-            rows, holds = [row.as_dict() for row in found], all(row.holds for row in found)
+        points = predict(layers or (), report) if curves else ()
+        found = () if curves else run(layers or (), report)
+    rows = [asdict(point) for point in points] + [row.as_dict() for row in found]
 
     def show(console: Console) -> None:
         console.print(table(tuple(rows[0]), [tuple(row.values()) for row in rows]))
-        if not curves:
+        if found:
             console.print(table(("", "layers"), summary(found).items()))
 
     emit(rows, as_json=as_json, show=show)
-    hold(holds)
+    hold(all(row.holds for row in found))
