@@ -77,7 +77,12 @@ def test_never_worse(case: tuple[FloatGraph, np.ndarray]) -> None:
             assignment=Assignment.HESSIAN,
             error_feedback=False,
         ),
-        Recipe(weights=parse_mix("esb4_1"), blocks=parse_blocks("ue4m3:4"), error_feedback=False),
+        Recipe(
+            weights=parse_mix("esb4_1"),
+            blocks=parse_blocks("ue4m3:4"),
+            uneven_vectors=True,
+            error_feedback=False,
+        ),
     ],
     ids=["octav", "rmsmp", "nvfp4"],
 )
@@ -205,7 +210,7 @@ def test_elements_are_trained(
     graph, data = case
     recipe = Recipe(
         weights=parse_mix(weights), blocks=parse_blocks(blocks), elements=parse_elements(elements),
-        error_feedback=False,
+        uneven_vectors=True, error_feedback=False,
     )  # fmt: skip
     plain = quantize(graph, data, recipe)
     tuned = finetune(graph, data, recipe, Schedule(epochs=3, batch=16))
