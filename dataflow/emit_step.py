@@ -10,8 +10,9 @@ from celosia.dataflow.emit import Emitter, StepData
 from celosia.dataflow.layout import Placement
 from celosia.dataflow.mapping import Dimension, LayerMapping
 from celosia.dataflow.nest import Work, works
-from celosia.dataflow.plan import Block, ChannelTile, Chunk, PixelTile, StepPlan
+from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.resident import input_transfer
+from celosia.dataflow.tiles import Block, ChannelTile, Chunk, PixelTile
 from celosia.dataflow.tracking import Slots
 from celosia.dataflow.transfers import Axis, transfer
 

@@ -20,7 +20,8 @@ from celosia.dataflow.dataflows import Dataflow
 from celosia.dataflow.descriptors import DESCRIPTOR_BYTES
 from celosia.dataflow.mapping import PIXELS, Dimension, LayerMapping, Mapping, TileLoop, tiled
 from celosia.dataflow.nest import works
-from celosia.dataflow.plan import Chunk, PixelTile, StepPlan
+from celosia.dataflow.plan import StepPlan
+from celosia.dataflow.tiles import Chunk, PixelTile
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network
 

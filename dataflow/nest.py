@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from celosia.dataflow.mapping import ARRAY_DIMENSIONS, Dimension, LayerMapping, TileLoop
-from celosia.dataflow.plan import ChannelTile, Chunk, PixelTile, StepPlan
+from celosia.dataflow.plan import StepPlan
+from celosia.dataflow.tiles import ChannelTile, Chunk, PixelTile
 
 Range = tuple[int, int]
 """First and the one after the last."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from celosia.dataflow.plan import ChannelTile, StepPlan
+from celosia.dataflow.plan import StepPlan
+from celosia.dataflow.tiles import ChannelTile
 from celosia.models.network import MULTIPLIER_BITS, Requant
 
 _CHUNK_BITS = 1 << 25

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from celosia.dataflow.lower import Lowered
 from celosia.dataflow.mapping import LayerMapping
 from celosia.dataflow.nest import works
-from celosia.dataflow.plan import Chunk, PixelTile, StepPlan
+from celosia.dataflow.plan import StepPlan
+from celosia.dataflow.tiles import Chunk, PixelTile
 from celosia.models.errors import CelosiaError
 
 

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from celosia.dataflow.descriptors import Buffer, Load, Transfer
 from celosia.dataflow.layout import Placement
-from celosia.dataflow.plan import Chunk, InputTile, PixelTile, StepPlan
+from celosia.dataflow.plan import StepPlan
+from celosia.dataflow.tiles import Chunk, InputTile, PixelTile
 from celosia.dataflow.transfers import Axis, transfer
 
 TileKey = tuple[PixelTile, Chunk]

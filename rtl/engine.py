@@ -9,7 +9,6 @@ from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.descriptors import Buffer, Unit
 from celosia.dataflow.program import Counter
 from celosia.rtl.array import SCALE_FLAGS, Array
-from celosia.rtl.axi.bus import connect_halves
 from celosia.rtl.buffers import InputBuffer, OutputBuffer
 from celosia.rtl.compute import Compute
 from celosia.rtl.legality import LAYOUT_OF
@@ -19,7 +18,7 @@ from celosia.rtl.readport import ReadPort
 from celosia.rtl.registers import Field, Register, register_map, shape_registers
 from celosia.rtl.sequencer import Sequencer
 from celosia.rtl.shared import Shared
-from celosia.rtl.shell import Shell, engine_ports
+from celosia.rtl.shell import Shell, connect_memory, engine_ports
 from celosia.rtl.store import Store
 from celosia.rtl.tokens import Tokens, UnitQueue
 
@@ -120,47 +119,13 @@ class Engine(Shared):
             wiring.connect(m, queue.o, component.i)
             wiring.connect(m, queue.tokens, getattr(tokens, name))
             m.d.comb += getattr(tokens, f"{name}_signal").eq(component.signal)
-        self._memory(m, shell, sequencer, read_port, load, store)
+        connect_memory(
+            m, self, shell=shell, sequencer=sequencer, read_port=read_port, load=load, store=store
+        )
+        m.d.comb += shell.finished.eq(store.finished)
         self._buffers(m, load, compute, post, store)
         self._count(m, shell, read_port, load, compute, post, store)
         return m
-
-    def _memory(
-        self,
-        m: Module,
-        shell: Shell,
-        sequencer: Sequencer,
-        read_port: ReadPort,
-        load: Load,
-        store: Store,
-    ) -> None:
-        """Connect what reads and writes memory, and what stops it."""
-        wiring.connect(m, wiring.flipped(self.s_axi_ctrl), shell.control)
-        wiring.connect(m, sequencer.o, read_port.program)
-        wiring.connect(m, read_port.program_beats, sequencer.beats)
-        wiring.connect(m, load.o, read_port.load)
-        wiring.connect(m, read_port.load_beats, load.beats)
-        connect_halves(m, self.m_axi_gmem0, read_port.axi, store.axi)
-        wiring.connect(m, sequencer.error, shell.illegal_descriptor)
-        wiring.connect(m, read_port.response_error, shell.read_response)
-        wiring.connect(m, read_port.window_error, shell.read_outside_window)
-        wiring.connect(m, store.response_error, shell.write_response)
-        wiring.connect(m, store.window_error, shell.write_outside_window)
-        for part in (read_port, store):
-            m.d.comb += [
-                part.window.base.eq(shell.window.base),
-                part.window.limit.eq(shell.window.limit),
-            ]
-        m.d.comb += [
-            sequencer.start.eq(shell.start),
-            sequencer.address.eq(shell.address),
-            sequencer.chunks.eq(shell.chunks),
-            *(part.stop.eq(shell.stop) for part in (sequencer, read_port, store)),
-            store.cycle.eq(shell.cycle),
-            shell.finished.eq(store.finished),
-            shell.quiet.eq(read_port.idle & store.idle),
-            self.interrupt.eq(shell.interrupt),
-        ]
 
     def _buffers(self, m: Module, load: Load, compute: Compute, post: Post, store: Store) -> None:
         """Connect buffers and array to the units that fill and read them."""

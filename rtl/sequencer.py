@@ -272,6 +272,49 @@ class Dispatch(Shared):
         return m
 
 
+def sequencer_ports(bus: Bus) -> dict[str, wiring.Member]:
+    """Return the ports of any engine's sequencer, but for those to its units.
+
+    ``start``, ``address``, ``chunks`` and ``stop`` are the shell's; ``o`` and ``beats`` go to the
+    read port; ``error`` reports an illegal descriptor, or a program without an end.
+    """
+    return {
+        "start": In(1),
+        "address": In(bus.address_bits),
+        "chunks": In(32),
+        "stop": In(1),
+        "o": Out(stream.Signature(burst_layout(bus.address_bits))),
+        "beats": In(Flow(bus.data_bits)),
+        "error": Out(ErrorReport(address_bits=bus.address_bits)),
+    }
+
+
+def read_program(
+    m: Module, sequencer: Any, bus: Bus, check: Shared
+) -> tuple[ProgramFetch, stream.Interface]:
+    """Add what fetches a program and puts its descriptors together.
+
+    Returns the fetch and the stream of checked descriptors, of ``CheckedLayout``. ``sequencer`` has
+    :func:`sequencer_ports`, ``check`` is what :class:`DescriptorAssembly` takes.
+    """
+    m.submodules.fetch = fetch = ProgramFetch(bus)
+    m.submodules.assembly = assembly = DescriptorAssembly(bus, check)
+    m.submodules.queue = queue = Queue(CheckedLayout, depth=PROGRAM_QUEUE_DEPTH)
+    wiring.connect(m, fetch.o, wiring.flipped(sequencer.o))
+    wiring.connect(m, wiring.flipped(sequencer.beats), assembly.i)
+    m.d.comb += [
+        # The fetch promised the queue's places, so it never refuses.
+        queue.i.payload.eq(assembly.o.payload),
+        queue.i.valid.eq(assembly.o.valid),
+        fetch.start.eq(sequencer.start),
+        fetch.address.eq(sequencer.address),
+        fetch.chunks.eq(sequencer.chunks),
+        fetch.arrived.eq(assembly.o.valid),
+        fetch.freed.eq(queue.o.valid & queue.o.ready),
+    ]
+    return fetch, queue.o
+
+
 def unit_streams() -> dict[str, wiring.Member]:
     """Return the ports to the queues of the four units."""
     return {unit.name.lower(): Out(stream.Signature(LAYOUT_OF[unit])) for unit in Unit}
@@ -328,16 +371,7 @@ class Sequencer(Shared):
     def __init__(self, bus: Bus, scalable: Circuit | None = None, *, keeps: bool = False) -> None:
         self._bus, self._scalable, self._keeps = bus, scalable, keeps
         super().__init__(
-            {
-                "start": In(1),
-                "address": In(bus.address_bits),
-                "chunks": In(32),
-                "stop": In(1),
-                "o": Out(stream.Signature(burst_layout(bus.address_bits))),
-                "beats": In(Flow(bus.data_bits)),
-                "error": Out(ErrorReport(address_bits=bus.address_bits)),
-            }
-            | unit_streams(),
+            sequencer_ports(bus) | unit_streams(),
             name="sequencer",
             parameters=(bus, scalable, keeps),
         )
@@ -348,28 +382,15 @@ class Sequencer(Shared):
 
     def build(self) -> Module:
         m = Module()
-        m.submodules.fetch = fetch = ProgramFetch(self._bus)
-        m.submodules.assembly = assembly = DescriptorAssembly(
-            self._bus, LegalityCheck(self._bus, self._scalable, keeps=self._keeps)
-        )
-        m.submodules.queue = queue = Queue(CheckedLayout, depth=PROGRAM_QUEUE_DEPTH)
+        check = LegalityCheck(self._bus, self._scalable, keeps=self._keeps)
+        fetch, descriptors = read_program(m, self, self._bus, check)
         m.submodules.dispatch = dispatch = Dispatch(self._bus)
-        wiring.connect(m, fetch.o, wiring.flipped(self.o))
-        wiring.connect(m, wiring.flipped(self.beats), assembly.i)
-        wiring.connect(m, queue.o, dispatch.i)
+        wiring.connect(m, descriptors, dispatch.i)
         wiring.connect(m, dispatch.error, wiring.flipped(self.error))
         for unit in Unit:
             name = unit.name.lower()
             wiring.connect(m, getattr(dispatch, name), wiring.flipped(getattr(self, name)))
         m.d.comb += [
-            # The fetch promised the queue's places, so it never refuses.
-            queue.i.payload.eq(assembly.o.payload),
-            queue.i.valid.eq(assembly.o.valid),
-            fetch.start.eq(self.start),
-            fetch.address.eq(self.address),
-            fetch.chunks.eq(self.chunks),
-            fetch.arrived.eq(assembly.o.valid),
-            fetch.freed.eq(queue.o.valid & queue.o.ready),
             dispatch.start.eq(self.start),
             dispatch.address.eq(self.address),
             dispatch.stop.eq(self.stop),

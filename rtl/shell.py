@@ -12,11 +12,12 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Bus
 from celosia.dataflow.program import Counter
-from celosia.rtl.axi.bus import Axi4, Axi4Lite
+from celosia.rtl.axi.bus import Axi4, Axi4Lite, connect_halves
 from celosia.rtl.axi.lite import LiteFrontEnd
 from celosia.rtl.control import Control, error_ports
 from celosia.rtl.counters import COUNTER_BITS, Counters, CounterSteps
 from celosia.rtl.ports import ErrorReport, Window
+from celosia.rtl.readport import ReadPort
 from celosia.rtl.registerfile import RegisterFile
 from celosia.rtl.registers import ADDRESS_BITS, CAUSES, Cause, Register
 from celosia.rtl.shared import Shared
@@ -187,3 +188,45 @@ class Shell(Shared):
         m.d.comb += getattr(file, f"{name}_low").eq(value[:32])
         if len(value) > 32:
             m.d.comb += getattr(file, f"{name}_high").eq(value[32:])
+
+
+def connect_memory(
+    m: Module,
+    engine: Any,
+    *,
+    shell: Shell,
+    sequencer: Any,
+    read_port: ReadPort,
+    load: Any,
+    store: Any,
+) -> None:
+    """Connect an engine's ports, and what of it reads and writes memory, to its shell.
+
+    ``engine`` has :func:`engine_ports`; ``sequencer``, ``load`` and ``store`` have the ports of the
+    dense engine's components of these names that are connected here.
+    """
+    wiring.connect(m, wiring.flipped(engine.s_axi_ctrl), shell.control)
+    wiring.connect(m, sequencer.o, read_port.program)
+    wiring.connect(m, read_port.program_beats, sequencer.beats)
+    wiring.connect(m, load.o, read_port.load)
+    wiring.connect(m, read_port.load_beats, load.beats)
+    connect_halves(m, engine.m_axi_gmem0, read_port.axi, store.axi)
+    wiring.connect(m, sequencer.error, shell.illegal_descriptor)
+    wiring.connect(m, read_port.response_error, shell.read_response)
+    wiring.connect(m, read_port.window_error, shell.read_outside_window)
+    wiring.connect(m, store.response_error, shell.write_response)
+    wiring.connect(m, store.window_error, shell.write_outside_window)
+    for part in (read_port, store):
+        m.d.comb += [
+            part.window.base.eq(shell.window.base),
+            part.window.limit.eq(shell.window.limit),
+        ]
+    m.d.comb += [
+        sequencer.start.eq(shell.start),
+        sequencer.address.eq(shell.address),
+        sequencer.chunks.eq(shell.chunks),
+        *(part.stop.eq(shell.stop) for part in (sequencer, read_port, store)),
+        store.cycle.eq(shell.cycle),
+        shell.quiet.eq(read_port.idle & store.idle),
+        engine.interrupt.eq(shell.interrupt),
+    ]

@@ -20,7 +20,7 @@ from celosia.dataflow.event_walk import machine_of
 from celosia.dataflow.mapping import ARRAY_DIMENSIONS, Dimension, LayerMapping
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.memory_layout import BASE_ADDRESS, MemoryLayout
-from celosia.dataflow.plan import ChannelTile, StepPlan
+from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.program import Counter
 from celosia.dataflow.residency import Residency, Room, Stay, may_stay, residency
 from celosia.dataflow.resident import Place
@@ -30,6 +30,7 @@ from celosia.dataflow.search.loop_kernel import Shape
 from celosia.dataflow.search.objective import Costs
 from celosia.dataflow.search.program_kernel import Program
 from celosia.dataflow.table import Column, Kind
+from celosia.dataflow.tiles import ChannelTile
 from celosia.dataflow.walk_kernel import UNKNOWN, walk_rows
 from celosia.models.network import Network
 

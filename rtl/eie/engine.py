@@ -9,7 +9,6 @@ from amaranth.lib import wiring
 
 from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.dataflow.eie.program import EieCounter
-from celosia.rtl.axi.bus import connect_halves
 from celosia.rtl.eie.control import Broadcaster, EieControl, popcount
 from celosia.rtl.eie.load import EieLoad
 from celosia.rtl.eie.pe import Pe
@@ -18,7 +17,7 @@ from celosia.rtl.eie.store import EieStore
 from celosia.rtl.readport import ReadPort
 from celosia.rtl.registers import CAUSES, Cause, Field, Register, register_map, shape_registers
 from celosia.rtl.shared import Shared
-from celosia.rtl.shell import Shell, engine_ports
+from celosia.rtl.shell import Shell, connect_memory, engine_ports
 
 EIE_CAUSES = (*CAUSES, Cause.CORRUPT_POINTER, Cause.CORRUPT_INDEX)
 
@@ -108,42 +107,22 @@ class EieEngine(Shared):
         m.submodules.load = load = EieLoad(accelerator).reset_by(reset)
         m.submodules.control = control = EieControl(accelerator).reset_by(reset)
         m.submodules.store = store = EieStore(accelerator).reset_by(reset)
-        wiring.connect(m, wiring.flipped(self.s_axi_ctrl), shell.control)
-        wiring.connect(m, sequencer.o, read_port.program)
-        wiring.connect(m, read_port.program_beats, sequencer.beats)
-        wiring.connect(m, load.o, read_port.load)
-        wiring.connect(m, read_port.load_beats, load.beats)
+        connect_memory(
+            m, self, shell=shell, sequencer=sequencer, read_port=read_port, load=load, store=store
+        )
         wiring.connect(m, sequencer.load, load.i)
         wiring.connect(m, sequencer.step, control.i)
-        connect_halves(m, self.m_axi_gmem0, read_port.axi, store.axi)
-        wiring.connect(m, sequencer.error, shell.illegal_descriptor)
-        wiring.connect(m, read_port.response_error, shell.read_response)
-        wiring.connect(m, read_port.window_error, shell.read_outside_window)
-        wiring.connect(m, store.response_error, shell.write_response)
-        wiring.connect(m, store.window_error, shell.write_outside_window)
-        for part in (read_port, store):
-            m.d.comb += [
-                part.window.base.eq(shell.window.base),
-                part.window.limit.eq(shell.window.limit),
-            ]
         m.d.comb += [
-            sequencer.start.eq(shell.start),
-            sequencer.address.eq(shell.address),
-            sequencer.chunks.eq(shell.chunks),
-            *(part.stop.eq(shell.stop) for part in (sequencer, read_port, store)),
             control.start.eq(shell.start),
             control.loads.eq(load.done),
             load.steps.eq(control.steps),
             store.begin.eq(control.store_begin),
             store.stamp.eq(control.store_stamp),
             store.what.eq(control.store_what),
-            store.cycle.eq(shell.cycle),
             control.store_read.eq(store.read),
             control.store_row.eq(store.row),
             control.store_done.eq(store.done),
             shell.finished.eq(control.finished),
-            shell.quiet.eq(read_port.idle & store.idle),
-            self.interrupt.eq(shell.interrupt),
             shell.steps.read_beats.eq(read_port.beat),
             shell.steps.write_beats.eq(store.beat),
             shell.steps.run_cycles.eq(control.running),

@@ -6,16 +6,15 @@ from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
 from celosia.dataflow.descriptors import DESCRIPTOR_BYTES
 from celosia.dataflow.eie.accelerator import EieAccelerator
-from celosia.dataflow.microarchitecture import PROGRAM_QUEUE_DEPTH, UNIT_QUEUE_DEPTH
+from celosia.dataflow.microarchitecture import UNIT_QUEUE_DEPTH
 from celosia.rtl.eie.descriptors import LoadLayout, Opcode, RunLayout, StoreLayout
 from celosia.rtl.eie.legality import EieLegality
-from celosia.rtl.ports import ErrorReport, Flow, burst_layout
 from celosia.rtl.queue import Queue
-from celosia.rtl.sequencer import CheckedLayout, DescriptorAssembly, ProgramFetch
+from celosia.rtl.sequencer import read_program, sequencer_ports
 from celosia.rtl.shared import Shared
 
 STEP_BITS = max(RunLayout.size, StoreLayout.size)
@@ -65,16 +64,10 @@ class EieSequencer(Shared):
         self._accelerator = accelerator
         bus = accelerator.bus
         super().__init__(
-            {
-                "start": In(1),
-                "address": In(bus.address_bits),
-                "chunks": In(32),
-                "stop": In(1),
-                "o": Out(stream.Signature(burst_layout(bus.address_bits))),
-                "beats": In(Flow(bus.data_bits)),
+            sequencer_ports(bus)
+            | {
                 "load": Out(stream.Signature(LoadLayout)),
                 "step": Out(stream.Signature(step_layout(bus.address_bits))),
-                "error": Out(ErrorReport(address_bits=bus.address_bits)),
             },
             name="eie_sequencer",
             parameters=(accelerator,),
@@ -83,19 +76,15 @@ class EieSequencer(Shared):
     def build(self) -> Module:
         m = Module()
         bus = self._accelerator.bus
-        m.submodules.fetch = fetch = ProgramFetch(bus)
-        m.submodules.assembly = assembly = DescriptorAssembly(bus, EieLegality(self._accelerator))
-        m.submodules.queue = queue = Queue(CheckedLayout, depth=PROGRAM_QUEUE_DEPTH)
+        fetch, descriptors = read_program(m, self, bus, EieLegality(self._accelerator))
         m.submodules.loads = loads = Queue(LoadLayout, depth=UNIT_QUEUE_DEPTH)
         m.submodules.steps = steps = Queue(step_layout(bus.address_bits), depth=UNIT_QUEUE_DEPTH)
-        wiring.connect(m, fetch.o, wiring.flipped(self.o))
-        wiring.connect(m, wiring.flipped(self.beats), assembly.i)
         wiring.connect(m, loads.o, wiring.flipped(self.load))
         wiring.connect(m, steps.o, wiring.flipped(self.step))
 
         running, address = Signal(), Signal(bus.address_bits)
         load_count, step_count = Signal(COUNT_BITS), Signal(COUNT_BITS)
-        descriptor = queue.o.p.descriptor
+        descriptor = descriptors.p.descriptor
         load: Any = data.View(LoadLayout, descriptor[: LoadLayout.size])
         run: Any = data.View(RunLayout, descriptor[: RunLayout.size])
         is_load, is_run, is_end, legal, go = (
@@ -107,33 +96,28 @@ class EieSequencer(Shared):
             is_run.eq(opcode == Opcode.RUN.value),
             is_end.eq(opcode == Opcode.END.value),
             legal.eq(
-                queue.o.p.legal
+                descriptors.p.legal
                 & (~is_load | (load.after <= step_count))
                 & (~is_run | (run.after <= load_count))
             ),
-            go.eq(running & ~self.stop & queue.o.valid & legal & ~(is_end & fetch.missing)),
-            # The fetch promised the queue's places, so it never refuses.
-            queue.i.payload.eq(assembly.o.payload),
-            queue.i.valid.eq(assembly.o.valid),
-            queue.o.ready.eq(go & Mux(is_load, loads.i.ready, steps.i.ready)),
+            go.eq(running & ~self.stop & descriptors.valid & legal & ~(is_end & fetch.missing)),
+            descriptors.ready.eq(go & Mux(is_load, loads.i.ready, steps.i.ready)),
             loads.i.payload.eq(descriptor[: LoadLayout.size]),
             loads.i.valid.eq(go & is_load),
             steps.i.p.descriptor.eq(descriptor[:STEP_BITS]),
             steps.i.p.address.eq(address),
             steps.i.valid.eq(go & ~is_load),
-            fetch.start.eq(self.start),
-            fetch.address.eq(self.address),
-            fetch.chunks.eq(self.chunks),
-            fetch.arrived.eq(assembly.o.valid),
-            fetch.freed.eq(queue.o.valid & queue.o.ready),
             self.error.raised.eq(
                 running
                 & ~self.stop
-                & ((queue.o.valid & ~legal) | (~queue.o.valid & fetch.exhausted & ~fetch.missing))
+                & (
+                    (descriptors.valid & ~legal)
+                    | (~descriptors.valid & fetch.exhausted & ~fetch.missing)
+                )
             ),
             self.error.address.eq(address),
         ]
-        with m.If(queue.o.valid & queue.o.ready):
+        with m.If(descriptors.valid & descriptors.ready):
             m.d.sync += [
                 address.eq(address + DESCRIPTOR_BYTES),
                 running.eq(~is_end),
