@@ -5,13 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 from rich.console import Console
 
 from celosia.models.errors import CelosiaError
 from celosia.scripts.console import emit, errors, progress, table
+from celosia.scripts.explore.options import (
+    Candidates,
+    Clock,
+    Cluster,
+    DataflowName,
+    DeviceName,
+    Explained,
+    Fixed,
+    Limits,
+    Memory,
+    NetworkName,
+    ObjectiveName,
+    Seconds,
+    Seed,
+    Store,
+    Strategy,
+    Verify,
+    Weights,
+    Workers,
+)
 from celosia.scripts.options import Json, Output, hold
 
 if TYPE_CHECKING:
@@ -28,75 +48,24 @@ app = typer.Typer()
 
 @app.command()
 def explore(
-    network: Annotated[
-        str,
-        typer.Argument(
-            metavar="NETWORK",
-            help="What quantize wrote, or rnet, digits, resnet18, mobilenet_v2.",
-        ),
-    ],
-    device: Annotated[str, typer.Option(help="Name of a known FPGA part.")] = "zcu102",
-    objective: Annotated[
-        str, typer.Option(help="fps, energy, edp, dram, lut, ff, dsp, bram or accuracy.")
-    ] = "fps",
-    limit: Annotated[
-        list[str] | None,
-        typer.Option(help="Such as 'fps>=100' or 'lut<=50000', once for each.", metavar="LIMIT"),
-    ] = None,
-    dataflow: Annotated[
-        str | None,
-        typer.Option(
-            help="weight_stationary, output_stationary, input_stationary or row_wise, for all "
-            "layers. [default: any]"
-        ),
-    ] = None,
-    fix: Annotated[
-        list[str] | None,
-        typer.Option(help="Values of a knob, such as lanes=16 or columns=32,64.", metavar="KNOB"),
-    ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Formats of rows, such as pot_4:60,fixed4:40; once for each variant (built-in "
-            "networks)."
-        ),
-    ] = None,
-    clock: Annotated[
-        float | None,
-        typer.Option(help="MHz that are assumed. [default: 200, 7 series 100, ECP5 25]"),
-    ] = None,
-    memory: Annotated[
-        str, typer.Option(help="latency,bytes-per-cycle,outstanding, or ideal, ddr4, slow.")
-    ] = "ddr4",
-    strategy: Annotated[
-        str,
-        typer.Option(help="evolution, pareto, exhaustive, tpe, nsga2, cma-es or gumbel."),
-    ] = "evolution",
-    time: Annotated[
-        float | None,
-        typer.Option(help="Seconds to search for. [default: 60, without --candidates]"),
-    ] = None,
-    candidates: Annotated[
-        int | None, typer.Option(min=1, help="Accelerators to consider at most.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes, or workers of a cluster. [default: cores]")
-    ] = None,
-    cluster: Annotated[
-        str | None, typer.Option(help="local, slurm, lsf, or a Dask scheduler's address.")
-    ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(help="URL of a database of results (SQLAlchemy). [default: SQLite in -o]"),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the strategy.")] = 0,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Build and simulate what was found; compare cycles.")
-    ] = False,
-    explain: Annotated[
-        str | None,
-        typer.Option(help="A layer: what it would cost in each named dataflow.", metavar="LAYER"),
-    ] = None,
+    network: NetworkName,
+    device: DeviceName = "zcu102",
+    objective: ObjectiveName = "fps",
+    limit: Limits = None,
+    dataflow: DataflowName = None,
+    fix: Fixed = None,
+    weights: Weights = None,
+    clock: Clock = None,
+    memory: Memory = "ddr4",
+    strategy: Strategy = "evolution",
+    time: Seconds = None,
+    candidates: Candidates = None,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    store: Store = None,
+    seed: Seed = 0,
+    verify: Verify = False,
+    explain: Explained = None,
     output: Output = Path("build/explore"),
     as_json: Json = False,
 ) -> None:

@@ -153,6 +153,10 @@ def parse_limit(text: str) -> Limit:
     raise CelosiaError(f"limit {text!r}: write quantity>=number or quantity<=number")
 
 
+MOST_MHZ = 100_000
+"""No circuit has such a clock; what is computed from it stays in range."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
     """What a search is for.
@@ -175,8 +179,10 @@ class Goal:
     accuracies: tuple[float | None, ...] = field(default=(None,))
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.clock_mhz) and self.clock_mhz > 0):
-            raise ValueError(f"clock_mhz must be above 0, not {self.clock_mhz!r}")
+        if not 0 < self.clock_mhz <= MOST_MHZ:
+            raise ValueError(
+                f"clock_mhz must be above 0 and at most {MOST_MHZ:,}, not {self.clock_mhz!r}"
+            )
         asked = {self.objective, *(limit.quantity for limit in self.limits)}
         if Quantity.ACCURACY in asked and None in self.accuracies:
             raise ValueError("accuracies must be known where accuracy is asked for")

@@ -165,6 +165,8 @@ def test_the_report_is_written_again_from_the_summary(network, tmp_path, capsys)
         (["--weights=fixed4:100"], "is quantised already"),
         (["--time=0"], "seconds must be above 0"),
         (["--clock=0"], "clock_mhz must be above 0"),
+        (["--clock=1e300"], "at most 100,000, not 1e+300"),
+        (["--clock=nan"], "clock_mhz must be above 0"),
         (["--memory=fast"], "memory 'fast' is not understood"),
         (["--store=nonsense"], "store nonsense is not understood"),
         (["--cluster=junk", "--candidates=2"], "no Dask scheduler with workers answers at junk"),
