@@ -1,0 +1,1 @@
+"""The SpArch engine: sparse matrix times sparse matrix by a streaming merge tree."""

@@ -1,0 +1,52 @@
+"""Ready-made SpArch engines, by name."""
+
+from __future__ import annotations
+
+from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.sparch.accelerator import (
+    Elements,
+    Merger,
+    MergeTree,
+    Partials,
+    RightBuffer,
+    SparchAccelerator,
+    ValueKind,
+)
+
+# Two elements a cycle and four ways: tests, and a first look.
+TINY = SparchAccelerator(
+    name="sparch_tiny",
+    elements=Elements(bits=16, accumulator=40, index_bits=12),
+    merger=Merger(width=2, chunk=2),
+    tree=MergeTree(ways=4, leaf_fifo=16, node_fifo=8),
+    right=RightBuffer(lines=16, line_beats=2, look_ahead=8, multipliers=2),
+    partials=Partials(alive=64, writer_beats=16),
+    bus=Bus(data_bits=128, burst_beats=16, outstanding=4),
+)
+
+# The paper's: 64 ways, 16 elements a cycle with 4 x 4 arrays, 1,024 lines of 48 elements, 128 GB/s
+# at 1 GHz as 64 bytes a cycle to read and as many to write. It multiplies double precision, 16 a
+# cycle; here it is single precision, as many as a beat of the right matrix holds.
+PAPER = SparchAccelerator(
+    name="sparch_paper",
+    elements=Elements(kind=ValueKind.FLOAT32, bits=32, accumulator=32, index_bits=24),
+    merger=Merger(width=16, chunk=4),
+    tree=MergeTree(ways=64, leaf_fifo=128, node_fifo=32),
+    right=RightBuffer(lines=1024, line_beats=6, look_ahead=512, multipliers=8),
+    partials=Partials(alive=256, writer_beats=128),
+    bus=Bus(data_bits=512, burst_beats=64, outstanding=64),
+)
+
+# What the board's logic and memories hold: 32-bit integers, a bus of 256 bits.
+ZCU102 = SparchAccelerator(
+    name="sparch_zcu102",
+    elements=Elements(bits=32, accumulator=64, index_bits=16),
+    merger=Merger(width=4, chunk=4),
+    tree=MergeTree(ways=16, leaf_fifo=64, node_fifo=16),
+    right=RightBuffer(lines=128, line_beats=12, look_ahead=64, multipliers=4),
+    partials=Partials(alive=256, writer_beats=64),
+    bus=Bus(data_bits=256, burst_beats=64, outstanding=16),
+)
+
+SPARCH_PRESETS = {accelerator.name: accelerator for accelerator in (TINY, PAPER, ZCU102)}
+"""All presets by name."""

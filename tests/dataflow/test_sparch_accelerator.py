@@ -1,0 +1,82 @@
+"""The description of a SpArch engine and its file form."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+
+import pytest
+
+from celosia.dataflow.sparch.accelerator import Elements, ValueKind
+from celosia.dataflow.sparch.accelerator_file import dump_sparch, parse_sparch
+from celosia.dataflow.sparch.presets import PAPER, SPARCH_PRESETS, TINY
+from celosia.models.errors import CelosiaError
+
+
+@pytest.mark.parametrize("name", SPARCH_PRESETS)
+def test_a_file_brings_an_engine_back(name):
+    table = tomllib.loads(dump_sparch(SPARCH_PRESETS[name]))
+    assert parse_sparch(table, "engine.toml") == SPARCH_PRESETS[name]
+
+
+def test_defaults_may_be_left_out():
+    text = dump_sparch(TINY).replace("fraction = 0\n", "")
+    assert parse_sparch(tomllib.loads(text), "engine.toml") == TINY
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "sparch_tiny"', "name = 3", "name must be a string"),
+        ('name = "sparch_tiny"', 'name = "3"', "name must be letters"),
+        ('kind = "integer"', 'kind = "posit"', r"elements\.kind: 'posit' is not"),
+        ('kind = "integer"', 'kind = "float32"', r"bits must be in 32\.\.32, not 16"),
+        ('kind = "integer"', 'kind = "bfloat16"', r"accumulator must be in 32\.\.32, not 40"),
+        ("bits = 16\n", "bits = 7\n", r"bits must be in 8\.\.32, not 7"),
+        ("fraction = 0", "fraction = 1", r"fraction must be in 0\.\.0, not 1"),
+        ("accumulator = 40", "accumulator = 31", r"accumulator must be in 32\.\.64"),
+        ("index_bits = 12", "index_bits = 7", r"index_bits must be in 8\.\.32"),
+        ("index_bits = 12", "index_bits = true", "index_bits must be an integer"),
+        ("width = 2", "width = 3", "width must be a power of two, not 3"),
+        ("width = 2", "width = 32", r"width must be in 2\.\.16"),
+        ("width = 2\nchunk = 2", "width = 4\nchunk = 3", "chunk must divide the width, 4, not 3"),
+        ("ways = 4", "ways = 128", r"ways must be in 2\.\.64"),
+        ("leaf_fifo = 16", "leaf_fifo = 4", "leaf_fifo must hold two windows of the merger and a"),
+        ("leaf_fifo = 16", "leaf_fifo = 24", "leaf_fifo must be a power of two"),
+        ("width = 2\nchunk = 2", "width = 8\nchunk = 8", "node_fifo must hold two windows"),
+        ("lines = 16", "lines = 1", r"lines must be in 2\.\.4096"),
+        ("line_beats = 2", "line_beats = 0", r"line_beats must be in 1\.\.64"),
+        ("look_ahead = 8", "look_ahead = 16", r"look_ahead must be in 1\.\.15"),
+        ("multipliers = 2", "multipliers = 4", "multipliers must be at most 2"),
+        ("alive = 64", "alive = 1", r"alive must be in 2\.\.4096"),
+        ("writer_beats = 16", "writer_beats = 15", "writer_beats must be a power of two"),
+        ("data_bits = 128", "data_bits = 64", "a work record has 73 bits and must fit"),
+        ("ways = 4", "ways = 4\nlayers = 2", r"unknown key tree\.layers"),
+        ("ways = 4\n", "", r"key tree\.ways is missing"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_refused(old, new, message):
+    text = dump_sparch(TINY)
+    assert old in text
+    with pytest.raises(CelosiaError, match=message):
+        parse_sparch(tomllib.loads(text.replace(old, new)), "engine.toml")
+
+
+def test_derived_widths():
+    assert PAPER.elements.kind is ValueKind.FLOAT32
+    assert (PAPER.right_lanes, PAPER.partial_lanes, PAPER.output_lanes) == (8, 6, 9)
+    assert PAPER.line_elements == 48
+    assert (PAPER.work.bits, PAPER.work_lanes) == (120, 4)
+    assert (PAPER.partial_burst, PAPER.pointer_lanes) == (8, 16)
+    assert PAPER.tree.layers == 6
+    assert not PAPER.merger.flat
+    assert (TINY.work_lanes, TINY.partial_lanes, TINY.partial_burst) == (1, 2, 4)
+    assert TINY.merger.flat
+    assert TINY.products == 2
+
+
+def test_parts_of_another_type_are_refused():
+    with pytest.raises(TypeError, match="tree must be of type MergeTree"):
+        replace(TINY, tree=3)
+    with pytest.raises(TypeError, match="kind must be a ValueKind"):
+        Elements(kind="integer")
