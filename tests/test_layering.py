@@ -24,7 +24,7 @@ MAY_IMPORT = {
 # Packages of others, beside the standard library.
 DEMO = {"skimage", "sklearn", "PIL", "facenet_pytorch"}
 MAY_USE = {
-    "models": {"numpy", "torch", "onnx"} | DEMO,
+    "models": {"numpy", "torch", "onnx", "scipy"} | DEMO,
     "models/formats": {"numpy"},
     "dataflow": {"numba", "numpy", "platformdirs"},
     "rtl": {"numpy", "amaranth", "jinja2"},
