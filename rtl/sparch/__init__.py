@@ -1,0 +1,1 @@
+"""The SpArch engine in hardware."""
