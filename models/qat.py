@@ -21,14 +21,14 @@ import numpy as np
 import torch
 
 from celosia.models.errors import CelosiaError
-from celosia.models.golden import evaluate
 from celosia.models.gradients import Gradient
-from celosia.models.graph import FloatGraph, evaluate_float
+from celosia.models.graph import FloatGraph
 from celosia.models.network import Network
-from celosia.models.quantize import check_calibration, dequantise, quantise_inputs, quantize
+from celosia.models.quantize import check_calibration, quantize
 from celosia.models.recipe import Recipe
 from celosia.models.student import Student
 from celosia.models.threads import single_thread
+from celosia.models.training import Goal, train
 
 CALIBRATED = 512
 """Most samples that scales are found on, and that two networks are compared on."""
@@ -78,36 +78,6 @@ class Schedule:
                 raise TypeError(f"{field} must be a Gradient, not {getattr(self, field)!r}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Goal:
-    """What outputs should be: the float graph's, and of one of them the classes, if known."""
-
-    teacher: Mapping[str, torch.Tensor]
-    labels: torch.Tensor | None
-    head: str
-
-    def loss(
-        self, outputs: Mapping[str, torch.Tensor], chosen: torch.Tensor | slice
-    ) -> torch.Tensor:
-        """Return the mean loss of ``outputs`` for the samples ``chosen``."""
-        loss = torch.zeros(())
-        for name, wanted in self.teacher.items():
-            error = (outputs[name] - wanted[chosen]) ** 2
-            loss = loss + error.mean() / (float(wanted.var()) + 1e-12)
-        if self.labels is not None:
-            scores = outputs[self.head].flatten(1)
-            loss = loss + torch.nn.functional.cross_entropy(scores, self.labels[chosen])
-        return loss
-
-    def judge(self, network: Network, inputs: Mapping[str, np.ndarray]) -> float:
-        """Return the loss of an integer network."""
-        codes = evaluate(network, quantise_inputs(network, inputs))
-        outputs = {
-            name: torch.from_numpy(dequantise(network, name, codes[name])) for name in self.teacher
-        }
-        return float(self.loss(outputs, slice(0, len(next(iter(inputs.values()))))))
-
-
 def finetune(
     graph: FloatGraph,
     calibration: np.ndarray | Mapping[str, np.ndarray],
@@ -144,58 +114,32 @@ def finetune(
         If data or labels do not fit the graph.
     """
     inputs = check_calibration(graph, calibration)
-    count = len(next(iter(inputs.values())))
-    if labels is not None and (labels.shape != (count,) or labels.dtype != np.int64):
-        raise CelosiaError(f"labels must be int64 of shape ({count},), not {labels.shape}")
-    if not 0 <= head < len(graph.outputs):
-        raise CelosiaError(f"head must be the position of an output, not {head}")
     tensors = {name: torch.from_numpy(data) for name, data in inputs.items()}
-    with torch.no_grad():
-        values = evaluate_float(graph, tensors)
+    goal = Goal.of(graph, tensors, labels, head)
     few = {name: data[:CALIBRATED] for name, data in inputs.items()}
     start = quantize(graph, few, recipe)
-    goal = _Goal(
-        teacher={name: values[name] for name in graph.outputs},
-        labels=None if labels is None else torch.from_numpy(labels),
-        head=graph.outputs[head],
-    )
     student = Student(graph, start, recipe, schedule.weight_gradient, schedule.activation_gradient)
     if not student.parameters:
         raise CelosiaError("the model has no weights to fine-tune: quantise it without epochs")
     with single_thread():
-        _train(student, tensors, few, goal, schedule)
+        train(
+            student,
+            tensors,
+            goal,
+            epochs=schedule.epochs,
+            batch=schedule.batch,
+            learning_rate=schedule.learning_rate,
+            seed=schedule.seed,
+            before=lambda epoch: _refresh(student, few, schedule, epoch),
+        )
         networks = [start, quantize(student.graph(), few, recipe, student.plan)]
         return min(networks, key=lambda network: goal.judge(network, few))
 
 
-def _train(
-    student: Student,
-    inputs: Mapping[str, torch.Tensor],
-    few: Mapping[str, np.ndarray],
-    goal: _Goal,
-    schedule: Schedule,
+def _refresh(
+    student: Student, few: Mapping[str, np.ndarray], schedule: Schedule, epoch: int
 ) -> None:
-    generator = torch.Generator().manual_seed(schedule.seed)
-    count = len(next(iter(inputs.values())))
-    groups = [
-        {"params": [parameter], "lr": schedule.learning_rate * _level(parameter)}
-        for parameter in student.parameters
-    ]
-    optimiser = torch.optim.Adam(groups)
-    steps = schedule.epochs * -(-count // schedule.batch)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for epoch in range(schedule.epochs):
-        # Not in the second half: the weights have to settle on their grids.
-        if 0 < 2 * epoch < schedule.epochs and schedule.refresh and epoch % schedule.refresh == 0:
-            student.refresh(few)
-        for chosen in torch.split(torch.randperm(count, generator=generator), schedule.batch):
-            outputs = student.forward({name: data[chosen] for name, data in inputs.items()})
-            optimiser.zero_grad()
-            torch.autograd.backward(goal.loss(outputs, chosen))
-            optimiser.step()
-            cosine.step()
-
-
-def _level(parameter: torch.Tensor) -> float:
-    """Return the root mean square of ``parameter``, but not 0."""
-    return max(float(parameter.detach().square().mean().sqrt()), 1e-3)
+    """Find formats and scales anew where the schedule says so."""
+    # Not in the second half: the weights have to settle on their grids.
+    if 0 < 2 * epoch < schedule.epochs and schedule.refresh and epoch % schedule.refresh == 0:
+        student.refresh(few)

