@@ -133,7 +133,7 @@ class MergeTree:
 class RightBuffer:
     """Where rows of the right matrix wait, and what multiplies them.
 
-    ``lines`` (2..4096) of ``line_beats`` (1..64) beats; up to ``look_ahead`` (1..lines - 1) work
+    ``lines`` (4..4096) of ``line_beats`` (1..64) beats; up to ``look_ahead`` (1..lines - 2) work
     records between the fetch of a line and its use; ``multipliers``, a power of two.
     """
 
@@ -143,9 +143,9 @@ class RightBuffer:
     multipliers: int
 
     def __post_init__(self) -> None:
-        check_range("lines", self.lines, 2, 4096)
+        check_range("lines", self.lines, 4, 4096)
         check_range("line_beats", self.line_beats, 1, 64)
-        check_range("look_ahead", self.look_ahead, 1, self.lines - 1)
+        check_range("look_ahead", self.look_ahead, 1, self.lines - 2)
         _check_power("multipliers", self.multipliers, 1, 16)
 
 
@@ -179,9 +179,14 @@ class WorkLayout:
     address: int
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """All of them."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    @property
     def bits(self) -> int:
         """Bits of the record."""
-        return sum(getattr(self, field.name) for field in fields(self))
+        return sum(self.widths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +269,11 @@ class SparchAccelerator:
     def line_elements(self) -> int:
         """Elements of the right matrix in a line of the buffer."""
         return self.right.line_beats * self.right_lanes
+
+    @property
+    def pinned(self) -> int:
+        """Work records for which a line stays in the buffer after its use."""
+        return self.right.look_ahead + 1
 
     @property
     def partial_bits(self) -> int:

@@ -1,0 +1,174 @@
+"""The work records of rounds: pieces of rows of B, in the order in which they feed the tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from celosia.dataflow.sparch.accelerator import SparchAccelerator
+from celosia.dataflow.sparch.merge_kernel import ROW_SHIFT
+from celosia.dataflow.sparch.replacement import place_lines
+from celosia.models.csr import Csr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """How rows of B are cut into what a line of the buffer holds.
+
+    With ``lines`` = 0 a line holds elements of one row, from the row's first beat on. Otherwise
+    memory is cut every ``lines`` beats, and rows side by side share a line.
+    """
+
+    lines: int = 0
+
+    def __post_init__(self) -> None:
+        if self.lines < 0:
+            raise ValueError(f"lines must be at least 0, not {self.lines!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Records:
+    """Work records, in order; all arrays have shape (n,).
+
+    ``nonzero`` of A, ``leaf``, the elements of B ``begin`` to ``begin + count - 1``, the line
+    ``tag`` that they lie in, which has ``beats`` beats from beat ``address`` on; ``last`` of its
+    leaf.
+    """
+
+    nonzero: np.ndarray
+    leaf: np.ndarray
+    begin: np.ndarray
+    count: np.ndarray
+    tag: np.ndarray
+    address: np.ndarray
+    beats: np.ndarray
+    last: np.ndarray
+
+
+def _ramps(counts: np.ndarray) -> np.ndarray:
+    """Return 0 .. count - 1 for each of ``counts``, one after another."""
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.asarray(np.arange(total) - np.repeat(ends - counts, counts))
+
+
+def round_records(
+    left: Csr,
+    right: Csr,
+    nonzeros: np.ndarray,
+    leaves: np.ndarray,
+    accelerator: SparchAccelerator,
+    cut: Cut,
+) -> Records:
+    """Return the records of a round.
+
+    Parameters
+    ----------
+    left, right
+        The factors.
+    nonzeros
+        Of A, that the round takes, int64 (m,).
+    leaves
+        The leaf of each, int64 (m,).
+    accelerator, cut
+        What the buffer holds, and how.
+
+    Returns
+    -------
+    Records
+        By the last key of the leaf's record before (that of its first record is lowest), of equal
+        ones by leaf: ``docs/sparch.md``.
+    """
+    lanes = accelerator.right_lanes
+    rows, inner = left.rows[nonzeros], left.columns[nonzeros]
+    begins, ends = right.starts[inner], right.starts[inner + 1]
+    order = np.lexsort((rows, leaves))
+    order = order[ends[order] > begins[order]]
+    nonzeros, leaves, rows = nonzeros[order], leaves[order], rows[order]
+    inner, begins, ends = inner[order], begins[order], ends[order]
+
+    step = (cut.lines or accelerator.right.line_beats) * lanes
+    grid = step if cut.lines else lanes
+    bases = begins // grid * grid
+    pieces = (ends - 1 - bases) // step + 1
+    number = _ramps(pieces)
+    of = np.repeat(np.arange(len(pieces)), pieces)
+    base = bases[of] + number * step
+    begin, end = np.maximum(begins[of], base), np.minimum(ends[of], base + step)
+    address = base // lanes
+    if cut.lines:
+        total = -(-right.nonzeros // lanes)
+        tag, beats = base // step, np.minimum(cut.lines, total - address)
+    else:
+        most = (right.starts[1:] - 1 - right.starts[:-1] // lanes * lanes) // step + 1
+        before = np.concatenate([[0], np.cumsum(most * (right.counts > 0))])
+        tag, beats = before[inner[of]] + number, -(-end // lanes) - address
+
+    leaf = leaves[of]
+    key = (rows[of] << ROW_SHIFT) | right.columns[end - 1]
+    first = np.ones(len(leaf), bool)
+    first[1:] = leaf[1:] != leaf[:-1]
+    runs_out = np.where(first, -1, np.roll(key, 1))
+    order = np.lexsort((leaf, runs_out))
+    last = np.roll(first, -1)[order]
+    return Records(
+        nonzero=nonzeros[of][order], leaf=leaf[order], begin=begin[order],
+        count=(end - begin)[order], tag=tag[order], address=address[order], beats=beats[order],
+        last=last,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Placed:
+    """Records with their line of the buffer: ``slots``, and whether it is fetched, ``misses``."""
+
+    records: Records
+    slots: np.ndarray
+    misses: np.ndarray
+
+    @property
+    def fetched_beats(self) -> int:
+        """Beats of the right matrix that are read."""
+        return int(self.records.beats[self.misses].sum())
+
+
+def place_records(
+    rounds: list[Records], accelerator: SparchAccelerator, *, reuse: bool
+) -> list[Placed]:
+    """Return the rounds' records with lines of the buffer, which keeps what it holds.
+
+    Without ``reuse`` every record fetches, into one line after another.
+    """
+    counts = [len(records.tag) for records in rounds]
+    lines, pinned = accelerator.right.lines, accelerator.pinned
+    if reuse:
+        tags = np.concatenate([records.tag for records in rounds])
+        slots, misses = place_lines(tags, lines, pinned)
+    else:
+        slots = np.arange(sum(counts)) % lines
+        misses = np.ones(sum(counts), bool)
+    ends = np.cumsum(counts)
+    return [
+        Placed(records=records, slots=slots[end - count : end], misses=misses[end - count : end])
+        for records, count, end in zip(rounds, counts, ends, strict=True)
+    ]
+
+
+def pack_fields(placed: Placed, left: Csr, codes: np.ndarray, lanes: int) -> list[np.ndarray]:
+    """Return the fields of work records in order, see ``docs/sparch.md``.
+
+    ``codes`` are those of A's values, ``lanes`` elements of B fill a beat.
+    """
+    records = placed.records
+    return [
+        codes[records.nonzero],
+        left.rows[records.nonzero],
+        records.leaf,
+        placed.slots,
+        records.begin - records.address * lanes,
+        records.count - 1,
+        np.where(placed.misses, records.beats, 0),
+        records.last,
+        np.where(placed.misses, records.address, 0),
+    ]
