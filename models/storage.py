@@ -43,6 +43,13 @@ MAX_MEMBER_BYTES = 1 << 31
 """Largest array or document that is read: a damaged size does not fill the memory."""
 
 _DOCUMENT = "network.json"
+_MODELS = {
+    "models/model.json": "a model that torch.export wrote",
+    "serialized_exported_program.json": "a model that an old torch.export wrote",
+    "data.pkl": "what torch.save wrote, and no exported model (torch.export.save)",
+}
+"""Members of the archives that people take for networks, and what those are."""
+
 _CONSTANTS = ("bias", "positive", "negative", "residual", "shift")
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -140,6 +147,13 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 def _read_document(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     if _DOCUMENT not in archive.namelist():
+        for member, kind in _MODELS.items():
+            if any(f"/{name}".endswith(f"/{member}") for name in archive.namelist()):
+                raise CelosiaError(
+                    f"{path} is {kind}, not yet an integer-exact network: "
+                    f"`celosia quantize MODEL.pt2 --calibration INPUTS.npy -o network.celosia` "
+                    "makes one of a .pt2 file"
+                )
         raise _damaged(path, f"it has no {_DOCUMENT}")
     document = json.loads(_read_member(archive, archive.getinfo(_DOCUMENT)))
     if not isinstance(document, dict) or document.get("format") != FORMAT:

@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 
 from celosia.models.errors import CelosiaError
-from celosia.scripts.console import emit, errors, progress, table
+from celosia.scripts.console import emit, errors, live, progress, table
 from celosia.scripts.explore.options import (
+    Batch,
     Candidates,
     Clock,
     Cluster,
@@ -36,10 +37,11 @@ from celosia.scripts.options import Json, Output, hold
 
 if TYPE_CHECKING:
     from celosia.dataflow.explore.bounds import Bound
-    from celosia.dataflow.explore.outcome import Goal
+    from celosia.dataflow.explore.outcome import Goal, Quantity
     from celosia.dataflow.explore.search import Progress
     from celosia.dataflow.memory import MemoryModel
     from celosia.fpga.devices import Device
+    from celosia.scripts.explore.networks import Subject
 
 Value = TypeVar("Value")
 
@@ -63,6 +65,7 @@ def explore(
     workers: Workers = None,
     cluster: Cluster = None,
     store: Store = None,
+    batch: Batch = 1,
     seed: Seed = 0,
     verify: Verify = False,
     explain: Explained = None,
@@ -81,6 +84,7 @@ def explore(
     from celosia.fpga.devices import find_device
     from celosia.scripts.arguments import read_choice, read_memory
     from celosia.scripts.explore import results, run, targets
+    from celosia.scripts.explore.explain import check_layer
     from celosia.scripts.explore.explain import explain as explain_layer
     from celosia.scripts.explore.networks import read_subject
     from celosia.scripts.explore.page import write_page
@@ -92,6 +96,12 @@ def explore(
     asked = targets.limits_of(part, [parse_limit(text) for text in limit or ()])
     model, fixed = read_memory(memory), targets.parse_fixed(fix or ())
     if is_compressed(network):
+        # What is asked of dense engines alone.
+        _refuse(
+            limit=limit, dataflow=dataflow, fix=fix, weights=weights, clock=clock,
+            candidates=candidates, store=store, cluster=cluster, explain=explain,
+            verify=verify, batch=batch > 1, objective=wanted is not Quantity.FPS,
+        )  # fmt: skip
         _explore_eie(network, part, model, output, as_json=as_json)
         return
     effort = _build(
@@ -103,12 +113,16 @@ def explore(
     output.mkdir(parents=True, exist_ok=True)
     with errors.status(f"Reading {network}"):
         subject = read_subject(network, weights or ())
+    if explain is not None:
+        check_layer(subject, explain)
+    _check_accuracy(subject, {wanted, *(each.quantity for each in asked)})
     goal = _build(
         lambda: Goal(
             objective=wanted,
             limits=asked,
             clock_mhz=targets.CLOCKS[part.family] if clock is None else clock,
             accuracies=tuple(variant.accuracy for variant in subject.variants),
+            samples=batch,
         )
     )
     request = run.Request(
@@ -150,6 +164,29 @@ def explore(
 
     emit(summary | {"files": files}, as_json=as_json, show=show)
     hold(not verify or summary["verified"]["holds"])
+
+
+def _refuse(**given: object) -> None:
+    """Refuse the options that were given, as EIE engines are not searched that way."""
+    names = [f"--{name}" for name, value in given.items() if value]
+    if names:
+        raise CelosiaError(
+            f"of {', '.join(names)} a search for an EIE engine knows nothing: the network has "
+            "compressed layers alone, for which the fastest engine that fits is found. Leave out "
+            f"{'that' if len(names) == 1 else 'those'}"
+        )
+
+
+def _check_accuracy(subject: Subject, asked: set[Quantity]) -> None:
+    """Refuse to judge by accuracy what has no data to measure it on."""
+    from celosia.dataflow.explore.outcome import Quantity
+    from celosia.scripts.explore.networks import TRAINED
+
+    if Quantity.ACCURACY in asked and any(v.accuracy is None for v in subject.variants):
+        raise CelosiaError(
+            f"how accurate {subject.name} is, is not known, as there is no data to measure it on: "
+            f"leave accuracy out of --objective and --limit, or take {' or '.join(TRAINED)}"
+        )
 
 
 def _explore_eie(
@@ -203,11 +240,11 @@ def _best_so_far(now: Progress, goal: Goal) -> str:
 
 @contextmanager
 def _live(title: str) -> Iterator[Callable[[Progress, Goal, Bound], None]]:
-    """Show how a search stands on one line of stderr; yield what to tell it."""
-    with errors.status(f"{title}: beginning") as status:
+    """Show how a search stands on stderr; yield what to tell it."""
+    with live(f"{title}: beginning") as show:
 
         def tell(now: Progress, goal: Goal, bound: Bound) -> None:
-            status.update(
+            show(
                 f"{title}: best {_best_so_far(now, goal)} | "
                 f"bound {goal.fps(bound.cycles):,.4g} frames/s | "
                 f"{now.considered} considered, {now.evaluated} evaluated, "

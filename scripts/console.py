@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -46,9 +48,40 @@ Report = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 
+EVERY: Final = 10.0
+"""Seconds between two lines on work that goes on, where stderr is no terminal."""
+
+
+class NowAndThen:
+    """Says how work stands, a line at a time: for logs, where nothing can be drawn over."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + EVERY
+
+    def tell(self, text: str) -> None:
+        """Write ``text`` to stderr, unless it is less than :data:`EVERY` since the last."""
+        if time.monotonic() >= self._next:
+            errors.print(text, markup=False, soft_wrap=True)
+            self._next = time.monotonic() + EVERY
+
+
+@contextmanager
+def live(title: str) -> Iterator[Callable[[str], None]]:
+    """Show one line on stderr; yield what changes it. Where it is no terminal, now and then."""
+    if not errors.is_terminal:
+        yield NowAndThen().tell
+        return
+    with errors.status(title) as status:
+        yield lambda text: status.update(escape(text))
+
+
 @contextmanager
 def progress(title: str) -> Iterator[Report]:
-    """Show a bar on stderr; yield what to report progress to."""
+    """Show a bar on stderr, or a line now and then; yield what to report progress to."""
+    if not errors.is_terminal:
+        line = NowAndThen()
+        yield lambda what, done, total: line.tell(f"{title}: {what}, {done} of {total}")
+        return
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),

@@ -110,6 +110,7 @@ def map_layer(
     factors: str | None = None,
     budget: int | None = None,
     workers: int = 1,
+    tool: Tool | None = None,
 ) -> Mapped:
     """Return the best mapping of a layer, with its proof; see :func:`solve`.
 
@@ -123,6 +124,8 @@ def map_layer(
         As :meth:`Objective.parse` takes it.
     factors, budget, workers
         As :func:`solve` takes them; None: what the architecture says.
+    tool
+        Only mappings that files for this tool can hold; None: all.
 
     Raises
     ------
@@ -133,8 +136,13 @@ def map_layer(
     aim = Objective.parse(objective)
     load_kernels()
     tiles = chosen.factors if factors is None else read_choice("--factors", factors, Factors)
+    if tool is not None and factors is None:
+        tiles = tool.factors or tiles
+    classes = None if tool is None else tool.classes(chosen, sizes)
     began = time.process_time()
-    found = solve(chosen, sizes, aim, factors=tiles, budget=budget, workers=workers)
+    found = solve(
+        chosen, sizes, aim, factors=tiles, budget=budget, workers=workers, classes=classes
+    )
     return Mapped(
         architecture=chosen,
         layer=sizes,
@@ -168,7 +176,7 @@ def export_mapping(
     folder
         Where the files go; it is made, or its files of an earlier run are replaced.
     mapping
-        A JSON file of a mapping; None: the best one.
+        A JSON file of a mapping; None: the best one that the tool can read.
 
     Raises
     ------
@@ -177,10 +185,10 @@ def export_mapping(
     """
     target = read_choice("--to", tool, Tool)
     if mapping is None:
-        found = map_layer(architecture, layer, objective, factors=factors)
+        found = map_layer(architecture, layer, objective, factors=factors, tool=target)
         chosen = found.mapping
     else:
-        # Its stores stay where they are: tools that hold a level's tensors at one place lift them.
+        # Its stores stay where they are: what they hold there may be what the user wants.
         found = price_mapping(architecture, layer, objective, mapping)
         chosen = read_mapping(mapping)
     texts = export(found.architecture, found.layer, chosen, target)

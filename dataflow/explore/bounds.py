@@ -30,7 +30,7 @@ _LEAST: Final = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """The least cycles a frame, and why.
+    """The least cycles a start, and why.
 
     ``products`` a cycle are the most that columns within the budget make, were everything else
     free; ``rate`` the most bytes a cycle in each direction.
@@ -50,16 +50,20 @@ def bound(
 ) -> Bound:
     """Return a bound on every accelerator of ``space`` within the limits of ``goal``.
 
-    Each product of the network takes a lane of a column for a cycle; each weight, input and output
-    crosses the port once. Columns cost what one more of them adds to the area, at the sizes where
-    that is least for a product, as if the budget had nothing else to hold: the mix of two kinds
-    with the most products is then no worse than any accelerator's (:mod:`celosia.dataflow.mix`).
+    Each product of the network takes a lane of a column for a cycle; each input and output of each
+    frame of a start crosses the port once, each weight once a start. Columns cost what one more of
+    them adds to the area, at the sizes where that is least for a product, as if the budget had
+    nothing else to hold: the mix of two kinds with the most products is then no worse than any
+    accelerator's (:mod:`celosia.dataflow.mix`).
     """
     most = _products(space, goal, area)
     buses = next(knob for knob in space.knobs if knob.name == "data_bits")
     rate = memory.on_bus(max(buses.choices) // 8).bytes_per_cycle
     cycles = [
-        max(-(-_useful(network) // most), -(-_moved(network, going) // rate))
+        max(
+            -(-goal.samples * _useful(network) // most),
+            -(-_moved(network, goal.samples, going) // rate),
+        )
         for network in networks
         for going in (True, False)
     ]
@@ -71,12 +75,12 @@ def _useful(network: Network) -> int:
     return sum(network.products(op) for op in network.ops)
 
 
-def _moved(network: Network, going_in: bool) -> int:
-    """Return the bytes that must be read, or written, at least."""
+def _moved(network: Network, samples: int, going_in: bool) -> int:
+    """Return the bytes that must be read, or written, at least for so many samples."""
     if not going_in:
-        bits = [_bits(network, name) for name in network.outputs]
+        bits = [samples * _bits(network, name) for name in network.outputs]
     else:
-        bits = [_bits(network, name) for name in network.inputs]
+        bits = [samples * _bits(network, name) for name in network.inputs]
         for op in network.ops:
             if isinstance(op, Conv) and op.useful:
                 each = op.weights[0].size

@@ -53,6 +53,8 @@ class Evaluator:
         For which areas are.
     dataflow : Dataflow or None
         What every mapping must be; None for any.
+    samples : int
+        Frames that one start runs, 1..256.
     """
 
     networks: tuple[Network, ...]
@@ -61,6 +63,7 @@ class Evaluator:
     table: EnergyTable
     device: str
     dataflow: Dataflow | None = None
+    samples: int = 1
 
     def map(self, accelerator: Accelerator, variant: int) -> Mapped:
         """Return the mapping that an accelerator is judged by; raises :class:`CelosiaError`."""
@@ -73,6 +76,7 @@ class Evaluator:
             dataflow=self.dataflow,
             table=self.table,
             effort=_EFFORT,
+            samples=(self.samples,),
         )
 
     def key(self) -> Callable[[Accelerator, int], str]:
@@ -87,6 +91,7 @@ class Evaluator:
             "table": asdict(self.table),
             "device": self.device,
             "dataflow": self.dataflow and self.dataflow.value,
+            "samples": self.samples,
         }
         begin = hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()
         prints = [network_fingerprint(network) for network in self.networks]

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from celosia.dataflow.explore.strategy import Score
+from celosia.dataflow.mapping import MOST_SAMPLES
 from celosia.models.errors import CelosiaError
 
 
@@ -48,6 +49,22 @@ _UNITS = {
     Quantity.ACCURACY: "of 1",
 }
 
+BLOCKS = (Quantity.LUT, Quantity.FF, Quantity.DSP, Quantity.BRAM)
+"""What a device has so many of."""
+
+_WORDS = {
+    Quantity.FPS: ("reaches", "too few"),
+    Quantity.ENERGY: ("takes", "too much"),
+    Quantity.EDP: ("takes", "too much"),
+    Quantity.DRAM: ("moves", "too many"),
+    Quantity.ACCURACY: ("has an accuracy of", "too little"),
+    **dict.fromkeys(BLOCKS, ("needs", "too many")),
+}
+"""What an accelerator does with each, and how it misses a limit."""
+
+_LONG = 1e15
+"""From here on numbers are not written out."""
+
 MAPPED = (Quantity.FPS, Quantity.ENERGY, Quantity.EDP, Quantity.DRAM)
 """What depends on the mapping: there is a bound for all mappings on the same accelerator."""
 
@@ -64,11 +81,11 @@ class Outcome:
     area : dict of str to float
         ``lut``, ``ff``, ``dsp`` and ``bram`` that it takes.
     cycles, bound : int or None
-        Of one frame, and the least that any mapping could take; None where it was not mapped.
+        Of one start, and the least that any mapping could take; None where it was not mapped.
     energy, energy_bound : float or None
-        Of one frame in uJ, and the least of any mapping.
+        Of one start in uJ, and the least of any mapping.
     dram, dram_bound : int or None
-        Bytes of one frame over the memory ports, and the least of any mapping.
+        Bytes of one start over the memory ports, and the least of any mapping.
     problem : str
         Why it cannot run the network; "" where it can.
     """
@@ -107,7 +124,12 @@ class Limit:
     def text(self) -> str:
         """Such as ``fps >= 100``."""
         sign = ">=" if self.quantity.wanted_large else "<="
-        return f"{self.quantity.value} {sign} {self.value:,g}"
+        return f"{self.quantity.value} {sign} {self._value}"
+
+    @property
+    def _value(self) -> str:
+        whole = self.value.is_integer() and self.value < _LONG
+        return f"{self.value:,.0f}" if whole else f"{self.value:,g}"
 
     def excess(self, found: float) -> float:
         """Return by how much ``found`` breaks it, as a share of it; 0 where it does not."""
@@ -115,12 +137,18 @@ class Limit:
         return max(0.0, over) / (self.value or 1.0)
 
     def broken(self, found: float) -> str:
-        """Return in words how ``found`` breaks it."""
-        over = abs(found - self.value)
-        more = "too few" if self.quantity.wanted_large else "too many"
+        """Return in words how ``found`` breaks it, in figures that show by how much."""
+        verb, missed = _WORDS[self.quantity]
+        if self.quantity in BLOCKS:
+            # No part of a block is to be had.
+            found = float(math.ceil(found))
+            over, digits = found - math.floor(self.value), 0
+        else:
+            over = abs(found - self.value)
+            digits = max(0, 1 - math.floor(math.log10(over)))
         return (
-            f"{self.quantity.value} is {found:,.6g}, the limit {self.text} "
-            f"({over:,.6g} {self.quantity.unit} {more})"
+            f"it {verb} {found:,.{digits}f} {self.quantity.unit}, the limit is {self._value}: "
+            f"{over:,.{digits}f} {missed}"
         )
 
 
@@ -171,18 +199,23 @@ class Goal:
         At which cycles become time.
     accuracies : tuple of float or None
         Of each variant of the network; None where it is not known.
+    samples : int
+        Frames that one start runs; cycles, energy and traffic are of all of them.
     """
 
     objective: Quantity
     limits: tuple[Limit, ...]
     clock_mhz: float
     accuracies: tuple[float | None, ...] = field(default=(None,))
+    samples: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.clock_mhz <= MOST_MHZ:
             raise ValueError(
                 f"clock_mhz must be above 0 and at most {MOST_MHZ:,}, not {self.clock_mhz!r}"
             )
+        if not 1 <= self.samples <= MOST_SAMPLES:
+            raise ValueError(f"samples must be 1 to {MOST_SAMPLES}, not {self.samples!r}")
         asked = {self.objective, *(limit.quantity for limit in self.limits)}
         if Quantity.ACCURACY in asked and None in self.accuracies:
             raise ValueError("accuracies must be known where accuracy is asked for")
@@ -195,8 +228,8 @@ class Goal:
         return tuple(dict.fromkeys((self.objective, *kinds)))
 
     def fps(self, cycles: float) -> float:
-        """Return the frames a second of so many cycles a frame."""
-        return self.clock_mhz * 1e6 / cycles
+        """Return the frames a second of so many cycles a start."""
+        return self.clock_mhz * 1e6 * self.samples / cycles
 
     def measure(self, outcome: Outcome, variant: int, quantity: Quantity) -> float | None:
         """Return the amount of ``quantity``; None where it is not known."""
@@ -204,13 +237,13 @@ class Goal:
         if quantity is Quantity.FPS:
             return None if cycles is None else self.fps(cycles)
         if quantity is Quantity.ENERGY:
-            return energy
+            return None if energy is None else energy / self.samples
         if quantity is Quantity.EDP:
             if cycles is None or energy is None:
                 return None
-            return energy * cycles / (self.clock_mhz * 1e3)
+            return energy * cycles / (self.clock_mhz * 1e3) / self.samples**2
         if quantity is Quantity.DRAM:
-            return outcome.dram
+            return None if outcome.dram is None else outcome.dram / self.samples
         if quantity is Quantity.ACCURACY:
             return self.accuracies[variant]
         return outcome.area[quantity.value]

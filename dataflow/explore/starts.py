@@ -50,8 +50,11 @@ class Work:
     height: int
     width: int
 
-    def cycles(self, accelerator: Accelerator, rate: float) -> float:
-        """Return about how many cycles it takes with a memory of ``rate`` bytes a cycle."""
+    def cycles(self, accelerator: Accelerator, rate: float, samples: int = 1) -> float:
+        """Return about how many cycles one of ``samples`` samples of a start takes.
+
+        The memory moves ``rate`` bytes a cycle.
+        """
         array = accelerator.array
         columns, lanes, pixels = array.column_count, array.lanes, array.pixels
         tiles = self._tiles(array)
@@ -68,7 +71,7 @@ class Work:
         beat = accelerator.bus.data_bytes / rate
         word = accelerator.beats(accelerator.activation_word_bits) * beat
         weights = tiles * steps * accelerator.beats(accelerator.weight_word_bits) * beat
-        load = weights + -(-self.inputs * self.groups // lanes) * self.source * word
+        load = weights / samples + -(-self.inputs * self.groups // lanes) * self.source * word
         store = -(-self.rows // lanes) * target * word
         return max(compute, post, load, store)
 
@@ -136,7 +139,7 @@ def starts(
             accelerator, variant = space.accelerator(point), space.variant(point)
             outline = Outcome(area=area(accelerator))
             rate = memory_rate(accelerator, memory)
-            cycles = sum(work.cycles(accelerator, rate) for work in wanted[variant])
+            cycles = sum(work.cycles(accelerator, rate, goal.samples) for work in wanted[variant])
             # Of equally quick ones that with the larger buffers: how they help is not counted.
             room = sum(math.log2(depth) for depth in astuple(accelerator.buffers))
             violation = goal.violation(outline, variant)
@@ -169,6 +172,13 @@ def _choices(space: AcceleratorSpace, before: Point, count: int) -> Iterator[Poi
         yield from _choices(space, (*before, index), count)
 
 
+def array_size(array: ArrayShape) -> str:
+    """Return how large an array is, in words."""
+    counts = {"column": array.column_count, "lane": array.lanes, "pixel": array.pixels}
+    said = [f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in counts.items()]
+    return f"{said[0]}, {said[1]} and {said[2]}"
+
+
 def check_budget(space: AcceleratorSpace, goal: Goal, area: Area) -> None:
     """Raise :class:`CelosiaError` if not even the smallest accelerator is within the limits.
 
@@ -184,9 +194,7 @@ def check_budget(space: AcceleratorSpace, goal: Goal, area: Area) -> None:
         if nearest is None or violation < nearest[0]:
             nearest = violation, goal.broken(outline, variant), accelerator
     if nearest is not None:
-        array = nearest[2].array
         raise CelosiaError(
-            "no accelerator fits: the smallest that can run this network, of "
-            f"{array.column_count} columns, {array.lanes} lanes and {array.pixels} pixels, breaks "
-            f"{'; '.join(nearest[1])}"
+            "no accelerator fits, not even the smallest that can run this network, of "
+            f"{array_size(nearest[2].array)}: {'; '.join(nearest[1])}"
         )

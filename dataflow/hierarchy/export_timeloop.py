@@ -1,7 +1,7 @@
 """Files for Timeloop 3 (``timeloop-model``): architecture, problem and mapping in YAML.
 
-Timeloop holds all tensors of a level at one place of the nest, so a mapping whose stores in a level
-are loops apart cannot be written.
+Timeloop holds all tensors of a level at one place of the nest: mappings are written in that form
+(:mod:`celosia.dataflow.hierarchy.together`), and those that have none are refused.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 from celosia.dataflow.hierarchy.architecture import Architecture, Level
 from celosia.dataflow.hierarchy.export_nest import WORD_BITS, Iterations, iterations
 from celosia.dataflow.hierarchy.layer import Dim, Layer, Tensor
-from celosia.dataflow.hierarchy.mapping import Mapping, Store
+from celosia.dataflow.hierarchy.mapping import Mapping
+from celosia.dataflow.hierarchy.together import together
 from celosia.dataflow.hierarchy.yaml_text import to_yaml
-from celosia.models.errors import CelosiaError
 
 _SPACES = {Tensor.INPUT: "Inputs", Tensor.WEIGHT: "Weights", Tensor.OUTPUT: "Outputs"}
 
@@ -21,8 +21,8 @@ _SPACES = {Tensor.INPUT: "Inputs", Tensor.WEIGHT: "Weights", Tensor.OUTPUT: "Out
 def timeloop_files(architecture: Architecture, layer: Layer, mapping: Mapping) -> dict[str, str]:
     """Return Timeloop's files.
 
-    Raises :class:`CelosiaError` where the stores of a level are loops apart, or out of the order
-    of the levels.
+    Raises :class:`CelosiaError` where tiles do not divide, where the tiles of a level cannot lie at
+    one place, and where they are too large to be kept whole.
     """
     return {
         "arch.yaml": to_yaml({"architecture": _architecture(architecture)}),
@@ -109,23 +109,16 @@ def _problem(layer: Layer) -> dict[str, Any]:
 
 
 def _directives(architecture: Architecture, layer: Layer, mapping: Mapping) -> list[dict[str, Any]]:
-    blocks: list[tuple[str, list[Iterations]]] = [(architecture.levels[0].name, [])]
-    for step in iterations(layer, mapping, "Timeloop"):
+    iterations(layer, mapping, "Timeloop")  # refuses tiles that do not divide
+    blocks: dict[str, list[Iterations]] = {level.name: [] for level in architecture.levels}
+    target = architecture.levels[0].name
+    for step in iterations(layer, together(architecture, layer, mapping, "Timeloop"), "Timeloop"):
         if isinstance(step, Iterations):
-            blocks[-1][1].append(step)
-        elif step.level != blocks[-1][0]:
-            blocks.append((step.level, []))
-        elif blocks[-1][1]:
-            raise CelosiaError(_apart(step))
-    names = [name for name, _ in blocks]
-    wanted = [level.name for level in architecture.levels]
-    if names != wanted:
-        raise CelosiaError(
-            f"Timeloop holds tiles in the order of its levels, {', '.join(wanted)}; this mapping "
-            f"holds them in {', '.join(names)}"
-        )
+            blocks[target].append(step)
+        else:
+            target = step.level
     directives: list[dict[str, Any]] = []
-    for name, loops in blocks:
+    for name, loops in blocks.items():
         directives.append(_directive(name, "temporal", [s for s in loops if s.axis is None]))
         spread = [loop for loop in loops if loop.axis is not None]
         directives += [_directive(name, "spatial", spread)] if spread else []
@@ -139,13 +132,6 @@ def _directives(architecture: Architecture, layer: Layer, mapping: Mapping) -> l
             }
         )
     return directives
-
-
-def _apart(store: Store) -> str:
-    return (
-        f"Timeloop holds all tensors of a level at one place; here loops lie between the store of "
-        f"{store.tensor.value} in {store.level!r} and the one before. Give --mapping one without"
-    )
 
 
 def _directive(target: str, kind: str, loops: list[Iterations]) -> dict[str, Any]:

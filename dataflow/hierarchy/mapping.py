@@ -9,8 +9,9 @@ has no stores. What a store holds at a time may be less than its tile: see :func
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from celosia.dataflow.hierarchy.architecture import Architecture, InputTile
 from celosia.dataflow.hierarchy.layer import Dim, Layer, Relevance, Tensor, relevance
@@ -66,19 +67,35 @@ class Mapping:
         That is what "a tile is fetched again only when a loop that moves it steps" means. Loops
         on an axis that lie between go along, but not past a loop over the same dimension.
         """
-        steps: list[Step] = []
-        for step in self.steps:
-            steps.append(step)
-            if isinstance(step, Store):
-                _lift(steps)
-        return Mapping(steps=tuple(steps))
+        return Mapping(steps=tuple(lift_stores(self.steps)))
 
 
-def _lift(steps: list[Step]) -> None:
-    """Lift the last of ``steps``, a store, as far as it goes."""
-    store = steps[-1]
-    assert isinstance(store, Store)
-    moving: list[Step] = [store]
+class Looping(Protocol):
+    """A loop, with a tile or without one yet."""
+
+    @property
+    def dim(self) -> Dim: ...
+
+    @property
+    def axis(self) -> str | None: ...
+
+
+AnyLoop = TypeVar("AnyLoop", bound=Looping)
+
+
+def lift_stores(steps: Iterable[AnyLoop | Store]) -> list[AnyLoop | Store]:
+    """Return ``steps`` with their stores lifted as :meth:`Mapping.lifted` says."""
+    made: list[AnyLoop | Store] = []
+    for step in steps:
+        made.append(step)
+        if isinstance(step, Store):
+            _lift(made, step)
+    return made
+
+
+def _lift(steps: list[AnyLoop | Store], store: Store) -> None:
+    """Lift ``store``, the last of ``steps``, as far as it goes."""
+    moving: list[AnyLoop | Store] = [store]
     place = lifted = len(steps) - 1
     best = list(steps)
     while place:
@@ -90,7 +107,7 @@ def _lift(steps: list[Step]) -> None:
         elif step.axis is not None:
             moving.insert(0, step)
         else:
-            along = {s.dim for s in moving if isinstance(s, Loop)}
+            along = {s.dim for s in moving if not isinstance(s, Store)}
             if relevance(store.tensor, step.dim) is not Relevance.NONE or step.dim in along:
                 break
             lifted = place

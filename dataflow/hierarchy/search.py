@@ -23,7 +23,7 @@ from celosia.dataflow.hierarchy.mapping import Mapping
 from celosia.dataflow.hierarchy.options import Integers
 from celosia.dataflow.hierarchy.price import Price, objective_value, price
 from celosia.dataflow.hierarchy.problem import Floats, Problem, make_problem
-from celosia.dataflow.hierarchy.skeleton import skeletons
+from celosia.dataflow.hierarchy.skeleton import Skeleton, skeletons
 from celosia.dataflow.hierarchy.tables import Tables, goal, make_tables, root_bound
 from celosia.dataflow.search.objective import Objective
 from celosia.models.errors import CelosiaError
@@ -69,6 +69,7 @@ def solve(
     factors: Factors | None = None,
     budget: int | None = None,
     workers: int = 1,
+    classes: Sequence[Skeleton] | None = None,
 ) -> Solution:
     """Return the best mapping of ``layer``.
 
@@ -83,6 +84,8 @@ def solve(
         with a budget is the same for any number of workers only if the proof was finished.
     workers
         Threads.
+    classes
+        Classes of mappings to search; None: all of the architecture.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def solve(
     space = architecture.factors if factors is None else factors
     problems = [
         make_problem(architecture, layer, skeleton, space)
-        for skeleton in skeletons(architecture, layer)
+        for skeleton in (skeletons(architecture, layer) if classes is None else classes)
     ]
     problems = [problem for problem in problems if problem.mappings]
     run = _Run(architecture, objective, problems, budget, workers)

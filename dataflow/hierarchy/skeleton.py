@@ -60,13 +60,19 @@ class Skeleton:
 
 def skeletons(architecture: Architecture, layer: Layer) -> list[Skeleton]:
     """Return all classes of mappings of ``layer``, in a fixed order, none twice."""
+    orders = _orders(architecture)
+    every = (found for order in orders for found in _with_loops(architecture, layer, order))
+    return distinct(architecture, layer, every)
+
+
+def distinct(architecture: Architecture, layer: Layer, every: Iterable[Skeleton]) -> list[Skeleton]:
+    """Return those of ``every`` that can have all loops of ``layer``, of equal ones the first."""
     found: dict[tuple[object, ...], Skeleton] = {}
     square = _is_square(architecture, layer)
-    for order in _orders(architecture):
-        for skeleton in _with_loops(architecture, layer, order):
-            if all(skeleton.slots(dim) for dim in Dim if layer.size(dim) > 1):
-                if not (square and _gaps(skeleton, turned=True) in found):
-                    found.setdefault(_gaps(skeleton, turned=False), skeleton)
+    for skeleton in every:
+        if all(skeleton.slots(dim) for dim in Dim if layer.size(dim) > 1):
+            if not (square and _gaps(skeleton, turned=True) in found):
+                found.setdefault(_gaps(skeleton, turned=False), skeleton)
     return list(found.values())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from typing import Any
 
 from celosia.dataflow.compile import compile_network
@@ -15,9 +17,29 @@ from celosia.dataflow.search import Pricer
 from celosia.dataflow.search.layer import ROWS, Climber
 from celosia.dataflow.timing import timing
 from celosia.models.errors import CelosiaError
+from celosia.models.network import Concat
+from celosia.scripts.explore.networks import Subject
 from celosia.scripts.explore.run import Exploration
 
 CHOSEN = "chosen"
+
+
+def check_layer(subject: Subject, layer: str) -> None:
+    """Refuse a name that no layer of any variant has; name those there are, like ones first.
+
+    Copies that some accelerators need before a layer (``layer/residual``) are let through.
+    """
+    ops = [op for variant in subject.variants for op in variant.network.ops]
+    names = list(dict.fromkeys(op.name for op in ops if not isinstance(op, Concat)))
+    if layer not in names and re.sub(r"/(input|residual)'*$", "", layer) not in names:
+        raise CelosiaError(_unknown(layer, names))
+
+
+def _unknown(layer: str, names: list[str]) -> str:
+    like = difflib.get_close_matches(layer, names, n=len(names), cutoff=0.6)
+    ordered = [*like, *(name for name in names if name not in like)]
+    meant = f" (did you mean {like[0]!r}?)" if like else ""
+    return f"--explain: there is no layer {layer!r}{meant}: known are {', '.join(ordered)}"
 
 
 def explain(exploration: Exploration, layer: str) -> list[dict[str, Any]]:
@@ -34,10 +56,10 @@ def explain(exploration: Exploration, layer: str) -> list[dict[str, Any]]:
     best, mapping = exploration.best.job, exploration.mapped.mapping
     network = exploration.request.subject.variants[best.variant].network
     memory, table = exploration.request.memory, load_energy_table("fpga")
-    pricer = Pricer(network, best.accelerator, memory, table)
+    pricer = Pricer(network, best.accelerator, memory, table, mapping.samples)
     names = [plan.step.name for plan in pricer.plans]
     if layer not in names:
-        raise CelosiaError(f"--explain: there is no layer {layer!r}: known are {', '.join(names)}")
+        raise CelosiaError(_unknown(layer, names))
     number, resident = names.index(layer), mapping.layer(layer).resident
     plan, objective = pricer.plans[number], mapping_objective(exploration.request.goal.objective)
     found = [_entry(exploration, CHOSEN, mapping, plan)]

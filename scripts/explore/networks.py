@@ -61,9 +61,9 @@ class Subject:
     variants: tuple[Variant, ...]
     note: str = ""
 
-    def inputs(self, variant: int) -> dict[str, np.ndarray]:
-        """Return one sample of random codes for each input, the same each time."""
-        return random_inputs(self.variants[variant].network, 1, seed=0)
+    def inputs(self, variant: int, samples: int) -> dict[str, np.ndarray]:
+        """Return so many samples of random codes for each input, the same each time."""
+        return random_inputs(self.variants[variant].network, samples, seed=0)
 
 
 def read_subject(name: str, mixes: Sequence[str]) -> Subject:

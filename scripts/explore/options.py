@@ -65,6 +65,9 @@ Store = Annotated[
     str | None,
     typer.Option(help="URL of a database of results (SQLAlchemy). [default: SQLite in -o]"),
 ]
+Batch = Annotated[
+    int, typer.Option(min=1, max=256, help="Frames that one start runs, layer by layer.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of the strategy.")]
 Verify = Annotated[
     bool, typer.Option("--verify", help="Build and simulate what was found; compare cycles.")

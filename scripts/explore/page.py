@@ -13,7 +13,7 @@ from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
 from celosia.scripts.charts import Bar, Point, bars, scatter
 from celosia.scripts.explore.drawings import loop_boxes
-from celosia.scripts.explore.results import certificate
+from celosia.scripts.explore.results import certificate, start
 
 _CLOUD: Final = 400
 """Candidates that are drawn besides the front, the best first."""
@@ -54,6 +54,7 @@ def render(summary: dict[str, Any]) -> str:
     return template.render(
         summary=summary,
         certificate=certificate(summary["best"]),
+        start=start(summary),
         front=_front(summary, "lut", "look-up tables"),
         energies=_front(summary, "energy", "uJ a frame"),
         gaps=_gaps(summary["layers"]),

@@ -72,6 +72,7 @@ def summarise(exploration: Exploration) -> dict[str, Any]:
         "objective": goal.objective.value,
         "limits": [limit.text for limit in goal.limits],
         "clock_mhz": goal.clock_mhz,
+        "batch": goal.samples,
         "memory": {
             "latency": request.memory.latency,
             "bytes_per_cycle": request.memory.bytes_per_cycle,
@@ -190,6 +191,8 @@ def tables(summary: dict[str, Any]) -> list[Table]:
     varied = len({entry["variant"] for entry in summary["front"]}) > 1
     shown = summary["front"][:_SHOWN]
     headers = ["frames/s", "gap", "uJ a frame", "gap", "LUT", "DSP", "BRAM", "cycles", "array"]
+    if summary["batch"] > 1:
+        headers[headers.index("cycles")] = "cycles a start"
     if varied:
         headers += ["accuracy", "formats"]
     cells = [_cells(entry, varied=varied) for entry in shown]
@@ -243,12 +246,20 @@ def certificate(entry: dict[str, Any]) -> str:
     return f"no mapping on it is better than {', '.join(parts)}"
 
 
+def start(summary: dict[str, Any]) -> str:
+    """Return of what cycles are: a frame, or several of one start, and how long that takes."""
+    if summary["batch"] == 1:
+        return "a frame"
+    milliseconds = summary["best"]["cycles"] / (summary["clock_mhz"] * 1e3)
+    return f"a start of {summary['batch']} frames ({milliseconds:,.4g} ms)"
+
+
 def lines(summary: dict[str, Any]) -> list[str]:
     """Return what to say below the tables."""
     best, search, bound = summary["best"], summary["search"], summary["bound"]
     speed = (
         f"{best['fps']:,.1f} frames/s at {summary['clock_mhz']:g} MHz (assumed), "
-        f"{best['cycles']:,} cycles a frame; no accelerator within the limits exceeds "
+        f"{best['cycles']:,} cycles {start(summary)}; no accelerator within the limits exceeds "
         f"{bound['fps']:,.1f} frames/s"
     )
     effort = (

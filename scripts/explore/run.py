@@ -19,7 +19,7 @@ from celosia.dataflow.explore.outcome import Goal, Quantity
 from celosia.dataflow.explore.reasons import LayerReason, reasons
 from celosia.dataflow.explore.search import Candidate, Effort, Executor, Found, Progress, Search
 from celosia.dataflow.explore.space import AcceleratorSpace
-from celosia.dataflow.explore.starts import check_budget, starts
+from celosia.dataflow.explore.starts import array_size, check_budget, starts
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import Program
 from celosia.dataflow.search import Mapped
@@ -134,6 +134,7 @@ def explore(request: Request, tell: Tell) -> Exploration:
         table=load_energy_table("fpga"),
         device=device.name,
         dataflow=request.dataflow,
+        samples=goal.samples,
     )
     first = starts(space, goal, area, networks, request.memory)
     strategy = STRATEGIES[request.strategy](space, request.seed, len(goal.front), first)
@@ -199,11 +200,10 @@ def _best(found: Found, goal: Goal) -> Candidate:
     nearest = found.nearest
     if nearest is None:
         raise CelosiaError("no accelerator was considered: allow more time or candidates")
-    array, outcome = nearest.job.accelerator.array, nearest.outcome
+    outcome = nearest.outcome
     broken = goal.broken(outcome, nearest.job.variant)
     reason = "; ".join([*broken, *([outcome.problem] if outcome.problem else [])])
     raise CelosiaError(
         f"none of {len(found.candidates)} accelerators is within all limits ({found.ended}). The "
-        f"nearest, of {array.column_count} columns, {array.lanes} lanes and {array.pixels} pixels: "
-        f"{reason}"
+        f"nearest, of {array_size(nearest.job.accelerator.array)}: {reason}"
     )

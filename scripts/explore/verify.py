@@ -17,7 +17,7 @@ TRACE: Final = "divergence.fst"
 def verify(exploration: Exploration, folder: Path, report: Report) -> dict[str, Any]:
     """Generate the accelerator found into ``folder``, simulate it, and compare.
 
-    One frame of random inputs runs. ``holds`` of the result says that every bit, cycle and access
+    One start of random inputs runs. ``holds`` of the result says that every bit, cycle and access
     is as predicted and the cycles are those that the search reported.
 
     Raises
@@ -33,7 +33,7 @@ def verify(exploration: Exploration, folder: Path, report: Report) -> dict[str, 
     simulation = simulate(
         subject.variants[best.variant].network,
         best.accelerator,
-        subject.inputs(best.variant),
+        subject.inputs(best.variant, exploration.request.goal.samples),
         exploration.request.memory,
         report,
         folder / TRACE,

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from celosia.dataflow.explore.outcome import Outcome
 from celosia.dataflow.explore.search import Job
+from celosia.dataflow.explore.starts import array_size
 from celosia.models.errors import CelosiaError
 
 LOSSES: Final = 3
@@ -131,9 +132,8 @@ class Workers:
 
 
 def _blame(job: Job, count: int) -> str:
-    array = job.accelerator.array
     return (
-        f"{LOSSES} workers ended while they evaluated one accelerator ({array.column_count} "
-        f"columns of {array.lanes} lanes for {array.pixels} pixels): this machine may have too "
-        f"little memory for {count} workers; ask for fewer with --workers"
+        f"{LOSSES} workers ended while they evaluated one accelerator of "
+        f"{array_size(job.accelerator.array)}: this machine may have too little memory for {count} "
+        "workers; ask for fewer with --workers"
     )

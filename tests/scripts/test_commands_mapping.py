@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from celosia.dataflow.hierarchy.architecture_file import dump_architecture, read_architecture
 from celosia.scripts.cli import run_command
 
 LAYER = "16,32,7,7,3,3,1"
@@ -40,8 +41,6 @@ def test_tables_for_people(capsys):
 
 
 def test_an_own_architecture(capsys, tmp_path):
-    from celosia.dataflow.hierarchy.architecture_file import dump_architecture, read_architecture
-
     path = tmp_path / "mine.toml"
     path.write_text(dump_architecture(read_architecture("b")).replace("words = 32", "words = 31"))
     assert run_command(["map", "--arch", str(path), "--layer", LAYER, "--json"]) == 0
@@ -76,7 +75,7 @@ def test_a_mapping_that_does_not_fit_says_by_how_much(capsys, tmp_path):
     assert "axis 'rows' spreads C, not K" in said.err
 
 
-@pytest.mark.parametrize("tool", ["zigzag", "scalesim", "accelforge"])
+@pytest.mark.parametrize("tool", ["timeloop", "zigzag", "scalesim", "accelforge"])
 def test_files_for_other_tools(capsys, tmp_path, tool):
     folder = tmp_path / tool
     arguments = ["--arch", "a", "--layer", LAYER, "--to", tool, "-o", str(folder), "--json"]
@@ -84,6 +83,16 @@ def test_files_for_other_tools(capsys, tmp_path, tool):
     names = json.loads(capsys.readouterr().out)["files"]
     assert len(names) == 3
     assert all(folder.joinpath(name).read_text() for name in names)
+
+
+@pytest.mark.parametrize("tool", ["timeloop", "zigzag", "accelforge"])
+def test_tools_without_masked_tiles_get_tiles_that_divide(capsys, tmp_path, tool):
+    arch = tmp_path / "mine.toml"
+    arch.write_text(dump_architecture(read_architecture("b")).replace('"perfect"', '"imperfect"'))
+    arguments = ["--arch", arch, "--layer", "5,34,5,5,3,3,1", "--to", tool, "-o", tmp_path / "x"]
+    assert run_command(["export", *map(str, arguments)]) == 0
+    assert run_command(["export", *map(str, arguments), "--factors=imperfect"]) == 1
+    assert "wants tiles that divide" in capsys.readouterr().err
 
 
 def test_a_tool_that_is_not_known(capsys, tmp_path):

@@ -2,7 +2,14 @@ import math
 
 import pytest
 
-from celosia.dataflow.explore.outcome import Goal, Limit, Outcome, Quantity, parse_limit
+from celosia.dataflow.explore.outcome import (
+    MAPPED,
+    Goal,
+    Limit,
+    Outcome,
+    Quantity,
+    parse_limit,
+)
 from celosia.models.errors import CelosiaError
 
 AREA = {"lut": 1000.0, "ff": 500.0, "dsp": 10.0, "bram": 4.0}
@@ -50,11 +57,38 @@ def test_what_is_not_known_is_infinite_and_breaks_nothing():
 def test_limits_say_by_how_much_they_are_broken():
     made = goal(Quantity.LUT, "fps>=250", "lut<=800", "dsp<=0", "energy<=50")
     assert made.broken(RUN, 0) == [
-        "fps is 100, the limit fps >= 250 (150 frames/s too few)",
-        "lut is 1,000, the limit lut <= 800 (200 look-up tables too many)",
-        "dsp is 10, the limit dsp <= 0 (10 DSP blocks too many)",
+        "it reaches 100 frames/s, the limit is 250: 150 too few",
+        "it needs 1,000 look-up tables, the limit is 800: 200 too many",
+        "it needs 10 DSP blocks, the limit is 0: 10 too many",
     ]
     assert made.violation(RUN, 0) == pytest.approx(150 / 250 + 200 / 800 + 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "said"),
+    [
+        ("lut<=900", 7035.12, "needs 7,036 look-up tables, the limit is 900: 6,136 too many"),
+        ("bram<=3.5", 4.5, "needs 5 block RAMs, the limit is 3.5: 2 too many"),
+        ("fps>=250", 249.96, "reaches 249.960 frames/s, the limit is 250: 0.040 too few"),
+        ("fps>=1e15", 3.0, "reaches 3 frames/s, the limit is 1e+15: 999,999,999,999,997 too"),
+        ("dram<=1000000", 1234567.0, "moves 1,234,567 bytes a frame, the limit is 1,000,000: 234,"),
+        ("energy<=0", 12.34, "takes 12 uJ a frame, the limit is 0: 12 too much"),
+        ("edp<=2", 4.04, "takes 4.0 uJ ms a frame, the limit is 2: 2.0 too much"),
+        ("accuracy>=0.95", 0.9, "has an accuracy of 0.900 of 1, the limit is 0.95: 0.050 too"),
+    ],
+)
+def test_figures_show_by_how_much_a_limit_is_broken(text, found, said):
+    assert parse_limit(text).broken(found).startswith(f"it {said}")
+
+
+def test_what_a_start_of_several_frames_takes_is_shared_by_them():
+    made = Goal(objective=Quantity.FPS, limits=(), clock_mhz=200.0, samples=4)
+    amounts = {q.value: made.measure(RUN, 0, q) for q in (*MAPPED, Quantity.LUT)}
+    assert amounts == {"fps": 400.0, "energy": 12.5, "edp": 31.25, "dram": 1024, "lut": 1000.0}
+    assert made.gap(RUN, Quantity.FPS) == goal().gap(RUN, Quantity.FPS)
+    for wrong in (0, 257):
+        with pytest.raises(ValueError, match=f"samples must be 1 to 256, not {wrong}"):
+            Goal(objective=Quantity.FPS, limits=(), clock_mhz=1.0, samples=wrong)
 
 
 def test_scores_make_small_what_is_wanted():

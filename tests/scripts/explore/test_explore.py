@@ -14,12 +14,14 @@ from celosia.dataflow.mapping import load_mapping
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.timing import timing
+from celosia.models.archive import save_model
 from celosia.models.formats import parse_format
 from celosia.models.golden import evaluate
 from celosia.models.quantize import quantise_inputs
 from celosia.models.random_network import random_network
 from celosia.models.storage import load, save
 from celosia.models.zoo import DigitsNet, Workload
+from celosia.scripts import console
 from celosia.scripts.cli import run_command
 from celosia.scripts.explore import networks
 from celosia.scripts.explore.networks import read_subject
@@ -114,8 +116,49 @@ def test_a_layer_is_explained_by_what_named_dataflows_cost(network, tmp_path, ca
     assert set(told) == {"chosen", *(dataflow.value for dataflow in Dataflow)}
     assert told["chosen"]["cycles"] == value["best"]["cycles"]
     assert all(entry["text"] for entry in told.values())
-    assert run(network, *arguments, "--explain=nothing") == 1
-    assert "there is no layer 'nothing': known are" in capsys.readouterr().err
+
+
+def test_copies_that_some_accelerators_need_are_asked_for_after_the_search(
+    network, tmp_path, capsys
+):
+    arguments = [*SMALL, "--candidates=1", "-o", tmp_path / "out"]
+    assert run(network, *arguments, "--explain=op0/residual") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "there is no layer 'op0/residual': known are op0, op1" in said
+    assert (tmp_path / "out" / "accelerator.toml").exists()
+
+
+def test_a_batch_is_searched_written_and_kept_apart(network, tmp_path, capsys):
+    out, found_by = tmp_path / "out", {}
+    for batch in (1, 4):
+        arguments = [*SMALL, "--candidates=6", "--json", f"--batch={batch}", "-o", out]
+        assert run(network, *arguments) == 0
+        value = found_by[batch] = found(capsys)
+        mapping = load_mapping(out / "mapping.json")
+        assert mapping.samples == value["batch"] == batch
+        accelerator = load_accelerator(out / "accelerator.toml")
+        program = compile_network(load(out / "network.celosia"), accelerator, mapping)
+        cycles = timing(program, DDR4).cycles
+        assert cycles == value["best"]["cycles"]
+        assert value["best"]["fps"] == value["clock_mhz"] * 1e6 * batch / cycles
+        assert value["best"]["fps"] < value["best"]["bounds"]["fps"] <= value["bound"]["fps"]
+        assert value["search"]["evaluated"] == 6
+    # What is loaded once for all frames is worth it.
+    assert found_by[4]["best"]["fps"] > found_by[1]["best"]["fps"]
+    assert run(network, *SMALL, "--candidates=6", "--batch=4", "-o", out, "--explain=op0") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "cycles a start of 4 frames (" in said
+    assert "cycles a start of 4 frames (" in (out / "report.html").read_text()
+
+
+def test_a_search_says_now_and_then_how_it_stands(network, tmp_path, capsys, monkeypatch):
+    arguments = [network, *SMALL, "--candidates=3", "-o", tmp_path / "out"]
+    for every, told in ((0.0, True), (1000.0, False)):
+        monkeypatch.setattr(console, "EVERY", every)
+        assert run(*arguments) == 0
+        said = capsys.readouterr().err
+        assert ("3 considered, 3 evaluated" in said or "3 considered, 0 evaluated" in said) == told
+        assert all(line.startswith("random3 on zcu102: best") for line in said.splitlines())
 
 
 def test_a_second_run_evaluates_nothing_again(network, tmp_path, capsys):
@@ -152,9 +195,13 @@ def test_the_report_is_written_again_from_the_summary(network, tmp_path, capsys)
         (["--device=moon"], "unknown device 'moon'"),
         (["--limit=fps<=3"], "more fps is better"),
         (["--limit=lut<=0"], "every accelerator needs some look-up tables"),
-        (["--limit=lut<=900"], "no accelerator fits: the smallest"),
-        (["--limit=fps>=1e12"], "limit fps >= 1e+12 cannot hold"),
-        (["--limit=accuracy>=0.5"], "accuracies must be known"),
+        (["--limit=lut<=900"], "look-up tables, the limit is 900: "),
+        (["--explain=nothing"], "there is no layer 'nothing': known are "),
+        (["--explain=op1/else"], "there is no layer 'op1/else': known are op0, op1, op2"),
+        (["--explain=opp1"], "there is no layer 'opp1' (did you mean 'op1'?): known are op1, op"),
+        (["--limit=fps>=1e12"], "limit fps >= 1,000,000,000,000 cannot hold"),
+        (["--limit=accuracy>=0.5"], "how accurate random3 is, is not known"),
+        (["--objective=accuracy"], "leave accuracy out of --objective and --limit, or take rnet"),
         (["--fix=lanes"], "write knob=value"),
         (["--fix=lanes=8", "--fix=lanes=4"], "--fix names lanes twice"),
         (["--fix=lanes=7"], "knob 'lanes' cannot be 7"),
@@ -179,6 +226,18 @@ def test_what_cannot_be_is_refused_in_words(network, tmp_path, capsys, arguments
     assert message in " ".join(capsys.readouterr().err.split())
     left = {path.name for path in (tmp_path / "out").glob("*")} - {"explore.sqlite"}
     assert left == set()
+
+
+def test_a_model_that_is_not_quantised_is_named_as_what_it_is(tmp_path, capsys):
+    model = tmp_path / "model.pt2"
+    save_model(DigitsNet(), (torch.zeros(1, 1, 8, 8),), model)
+    assert run(model, "-o", tmp_path / "out") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{model} is a model that torch.export wrote, not yet an integer-exact network" in said
+    assert "`celosia quantize MODEL.pt2 --calibration INPUTS.npy -o network.celosia`" in said
+    torch.save(DigitsNet().state_dict(), model)
+    assert run(model, "-o", tmp_path / "out") == 1
+    assert "is what torch.save wrote, and no exported" in " ".join(capsys.readouterr().err.split())
 
 
 def test_networks_that_are_not_there_are_refused(tmp_path, capsys):
