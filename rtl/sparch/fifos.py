@@ -1,0 +1,160 @@
+"""Several queues in one memory: a word is written to one, a window of another is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, memory
+from amaranth.lib.wiring import In, Out
+
+from celosia.rtl.shared import Shared
+from celosia.rtl.sparch.words import check_ways, index_bits, rotated, word_layout
+
+
+def check_power(name: str, value: int, least: int) -> None:
+    """Refuse a ``value`` that is no power of two, or below ``least``."""
+    if value < least or value & (value - 1):
+        raise ValueError(f"{name} must be a power of two, at least {least}, not {value!r}")
+
+
+class FifoFile(Shared):
+    """Queues of elements, each of ``capacity``, in one memory of ``ways`` banks.
+
+    In a cycle up to ``ways`` elements are put into one queue, and up to as many taken from
+    another or the same. Element e of a queue lies in bank e mod ``ways``, so any window of
+    ``ways`` elements is read at once, without latency. What is put in cycle t is shown from t+1;
+    the place of what is taken in t is free in t+1.
+
+    Parameters
+    ----------
+    fifos : int
+        Queues, a power of two.
+    ways : int
+        Elements of a word: 2, 4, 8 or 16.
+    capacity : int
+        Elements that a queue holds: a power of two, at least ``ways``.
+    element : data.StructLayout
+        Layout of an element.
+
+    Members
+    -------
+    clear : In(1)
+        All queues are empty from the next cycle on; nothing is put or taken in this one.
+    put : In(1)
+        ``put_count`` elements of ``put_word`` are put into queue ``put_fifo``, which has room.
+    put_fifo, put_count, put_word : In
+    show : In
+        The queue of which the first elements are shown.
+    window : Out(word_layout(...))
+        Them; meant are the first ``shown``.
+    shown : Out(range(ways + 1))
+    take : In(range(ways + 1))
+        How many of those are taken; at most ``shown``.
+    levels : Out(fifos * bits)
+        Elements in each queue, as many bits as 0 to ``capacity`` need.
+    some : Out(fifos)
+        Which queues hold any.
+    """
+
+    def __init__(self, *, fifos: int, ways: int, capacity: int, element: data.StructLayout) -> None:
+        check_ways(ways)
+        check_power("fifos", fifos, 1)
+        check_power("capacity", capacity, ways)
+        self._fifos, self._ways, self._capacity = fifos, ways, capacity
+        self._element = element
+        word = word_layout(element, ways)
+        super().__init__(
+            {
+                "clear": In(1),
+                "put": In(1),
+                "put_fifo": In(index_bits(fifos)),
+                "put_count": In(range(ways + 1)),
+                "put_word": In(word),
+                "show": In(index_bits(fifos)),
+                "window": Out(word),
+                "shown": Out(range(ways + 1)),
+                "take": In(range(ways + 1)),
+                "levels": Out(fifos * capacity.bit_length()),
+                "some": Out(fifos),
+            },
+            name=f"fifo_file_f{fifos}_n{ways}_c{capacity}_w{element.size}",
+            parameters=(fifos, ways, capacity, element.size),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        fifos, ways, capacity = self._fifos, self._ways, self._capacity
+        place_bits = (capacity - 1).bit_length()
+        bank_bits = ways.bit_length() - 1
+        levels = [Signal(capacity.bit_length(), name=f"level_{f}") for f in range(fifos)]
+        firsts = [Signal(place_bits, name=f"first_{f}") for f in range(fifos)]
+        all_levels, all_firsts = Cat(levels), Cat(firsts)
+
+        def level_of(fifo: Value) -> Value:
+            return all_levels.word_select(fifo, capacity.bit_length())
+
+        def first_of(fifo: Value) -> Value:
+            return all_firsts.word_select(fifo, place_bits)
+
+        level, head, tail = Signal.like(levels[0]), Signal(place_bits), Signal(place_bits)
+        m.d.comb += [
+            self.levels.eq(all_levels),
+            self.some.eq(Cat(each.any() for each in levels)),
+            level.eq(level_of(self.show)),
+            head.eq(first_of(self.show)),
+            tail.eq(first_of(self.put_fifo) + level_of(self.put_fifo)),
+            self.shown.eq(Mux(level > ways, ways, level)),
+        ]
+        placed = self._write(m, tail, bank_bits)
+        self._read(m, head, bank_bits, placed)
+        for fifo in range(fifos):
+            added = Mux(self.put & (self.put_fifo == fifo), self.put_count, 0)
+            taken = Mux(self.show == fifo, self.take, 0)
+            with m.If(self.clear):
+                m.d.sync += levels[fifo].eq(0)
+            with m.Else():
+                m.d.sync += [
+                    levels[fifo].eq(levels[fifo] + added - taken),
+                    firsts[fifo].eq(firsts[fifo] + taken),
+                ]
+        return m
+
+    def _write(self, m: Module, tail: Value, bank_bits: int) -> list[Any]:
+        """Write the word, its first element at ``tail``; return the banks."""
+        ways = self._ways
+        offset, row = tail[:bank_bits], tail[bank_bits:]
+        # Bank b gets element (b - offset) mod ways.
+        turned = Signal(ways * self._element.size)
+        m.d.comb += turned.eq(rotated(Value.cast(self.put_word), (-offset)[:bank_bits], ways))
+        banks = []
+        depth = max(2, self._fifos * self._capacity // ways)
+        for bank in range(ways):
+            rows: Any = memory.Memory(shape=self._element.size, depth=depth, init=[])
+            m.submodules[f"bank_{bank}"] = rows
+            port = rows.write_port()
+            number = Signal(bank_bits, name=f"number_{bank}")
+            m.d.comb += [
+                number.eq(bank - offset),
+                port.en.eq(self.put & (number < self.put_count)),
+                port.addr.eq(self._address(self.put_fifo, row + (offset > bank))),
+                port.data.eq(turned.word_select(bank, self._element.size)),
+            ]
+            banks.append(rows)
+        return banks
+
+    def _read(self, m: Module, head: Value, bank_bits: int, banks: list[Any]) -> None:
+        """Show the window that begins at ``head``."""
+        offset, row = head[:bank_bits], head[bank_bits:]
+        words = []
+        for bank, rows in enumerate(banks):
+            port = rows.read_port(domain="comb")
+            m.d.comb += port.addr.eq(self._address(self.show, row + (offset > bank)))
+            words.append(port.data)
+        m.d.comb += Value.cast(self.window).eq(rotated(Cat(words), offset, self._ways))
+
+    def _address(self, fifo: Value, row: Value) -> Value:
+        """Return where ``row`` of ``fifo`` lies in a bank."""
+        row_bits = (self._capacity // self._ways - 1).bit_length()
+        fifo_bits = (self._fifos - 1).bit_length()
+        return Cat(row[:row_bits], fifo[:fifo_bits])

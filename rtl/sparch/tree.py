@@ -1,0 +1,118 @@
+"""The merge tree: its layers one behind another, and the queue at the root."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.sparch.accelerator import SparchAccelerator
+from celosia.rtl.shared import Shared
+from celosia.rtl.sparch.fifos import FifoFile
+from celosia.rtl.sparch.layer import MergeLayer
+from celosia.rtl.sparch.merge import total
+from celosia.rtl.sparch.words import element_layout, index_bits, word_layout
+
+
+class MergeTree(Shared):
+    """Merges the streams of its leaves into one.
+
+    :class:`~celosia.rtl.sparch.layer.MergeLayer` has the cycles of each layer; what leaves the
+    root waits in a queue of ``node_fifo`` elements.
+
+    Parameters
+    ----------
+    accelerator : SparchAccelerator
+
+    Members
+    -------
+    start : In(1)
+        Everything is empty and open from the next cycle on.
+    put : In(1)
+        ``put_count`` elements of ``put_word`` are put into leaf ``put_leaf``, which has room.
+    put_leaf, put_count, put_word : In
+    closed : In(leaves)
+        To which leaves nothing more is put, from this cycle on.
+    levels : Out(leaves * bits)
+        Elements in each leaf, as many bits as 0 to ``leaf_fifo`` need.
+    window : Out(word_layout(...))
+        What left the root first; meant are the first ``shown``.
+    shown : Out(range(ways + 1))
+    take : In(range(ways + 1))
+        How many of those are taken, at most ``shown``.
+    ended : Out(1)
+        All has been taken.
+    additions : Out
+        Pairs of equal keys that are added in this cycle.
+    moves : Out(1)
+        Some node is served in this cycle.
+    """
+
+    def __init__(self, accelerator: SparchAccelerator) -> None:
+        self._accelerator = accelerator
+        tree, ways, elements = accelerator.tree, accelerator.merger.width, accelerator.elements
+        self._element = element_layout(elements.key_bits, elements.accumulator)
+        word, counts = word_layout(self._element, ways), range(ways + 1)
+        super().__init__(
+            {
+                "start": In(1),
+                "put": In(1),
+                "put_leaf": In(index_bits(tree.ways)),
+                "put_count": In(counts),
+                "put_word": In(word),
+                "closed": In(tree.ways),
+                "levels": Out(tree.ways * tree.leaf_fifo.bit_length()),
+                "window": Out(word),
+                "shown": Out(counts),
+                "take": In(counts),
+                "ended": Out(1),
+                "additions": Out(range(tree.layers * ways + 1)),
+                "moves": Out(1),
+            },
+            name="merge_tree",
+            parameters=(accelerator,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        accelerator = self._accelerator
+        layers: list[Any] = []
+        for number in range(accelerator.tree.layers):
+            layer = MergeLayer(accelerator, layer=number)
+            m.submodules[f"layer_{number}"] = layer
+            layers.append(layer)
+        m.submodules.root = root = FifoFile(
+            fifos=1, ways=accelerator.merger.width, capacity=accelerator.tree.node_fifo,
+            element=self._element,
+        )  # fmt: skip
+        targets: list[Any] = [root, *layers[:-1]]
+        for layer, target in zip(layers, targets, strict=True):
+            m.d.comb += [
+                layer.start.eq(self.start),
+                layer.o_levels.eq(target.levels),
+                target.put.eq(layer.o_put),
+                target.put_fifo.eq(layer.o_fifo),
+                target.put_count.eq(layer.o_count),
+                target.put_word.eq(layer.o_word),
+            ]
+            if target is not root:
+                m.d.comb += target.closed.eq(layer.o_closed)
+        leaves, closed = layers[-1], Signal()
+        m.d.comb += [
+            leaves.put.eq(self.put),
+            leaves.put_fifo.eq(self.put_leaf),
+            leaves.put_count.eq(self.put_count),
+            leaves.put_word.eq(self.put_word),
+            leaves.closed.eq(self.closed),
+            self.levels.eq(leaves.levels),
+            root.clear.eq(self.start),
+            self.window.eq(root.window),
+            self.shown.eq(root.shown),
+            root.take.eq(self.take),
+            closed.eq(layers[0].o_closed),
+            self.ended.eq(closed & ~root.some),
+            self.additions.eq(total([layer.additions for layer in layers])),
+            self.moves.eq(Cat(layer.serves for layer in layers).any()),
+        ]
+        return m
