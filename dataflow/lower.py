@@ -18,6 +18,7 @@ import numpy as np
 from celosia.dataflow.layout import Unfold
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed, Format
+from celosia.models.lstm import Lstm
 from celosia.models.network import (
     Concat,
     Conv,
@@ -167,6 +168,11 @@ class Lowering:
             elif isinstance(op, MaxPool):
                 source = self.tensors[op.input]
                 self.steps.append(_diagonal(op.name, op.name, source, op.output, op.window))
+            elif isinstance(op, Lstm):
+                raise CelosiaError(
+                    f"operation {op.name!r}: the dense engine has no recurrent layers: run the "
+                    "network on an EIE engine with a cell unit, such as eie_lstm"
+                )
 
     def root(self, name: str) -> str:
         """Return the tensor whose memory holds ``name``."""

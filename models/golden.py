@@ -17,6 +17,7 @@ from celosia.models.bounds import accumulator_bits, accumulator_bound, accumulat
 from celosia.models.distances import sum_distances
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, Element
+from celosia.models.lstm import CODE_BITS, GATES, TABLE_FRACTION, Lstm
 from celosia.models.network import (
     Concat,
     Conv,
@@ -41,6 +42,7 @@ __all__ = [
     "max_pool",
     "multiply_sparse",
     "requantise",
+    "run_lstm",
     "shift_round",
 ]
 
@@ -82,6 +84,11 @@ def evaluate(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, np
             _keep(target, requantise(acc, op.requant, residual), values)
         elif isinstance(op, SparseLinear):
             values[op.output] = multiply_sparse(op, values[op.input])
+        elif isinstance(op, Lstm):
+            before = values[op.hidden], values[op.cell]
+            values[op.output], values[op.cells] = run_lstm(
+                op, target.format, values[op.input], *before
+            )
         elif isinstance(op, MaxPool):
             _keep(target, max_pool(op, _scaled(network.tensor(op.input), values)), values)
         else:
@@ -195,8 +202,43 @@ def _distances(conv: Conv, codes: np.ndarray) -> np.ndarray:
 def multiply_sparse(op: SparseLinear, codes: np.ndarray) -> np.ndarray:
     """Return the output codes of ``op`` for input ``codes``, both int64 (N, C, 1, 1)."""
     sums = op.matrix.multiply(codes[:, :, 0, 0]) + op.bias
-    rounded = shift_round(sums, np.array(op.shift), Rounding.HALF_EVEN)
+    rounded = _rounded(sums, op.shift)
     return np.asarray(rounded.clip(op.low, op.high)[..., None, None], np.int64)
+
+
+def run_lstm(
+    op: Lstm, output: Element, codes: np.ndarray, hidden: np.ndarray, cell: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the states h and c of all T steps, both int64 (N, H, T, 1).
+
+    Parameters
+    ----------
+    op
+        The layer.
+    output
+        Format of its output.
+    codes
+        Its input, int64 (N, I, T, 1).
+    hidden, cell
+        h and c before the first step, int64 (N, H, 1, 1).
+    """
+    linear, limit = op.linear, 1 << CODE_BITS - 1
+    outputs, cells = [], []
+    for step in range(codes.shape[2]):
+        met = np.concatenate([codes[:, :, step : step + 1], hidden], axis=1)
+        sums = np.split(multiply_sparse(linear, met), GATES, axis=1)
+        take, keep, give = (op.sigmoid.look_up(sums[gate]) for gate in (0, 1, 3))
+        total = (keep * cell << op.cell_shift) + take * op.tanh.look_up(sums[2])
+        cell = _rounded(total, TABLE_FRACTION + op.cell_shift).clip(-limit, limit - 1)
+        shown = _rounded(give * op.cell_tanh.look_up(cell), op.output_shift)
+        hidden = shown.clip(output.low, output.high)
+        outputs.append(hidden)
+        cells.append(cell)
+    return np.concatenate(outputs, axis=2), np.concatenate(cells, axis=2)
+
+
+def _rounded(values: np.ndarray, shift: int) -> np.ndarray:
+    return shift_round(values, np.array(shift), Rounding.HALF_EVEN)
 
 
 def max_pool(pool: MaxPool, codes: np.ndarray) -> np.ndarray:

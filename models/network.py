@@ -19,6 +19,7 @@ import numpy as np
 
 from celosia.models.checks import check_name, check_range, integers, read_only
 from celosia.models.formats import BlockScaling, Element, Fixed, Format, check_elements
+from celosia.models.lstm import Lstm
 from celosia.models.operations import MULTIPLY, Operation
 from celosia.models.sparse import SparseLinear
 
@@ -400,7 +401,7 @@ class Concat:
             )
 
 
-Op = Conv | MaxPool | Concat | SparseLinear
+Op = Conv | MaxPool | Concat | SparseLinear | Lstm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -434,10 +435,12 @@ class Network:
     def products(self, op: Op) -> int:
         """Return the useful products of ``op`` for one sample, padding included; 0 for helpers.
 
-        Of a sparse layer: those with its nonzero weights, whatever the activations.
+        Of sparse layers: those with nonzero weights, whatever the activations.
         """
         if isinstance(op, SparseLinear):
             return len(op.matrix.values)
+        if isinstance(op, Lstm):
+            return len(op.matrix.values) * self.tensor(op.output).shape[1]
         if not isinstance(op, Conv) or not op.useful:
             return 0
         _, height, width = self.tensor(op.output).shape

@@ -22,6 +22,7 @@ import numpy as np
 from celosia.models.errors import CelosiaError
 from celosia.models.files import advice, atomic_file
 from celosia.models.formats import BlockScaling, Esb, Fixed, parse_format, parse_scale
+from celosia.models.lstm import Lstm, Table
 from celosia.models.network import (
     Concat,
     Conv,
@@ -51,6 +52,8 @@ _MODELS = {
 """Members of the archives that people take for networks, and what those are."""
 
 _CONSTANTS = ("bias", "positive", "negative", "residual", "shift")
+_TABLES = ("sigmoid", "tanh", "cell_tanh")
+_LSTM_FIELDS = ("hidden", "cell", "cells", "cell_shift", "output_shift")
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -214,6 +217,8 @@ def _encode_op(index: int, op: Op, arrays: dict[str, np.ndarray]) -> dict[str, A
         return {**entry, "inputs": list(op.inputs)}
     if isinstance(op, SparseLinear):
         return entry | _encode_sparse(index, op, arrays)
+    if isinstance(op, Lstm):
+        return entry | _encode_lstm(index, op, arrays)
     window = {
         field: list(getattr(op.window, field))
         for field in ("kernel", "stride", "dilation", "padding")
@@ -281,6 +286,34 @@ def _decode_sparse(
     )
 
 
+def _encode_lstm(index: int, op: Lstm, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    for table in _TABLES:
+        arrays[f"{index}.{table}"] = getattr(op, table).knots.astype("<i2")
+    fields = {field: getattr(op, field) for field in _LSTM_FIELDS}
+    return _encode_sparse(index, op.linear, arrays) | fields
+
+
+def _decode_lstm(index: int, entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Lstm:
+    linear = _decode_sparse(index, entry, arrays)
+
+    def table(name: str) -> Table:
+        return Table(knots=arrays[f"{index}.{name}"].astype(np.int64))
+
+    return Lstm(
+        name=linear.name,
+        input=linear.input,
+        output=linear.output,
+        matrix=linear.matrix,
+        format=linear.format,
+        bias=linear.bias,
+        shift=linear.shift,
+        sigmoid=table("sigmoid"),
+        tanh=table("tanh"),
+        cell_tanh=table("cell_tanh"),
+        **{field: entry[field] for field in _LSTM_FIELDS},
+    )
+
+
 def _encode_scaling(scaling: BlockScaling) -> dict[str, Any]:
     return {
         "scale": scaling.scale.name,
@@ -324,6 +357,8 @@ def _decode_op(index: int, entry: dict[str, Any], arrays: dict[str, np.ndarray])
         return Concat(name=name, inputs=tuple(entry["inputs"]), output=output)
     if entry["kind"] == "sparselinear":
         return _decode_sparse(index, entry, arrays)
+    if entry["kind"] == "lstm":
+        return _decode_lstm(index, entry, arrays)
     window = Window(**{field: tuple(value) for field, value in entry["window"].items()})
     if entry["kind"] == "maxpool":
         return MaxPool(name=name, input=entry["input"], output=output, window=window)

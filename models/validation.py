@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from celosia.models.bounds import accumulator_bits
-from celosia.models.formats import BlockScaling
+from celosia.models.formats import BlockScaling, Element, Fixed
+from celosia.models.lstm import CELL_FORMAT, CODE_BITS, Lstm
 from celosia.models.network import (
     MAX_ACCUMULATOR_BITS,
     Concat,
@@ -45,6 +46,8 @@ def check_network(network: Network) -> None:
             _check_vectors(op, tensors, writers)
         elif isinstance(op, SparseLinear):
             _check_sparse(op, tensors)
+        elif isinstance(op, Lstm):
+            _check_lstm(op, tensors)
         elif isinstance(op, MaxPool):
             _check_pool(op, tensors)
         else:
@@ -57,7 +60,14 @@ def reads(op: Op) -> tuple[str, ...]:
         return op.inputs
     if isinstance(op, Conv) and op.residual is not None:
         return (op.input, op.residual)
+    if isinstance(op, Lstm):
+        return (op.input, op.hidden, op.cell)
     return (op.input,)
+
+
+def writes(op: Op) -> tuple[str, ...]:
+    """Return the names of the tensors that ``op`` writes, its output first."""
+    return (op.output, op.cells) if isinstance(op, Lstm) else (op.output,)
 
 
 def _check_unique(kind: str, names: Iterable[str]) -> None:
@@ -70,16 +80,17 @@ def _check_order(network: Network, tensors: dict[str, Tensor]) -> dict[str, Op]:
     writers: dict[str, Op] = {}
     known = set(network.inputs)
     for op in network.ops:
-        for name in (*reads(op), op.output):
+        for name in (*reads(op), *writes(op)):
             if name not in tensors:
                 raise ValueError(f"operation {op.name!r}: no tensor is called {name!r}")
         for name in reads(op):
             if name not in known:
                 raise ValueError(f"operation {op.name!r} reads {name!r} before it is written")
-        if op.output in known:
-            raise ValueError(f"operation {op.name!r} writes {op.output!r}, which has a value")
-        known.add(op.output)
-        writers[op.output] = op
+        for name in writes(op):
+            if name in known:
+                raise ValueError(f"operation {op.name!r} writes {name!r}, which has a value")
+            known.add(name)
+            writers[name] = op
     for name in tensors:
         if name not in known:
             raise ValueError(f"tensor {name!r} is no input and no operation writes it")
@@ -167,12 +178,60 @@ def _check_sparse(op: SparseLinear, tensors: dict[str, Tensor]) -> None:
             f"sparse linear {op.name!r}: clamp {op.low}..{op.high} must lie in "
             f"{target.format.name} of {target.name!r}"
         )
-    bits = op.accumulator_bits(tensors[op.input].format)
+    _check_sums(op, tensors[op.input].format)
+
+
+def _check_sums(op: SparseLinear, activation: Element) -> None:
+    bits = op.accumulator_bits(activation)
     if bits > MAX_ACCUMULATOR_BITS:
         raise ValueError(
             f"sparse linear {op.name!r} needs an accumulator of {bits} bits, more than "
             f"{MAX_ACCUMULATOR_BITS}"
         )
+
+
+def _check_lstm(op: Lstm, tensors: dict[str, Tensor]) -> None:
+    steps, where = tensors[op.input].shape[1], f"lstm {op.name!r}"
+    shapes = {
+        op.input: (op.inputs, steps, 1),
+        op.hidden: (op.states, 1, 1),
+        op.cell: (op.states, 1, 1),
+        op.output: (op.states, steps, 1),
+        op.cells: (op.states, steps, 1),
+    }
+    for name, shape in shapes.items():
+        tensor = tensors[name]
+        if tensor.shape != shape:
+            raise ValueError(f"{where}: {name!r} must have shape {shape}, not {tensor.shape}")
+        if tensor.scaling is not None:
+            raise ValueError(f"{where}: {name!r} must not have scales")
+    source, output = tensors[op.input].format, tensors[op.output].format
+    if not (isinstance(output, Fixed) and output.signed):
+        raise ValueError(f"{where}: {op.output!r} must have a sign, {output.name} has none")
+    if source.high >> CODE_BITS - 1:
+        raise ValueError(
+            f"{where}: {op.input!r} must fit {CODE_BITS} bits with a sign, {source.name} does not"
+        )
+    for names, fmt, scale in (
+        ((op.cell, op.cells), CELL_FORMAT, op.cell_scale),
+        ((op.hidden, op.output), output, op.output_scale),
+    ):
+        for name in names:
+            tensor = tensors[name]
+            if tensor.format != fmt or tensor.scale != scale:
+                raise ValueError(
+                    f"{where}: {name!r} must be {fmt.name} x {scale!r}, not "
+                    f"{tensor.format.name} x {tensor.scale!r}"
+                )
+    _check_sums(op.linear, wider(source, output))
+
+
+def wider(first: Element, second: Element) -> Element:
+    """Return a format that holds all values of two."""
+    low, high = min(first.low, second.low), max(first.high, second.high)
+    return Fixed(
+        bits=max(high.bit_length() + (low < 0), (-low - 1).bit_length() + 1), signed=low < 0
+    )
 
 
 def _check_scalings(op: Conv, source: Tensor) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from celosia.dataflow.accelerator import Bus
 from celosia.dataflow.checks import check_accelerator_name, check_range
 from celosia.models.eie import MAX_INDEX_BITS, MAX_PES
+from celosia.models.lstm import CODE_BITS
 from celosia.models.network import MAX_ACCUMULATOR_BITS, MAX_ACTIVATION_BITS
 
 OCCUPANCY_BITS = 32
@@ -127,12 +128,29 @@ class PeMemories:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CellUnit:
+    """What each PE has for the elements of recurrent layers.
+
+    Three functions of 16-bit codes lie in tables of ``segments`` (a power of two, 16..4096)
+    straight lines each.
+    """
+
+    segments: int = 256
+
+    def __post_init__(self) -> None:
+        check_range("segments", self.segments, 16, 4096)
+        if self.segments & (self.segments - 1):
+            raise ValueError(f"segments must be a power of two, not {self.segments!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EieAccelerator:
     """One EIE engine.
 
     In memory every word fills whole beats of the bus: a word of activations holds one of each PE,
     in ``activation_lane_bits`` each; a beat of pointers, biases or rows of entries is of one PE,
-    in slots of powers of two bits; a value of a codebook has a beat of its own.
+    in slots of powers of two bits; a value of a codebook has a beat of its own. A ``cell`` unit
+    needs activations of 16 bits.
     """
 
     name: str
@@ -140,6 +158,7 @@ class EieAccelerator:
     widths: Widths
     memories: PeMemories
     bus: Bus
+    cell: CellUnit | None = None
 
     def __post_init__(self) -> None:
         check_accelerator_name(self.name)
@@ -149,6 +168,12 @@ class EieAccelerator:
                 raise TypeError(
                     f"{field} must be of type {kind.__name__}, not {getattr(self, field)!r}"
                 )
+        if self.cell is not None and not isinstance(self.cell, CellUnit):
+            raise TypeError(f"cell must be of type CellUnit, or None, not {self.cell!r}")
+        if self.cell is not None and self.widths.activation != CODE_BITS:
+            raise ValueError(
+                f"a cell unit needs activations of {CODE_BITS} bits, not {self.widths.activation}"
+            )
         if self.row_slot > self.bus.data_bits:
             raise ValueError(
                 f"row_entries of {self.widths.entry} bits must fit a beat of "
@@ -207,6 +232,11 @@ class EieAccelerator:
         """Columns that the occupancy memory holds: as many as pointers, in whole beats."""
         bits = self.bus.data_bits
         return -(-self.memories.pointers // bits) * bits
+
+    @property
+    def function_lanes(self) -> int:
+        """Segments of the cell unit's functions in a beat."""
+        return self.bus.data_bits // (2 * CODE_BITS)
 
     @property
     def activation_lane_bits(self) -> int:

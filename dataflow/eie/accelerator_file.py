@@ -36,6 +36,9 @@
     burst_beats = 64
     outstanding = 8
 
+    [cell]  # only where recurrent layers run
+    segments = 256
+
 Keys whose field has a default may be left out; no other key is taken.
 """
 
@@ -45,7 +48,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from celosia.dataflow.accelerator import Bus
-from celosia.dataflow.eie.accelerator import EieAccelerator, PeArray, PeMemories, Widths
+from celosia.dataflow.eie.accelerator import CellUnit, EieAccelerator, PeArray, PeMemories, Widths
 from celosia.dataflow.toml_tables import as_table, build, check_keys
 from celosia.models.errors import CelosiaError
 
@@ -55,6 +58,7 @@ _PARTS: dict[str, type] = {
     "widths": Widths,
     "memories": PeMemories,
     "bus": Bus,
+    "cell": CellUnit,
 }
 
 
@@ -63,6 +67,8 @@ def dump_eie(accelerator: EieAccelerator) -> str:
     lines = [f'engine = "{ENGINE}"', f'name = "{accelerator.name}"']
     for part, kind in _PARTS.items():
         value = getattr(accelerator, part)
+        if value is None:
+            continue
         lines += ["", f"[{part}]"]
         lines += [f"{f.name} = {str(getattr(value, f.name)).lower()}" for f in fields(kind)]
     return "\n".join([*lines, ""])
@@ -73,11 +79,15 @@ def parse_eie(table: dict[str, Any], where: str) -> EieAccelerator:
 
     Raises :class:`CelosiaError` naming the key that is unknown, missing or out of range.
     """
-    check_keys(where, "", table, ("engine", "name", *_PARTS), ("widths", "bus"))
+    check_keys(where, "", table, ("engine", "name", *_PARTS), ("widths", "bus", "cell"))
     name = table["name"]
     if not isinstance(name, str):
         raise CelosiaError(f"{where}: name must be a string, not {name!r}")
-    parts = {part: _part(where, part, table.get(part, {}), kind) for part, kind in _PARTS.items()}
+    parts = {
+        part: _part(where, part, table.get(part, {}), kind)
+        for part, kind in _PARTS.items()
+        if part != "cell" or part in table
+    }
     return build(where, "the engine", lambda: EieAccelerator(name=name, **parts))
 
 

@@ -20,7 +20,12 @@ class Target(enum.IntEnum):
     BIASES = 3
     CODEBOOK = 4
     OCCUPANCY = 5
+    TABLES = 6
+    """Functions of the cell unit."""
 
+
+FILE_SHIFT = 15
+"""Of a load's place: the bit of the file of activations."""
 
 ALL_PES = 256
 """``pe`` of a load that all PEs take."""
@@ -74,6 +79,29 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One step of a recurrent layer, element by element; ``docs/eie.md`` has its arithmetic.
+
+    Every PE has ``rows`` elements, PEs from ``last_pes`` on one less, which is 0. In file
+    ``source`` lie the sums of the input, forget, cell and output gate, ``rows`` words each from
+    ``gates`` on, and the cells from ``cell`` on, which are replaced. Outputs are written into the
+    other file from ``target`` on. Cells have ``14 - cell_shift`` bits after the point; outputs are
+    shifted by ``shift`` and clamped to ``low..high``.
+    """
+
+    source: int
+    rows: int
+    last_pes: int
+    gates: int
+    cell: int
+    target: int
+    cell_shift: int
+    shift: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     """``rows`` words of activations of file ``source`` from word ``first`` on, to ``address``."""
 
@@ -95,4 +123,4 @@ class End:
     """The program is done and the interrupt rises."""
 
 
-Descriptor = Load | Run | Store | Stamp | End
+Descriptor = Load | Run | Cell | Store | Stamp | End

@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.dataflow.eie.program import EieCounter
 from celosia.dataflow.energy import EnergyTable
+from celosia.models.lstm import CODE_BITS
 
 PE_MILLIWATTS = 9.157
 """Of one PE at 800 MHz, TSMC 45 nm: the paper's Table II."""
@@ -34,13 +35,17 @@ CLOCK_MHZ = 800
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EieEnergy:
-    """Where the energy goes, in pJ: ``arithmetic`` holds codebook, products and accumulators."""
+    """Where the energy goes, in pJ: ``arithmetic`` holds codebook, products and accumulators.
+
+    ``cells`` is that of a recurrent layer's elements.
+    """
 
     entries: float
     pointers: float
     arithmetic: float
     activations: float
     queues: float
+    cells: float = 0.0
     dram: float = 0.0
 
     @property
@@ -75,8 +80,23 @@ def access_energy(
         activations=counters[EieCounter.BROADCASTS]
         * access(2 * memories.activations, widths.activation),
         queues=counters[EieCounter.BROADCASTS] * array.pes * 2 * item,
+        cells=counters[EieCounter.CELL_ROWS] * array.pes * _element(accelerator, table),
         dram=beats * accelerator.bus.data_bits * table.dram_bit,
     )
+
+
+def _element(accelerator: EieAccelerator, table: EnergyTable) -> float:
+    """Return the energy of one element of a recurrent layer: five look-ups, three products."""
+    if accelerator.cell is None:
+        return 0.0
+    bits, words = 2 * CODE_BITS, 3 * accelerator.cell.segments
+    inner = CODE_BITS - accelerator.cell.segments.bit_length() + 1  # bits within a segment
+    look_up = (
+        bits * table.memory_bit(words * bits / 8) + table.multiply_8x8 * CODE_BITS * inner / 64
+    )
+    file = 2 * accelerator.memories.activations
+    moved = CODE_BITS * table.memory_bit(file * CODE_BITS / 8)  # five are read, two written
+    return 5 * look_up + 3 * table.multiply_8x8 * CODE_BITS * CODE_BITS / 64 + 7 * moved
 
 
 def paper_energy(run_cycles: int, pes: int) -> EieEnergy:

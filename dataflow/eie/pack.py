@@ -1,12 +1,15 @@
-"""What lies in memory for a tile: bytes of pointers, entries, bitmaps, biases and tables."""
+"""What lies in memory for a layer: bytes of pointers, entries, bitmaps, biases and tables."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 
 from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.models.eie import Compressed
 from celosia.models.formats import Format
+from celosia.models.lstm import Table
 
 
 def beats_of(accelerator: EieAccelerator, size: int) -> int:
@@ -55,6 +58,14 @@ def table_bytes(accelerator: EieAccelerator, fmt: Format) -> np.ndarray:
     values = fmt.decode(np.arange(1 << fmt.bits))
     beats[:, :2] = values.astype("<i2").view(np.uint8).reshape(-1, 2)
     return beats.reshape(-1)
+
+
+def function_bytes(accelerator: EieAccelerator, tables: Iterable[Table]) -> np.ndarray:
+    """Return the bytes of functions: of each segment its first knot, and the step to the next."""
+    words = [
+        (table.knots[:-1] & 0xFFFF) | (np.diff(table.knots) & 0xFFFF) << 16 for table in tables
+    ]
+    return _padded(accelerator, np.concatenate(words).astype("<u4"))
 
 
 def pe_entries(compressed: Compressed, pe: int) -> tuple[np.ndarray, np.ndarray]:

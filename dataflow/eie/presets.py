@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from celosia.dataflow.accelerator import Bus
-from celosia.dataflow.eie.accelerator import EieAccelerator, PeArray, PeMemories, Widths
+from celosia.dataflow.eie.accelerator import CellUnit, EieAccelerator, PeArray, PeMemories, Widths
 
 # 4 PEs: tests, and a first look. A bus as narrow as a row of entries.
 TINY = EieAccelerator(
@@ -48,5 +48,9 @@ ZCU102 = EieAccelerator(
     bus=Bus(data_bits=128),
 )
 
-EIE_PRESETS = {accelerator.name: accelerator for accelerator in (TINY, PAPER, IMPROVED, ZCU102)}
+# The same with cell units, for recurrent layers: 256 states of 256 inputs at a quarter of their
+# weights, or 128 of 128 with all of them.
+LSTM = replace(ZCU102, name="eie_lstm", cell=CellUnit())
+
+EIE_PRESETS = {engine.name: engine for engine in (TINY, PAPER, IMPROVED, ZCU102, LSTM)}
 """All presets by name."""

@@ -33,18 +33,22 @@ class EieCounter(enum.IntEnum):
     """Data beats read from memory, descriptors included."""
     WRITE_BEATS = 8
     """Data beats written to memory, stamps included."""
+    CELL_ROWS = 9
+    """Rows of a recurrent layer's elements computed, in all PEs at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tile:
     """What a run works on, beside its descriptor.
 
-    ``tensor`` is the layer's input, of which columns ``first`` to ``first + columns - 1`` are met;
+    ``tensor`` is what is met, of a sequence the vector of ``step``: elements ``first`` to
+    ``first + columns - 1``;
     ``counts`` (int64, (pes, columns)) says how many entries each PE has in each, padding included,
     and ``begins``, of the same shape, where in the tile's entries they begin.
     """
 
     tensor: str
+    step: int
     first: int
     counts: np.ndarray
     begins: np.ndarray

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from celosia.dataflow.eie.accelerator import EieAccelerator
-from celosia.dataflow.eie.descriptors import Load, Run, Stamp, Store, Target
+from celosia.dataflow.eie.descriptors import Cell, Load, Run, Stamp, Store, Target
 from celosia.dataflow.eie.program import EieCounter, EieProgram, Tile
 from celosia.dataflow.eie.run_kernel import run_tile
 from celosia.dataflow.eie.walk import Column, Kind, walk_program
@@ -23,6 +23,11 @@ from celosia.models.errors import CelosiaError
 
 WRITE_CYCLES = 6
 """From nothing left to do to the last result written, beside one cycle for each row."""
+
+CELL_PHASES = 5
+"""From one row of elements of a recurrent layer to the next."""
+CELL_CYCLES = 11
+"""From acceptance to the last result, beside those of each row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +105,7 @@ def run_timings(program: EieProgram, tensors: Mapping[str, np.ndarray]) -> list[
                 f"timing of network {program.network!r} needs the activations {tile.tensor!r} of "
                 f"shape {shape}, given are {codes.shape}"
             )
-        values = codes.reshape(-1)[tile.first : tile.first + run.columns]
+        values = codes[:, tile.step, 0][tile.first : tile.first + run.columns]
         found.append(time_run(program.accelerator, run, tile, values))
     return found
 
@@ -115,7 +120,7 @@ def eie_timing(
     program, memory
         What is run, and with what.
     tensors
-        Codes of each layer's input, (C, 1, 1), by name: the golden model's of one sample.
+        Codes of each layer's input, (C, T, 1), by name: the golden model's of one sample.
 
     Raises
     ------
@@ -153,6 +158,9 @@ def eie_timing(
         EieCounter.ENTRIES: sum(run.entries for run in runs),
         EieCounter.READ_BEATS: work[Kind.LOAD] + chunk_beats,
         EieCounter.WRITE_BEATS: work[Kind.STORE] + work[Kind.STAMP],
+        EieCounter.CELL_ROWS: sum(
+            step.rows for step in program.descriptors if isinstance(step, Cell)
+        ),
     }
     return Timing(
         cycles=int(cycles),
@@ -172,6 +180,8 @@ def _table(program: EieProgram, run_cycles: list[int]) -> np.ndarray:
                 rows.append((Kind.LOAD, descriptor.after, descriptor.address, total))
             case Run():
                 rows.append((Kind.RUN, descriptor.after, 0, next(remaining)))
+            case Cell(rows=height):
+                rows.append((Kind.CELL, 0, 0, CELL_PHASES * height + CELL_CYCLES))
             case Store():
                 rows.append((Kind.STORE, 0, descriptor.address, descriptor.rows * words))
             case Stamp():

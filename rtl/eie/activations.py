@@ -29,6 +29,8 @@ class ActivationFiles(Shared):
     Members
     -------
     write : In(1)
+    write_plain : In(1)
+        Without its flag: the flags stay as they are.
     write_file, write_row : In
     write_value : In(activation bits)
     load : In(1)
@@ -55,6 +57,7 @@ class ActivationFiles(Shared):
         super().__init__(
             {
                 "write": In(1),
+                "write_plain": In(1),
                 "write_file": In(1),
                 "write_row": In(address_bits(self._depth)),
                 "write_value": In(self._bits),
@@ -91,7 +94,7 @@ class ActivationFiles(Shared):
             write.addr.eq(self.write_row + Mux(self.write_file, depth, 0)),
             write.data.eq(self.write_value),
             written.eq(Mux(bit == 0, 0, word) | (self.write_value.any() << bit)),
-            put.en.eq(self.write),
+            put.en.eq(self.write & ~self.write_plain),
             put.addr.eq((self.write_row >> inner) + Mux(self.write_file, windows, 0)),
             put.data.eq(written),
             get.addr.eq(self.window + Mux(self.file, windows, 0)),
@@ -103,7 +106,7 @@ class ActivationFiles(Shared):
             ),
             self.value.eq(read.data),
         ]
-        with m.If(self.write):
+        with m.If(self.write & ~self.write_plain):
             m.d.sync += word.eq(written)
         with m.If(self.load):
             m.d.sync += flags.eq(get.data)

@@ -9,7 +9,8 @@ from amaranth.lib import data, enum, stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.eie.accelerator import EieAccelerator
-from celosia.rtl.eie.descriptors import PLACE_BITS, Opcode, RunLayout, StoreLayout
+from celosia.rtl.eie.cell import CellControl, cell_layout
+from celosia.rtl.eie.descriptors import PLACE_BITS, CellLayout, Opcode, RunLayout, StoreLayout
 from celosia.rtl.eie.issue import COLUMN_BITS
 from celosia.rtl.eie.lnzd import NonzeroTree
 from celosia.rtl.eie.memories import address_bits
@@ -127,6 +128,7 @@ class State(enum.Enum, shape=3):
     WRITE = 3
     FLUSH = 4
     STORE = 5
+    CELL = 6
 
 
 class EieControl(Shared):
@@ -137,6 +139,8 @@ class EieControl(Shared):
     in the cycle after. When nothing is left to take, on its way or in a PE, in cycle q, a run
     that does not write is done in q. Another drains its accumulators from q+4 on, one row a cycle,
     and is done 3 cycles after the last. The next step is accepted in the cycle after.
+
+    :class:`CellControl` has the cycles of the elements of recurrent layers.
 
     In the ``accumulators`` cycles after ``start`` it clears them; no step is accepted before.
 
@@ -175,6 +179,11 @@ class EieControl(Shared):
     store_what : Out(StoreLayout)
     store_read, store_done : In(1)
     store_row : In
+    cell : Out(cell_layout(accelerator))
+    cell_step : Out(CellLayout)
+        Only with cell units: to all PEs.
+    cell_row : Out(1)
+        A row of elements begins.
     finished : Out(1)
         The end is accepted.
     """
@@ -182,8 +191,10 @@ class EieControl(Shared):
     def __init__(self, accelerator: EieAccelerator) -> None:
         self._accelerator = accelerator
         memories, bus = accelerator.memories, accelerator.bus
+        cell: Any = {"cell": Out(cell_layout(accelerator)), "cell_step": Out(CellLayout)}
         super().__init__(
-            {
+            (cell if accelerator.cell is not None else {})
+            | {
                 "start": In(1),
                 "i": In(stream.Signature(step_layout(bus.address_bits))),
                 "loads": In(COUNT_BITS),
@@ -203,6 +214,7 @@ class EieControl(Shared):
                 "store_read": In(1),
                 "store_row": In(address_bits(memories.activations)),
                 "store_done": In(1),
+                "cell_row": Out(1),
                 "finished": Out(1),
             },
             name="eie_control",
@@ -221,7 +233,7 @@ class EieControl(Shared):
             self.scan.drain.eq(clearing | (state == State.WRITE)),
             self.scan.drain_row.eq(row),
             self.scan.result.eq(~clearing),
-            self.running.eq((state != State.IDLE) & (state != State.STORE)),
+            self.running.eq((state != State.IDLE) & (state != State.STORE) & (state != State.CELL)),
             self.search.eq(state == State.SCAN),
             quiet.eq(self.search & self.empty & self.idle & self._windows(m, state)),
             ended.eq(wait == 0),
@@ -233,6 +245,8 @@ class EieControl(Shared):
             with m.If(row == memories.accumulators - 1):
                 m.d.sync += [clearing.eq(0), row.eq(0)]
         self._accept(m, state, clearing)
+        if self._accelerator.cell is not None:
+            self._elements(m, state, done)
         with m.Switch(state):
             with m.Case(State.SCAN):
                 with m.If(quiet):
@@ -280,6 +294,23 @@ class EieControl(Shared):
             m.d.sync += [number.eq(run.window), following.eq(0)]
         return ~more
 
+    def _elements(self, m: Module, state: Any, done: Signal) -> None:
+        """Add the elements of recurrent layers."""
+        m.submodules.cells = cells = CellControl(self._accelerator)
+        m.d.comb += [
+            cells.busy.eq(state == State.CELL),
+            cells.step.eq(self.cell_step),
+            self.cell.eq(cells.o),
+            self.cell_row.eq(cells.begins),
+        ]
+        with m.If(state == State.CELL):
+            m.d.comb += [
+                done.eq(cells.done),
+                self.scan.file.eq(self.cell_step.source),
+                self.scan.read.eq(cells.read),
+                self.scan.row.eq(cells.row),
+            ]
+
     def _accept(self, m: Module, state: Any, clearing: Signal) -> None:
         """Add the acceptance of steps."""
         descriptor = self.i.p.descriptor
@@ -287,18 +318,20 @@ class EieControl(Shared):
         is_run, is_end, is_stamp, due = (
             Signal(name=name) for name in ("is_run", "is_end", "is_stamp", "due")
         )
-        accept = Signal()
+        accept, is_cell = Signal(), Signal()
+        has_cells = self._accelerator.cell is not None
         opcode = descriptor[:4]
         what: Any = Signal(StoreLayout)
         m.d.comb += [
             is_run.eq(opcode == Opcode.RUN.value),
             is_end.eq(opcode == Opcode.END.value),
             is_stamp.eq(opcode == Opcode.STAMP.value),
+            is_cell.eq((opcode == Opcode.CELL.value) & int(has_cells)),
             due.eq(~is_run | (run.after <= self.loads)),
             self.i.ready.eq((state == State.IDLE) & ~clearing & ~self.start & due),
             accept.eq(self.i.valid & self.i.ready),
             self.finished.eq(accept & is_end),
-            self.store_begin.eq(accept & ~is_run & ~is_end),
+            self.store_begin.eq(accept & ~is_run & ~is_end & ~is_cell),
             self.store_stamp.eq(is_stamp),
             self.store_what.eq(
                 Mux(state == State.IDLE, descriptor[: StoreLayout.size], what.as_value())
@@ -308,6 +341,12 @@ class EieControl(Shared):
             m.d.sync += self.address.eq(self.i.p.address)
             with m.If(is_run):
                 m.d.sync += [self.tile.eq(run), state.eq(State.SCAN)]
+            if has_cells:
+                with m.Elif(is_cell):
+                    m.d.sync += [
+                        self.cell_step.eq(descriptor[: CellLayout.size]),
+                        state.eq(State.CELL),
+                    ]
             with m.Elif(~is_end):
                 m.d.sync += [what.eq(descriptor[: StoreLayout.size]), state.eq(State.STORE)]
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
-from celosia.dataflow.eie.descriptors import Descriptor, End, Load, Run, Stamp, Store
+from celosia.dataflow.eie.descriptors import Cell, Descriptor, End, Load, Run, Stamp, Store
 from celosia.models.network import MAX_ACTIVATION_BITS
 
 PLACE_BITS = 21
 """Bits of a place in a PE's memory, in entries, pointers, words or beats."""
 
-
-FILE_BIT = 15
-"""Of a load's place: the file of activations."""
+ROW_BITS, FILE_BITS = 15, 14
+"""Bits of a number of words of activations, and of the place of one."""
 
 
 class Opcode(enum.Enum, shape=4):
@@ -24,6 +23,7 @@ class Opcode(enum.Enum, shape=4):
     STORE = 3
     STAMP = 4
     END = 5
+    CELL = 6
 
 
 LoadLayout = data.StructLayout(
@@ -51,11 +51,27 @@ RunLayout = data.StructLayout(
         "size": unsigned(PLACE_BITS),
         "occupancy": unsigned(PLACE_BITS),
         "codebook": unsigned(4),
-        "rows": unsigned(15),
+        "rows": unsigned(ROW_BITS),
         "last_pes": unsigned(9),
         "biases": unsigned(14),
-        "target": unsigned(14),
+        "target": unsigned(FILE_BITS),
         "shift": unsigned(6),
+        "low": signed(MAX_ACTIVATION_BITS + 1),
+        "high": signed(MAX_ACTIVATION_BITS + 1),
+    }
+)
+
+CellLayout = data.StructLayout(
+    {
+        "opcode": Opcode,
+        "source": unsigned(1),
+        "rows": unsigned(ROW_BITS),
+        "last_pes": unsigned(9),
+        "gates": unsigned(FILE_BITS),
+        "cell": unsigned(FILE_BITS),
+        "target": unsigned(FILE_BITS),
+        "cell_shift": unsigned(3),
+        "shift": unsigned(5),
         "low": signed(MAX_ACTIVATION_BITS + 1),
         "high": signed(MAX_ACTIVATION_BITS + 1),
     }
@@ -66,8 +82,8 @@ StoreLayout = data.StructLayout(
         "opcode": Opcode,
         "after": unsigned(32),
         "source": unsigned(1),
-        "rows": unsigned(15),
-        "first": unsigned(14),
+        "rows": unsigned(ROW_BITS),
+        "first": unsigned(FILE_BITS),
         "address": unsigned(64),
     }
 )
@@ -76,6 +92,7 @@ StoreLayout = data.StructLayout(
 _KINDS: dict[type, tuple[Opcode, data.StructLayout]] = {
     Load: (Opcode.LOAD, LoadLayout),
     Run: (Opcode.RUN, RunLayout),
+    Cell: (Opcode.CELL, CellLayout),
     Store: (Opcode.STORE, StoreLayout),
     Stamp: (Opcode.STAMP, StoreLayout),
     End: (Opcode.END, StoreLayout),

@@ -126,6 +126,7 @@ class EieEngine(Shared):
             shell.steps.read_beats.eq(read_port.beat),
             shell.steps.write_beats.eq(store.beat),
             shell.steps.run_cycles.eq(control.running),
+            shell.steps.cell_rows.eq(control.cell_row),
         ]
         self._elements(m, shell, load, control, store)
         return m
@@ -146,6 +147,8 @@ class EieEngine(Shared):
                 pe.write.eq(load.write),
                 pe.scan.eq(control.scan),
             ]
+            if accelerator.cell is not None:
+                m.d.comb += [pe.cell.eq(control.cell), pe.cell_step.eq(control.cell_step)]
         share = array.pes // array.channels
         channels: list[Any] = []
         for number in range(array.channels):

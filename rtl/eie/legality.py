@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Signal, Value
@@ -9,9 +10,16 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.eie.accelerator import OCCUPANCY_BITS, EieAccelerator
-from celosia.dataflow.eie.descriptors import ALL_PES, Target
+from celosia.dataflow.eie.descriptors import ALL_PES, FILE_SHIFT, Target
 from celosia.rtl.descriptors import DESCRIPTOR_BITS
-from celosia.rtl.eie.descriptors import FILE_BIT, LoadLayout, Opcode, RunLayout, StoreLayout
+from celosia.rtl.eie.cell import FUNCTIONS
+from celosia.rtl.eie.descriptors import (
+    CellLayout,
+    LoadLayout,
+    Opcode,
+    RunLayout,
+    StoreLayout,
+)
 from celosia.rtl.shared import Shared
 
 
@@ -32,6 +40,9 @@ def target_beats(accelerator: EieAccelerator, target: Target) -> int:
         case Target.OCCUPANCY:
             held = accelerator.occupancy_columns if accelerator.array.skip_empty else 0
             return held // accelerator.bus.data_bits
+        case Target.TABLES:
+            segments = 0 if accelerator.cell is None else accelerator.cell.segments
+            return FUNCTIONS * segments // accelerator.function_lanes
 
 
 class EieLegality(Shared):
@@ -64,13 +75,15 @@ class EieLegality(Shared):
 
     def build(self) -> Module:
         m = Module()
-        rules = {
+        rules: dict[Opcode, tuple[data.StructLayout, Callable[[Any], list[Value]]]] = {
             Opcode.LOAD: (LoadLayout, self._load),
             Opcode.RUN: (RunLayout, self._run),
             Opcode.STORE: (StoreLayout, self._store),
             Opcode.STAMP: (StoreLayout, self._stamp),
             Opcode.END: (StoreLayout, self._end),
         }
+        if self._accelerator.cell is not None:
+            rules[Opcode.CELL] = CellLayout, self._cell
         with m.Switch(self.descriptor[:4]):
             for opcode, (layout, rule) in rules.items():
                 body: Any = data.View(layout, self.descriptor[: layout.size])
@@ -86,7 +99,7 @@ class EieLegality(Shared):
 
     def _load(self, p: Any) -> list[Value]:
         accelerator = self._accelerator
-        place = p.place[:FILE_BIT]
+        place = p.place[:FILE_SHIFT]
         fits = [
             (p.target == target)
             & ((p.beats + (place if target is Target.ACTIVATIONS else p.place)) <= held)
@@ -97,7 +110,7 @@ class EieLegality(Shared):
         return [
             Cat(fits).any(),
             p.beats != 0,
-            ~is_word | (p.place[FILE_BIT + 1 :] == 0),
+            ~is_word | (p.place[FILE_SHIFT + 1 :] == 0),
             (p.pe < accelerator.array.pes) | (p.pe == ALL_PES),
             *self._address(p.address),
         ]
@@ -128,6 +141,18 @@ class EieLegality(Shared):
                 p.occupancy + p.columns <= accelerator.occupancy_columns,
             ]
         return rules
+
+    def _cell(self, p: Any) -> list[Value]:
+        most = self._accelerator.memories.activations
+        return [
+            p.rows != 0,
+            p.gates + (p.rows << 2) <= most,
+            p.cell + p.rows <= most,
+            p.target + p.rows <= most,
+            p.last_pes <= self._accelerator.array.pes,
+            p.low <= 0,
+            p.high >= 0,
+        ]
 
     def _store(self, p: Any) -> list[Value]:
         return [

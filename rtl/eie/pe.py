@@ -9,13 +9,15 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.eie.accelerator import OCCUPANCY_BITS, EieAccelerator
-from celosia.dataflow.eie.descriptors import ALL_PES, Target
+from celosia.dataflow.eie.descriptors import ALL_PES, FILE_SHIFT, Target
 from celosia.rtl.eie.activations import ActivationFiles
 from celosia.rtl.eie.arithmetic import Arithmetic, Codebook
-from celosia.rtl.eie.descriptors import FILE_BIT, PLACE_BITS, RunLayout
+from celosia.rtl.eie.cell import CellUnit, cell_layout, element
+from celosia.rtl.eie.descriptors import PLACE_BITS, CellLayout, RunLayout
 from celosia.rtl.eie.issue import COLUMN_BITS, Issue
 from celosia.rtl.eie.memories import PackedRam, PointerMemory, address_bits
 from celosia.rtl.eie.queue import item_layout
+from celosia.rtl.eie.rounding import rounded
 from celosia.rtl.shared import Shared
 
 GROUP_BITS = 8
@@ -63,7 +65,8 @@ class Pe(Shared):
 
     An activation on a broadcast in cycle t is queued in t, with ``skip_empty`` in t+1 and only
     where its column has entries here. A row drained in cycle t is read in t, meets its bias in t+1,
-    is shifted, rounded and clamped in t+2 and written in t+3.
+    is shifted, rounded and clamped in t+2 and written in t+3. :class:`CellUnit` has the elements of
+    recurrent layers, where the engine has such units.
 
     Parameters
     ----------
@@ -80,6 +83,9 @@ class Pe(Shared):
     scan : In(scan_layout(accelerator))
         No tile is at work; load flags of a window; read a row of activations; drain an accumulator,
         whose sum is a ``result`` or not.
+    cell : In(cell_layout(accelerator))
+    cell_step : In(CellLayout)
+        Only with a cell unit: what the elements do.
     take : In(1)
         Its candidate is taken.
     found, candidate, activation : Out
@@ -100,8 +106,10 @@ class Pe(Shared):
         array, memories = accelerator.array, accelerator.memories
         item = item_layout(COLUMN_BITS, accelerator.widths.activation)
         items: Any = {f"item_{c}": In(item) for c in range(array.channels)}
+        cell: Any = {"cell": In(cell_layout(accelerator)), "cell_step": In(CellLayout)}
         super().__init__(
             items
+            | (cell if accelerator.cell is not None else {})
             | {
                 "index": In(8),
                 "tile": In(RunLayout),
@@ -268,7 +276,7 @@ class Pe(Shared):
     def _activations(self, m: Module, written: dict[Target, Signal]) -> None:
         """Connect the activation files, and what writes results into them."""
         accelerator, scan = self._accelerator, self.scan
-        m.submodules.files = files = ActivationFiles(accelerator)
+        m.submodules.files = self._files = files = ActivationFiles(accelerator)
         result, row = self._results(m, written)
         lanes = accelerator.activation_lanes
         loads = Signal()
@@ -283,7 +291,7 @@ class Pe(Shared):
                 & (self.write.group == self.index // lanes)
             ),
             files.write.eq(loads | row.valid),
-            files.write_file.eq(Mux(row.valid, ~self.tile.source, self.write.place[FILE_BIT])),
+            files.write_file.eq(Mux(row.valid, ~self.tile.source, self.write.place[FILE_SHIFT])),
             files.write_row.eq(Mux(row.valid, row.row, self.write.place)),
             files.write_value.eq(Mux(row.valid, result, loaded)),
             files.load.eq(scan.load),
@@ -296,6 +304,30 @@ class Pe(Shared):
             self.candidate.eq(files.index),
             self.activation.eq(files.value),
         ]
+        if accelerator.cell is not None:
+            self._cell(m, written, accelerator.cell.segments)
+
+    def _cell(self, m: Module, written: dict[Target, Signal], segments: int) -> None:
+        """Add what computes the elements of recurrent layers, and puts them into the files."""
+        files, told = self._files, self.cell
+        unit = CellUnit(segments=segments, lanes=self._accelerator.function_lanes)
+        m.submodules.cell_unit = unit
+        m.d.comb += [
+            unit.write_enable.eq(written[Target.TABLES]),
+            unit.write_address.eq(self.write.place),
+            unit.write_data.eq(self.write.data),
+            unit.phase.eq(told.phase),
+            unit.step.eq(self.cell_step),
+            unit.value.eq(files.value),
+        ]
+        with m.If(told.put):
+            m.d.comb += [
+                files.write.eq(1),
+                files.write_plain.eq(~told.flagged),
+                files.write_file.eq(told.file),
+                files.write_row.eq(told.row),
+                files.write_value.eq(element(unit, told, self.index, self.cell_step.last_pes)),
+            ]
 
     def _results(self, m: Module, written: dict[Target, Signal]) -> tuple[Value, Any]:
         """Add what makes results of accumulators; return one, and whether and where it goes."""
@@ -331,24 +363,6 @@ class Pe(Shared):
             steps[2].eq(steps[1]),
             drained.eq(self._arithmetic.drained),
             total.eq(drained + biases.read_data.as_signed()),
-            result.eq(rounded(m, total, tile)),
+            result.eq(rounded(m, total, shift=tile.shift, low=tile.low, high=tile.high)),
         ]
         return result, steps[2]
-
-
-def rounded(m: Module, total: Signal, tile: Any) -> Value:
-    """Return ``total / 2**shift`` of the tile, ties to even, clamped."""
-    width = len(total)
-    floor = Signal(signed(width))
-    below = Signal(width)  # the bits that are shifted out, but the highest of them
-    half, up = Signal(), Signal()
-    value = Signal(signed(width + 1))
-    doubled = Cat(Const(0, 1), total).as_signed()
-    m.d.comb += [
-        floor.eq(total >> tile.shift),
-        half.eq(doubled.bit_select(tile.shift, 1)),
-        below.eq(total.as_unsigned() & (((1 << tile.shift) - 1) >> 1)),
-        up.eq(half & ((below != 0) | floor[0])),
-        value.eq(floor + up),
-    ]
-    return Mux(value < tile.low, tile.low, Mux(value > tile.high, tile.high, value))

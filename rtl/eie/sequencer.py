@@ -11,13 +11,13 @@ from amaranth.lib.wiring import Out
 from celosia.dataflow.descriptors import DESCRIPTOR_BYTES
 from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.dataflow.microarchitecture import UNIT_QUEUE_DEPTH
-from celosia.rtl.eie.descriptors import LoadLayout, Opcode, RunLayout, StoreLayout
+from celosia.rtl.eie.descriptors import CellLayout, LoadLayout, Opcode, RunLayout, StoreLayout
 from celosia.rtl.eie.legality import EieLegality
 from celosia.rtl.queue import Queue
 from celosia.rtl.sequencer import read_program, sequencer_ports
 from celosia.rtl.shared import Shared
 
-STEP_BITS = max(RunLayout.size, StoreLayout.size)
+STEP_BITS = max(RunLayout.size, CellLayout.size, StoreLayout.size)
 COUNT_BITS = 32
 """Of loads and steps, as descriptors count them."""
 

@@ -9,7 +9,7 @@ from amaranth.sim import Simulator
 
 from celosia.rtl.eie.descriptors import RunLayout
 from celosia.rtl.eie.lnzd import NonzeroNode, NonzeroTree, lowest_bit
-from celosia.rtl.eie.pe import rounded
+from celosia.rtl.eie.rounding import rounded
 
 from .prover import prove
 
@@ -93,7 +93,7 @@ def rounding_proof(shift_of_reference):
     m = Module()
     total, tile = Signal(signed(12)), Signal(RunLayout)
     result = Signal(signed(17))
-    m.d.comb += result.eq(rounded(m, total, tile))
+    m.d.comb += result.eq(rounded(m, total, shift=tile.shift, low=tile.low, high=tile.high))
     shift = tile.shift
     wide = Signal(signed(40))
     # Twice the distance to the result, in units of what is shifted out, and its clamp.
