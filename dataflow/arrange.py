@@ -78,9 +78,9 @@ def arrange(
         If an activation is wider than the accelerator's, an accumulator or bias does
         not fit, or a row's format is covered by no column: names layer and channel.
     """
+    lowering = Lowering(network)
     _check_tensors(network, accelerator)
     ranges = ranges or SumRanges(network)
-    lowering = Lowering(network)
     lowering.split_borders()
     pool = ColumnPool(accelerator.array)
     classes = _Ties(lowering, pool, accelerator).settle()
