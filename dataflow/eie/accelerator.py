@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from celosia.dataflow.accelerator import Bus
 from celosia.dataflow.checks import check_accelerator_name, check_range
 from celosia.models.eie import MAX_INDEX_BITS, MAX_PES
-from celosia.models.lstm import CODE_BITS
+from celosia.models.lstm import CODE_BITS, MAX_CELL_SHIFT, TABLE_FRACTION
 from celosia.models.network import MAX_ACCUMULATOR_BITS, MAX_ACTIVATION_BITS
 
 OCCUPANCY_BITS = 32
@@ -23,6 +23,9 @@ MAX_CODE_BITS = 8
 
 MAX_WEIGHT_BITS = 16
 """Widest weight, of a codebook or without one."""
+
+CELL_BITS, CELL_FRACTION, CELL_SHIFTS = CODE_BITS, TABLE_FRACTION, MAX_CELL_SHIFT + 1
+"""Of a cell unit: bits of all codes, those after the point of a function, how far cells shift."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

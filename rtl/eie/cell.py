@@ -8,8 +8,12 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.eie.accelerator import EieAccelerator
-from celosia.models.lstm import CODE_BITS, MAX_CELL_SHIFT, TABLE_FRACTION
+from celosia.dataflow.eie.accelerator import (
+    CELL_BITS,
+    CELL_FRACTION,
+    CELL_SHIFTS,
+    EieAccelerator,
+)
 from celosia.rtl.eie.descriptors import FILE_BITS, ROW_BITS, CellLayout
 from celosia.rtl.eie.memories import PackedRam, address_bits
 from celosia.rtl.eie.rounding import rounded
@@ -82,11 +86,11 @@ class CellUnit(Shared):
             {
                 "write_enable": In(1),
                 "write_address": In(address_bits(self._depth // lanes)),
-                "write_data": In(lanes * 2 * CODE_BITS),
+                "write_data": In(lanes * 2 * CELL_BITS),
                 "phase": In(range(PHASES)),
                 "step": In(CellLayout),
-                "value": In(signed(CODE_BITS)),
-                "result": Out(signed(CODE_BITS)),
+                "value": In(signed(CELL_BITS)),
+                "result": Out(signed(CELL_BITS)),
             },
             name=f"cell_unit_s{segments}_l{lanes}",
             parameters=(segments, lanes),
@@ -95,10 +99,10 @@ class CellUnit(Shared):
     def build(self) -> Module:
         m = Module()
         found = self._look_up(m)
-        take, keep, give = (Signal(signed(CODE_BITS), name=n) for n in ("take", "keep", "give"))
-        factor = Signal(signed(CODE_BITS))
-        product = Signal(signed(2 * CODE_BITS))
-        total = Signal(signed(2 * CODE_BITS + MAX_CELL_SHIFT + 1))
+        take, keep, give = (Signal(signed(CELL_BITS), name=n) for n in ("take", "keep", "give"))
+        factor = Signal(signed(CELL_BITS))
+        product = Signal(signed(2 * CELL_BITS))
+        total = Signal(signed(2 * CELL_BITS + CELL_SHIFTS))
         with m.Switch(self.phase):
             with m.Case(0):
                 m.d.comb += factor.eq(take)
@@ -115,12 +119,12 @@ class CellUnit(Shared):
         with m.If(self.phase < 3):
             m.d.sync += product.eq(factor * found)
 
-        is_cell, limit = self.phase == 3, 1 << CODE_BITS - 1
+        is_cell, limit = self.phase == 3, 1 << CELL_BITS - 1
         chosen = Signal.like(total)
         shift = Signal(5)
         m.d.comb += [
             chosen.eq(Mux(is_cell, total, product)),
-            shift.eq(Mux(is_cell, self.step.cell_shift + TABLE_FRACTION, self.step.shift)),
+            shift.eq(Mux(is_cell, self.step.cell_shift + CELL_FRACTION, self.step.shift)),
         ]
         low = Mux(is_cell, -limit, self.step.low)
         high = Mux(is_cell, limit - 1, self.step.high)
@@ -130,11 +134,11 @@ class CellUnit(Shared):
 
     def _look_up(self, m: Module) -> Value:
         """Add the tables; return what three cycles make of a value."""
-        bits = CODE_BITS - address_bits(self._segments)  # within a segment
+        bits = CELL_BITS - address_bits(self._segments)  # within a segment
         m.submodules.tables = tables = PackedRam(
-            depth=self._depth, width=2 * CODE_BITS, lanes=self._lanes
+            depth=self._depth, width=2 * CELL_BITS, lanes=self._lanes
         )
-        code = Signal(CODE_BITS)  # from 0 on
+        code = Signal(CELL_BITS)  # from 0 on
         function = Signal(range(FUNCTIONS))
         with m.Switch(self.phase):
             for phase, which in _LOOK_UPS.items():
@@ -142,19 +146,19 @@ class CellUnit(Shared):
                     m.d.comb += function.eq(which)
         given = Mux(self.phase == PHASES - 1, self.result, self.value)
         rest = Signal(bits)
-        knot, before = Signal(signed(CODE_BITS)), Signal(signed(CODE_BITS))
-        found = Signal(signed(CODE_BITS))
-        rise = Signal(signed(CODE_BITS + bits + 1))
+        knot, before = Signal(signed(CELL_BITS)), Signal(signed(CELL_BITS))
+        found = Signal(signed(CELL_BITS))
+        rise = Signal(signed(CELL_BITS + bits + 1))
         m.d.comb += [
-            code.eq(given ^ (1 << CODE_BITS - 1)),
+            code.eq(given ^ (1 << CELL_BITS - 1)),
             tables.write_enable.eq(self.write_enable),
             tables.write_address.eq(self.write_address),
             tables.write_data.eq(self.write_data),
             tables.read_enable.eq(1),
             tables.read_address.eq(Cat(code[bits:], function)),
-            knot.eq(tables.read_data[:CODE_BITS]),
+            knot.eq(tables.read_data[:CELL_BITS]),
         ]
-        steps = tables.read_data[CODE_BITS:].as_signed()
+        steps = tables.read_data[CELL_BITS:].as_signed()
         m.d.sync += [
             rest.eq(code[:bits]),
             rise.eq(steps * Cat(rest, Const(0, 1)).as_signed()),
