@@ -68,12 +68,21 @@ def compiled(function: F) -> F:
     return cast(F, numba.njit(cache=_CACHED, nogil=True)(function))
 
 
-def inlined(function: F) -> F:
-    """Return ``function`` compiled as by :func:`compiled` and put into whatever calls it.
+_LEAN: dict[str, Any] = {"cache": _CACHED, "nogil": True, "_nrt": False}
 
-    A call of a small function costs more than its work: every array is counted on both sides.
+
+def lean(function: F) -> F:
+    """Return ``function`` compiled as by :func:`compiled`; it must not allocate.
+
+    Where nothing is allocated nothing needs to be counted: elsewhere each use of an array is an
+    atomic addition and another to take it back, and in kernels of many arrays most of the time.
     """
-    return cast(F, numba.njit(cache=_CACHED, nogil=True, forceinline=True)(function))
+    return cast(F, numba.njit(**_LEAN)(function))
+
+
+def inlined(function: F) -> F:
+    """Return ``function`` compiled as by :func:`lean` and put into whatever calls it."""
+    return cast(F, numba.njit(forceinline=True, **_LEAN)(function))
 
 
 def kept(module: str) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Token
-from celosia.dataflow.jit import compiled, inlined
+from celosia.dataflow.jit import compiled, inlined, lean
 from celosia.dataflow.microarchitecture import (
     LOAD_QUEUE_DEPTH,
     PAGE_BYTES,
@@ -41,6 +41,7 @@ _HANDED, _BEGUN, _READY = range(3)
 # Members of enumerations are objects; kernels take numbers.
 _KIND, _WAIT, _SIGNAL, _WORK, _ADDRESS = (int(column) for column in tuple(Column)[:5])
 _N1, _N2, _N3, _S1, _S2, _S3 = (int(column) for column in tuple(Column)[5:])
+_COLUMNS = len(Column)
 _LOAD, _COMPUTE, _POST, _STORE, _STAMP, _END, _KEEP = (int(kind) for kind in Kind)
 
 
@@ -68,7 +69,9 @@ class _State(NamedTuple):
     the AR register is free, the memory's ``free``, the last beat's cycle of the latest load, and
     the write channel's ``free``; ``ends`` the last beats' cycles of the latest bursts, as a ring.
     ``entered`` is when the data half took each of the latest loads, as a ring; ``responses`` when
-    the bursts of a store were answered.
+    the bursts of a store were answered. ``chunk`` is a chunk of the program as a transfer, ``runs``
+    where :func:`_cut` is in the chunk that is fetched and in the load; ``at`` the next descriptor
+    to hand over, and the load that the request half is at, or -1.
     """
 
     times: np.ndarray
@@ -81,6 +84,9 @@ class _State(NamedTuple):
     ends: np.ndarray
     entered: np.ndarray
     responses: np.ndarray
+    chunk: np.ndarray
+    runs: np.ndarray
+    at: np.ndarray
 
 
 @inlined
@@ -310,8 +316,11 @@ def _arrive(first: int, beats: int, start: int, machine: Machine, arrived: np.nd
             arrived[(first + beat) // each] = cycle
 
 
-@inlined
-def _new_state(times: np.ndarray, machine: Machine, room: int) -> _State:
+@compiled
+def _new_state(times: np.ndarray, address: int, machine: Machine, room: int) -> _State:
+    chunk = np.ones(_COLUMNS, np.int64)
+    chunk[_ADDRESS] = address
+    chunk[_WORK] = CHUNK_DESCRIPTORS * max(1, DESCRIPTOR_BYTES // machine.bus_bytes)
     chunks = -(-times.shape[1] // CHUNK_DESCRIPTORS)
     ring = 1  # a power of two: its mask takes the place of a division
     while ring < max(machine.bus_bursts, machine.memory_bursts):
@@ -328,13 +337,16 @@ def _new_state(times: np.ndarray, machine: Machine, room: int) -> _State:
         np.empty(ring, np.int64),
         np.empty(LOAD_QUEUE_DEPTH, np.int64),
         np.empty(limit + 3, np.int64),
+        chunk,
+        np.zeros((2, 3), np.int64),
+        np.array([0, -1]),
     )
 
 
 @inlined
-def _settle(table: np.ndarray, at: np.ndarray, machine: Machine, state: _State) -> None:
-    """Find out all that needs no further burst; ``at`` holds the next to dispatch, the load."""
-    moved = True
+def _settle(table: np.ndarray, machine: Machine, state: _State) -> None:
+    """Find out all that needs no further burst."""
+    at, moved = state.at, True
     while moved:
         before = at[0]
         at[0] = _dispatch(table, before, state)
@@ -365,7 +377,7 @@ def _ask(asked: int, taken: int, state: _State) -> int:
     return int(cycle + 1)
 
 
-@compiled
+@lean
 def busy_cycles(table: np.ndarray, unit: int, done: int, times: np.ndarray) -> int:
     """Return the cycles before ``done`` in which load or store had something accepted."""
     total, before = 0, 0
@@ -385,27 +397,22 @@ def walk_rows(table: np.ndarray, address: int, machine: Machine, times: np.ndarr
     """Fill ``times``; return the cycles of all, or -1. Loads that the end leaves are walked too."""
     room = _ROOM
     while True:
-        cycles = _walk_rows(table, address, machine, _new_state(times, machine, room))
+        cycles = _walk_rows(table, machine, _new_state(times, address, machine, room))
         if cycles != _CROWDED:
             return cycles
         times[:] = UNKNOWN
         room *= 2
 
 
-@compiled
-def _walk_rows(table: np.ndarray, address: int, machine: Machine, state: _State) -> int:
+@lean
+def _walk_rows(table: np.ndarray, machine: Machine, state: _State) -> int:
     """Walk; return ``_CROWDED`` where gifts were not taken in time."""
-    chunk = np.ones(table.shape[1], np.int64)  # as a transfer
-    chunk[_ADDRESS] = address
-    chunk[_WORK] = CHUNK_DESCRIPTORS * max(1, DESCRIPTOR_BYTES // machine.bus_bytes)
-    runs = np.zeros((2, 3), np.int64)  # of the chunk that is fetched, and of the load
-    at = np.array([0, -1])
     asked, fetched, fetch_beats, fetch_from, fetch_taken = 0, 0, 0, UNKNOWN, 0
     load, load_beats, load_from = -1, 0, 0
-    port, ends, unsettled = state.port, state.ends, True
+    port, ends, at, unsettled = state.port, state.ends, state.at, True
     while True:
         if unsettled:
-            _settle(table, at, machine, state)
+            _settle(table, machine, state)
         unsettled = False
         if state.port[5]:
             return _CROWDED
@@ -415,14 +422,14 @@ def _walk_rows(table: np.ndarray, address: int, machine: Machine, state: _State)
         if fetch_beats == 0:
             fetch_from = _ask(asked, fetch_taken, state)
             if fetch_from >= 0:
-                runs[0] = 0
+                state.runs[0] = 0
                 asked += 1
-                fetch_beats = _cut(chunk, runs[0], machine)
+                fetch_beats = _cut(state.chunk, state.runs[0], machine)
         if load < 0 and at[1] >= 0:
             load = at[1]
             load_from = int(state.times[1, load]) + 2
-            runs[1] = 0
-            load_beats = _cut(table[load], runs[1], machine)
+            state.runs[1] = 0
+            load_beats = _cut(table[load], state.runs[1], machine)
         if load < 0 and fetch_beats == 0:
             return UNKNOWN
         free = _port_free(machine, port, ends)
@@ -431,11 +438,11 @@ def _walk_rows(table: np.ndarray, address: int, machine: Machine, state: _State)
             _arrive(fetched, fetch_beats, start, machine, state.arrived)
             unsettled = True
             fetched += fetch_beats
-            fetch_beats = _cut(chunk, runs[0], machine)
+            fetch_beats = _cut(state.chunk, state.runs[0], machine)
             fetch_from = fetch_taken + 2
         else:
             taken, _ = _take(load_from, load_beats, machine, port, ends)
-            load_beats = _cut(table[load], runs[1], machine)
+            load_beats = _cut(table[load], state.runs[1], machine)
             load_from = taken + 2
             if load_beats == 0:
                 _finish_load(table, load, taken, state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from celosia.dataflow.accesses import ADDRESS_SPACE
-from celosia.dataflow.jit import compiled
+from celosia.dataflow.jit import lean
 from celosia.dataflow.program import Counter
 
 _COMPUTE_STEPS, _POST_STEPS = int(Counter.COMPUTE_STEPS), int(Counter.POST_STEPS)
@@ -15,104 +15,128 @@ _DRAINS, _CONSTANTS = int(Counter.ACCUMULATOR_DRAINS), int(Counter.CONSTANT_READ
 _RESIDUALS, _OUTPUTS = int(Counter.RESIDUAL_READS), int(Counter.OUTPUT_WRITES)
 
 
-@compiled
-def _runs(counts: np.ndarray, strides: np.ndarray) -> int:
-    """Return the runs of consecutive steps of a nest, innermost loop first, with one address."""
+_DRAINED = np.array([0, 1, 2, 3])
+"""Loops of a post over rows, columns and the window, outermost first."""
+
+_ADDED = np.array([2, 0, 1])
+"""Loops of a residual operand over pixel lanes, rows and columns, outermost first."""
+
+
+@lean
+def _runs(nest: np.ndarray, order: np.ndarray, column: int) -> int:
+    """Return the runs of consecutive steps with one address, whose strides are in ``column``.
+
+    ``nest`` has the iterations of each loop in column 0; ``order`` is that of the loops, outermost
+    first.
+    """
     total = 1
-    for count in counts:
-        total *= count
+    for place in range(len(order)):
+        total *= nest[order[place], 0]
     runs, moved = 1, 0
-    for loop in range(len(counts)):
-        count = counts[loop]
+    for place in range(len(order) - 1, -1, -1):
+        count, stride = nest[order[place], 0], nest[order[place], column]
+        if count == 1:
+            continue
         total //= count
-        if (strides[loop] - moved) % ADDRESS_SPACE:
+        if (stride - moved) % ADDRESS_SPACE:
             runs += (count - 1) * total
-        moved += strides[loop] * (count - 1)
-    return runs
+        moved += stride * (count - 1)
+    return int(runs)
 
 
-@compiled
-def _fresh(counts: np.ndarray, strides: np.ndarray, reduction: np.ndarray) -> int:
-    """Return the runs of one accumulator address that begin with all reduction loops at 0."""
+@lean
+def _fresh(nest: np.ndarray, order: np.ndarray) -> int:
+    """Return the runs of one accumulator address that begin with all reduction loops at 0.
+
+    ``nest`` is that of a compute, with the strides of its sums in column 3.
+    """
     fresh, moved = 1, 0
-    for loop in range(len(counts)):
-        if (strides[loop] - moved) % ADDRESS_SPACE and not reduction[loop]:
-            outer = counts[loop] - 1
-            for other in range(loop + 1, len(counts)):
-                outer *= 1 if reduction[other] else counts[other]
+    for place in range(len(order) - 1, -1, -1):
+        loop = order[place]
+        count, stride = nest[loop, 0], nest[loop, 3]
+        if (stride - moved) % ADDRESS_SPACE and not _is_summed(loop):
+            outer = count - 1
+            for other in range(place):
+                outer *= 1 if _is_summed(order[other]) else nest[order[other], 0]
             fresh += outer
-        moved += strides[loop] * (counts[loop] - 1)
-    return fresh
+        moved += stride * (count - 1)
+    return int(fresh)
 
 
-@compiled
+@lean
+def _is_summed(loop: int) -> bool:
+    return bool(loop == 1 or loop >= 4)
+
+
+@lean
+def _set(nest: np.ndarray, loop: int, count: int, strides: tuple[int, int, int]) -> None:
+    nest[loop, 0] = count
+    nest[loop, 1], nest[loop, 2], nest[loop, 3] = strides
+
+
+@lean
 def count_compute(
-    window: np.ndarray, nest: np.ndarray, array: np.ndarray, layout: tuple[int, int, int],
-    passes: int, uniform: int, fresh: bool, counters: np.ndarray,
+    window: np.ndarray, counts: tuple[int, int, int, int, int, int], array: np.ndarray,
+    layout: tuple[int, int, int], how: np.ndarray, fresh: bool, nest: np.ndarray,
+    counters: np.ndarray,
 ) -> None:  # fmt: skip
     """Add the accesses of one compute descriptor to ``counters``.
 
-    ``nest`` holds its iterations along K, C, OY, OX, FY and FX, ``array`` the order of these,
+    ``counts`` are its iterations along K, C, OY, OX, FY and FX, ``array`` the order of these,
     outermost first; ``layout`` the distance of the input rows that lie in the buffer, how many
-    do, and their length; ``fresh`` whether it begins its sums.
+    do, and their length; ``how`` passes and whether all kernel positions have the same weights;
+    ``fresh`` whether it begins its sums. ``nest`` is room for the loops.
     """
     step, tall, pitch = layout
-    height, width = (1, 1) if uniform else (nest[4], nest[5])
-    one, row = (0, 0) if uniform else (1, width)
-    sums = nest[2] * nest[3]
-    strides = np.array(
-        [
-            [0, nest[1] * height * width, sums],
-            [tall * pitch, height * width, 0],
-            [window[0] // step * pitch, 0, nest[3]],
-            [window[1], 0, 1],
-            [window[6] // step * pitch, row, 0],
-            [window[7], one, 0],
-        ]
-    )
-    counts = np.empty(6, np.int64)
-    moves = np.empty((6, 3), np.int64)
-    reduction = np.empty(6, np.bool_)
-    for place in range(6):
-        dimension = array[5 - place]
-        counts[place] = nest[dimension]
-        moves[place] = strides[dimension]
-        reduction[place] = dimension in (1, 4, 5)
-    steps = passes
+    height, width = (1, 1) if how[1] else (counts[4], counts[5])
+    one, row = (0, 0) if how[1] else (1, width)
+    _set(nest, 0, counts[0], (0, counts[1] * height * width, counts[2] * counts[3]))
+    _set(nest, 1, counts[1], (tall * pitch, height * width, 0))
+    _set(nest, 2, counts[2], (window[0] // step * pitch, 0, counts[3]))
+    _set(nest, 3, counts[3], (window[1], 0, 1))
+    _set(nest, 4, counts[4], (window[6] // step * pitch, row, 0))
+    _set(nest, 5, counts[5], (window[7], one, 0))
+    steps = how[0]
     for loop in range(6):
-        steps *= int(counts[loop])
-    writes = _runs(counts, moves[:, 2])
-    begun = _fresh(counts, moves[:, 2], reduction) if fresh else 0
+        steps *= nest[loop, 0]
+    writes = _runs(nest, array, 3)
+    begun = _fresh(nest, array) if fresh else 0
     counters[_COMPUTE_STEPS] += steps
-    counters[_ACTIVATION_READS] += _runs(counts, moves[:, 0])
-    counters[_WEIGHT_READS] += _runs(counts, moves[:, 1])
+    counters[_ACTIVATION_READS] += _runs(nest, array, 1)
+    counters[_WEIGHT_READS] += _runs(nest, array, 2)
     counters[_SUM_READS] += writes - begun
     counters[_SUM_WRITES] += writes
 
 
-@compiled
+@lean
 def count_post(
-    window: np.ndarray, pixel: np.ndarray, groups: int, lane_group: int, lane_groups: int,
-    residual: bool, counters: np.ndarray,
+    window: np.ndarray, pixel: np.ndarray, word: tuple[int, int, int], residual: bool,
+    nest: np.ndarray, counters: np.ndarray,
 ) -> None:  # fmt: skip
-    """Add the accesses of one post descriptor over a pixel tile to ``counters``."""
+    """Add the accesses of one post descriptor over a pixel tile to ``counters``.
+
+    ``word`` has its groups of lanes, the first one's place in a word and the groups of a word;
+    ``nest`` is room for the loops.
+    """
+    groups, lane_group, lane_groups = word
     rows, columns = pixel[3], pixel[4]
     lanes = -(-pixel[5] // rows)
     wide = (columns - 1) * window[11] + window[13]
-    counts = np.array([window[15], window[14], columns, rows])
-    strides = np.array([window[3], window[2] * wide, window[11], window[10] * wide])
+    _set(nest, 0, rows, (window[10] * wide, columns, 0))
+    _set(nest, 1, columns, (window[11], 1, 0))
+    _set(nest, 2, window[14], (window[2] * wide, 0, 0))
+    _set(nest, 3, window[15], (window[3], 0, 0))
     windows = groups * lanes * rows * columns
     # The pixel lane and the group change the address whatever it is.
-    within = _runs(counts, strides)
+    within = _runs(nest, _DRAINED, 1)
     counters[_POST_STEPS] += windows * window[14] * window[15]
     counters[_DRAINS] += within * lanes * groups
     counters[_CONSTANTS] += groups
     counters[_OUTPUTS] += windows
     if residual:
-        counts = np.array([columns, rows, lanes])
-        strides = np.array([1, columns, rows * columns])
-        back = ((counts - 1) * strides).sum()
-        reads = groups * _runs(counts, strides)
+        _set(nest, 2, lanes, (0, rows * columns, 0))
+        back = (columns - 1) + (rows - 1) * columns + (lanes - 1) * rows * columns
+        reads = groups * _runs(nest, _ADDED, 2)
         for group in range(1, groups):
             next_word = (lane_group + group) % lane_groups == 0
             moved = (lanes * rows * columns if next_word else 0) - back

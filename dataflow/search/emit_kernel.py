@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from celosia.dataflow.jit import compiled
+from celosia.dataflow.jit import compiled, lean
 from celosia.dataflow.mapping import MOST_SLOTS
 from celosia.dataflow.program import Counter
 from celosia.dataflow.search.count_kernel import count_compute, count_post
 from celosia.dataflow.search.input_kernel import Stays, find_input, keep_outputs, row_step
-from celosia.dataflow.search.loop_kernel import Shape, advance, start_walk, tiles_of
+from celosia.dataflow.search.loop_kernel import Shape, Walk, advance, start_walk, tiles_of
 from celosia.dataflow.search.program_kernel import (
     ACCUMULATORS,
     ACTIVATIONS,
@@ -41,7 +41,7 @@ _READ_BEATS, _WRITE_BEATS = int(Counter.READ_BEATS), int(Counter.WRITE_BEATS)
 _OUTPUT_READS = int(Counter.OUTPUT_READS)
 
 
-@compiled
+@lean
 def _weights(
     shape: Shape, program: Program, slots: Slots, tiles: np.ndarray, chunk: np.ndarray
 ) -> int:
@@ -49,104 +49,102 @@ def _weights(
 
     ``chunk`` holds word, words, kernel row, rows, column and columns; ``tiles`` first and last.
     """
-    word, words, row, rows, column, columns = chunk
+    word, words, row = chunk[0], chunk[1], chunk[2]
+    rows, column, columns = chunk[3], chunk[4], chunk[5]
     height, width = shape.window[8], shape.window[9]
     if shape.sizes[5]:
         row, rows, column, columns, height, width = 0, 1, 0, 1, 1, 1
-    first, stop = tiles
+    first, stop = tiles[0], tiles[1]
     more = (((word << 16 | words) << 12 | row) << 12) | column
     slot = find(slots, WEIGHTS, first, more)
-    size, _, start = slots.layout[WEIGHTS]
+    size, start = slots.layout[WEIGHTS, 0], slots.layout[WEIGHTS, 2]
     if slot >= 0:
         return int(start + slot * size)
     positions = words * rows * columns
     slot = take(program, slots, WEIGHTS, first, more, (stop - first) * positions, False)
     start += slot * size
     bytes_ = shape.words[1]
-    axes = np.array(
-        [[rows, width * bytes_, columns], [words, height * width * bytes_, rows * columns]]
-    )
+    inner = rows, width * bytes_, columns
+    outer = words, height * width * bytes_, rows * columns
     for tile in range(first, stop):
         before = 0
         for run in range(shape.tiles[tile, 7], shape.tiles[tile, 8]):
             before += max(0, min(shape.runs[run, 1], word) - shape.runs[run, 0])
         address = shape.tiles[tile, 5] + ((before * height + row) * width + column) * bytes_
-        need = np.full(4, -1)
         place = start + (tile - first) * positions
-        touch(program, WEIGHTS, place, place + positions, True, need)
-        loaded = add(program, LOAD, 0, need)
-        move(loaded, address, columns, bytes_, shape.words[3], axes)
+        touch(program, WEIGHTS, place, place + positions, True)
+        loaded = program.table[add(program, LOAD, 0)]
+        move(loaded, address, columns, bytes_, shape.words[3], inner, outer)
         program.counters[_READ_BEATS] += positions * shape.words[3]
     return int(start)
 
 
-@compiled
+@lean
 def _moved(
     shape: Shape, row: np.ndarray, place: np.ndarray, pixel: np.ndarray, block: int, run: np.ndarray
 ) -> int:
     """Make ``row`` move the words ``run`` of ``block`` from or to ``place``; return its beats."""
-    sample, y, x, rows, columns, valid = pixel
+    sample, y, x = pixel[0], pixel[1], pixel[2]
+    rows, columns, valid = pixel[3], pixel[4], pixel[5]
     area = -(-valid // rows) * rows * columns
     address = place[0] + sample * place[3] + (shape.blocks[block, 0] + run[0]) * place[1]
     address += y * place[2] + x * shape.words[0]
-    axes = np.array([[valid, place[2], columns], [run[1] - run[0], place[1], area]])
-    move(row, address, columns, shape.words[0], shape.words[2], axes)
+    inner, outer = (valid, place[2], columns), (run[1] - run[0], place[1], area)
+    move(row, address, columns, shape.words[0], shape.words[2], inner, outer)
     return int(columns * valid * (run[1] - run[0]) * shape.words[2])
 
 
-@compiled
+@lean
 def _constants(shape: Shape, program: Program, slots: Slots, tile: int, whole: bool) -> int:
     """Return where the constants of ``tile`` are; load its, or the ``whole`` step's, if need be."""
     key = -1 if whole else tile
     before, words = 0, shape.tiles[tile, 0]
     if whole:
-        before, words = shape.tiles[:tile, 0].sum(), shape.tiles[:, 0].sum()
+        before, words = shape.tiles[tile, 10], slots.layout[CONSTANTS, 0]
     slot = find(slots, CONSTANTS, key, 0)
-    size, _, start = slots.layout[CONSTANTS]
+    size, start = slots.layout[CONSTANTS, 0], slots.layout[CONSTANTS, 2]
     if slot < 0:
         slot = take(program, slots, CONSTANTS, key, 0, words, False)
-        need = np.full(4, -1)
         first = start + slot * size
-        touch(program, CONSTANTS, first, first + words, True, need)
-        loaded = add(program, LOAD, 0, need)
+        touch(program, CONSTANTS, first, first + words, True)
+        loaded = program.table[add(program, LOAD, 0)]
         loaded[3] = words * shape.words[4]
         loaded[4] = shape.tiles[0 if whole else tile, 6]
         program.counters[_READ_BEATS] += words * shape.words[4]
     return int(start + slot * size + before)
 
 
-@compiled
+@lean
 def _residual(
     shape: Shape, program: Program, slots: Slots, pixel: np.ndarray, block: int, key: int
 ) -> int:
     """Return where the residual operand of ``block`` is; load it if need be."""
     slot = find(slots, RESIDUALS, key, block)
-    size, _, start = slots.layout[RESIDUALS]
+    size, start = slots.layout[RESIDUALS, 0], slots.layout[RESIDUALS, 2]
     if slot >= 0:
         return int(start + slot * size)
-    sample, y, _, rows, columns, valid = pixel
+    sample, y, rows, columns, valid = pixel[0], pixel[1], pixel[3], pixel[4], pixel[5]
     words = shape.blocks[block, 1] * -(-valid // rows) * rows * columns
     slot = take(program, slots, RESIDUALS, key, block, words, True)
     start += slot * size
     place = shape.operand
     for run in shape.block_runs[shape.blocks[block, 3] : shape.blocks[block, 4]]:
-        need = np.full(4, -1)
         first = place[4] + shape.blocks[block, 0]
         store = stored(program, place[5], sample, (first + run[0], first + run[1]), (y, y + valid))
         if store >= 0:
-            need[STORE] = store
-        touch(program, RESIDUALS, start, start + words, True, need)
-        loaded = add(program, LOAD, 0, need)
+            program.need[STORE] = store
+        touch(program, RESIDUALS, start, start + words, True)
+        loaded = program.table[add(program, LOAD, 0)]
         program.counters[_READ_BEATS] += _moved(shape, loaded, place, pixel, block, run)
     return int(start)
 
 
-@compiled
+@lean
 def _store(
     shape: Shape, program: Program, stays: Stays, pixel: np.ndarray, block: int, outputs: int
 ) -> None:
     """Store a block whose outputs are complete, or keep it on chip for its readers, or both."""
-    sample, y, _, rows, columns, valid = pixel
+    sample, y, rows, columns, valid = pixel[0], pixel[1], pixel[3], pixel[4], pixel[5]
     area = -(-valid // rows) * rows * columns
     place = shape.target
     before = shape.blocks[block, 0]
@@ -155,11 +153,10 @@ def _store(
         keep_outputs(shape, program, stays, pixel, kept, outputs - before * area)
         if not stays.links[3]:
             continue
-        need = np.full(4, -1)
         first, stop = outputs + run[0] * area, outputs + run[1] * area
-        touch(program, OUTPUTS, first, stop, False, need)
+        touch(program, OUTPUTS, first, stop, False)
         index = program.at[0]
-        row = add(program, STORE, 0, need)
+        row = program.table[add(program, STORE, 0)]
         beats = _moved(shape, row, place, pixel, block, run)
         program.counters[_WRITE_BEATS] += beats
         program.counters[_OUTPUT_READS] += beats // shape.words[2]
@@ -170,7 +167,7 @@ def _store(
         program.at[1] += 1
 
 
-@compiled
+@lean
 def _finish(
     shape: Shape, program: Program, slots: Slots, stays: Stays, pixel: np.ndarray, tile: int,
     accumulators: int, posted: np.ndarray, whole_constants: bool,
@@ -194,17 +191,19 @@ def _finish(
     groups, word, lane_group = shape.tiles[tile, 0], shape.tiles[tile, 1], shape.tiles[tile, 2]
     sums = ((rows - 1) * window[10] + window[12]) * ((columns - 1) * window[11] + window[13])
     size = -(-(lane_group + groups) // shape.sizes[6]) * area
-    need = np.full(4, -1)
-    touch(program, ACCUMULATORS, accumulators, accumulators + sums, False, need)
-    touch(program, CONSTANTS, constants, constants + groups, False, need)
+    touch(program, ACCUMULATORS, accumulators, accumulators + sums, False)
+    touch(program, CONSTANTS, constants, constants + groups, False)
     first = outputs + word * area
-    touch(program, OUTPUTS, first, first + size, True, need)
+    touch(program, OUTPUTS, first, first + size, True)
     if residuals >= 0:
         first = residuals + word * area
-        touch(program, RESIDUALS, first, first + size, False, need)
+        touch(program, RESIDUALS, first, first + size, False)
     steps = window[14] * window[15] * area * groups
-    add(program, POST, steps, need)
-    count_post(window, pixel, groups, lane_group, shape.sizes[6], residuals >= 0, program.counters)
+    add(program, POST, steps)
+    count_post(
+        window, pixel, (groups, lane_group, shape.sizes[6]), residuals >= 0, program.strides,
+        program.counters,
+    )  # fmt: skip
     posted[slot] += 1
     if posted[slot] == shape.blocks[block, 2]:
         _store(shape, program, stays, pixel, block, outputs)
@@ -214,7 +213,7 @@ def _finish(
             slots.full[RESIDUALS, slot] = slots.held[RESIDUALS, slot] = False
 
 
-@compiled
+@lean
 def _work(
     shape: Shape, program: Program, slots: Slots, stays: Stays, pixel: np.ndarray,
     tiles: np.ndarray, chunk: np.ndarray, array: np.ndarray, summed: np.ndarray,
@@ -237,19 +236,17 @@ def _work(
     tall = ((rows - 1) * window[0] + (chunk[3] - 1) * window[6]) // step + 1
     pitch = (columns - 1) * window[1] + (chunk[5] - 1) * window[7] + 1
     kernel = 1 if shape.sizes[5] else chunk[3] * chunk[5]
-    need = np.full(4, -1)
     words = chunk[1] * tall * pitch
-    touch(program, ACTIVATIONS, activations, activations + words, False, need)
+    touch(program, ACTIVATIONS, activations, activations + words, False)
     words = (tiles[1] - first) * chunk[1] * kernel
-    touch(program, WEIGHTS, weights, weights + words, False, need)
-    touch(program, ACCUMULATORS, accumulators, accumulators + sums, True, need)
+    touch(program, WEIGHTS, weights, weights + words, False)
+    touch(program, ACCUMULATORS, accumulators, accumulators + sums, True)
     positions = chunk[1] * chunk[3] * chunk[5]
-    add(program, COMPUTE, sums * positions * shape.sizes[4], need)
-    nest = np.array([tiles[1] - first, chunk[1], rows, columns, chunk[3], chunk[5]])
-    fresh = summed[slot] == 0
+    add(program, COMPUTE, sums * positions * shape.sizes[4])
+    nest = tiles[1] - first, chunk[1], rows, columns, chunk[3], chunk[5]
     count_compute(
-        window, nest, array, (step, tall, pitch), shape.sizes[4], shape.sizes[5], fresh,
-        program.counters,
+        window, nest, array, (step, tall, pitch), shape.sizes[4:6], summed[slot] == 0,
+        program.strides, program.counters,
     )  # fmt: skip
     summed[slot] += positions
     if summed[slot] == shape.tiles[first, 3] * window[8] * window[9]:
@@ -282,13 +279,24 @@ def emit_step(
         What was emitted before; changed.
     """
     empty = np.zeros((6, MOST_SLOTS), np.bool_)
-    slots = Slots(layout, np.zeros((6, MOST_SLOTS, 2), np.int64), empty, empty.copy())
-    # All constants in one load where they fit beside another step's.
-    whole = layout[CONSTANTS, 0] == shape.tiles[:, 0].sum()
+    keys = np.zeros((6, MOST_SLOTS, 2), np.int64)
+    slots = Slots(layout, keys, empty, empty.copy(), np.zeros(MOST_SLOTS, np.int64))
     sums = np.zeros((2, MOST_SLOTS), np.int64)
     walk = start_walk(shape, len(loops))
     runs = np.empty_like(walk.words)
     pixel, chunk = np.zeros((2, 6), np.int64)
+    return _emit(shape, loops, array, slots, stays, program, walk, runs, pixel, chunk, sums)
+
+
+@lean
+def _emit(
+    shape: Shape, loops: np.ndarray, array: np.ndarray, slots: Slots, stays: Stays,
+    program: Program, walk: Walk, runs: np.ndarray, pixel: np.ndarray, chunk: np.ndarray,
+    sums: np.ndarray,
+) -> bool:  # fmt: skip
+    # All constants in one load where they fit beside another step's.
+    last = len(shape.tiles) - 1
+    whole = slots.layout[CONSTANTS, 0] == shape.tiles[last, 10] + shape.tiles[last, 0]
     more = advance(shape, loops, walk, True)
     while more:
         count = tiles_of(shape, walk, runs, pixel, chunk)

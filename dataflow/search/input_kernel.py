@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from celosia.dataflow.jit import compiled
+from celosia.dataflow.jit import compiled, lean
 from celosia.dataflow.program import Counter
 from celosia.dataflow.search.loop_kernel import Shape, advance, start_walk, tiles_of
 from celosia.dataflow.search.program_kernel import (
@@ -52,7 +52,7 @@ class Stays(NamedTuple):
     links: np.ndarray
 
 
-@compiled
+@lean
 def row_step(window: np.ndarray, rows: int, kernel_rows: int) -> int:
     """Return the distance of the input rows that matter, as ``StepPlan.row_step``."""
     stride, dilation = window[0], window[6]
@@ -63,7 +63,7 @@ def row_step(window: np.ndarray, rows: int, kernel_rows: int) -> int:
     return int(np.gcd(stride, dilation))
 
 
-@compiled
+@lean
 def input_tile(
     window: np.ndarray, pixel: np.ndarray, chunk: np.ndarray
 ) -> tuple[int, int, int, int, int, int, int, int, int]:
@@ -92,22 +92,22 @@ def input_tile(
     )
 
 
-@compiled
-def _fill(program: Program, start: int, stop: int, need: np.ndarray, unit: int) -> None:
+@lean
+def _fill(program: Program, start: int, stop: int, unit: int) -> None:
     """Let ``unit`` write words of the activations in the next row: loads and keeps take turns.
 
     A bank takes one write a cycle: see :class:`celosia.dataflow.descriptors.Keep`.
     """
-    touch(program, ACTIVATIONS, start, stop, True, need)
+    touch(program, ACTIVATIONS, start, stop, True)
     words = program.banks[2, 0]
     mine, other = (0, 1) if unit == LOAD else (1, 0)
     against = STORE if unit == LOAD else LOAD
     for bank in range(start // words, (stop - 1) // words + 1):
-        need[against] = max(need[against], program.banks[other, bank])
+        program.need[against] = max(program.need[against], program.banks[other, bank])
         program.banks[mine, bank] = program.at[0]
 
 
-@compiled
+@lean
 def load_input(
     shape: Shape, program: Program, slots: Slots, pixel: np.ndarray, chunk: np.ndarray
 ) -> int:
@@ -115,13 +115,13 @@ def load_input(
 
     ``pixel`` holds sample, y, x, rows, columns and valid rows.
     """
-    word, words, row, _, column, _ = chunk
-    sample, y, x = pixel[:3]
+    word, words, row, column = chunk[0], chunk[1], chunk[2], chunk[4]
+    sample, y, x = pixel[0], pixel[1], pixel[2]
     source = shape.source
     key = (sample * shape.sizes[1] + y) * shape.sizes[2] + x
     more = (((word << 16 | words) << 12 | row) << 12) | column
     slot = find(slots, ACTIVATIONS, key, more)
-    size, _, start = slots.layout[ACTIVATIONS]
+    size, start = slots.layout[ACTIVATIONS, 0], slots.layout[ACTIVATIONS, 2]
     if slot >= 0:
         return int(start + slot * size)
     top, left, step, tall, cols, apart, whole, lanes, last = input_tile(shape.window, pixel, chunk)
@@ -133,17 +133,16 @@ def load_input(
         if count == 0:
             continue
         high = last if lane == whole else tall
-        need = np.full(4, -1)
         first = top + lane * apart
         stop = first + (count - 1) * apart + (high - 1) * step + 1
         place = source[4] + word
         store = stored(program, source[5], sample, (place, place + words), (first, stop))
         if store >= 0:
-            need[STORE] = store
-        _fill(program, start, start + words * tall * cols, need, LOAD)
-        axes = np.array([[high, step * pitch, cols], [words, plane, tall * cols]])
-        loaded = add(program, LOAD, 0, need)
-        move(loaded, address + lane * apart * pitch, cols, bytes_, shape.words[2], axes)
+            program.need[STORE] = store
+        _fill(program, start, start + words * tall * cols, LOAD)
+        inner, outer = (high, step * pitch, cols), (words, plane, tall * cols)
+        loaded = program.table[add(program, LOAD, 0)]
+        move(loaded, address + lane * apart * pitch, cols, bytes_, shape.words[2], inner, outer)
         if count > 1:
             loaded[7] = count
             loaded[10] = apart * pitch
@@ -151,14 +150,14 @@ def load_input(
     return int(start)
 
 
-@compiled
+@lean
 def _inside(first: int, step: int, count: int, low: int, high: int) -> tuple[int, int]:
     """Return the range of i in 0..count for which ``low <= first + i*step < high``."""
     start = min(count, max(0, -(-(low - first) // step)))
     return start, max(start, min(count, -(-(high - first) // step)))
 
 
-@compiled
+@lean
 def _border(shape: Shape, program: Program, stays: Stays, stay: int, key: int) -> None:
     """Load what of a tile that stays lies outside the input, once."""
     if stays.bordered[key]:
@@ -185,16 +184,15 @@ def _border(shape: Shape, program: Program, stays: Stays, stay: int, key: int) -
             count, wide = row_end - row, column_end - column
             if count == 0 or wide == 0:
                 continue
-            need = np.full(4, -1)
-            _fill(program, start, start + words * tall * cols, need, LOAD)
-            axes = np.array([[count, step * pitch, cols], [words, source[1], tall * cols]])
-            loaded = add(program, LOAD, 0, need)
+            _fill(program, start, start + words * tall * cols, LOAD)
+            inner, outer = (count, step * pitch, cols), (words, source[1], tall * cols)
+            loaded = program.table[add(program, LOAD, 0)]
             place = address + (first + row * step) * pitch + column * bytes_
-            move(loaded, place, wide, bytes_, shape.words[2], axes)
+            move(loaded, place, wide, bytes_, shape.words[2], inner, outer)
             program.counters[_READ_BEATS] += words * count * wide * shape.words[2]
 
 
-@compiled
+@lean
 def find_input(
     shape: Shape, program: Program, slots: Slots, stays: Stays, pixel: np.ndarray, chunk: np.ndarray
 ) -> int:
@@ -202,13 +200,13 @@ def find_input(
     stay = stays.links[0]
     if stay < 0:
         return load_input(shape, program, slots, pixel, chunk)
-    first, stop = stays.rows[stay, 2:]
+    first, stop = stays.rows[stay, 2], stays.rows[stay, 3]
     key = _find_key(stays.keys[first:stop], pixel, chunk)
     _border(shape, program, stays, stay, first + key)
     return int(stays.rows[stay, 0] + key * stays.rows[stay, 1])
 
 
-@compiled
+@lean
 def keep_outputs(
     shape: Shape, program: Program, stays: Stays, pixel: np.ndarray, words: tuple[int, int],
     outputs: int,
@@ -226,7 +224,7 @@ def keep_outputs(
             _keep_tile(shape, program, stays, stay, key, pixel, (first, stop), outputs)
 
 
-@compiled
+@lean
 def _keep_tile(
     shape: Shape, program: Program, stays: Stays, stay: int, key: int, pixel: np.ndarray,
     words: tuple[int, int], outputs: int,
@@ -246,16 +244,15 @@ def _keep_tile(
         if count == 0:
             continue
         _border(shape, program, stays, stay, key)
-        need = np.full(4, -1)
-        touch(program, OUTPUTS, outputs + words[0] * area, outputs + words[1] * area, False, need)
-        _fill(program, start, start + chunk[1] * tall * cols, need, STORE)
+        touch(program, OUTPUTS, outputs + words[0] * area, outputs + words[1] * area, False)
+        _fill(program, start, start + chunk[1] * tall * cols, STORE)
         # Nests run in order, and that of these outputs comes after all that read what was there.
-        need[COMPUTE] = -1
-        add(program, KEEP, count * shape.words[2], need)
+        program.need[COMPUTE] = -1
+        add(program, KEEP, count * shape.words[2])
         program.counters[_OUTPUT_READS] += count
 
 
-@compiled
+@lean
 def _find_key(keys: np.ndarray, pixel: np.ndarray, chunk: np.ndarray) -> int:
     """Return which of ``keys`` is the tile of ``pixel`` and ``chunk``, or -1."""
     for number in range(len(keys)):
@@ -285,8 +282,9 @@ def input_keys(shape: Shape, loops: np.ndarray, keys: np.ndarray) -> int:
                 continue
             if found == len(keys):
                 return found + 1
-            keys[found, :6] = pixel
-            keys[found, 6:] = chunk
+            for part in range(6):
+                keys[found, part] = pixel[part]
+                keys[found, 6 + part] = chunk[part]
             found += 1
         more = advance(shape, loops, walk, False)
     return found

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from celosia.dataflow.jit import compiled
+from celosia.dataflow.jit import compiled, lean
 
 _K, _C, _OY = 1, 2, 3  # dimensions, by their place in Dimension
 
@@ -15,15 +15,15 @@ class Shape(NamedTuple):
     """What a step is, whatever its mapping.
 
     ``tiles`` has a row for each channel tile: groups, word, lane group, input words, block, address
-    of weights, address of constants, first and last row of ``runs``, and a number that tiles of
-    the same runs have in common. ``blocks`` has a row for each block: word, words, tiles, first
-    and last row of ``block_runs``. ``window`` holds, all down and across, the convolution's
-    stride, the pooling's dilation, the convolution's padding, dilation and kernel, and the
-    pooling's stride, extent and window. ``source``, ``target`` and ``operand`` hold address, plane,
-    pitch, bytes of a sample, first word, and the number of the tensor's memory (-1: there is
-    none). ``words`` holds bytes of an activation and weight word, beats of these and of a constant
-    word. ``sizes`` holds samples, rows, columns, pixel lanes, passes, whether all kernel positions
-    have the same weights, and lane groups of a word.
+    of weights, address of constants, first and last row of ``runs``, a number that tiles of the
+    same runs have in common, and the groups of all tiles before. ``blocks`` has a row for each
+    block: word, words, tiles, first and last row of ``block_runs``. ``window`` holds, all down and
+    across, the convolution's stride, the pooling's dilation, the convolution's padding, dilation
+    and kernel, and the pooling's stride, extent and window. ``source``, ``target`` and ``operand``
+    hold address, plane, pitch, bytes of a sample, first word, and the number of the tensor's memory
+    (-1: there is none). ``words`` holds bytes of an activation and weight word, beats of these and
+    of a constant word. ``sizes`` holds samples, rows, columns, pixel lanes, passes, whether all
+    kernel positions have the same weights, and lane groups of a word.
     """
 
     tiles: np.ndarray
@@ -38,7 +38,13 @@ class Shape(NamedTuple):
     sizes: np.ndarray
 
 
-@compiled
+@lean
+def _copy(to: np.ndarray, place: int, rows: np.ndarray, number: int) -> None:
+    """Make a pair of ``to`` the pair ``number`` of ``rows``."""
+    to[place, 0], to[place, 1] = rows[number, 0], rows[number, 1]
+
+
+@lean
 def _unite(shape: Shape, first: int, stop: int, out: np.ndarray) -> int:
     """Write the runs of words that any of the channel tiles reads to ``out``; return how many."""
     count = 0
@@ -58,17 +64,17 @@ def _unite(shape: Shape, first: int, stop: int, out: np.ndarray) -> int:
                 last += 1
             if last == place:
                 for number in range(count, place, -1):
-                    out[number] = out[number - 1]
+                    _copy(out, number, out, number - 1)
                 count += 1
             else:
                 for number in range(last, count):
-                    out[number - (last - place - 1)] = out[number]
+                    _copy(out, number - (last - place - 1), out, number)
                 count -= last - place - 1
             out[place, 0], out[place, 1] = start, end
     return count
 
 
-@compiled
+@lean
 def common(ranges: np.ndarray, others: np.ndarray, out: np.ndarray) -> int:
     """Write what is in both lists of ranges to ``out``; return how many ranges that are."""
     found = 0
@@ -88,7 +94,7 @@ class Walk(NamedTuple):
     words that all channel tiles read. ``state`` is the level, the number of these runs, and
     whether a loop over C left one range of them, then in ``part``. For each level ``saved`` is
     what was left before it (and ``single`` that last state), ``ranges`` and ``counts`` what it
-    goes over, ``turn`` and ``position`` how far it is.
+    goes over, ``turn`` and ``position`` how far it is. ``united`` is for the runs of some tiles.
     """
 
     part: np.ndarray
@@ -100,6 +106,7 @@ class Walk(NamedTuple):
     counts: np.ndarray
     turn: np.ndarray
     position: np.ndarray
+    united: np.ndarray
 
 
 @compiled
@@ -118,30 +125,29 @@ def start_walk(shape: Shape, depth: int) -> Walk:
     return Walk(
         part, words, state, np.zeros((depth + 1, 2), np.int64), levels[0],
         np.empty((depth + 1, most, 2), np.int64), levels[1], levels[2], levels[3],
+        np.empty_like(words),
     )  # fmt: skip
 
 
-@compiled
+@lean
 def _enter(shape: Shape, dimension: int, walk: Walk) -> None:
     """Find what the loop at the level that is entered goes over."""
     level = walk.state[0]
-    walk.saved[level] = walk.part[dimension]
+    _copy(walk.saved, level, walk.part, dimension)
     walk.single[level] = walk.state[2]
     walk.turn[level] = 0
     walk.counts[level] = 1
-    walk.ranges[level, 0] = walk.part[dimension]
+    _copy(walk.ranges[level], 0, walk.part, dimension)
     if dimension == _C:
-        tiles = walk.part[_K]
-        united = np.empty_like(walk.words)
-        count = _unite(shape, tiles[0], tiles[1], united)
+        count = _unite(shape, walk.part[_K, 0], walk.part[_K, 1], walk.united)
         before = walk.words[: walk.state[1]]
         if walk.state[2]:
             before = walk.part[_C : _C + 1]
-        walk.counts[level] = common(before, united[:count], walk.ranges[level])
+        walk.counts[level] = common(before, walk.united[:count], walk.ranges[level])
     walk.position[level] = walk.ranges[level, 0, 0]
 
 
-@compiled
+@lean
 def advance(shape: Shape, loops: np.ndarray, walk: Walk, begins: bool) -> bool:
     """Go to the next tile, the first one where it ``begins``; false after the last."""
     depth = len(loops)
@@ -152,7 +158,7 @@ def advance(shape: Shape, loops: np.ndarray, walk: Walk, begins: bool) -> bool:
         level = walk.state[0]
         if level == depth:
             return True
-        dimension, step = loops[level]
+        dimension, step = loops[level, 0], loops[level, 1]
         if dimension == _OY:
             step *= shape.sizes[3]
         if enters:
@@ -163,7 +169,7 @@ def advance(shape: Shape, loops: np.ndarray, walk: Walk, begins: bool) -> bool:
                 walk.turn[level] += 1
                 walk.position[level] = walk.ranges[level, walk.turn[level], 0]
         if walk.turn[level] >= walk.counts[level]:
-            walk.part[dimension] = walk.saved[level]
+            _copy(walk.part, dimension, walk.saved, level)
             walk.state[2] = walk.single[level]
             walk.state[0] -= 1
             enters = False
@@ -178,7 +184,7 @@ def advance(shape: Shape, loops: np.ndarray, walk: Walk, begins: bool) -> bool:
     return False
 
 
-@compiled
+@lean
 def tiles_of(
     shape: Shape, walk: Walk, runs: np.ndarray, pixel: np.ndarray, chunk: np.ndarray
 ) -> int:

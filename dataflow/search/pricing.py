@@ -6,6 +6,7 @@ step, of neighbouring steps or of all is then priced by emitting its rows and wa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import SumRanges, arrange
-from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Token
+from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Token, Unit
 from celosia.dataflow.emit import StepAddresses
 from celosia.dataflow.energy import EnergyTable, energy
 from celosia.dataflow.event_walk import machine_of
@@ -249,6 +250,8 @@ class Pricer:
             stores=np.empty((room, 6), np.int64),
             steps=np.empty((len(self.plans), 3), np.int64),
             banks=banks,
+            need=np.full(len(Unit), -1),
+            strides=np.zeros((len(ARRAY_DIMENSIONS), 4), np.int64),
         )
         for place, number in enumerate(steps):
             layer = layers[number]
@@ -354,14 +357,15 @@ def _tile_rows(
     runs: list[tuple[int, int]] = []
     blocks = {tile.index: n for n, block in enumerate(plan.blocks) for tile in block.tiles}
 
-    def row(tile: ChannelTile) -> list[int]:
+    def row(tile: ChannelTile, before: int) -> list[int]:
         first = len(runs)
         runs.extend(tile.runs)
         return [
             tile.groups, tile.word, tile.lane_group, tile.input_words, blocks[tile.index],
             data.weights[tile.index], data.constants[tile.index], first, len(runs),
-            numbers.setdefault(tile.runs, len(numbers)),
+            numbers.setdefault(tile.runs, len(numbers)), before,
         ]  # fmt: skip
 
-    rows = [row(tile) for tile in plan.tiles]
+    groups = itertools.accumulate((tile.groups for tile in plan.tiles), initial=0)
+    rows = [row(tile, before) for tile, before in zip(plan.tiles, groups, strict=False)]
     return rows, runs

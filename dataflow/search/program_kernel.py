@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from celosia.dataflow.descriptors import Token, Unit
-from celosia.dataflow.jit import compiled
+from celosia.dataflow.jit import lean
 from celosia.dataflow.table import Kind
 from celosia.dataflow.tracking import TensorTracker
 from celosia.dataflow.transfers import MAX_COUNT
@@ -37,7 +37,8 @@ class Program(NamedTuple):
     and ``parts`` how many there are. ``stores`` (words, rows, sample, descriptor) are those of
     ``steps`` (tensor memory, first and last row). ``at[3]`` says that there was no more room,
     ``at[4]`` how many rows the tile that is emitted may take but for what it keeps. Of each bank
-    of activations ``banks`` has the last load, the last keep, and the words.
+    of activations ``banks`` has the last load, the last keep, and the words. ``need`` is what the
+    next row waits for, a descriptor of each unit or -1; ``strides`` is for counting accesses.
     """
 
     table: np.ndarray
@@ -49,74 +50,85 @@ class Program(NamedTuple):
     stores: np.ndarray
     steps: np.ndarray
     banks: np.ndarray
+    need: np.ndarray
+    strides: np.ndarray
 
 
 class Slots(NamedTuple):
-    """The slots of each buffer: their ``keys``, whether they have one (``full``) and are held."""
+    """The slots of each buffer: their ``keys``, whether they have one (``full``) and are held.
+
+    ``used`` is for one buffer's last uses.
+    """
 
     layout: np.ndarray
     keys: np.ndarray
     full: np.ndarray
     held: np.ndarray
+    used: np.ndarray
 
 
-@compiled
-def touch(
-    program: Program, buffer: int, first: int, stop: int, writes: bool, need: np.ndarray
-) -> None:
-    """Note that the next row reads or ``writes`` words; add to ``need`` what it waits for."""
-    index, spans = program.at[0], program.spans[buffer]
+@lean
+def _copy(rows: np.ndarray, to: int, number: int) -> None:
+    for column in range(rows.shape[1]):
+        rows[to, column] = rows[number, column]
+
+
+@lean
+def touch(program: Program, buffer: int, first: int, stop: int, writes: bool) -> None:
+    """Note that the next row reads or ``writes`` words, and what it needs for that."""
+    index, spans, need = program.at[0], program.spans[buffer], program.need
     count = program.parts[buffer]
     kept = 0
     extra = count
     for number in range(count):
-        low, high, writer, user = spans[number]
+        low, high = spans[number, 0], spans[number, 1]
         if high <= first or stop <= low:
             if kept != number:
-                spans[kept] = spans[number]
+                _copy(spans, kept, number)
             kept += 1
             continue
+        writer, user = spans[number, 2], spans[number, 3]
         unit = min(program.table[writer, 0], STORE)
         need[unit] = max(need[unit], writer)
         if not writes:
             spans[number, 3] = index
             if kept != number:
-                spans[kept] = spans[number]
+                _copy(spans, kept, number)
             kept += 1
             continue
         unit = min(program.table[user, 0], STORE)
         need[unit] = max(need[unit], user)
         # What sticks out on either side stays as it was.
         if low < first:
-            spans[extra] = spans[number]
+            _copy(spans, extra, number)
             spans[extra, 1] = first
             extra += 1
         if stop < high:
-            spans[extra] = spans[number]
+            _copy(spans, extra, number)
             spans[extra, 0] = stop
             extra += 1
     for number in range(count, extra):
-        spans[kept] = spans[number]
+        _copy(spans, kept, number)
         kept += 1
     if writes:
         spans[kept, 0] = first
         spans[kept, 1] = stop
-        spans[kept, 2:] = index
+        spans[kept, 2] = spans[kept, 3] = index
         kept += 1
     program.parts[buffer] = kept
 
 
-@compiled
+@lean
 def has_room(program: Program, most: int) -> bool:
     """Return whether so many more rows fit, and what they touch."""
-    return bool(
-        program.at[0] + most <= len(program.table)
-        and program.at[1] + most <= len(program.stores)
-        and program.parts.max() + 2 * most <= program.spans.shape[1]
-    )
+    fits = program.at[0] + most <= len(program.table)
+    fits &= program.at[1] + most <= len(program.stores)
+    for buffer in range(len(program.parts)):
+        fits &= program.parts[buffer] + 2 * most <= program.spans.shape[1]
+    return bool(fits)
 
 
-@compiled
+@lean
 def find(slots: Slots, buffer: int, key: int, more: int) -> int:
     """Return the slot that holds (``key``, ``more``), -1 if none does."""
     for slot in range(slots.layout[buffer, 1]):
@@ -129,15 +141,16 @@ def find(slots: Slots, buffer: int, key: int, more: int) -> int:
     return -1
 
 
-@compiled
+@lean
 def take(
     program: Program, slots: Slots, buffer: int, key: int, more: int, words: int, held: bool
 ) -> int:
     """Return the free slot whose first ``words`` were used longest ago, now of (key, more)."""
     size, count, first = slots.layout[buffer]
-    used = np.full(count, -1)
+    used, spans = slots.used, program.spans[buffer]
+    used[:count] = -1
     for number in range(program.parts[buffer]):
-        low, high, _, user = program.spans[buffer, number]
+        low, high, user = spans[number, 0], spans[number, 1], spans[number, 3]
         for slot in range(
             max(0, (low - first) // size), min(count, (high - 1 - first) // size + 1)
         ):
@@ -155,11 +168,11 @@ def take(
     return best
 
 
-@compiled
-def add(program: Program, kind: int, work: int, need: np.ndarray) -> np.ndarray:
-    """Append a row that needs the descriptors ``need``, one of each unit; return it."""
-    index = program.at[0]
-    row: np.ndarray = program.table[index]
+@lean
+def add(program: Program, kind: int, work: int) -> int:
+    """Append a row that waits for what was noted; return its number."""
+    index, need = program.at[0], program.need
+    row = program.table[index]
     row[:] = 0
     row[0] = kind
     row[3] = work
@@ -170,32 +183,33 @@ def add(program: Program, kind: int, work: int, need: np.ndarray) -> np.ndarray:
             program.newest[token] = need[giver]
             row[1] |= 1 << token
             program.table[need[giver], 2] |= 1 << token
+        need[giver] = -1
     program.at[0] = index + 1
-    return row
+    return int(index)
 
 
-@compiled
+@lean
 def move(
-    row: np.ndarray, address: int, words: int, size: int, beats: int, axes: np.ndarray
-) -> None:
-    """Make ``row`` the transfer of runs of ``words`` words of ``size`` bytes along two ``axes``.
+    row: np.ndarray, address: int, words: int, size: int, beats: int,
+    inner: tuple[int, int, int], outer: tuple[int, int, int],
+) -> None:  # fmt: skip
+    """Make ``row`` the transfer of runs of ``words`` words of ``size`` bytes along two axes.
 
     An axis is its count, bytes in memory and words in the buffer; contiguous ones are merged as in
     :func:`celosia.dataflow.transfers.transfer`.
     """
     loops = 0
-    for axis in range(2):
-        count, memory, buffer = axes[axis]
+    for count, memory, buffer in (inner, outer):
         if count == 1:
             continue
         if loops == 0 and words * count <= MAX_COUNT and memory == words * size and buffer == words:
             words *= count
             continue
         if loops:
-            inner = row[4 + loops]
-            follows = memory == row[7 + loops] * inner and buffer == axes[0, 2] * inner
-            if follows and inner * count <= MAX_COUNT:
-                row[4 + loops] = inner * count
+            before = row[4 + loops]
+            follows = memory == row[7 + loops] * before and buffer == inner[2] * before
+            if follows and before * count <= MAX_COUNT:
+                row[4 + loops] = before * count
                 continue
         loops += 1
         row[4 + loops] = count
@@ -204,7 +218,7 @@ def move(
     row[4] = address
 
 
-@compiled
+@lean
 def stored(
     program: Program, memory: int, sample: int, words: tuple[int, int], rows: tuple[int, int]
 ) -> int:
@@ -224,7 +238,7 @@ def stored(
     return last
 
 
-@compiled
+@lean
 def close_step(program: Program, memory: int) -> None:
     """Let loads wait for stores into tensor ``memory`` by the step that is complete.
 
