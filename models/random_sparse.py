@@ -16,6 +16,8 @@ class Pattern(enum.Enum):
     """Anywhere, every row about as long as the others."""
     POWER_LAW = "power law"
     """Rows and columns of very different lengths, as in networks of people or pages."""
+    NETWORK = "network"
+    """A power law in which the longest rows are also the columns that occur most."""
     BANDED = "banded"
     """Near the diagonal, as in meshes."""
     BLOCK = "block"
@@ -86,60 +88,65 @@ def random_matrix(
     pattern
         Where they lie.
     longest
-        Elements of the longest row; the columns by default. Of other patterns than
-        ``POWER_LAW`` rows are as even as ``nonzeros`` allows, and no longer than this.
+        Elements of the longest row; the columns by default. Rows of ``POWER_LAW`` and ``NETWORK``
+        have one of these; others are as even as ``nonzeros`` allows, and no longer than this.
     """
     rows, columns = shape
     most = columns if longest is None else min(longest, columns)
-    if pattern is Pattern.POWER_LAW:
+    if pattern in (Pattern.POWER_LAW, Pattern.NETWORK):
         counts = row_counts(rows, columns, nonzeros, most, rng)
     else:
         if nonzeros > rows * most:
             raise ValueError(f"{rows} rows of at most {most} do not hold {nonzeros} elements")
         counts = np.full(rows, nonzeros // rows)
         counts[rng.choice(rows, nonzeros % rows, replace=False)] += 1
-    weights = _column_weights(columns, rng) if pattern is Pattern.POWER_LAW else None
-    found = [
-        _row(row, int(count), shape, pattern, weights, rng) for row, count in enumerate(counts)
-    ]
+    found = _columns(shape, counts, pattern, rng)
     values = rng.integers(low, high, nonzeros, endpoint=True)
     values[values == 0] = high
     return Csr(
         shape=shape,
         starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        columns=np.concatenate([*found, np.empty(0, np.int64)]),
+        columns=found,
         values=values,
     )
 
 
-def _column_weights(columns: int, rng: np.random.Generator) -> np.ndarray:
-    """Return cumulative probabilities of columns: a power law in random order."""
-    weights = rng.permutation((np.arange(columns) + 1.0) ** -0.8)
-    reached = np.cumsum(weights)
-    return np.asarray(reached / reached[-1])
-
-
-def _row(
-    row: int,
-    count: int,
-    shape: tuple[int, int],
-    pattern: Pattern,
-    weights: np.ndarray | None,
-    rng: np.random.Generator,
+def _columns(
+    shape: tuple[int, int], counts: np.ndarray, pattern: Pattern, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return ``count`` columns of ``row``, rising."""
+    """Return the columns of rows with ``counts`` elements, rising in each row."""
     rows, columns = shape
-    first, width = 0, columns
-    if pattern is Pattern.BANDED or (pattern is Pattern.BLOCK and rng.random() < 0.9):
-        width = min(columns, max(2 * count, 4))
-        middle = row * columns // rows
+    first = np.zeros(rows, np.int64)
+    width = np.full(rows, columns)
+    if pattern in (Pattern.BANDED, Pattern.BLOCK):
+        width = np.minimum(columns, np.maximum(2 * counts, 4))
+        middle = np.arange(rows) * columns // rows
         if pattern is Pattern.BLOCK:
             middle -= middle % width - width // 2
-        first = min(max(0, middle - width // 2), columns - width)
-    if weights is not None and 4 * count < columns:
-        found = np.unique(np.searchsorted(weights, rng.random(count)))
-        while len(found) < count:
-            more = np.searchsorted(weights, rng.random(2 * (count - len(found))))
-            found = np.unique(np.concatenate([found, more]))
-        return np.sort(rng.permutation(found)[:count])
-    return first + np.sort(rng.choice(width, count, replace=False))
+            elsewhere = rng.random(rows) < 0.1
+            width[elsewhere] = columns
+        first = np.clip(middle - width // 2, 0, columns - width)
+    popular = None
+    if pattern is Pattern.POWER_LAW:
+        popular = np.cumsum(rng.permutation((np.arange(columns) + 1.0) ** -0.8))
+    elif pattern is Pattern.NETWORK:
+        popular = np.cumsum(np.resize(counts, columns) + 0.1)
+    of = np.repeat(np.arange(rows), counts)
+    place = np.empty(len(of), np.int64)
+    ends = np.cumsum(counts)
+    dense = np.flatnonzero(3 * counts > width)  # drawing again and again would take long there
+    for row in dense:
+        chosen = rng.choice(width[row], counts[row], replace=False)
+        place[ends[row] - counts[row] : ends[row]] = chosen
+    missing = np.flatnonzero(~np.isin(of, dense))
+    while len(missing):
+        if popular is None:
+            place[missing] = (rng.random(len(missing)) * width[of[missing]]).astype(np.int64)
+        else:
+            drawn = rng.random(len(missing)) * popular[-1]
+            place[missing] = np.minimum(np.searchsorted(popular, drawn), columns - 1)
+        order = np.lexsort((place, of))
+        twice = (np.diff(of[order]) == 0) & (np.diff(place[order]) == 0)
+        missing = order[1:][twice]
+    found = place + first[of]
+    return found[np.lexsort((found, of))]

@@ -73,7 +73,7 @@ class Interpreter:
         self._buffer = np.full(
             (self._accelerator.right.lines, self._accelerator.line_elements), -1, np.int64
         )
-        self._kind = program.left.values.dtype
+        self._kind = program.plan.left.values.dtype
 
     def run(self) -> Product:
         """Run all descriptors and return what they made."""
@@ -124,13 +124,13 @@ class Interpreter:
         taken = np.empty(int(counts.sum()), np.int64)
         wrong = _feed(
             slot.astype(np.int64), first.astype(np.int64), counts, beats.astype(np.int64),
-            address.astype(np.int64), self._buffer, lanes, self._program.right.nonzeros, taken,
+            address.astype(np.int64), self._buffer, lanes, self._program.plan.right.nonzeros, taken,
         )  # fmt: skip
         if wrong >= 0:
             raise IllegalProgramError(f"record {wrong} leads beyond its line")
         self._check_last(each, leaf.astype(np.int64), last)
         columns, codes = unpack_records(
-            self._memory[each.right :], self._program.right.nonzeros,
+            self._memory[each.right :], self._program.plan.right.nonzeros,
             [elements.index_bits, accelerator.right_bits - elements.index_bits], lanes, beat,
         )  # fmt: skip
         factors = from_codes(value, elements.bits, elements.kind)

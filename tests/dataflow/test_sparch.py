@@ -14,8 +14,8 @@ from celosia.dataflow.sparch.compile import compile_product
 from celosia.dataflow.sparch.descriptors import Round, Source
 from celosia.dataflow.sparch.golden import evaluate, to_csr
 from celosia.dataflow.sparch.interpret import IllegalProgramError, interpret
+from celosia.dataflow.sparch.plan import Strategy
 from celosia.dataflow.sparch.presets import PAPER, TINY, ZCU102
-from celosia.dataflow.sparch.program import Strategy
 from celosia.dataflow.sparch.records import Cut
 from celosia.dataflow.sparch.replacement import place_lines
 from celosia.dataflow.sparch.schedule import arrival_rounds, huffman_rounds
@@ -111,7 +111,9 @@ def test_programs_equal_scipy(first):
         expected = product(left, right)
         made = interpret(program)
         assert same(made.output, expected), f"seed {SEED}, pair {number}"
-        golden = evaluate(program.left, program.right, program.schedule, accelerator.tree.ways)
+        golden = evaluate(
+            program.plan.left, program.plan.right, program.plan.schedule, accelerator.tree.ways
+        )
         assert same(to_csr(golden[-1].stream, made.output.shape), expected), number
         assert [len(result.stream.keys) for result in golden] == list(made.elements)
 
@@ -144,11 +146,13 @@ def test_floats_are_added_as_the_tree_does(kind, range_):
     for strategy in STRATEGIES[:2]:
         program = compile_product(matrix, matrix, floating(kind), strategy)
         made = interpret(program).output
-        golden = evaluate(program.left, program.right, program.schedule, 4)[-1].stream
+        golden = evaluate(program.plan.left, program.plan.right, program.plan.schedule, 4)[
+            -1
+        ].stream
         assert same(made, to_csr(golden, made.shape))
         assert made.values.dtype == np.float32
         if range_ == 2:
-            rounded = program.left.with_values(program.left.values.astype(np.float64))
+            rounded = program.plan.left.with_values(program.plan.left.values.astype(np.float64))
             exact = product(rounded, rounded).to_scipy().toarray()
             assert np.allclose(made.to_scipy().toarray(), exact, rtol=1e-4, atol=1e-2)
 
@@ -181,7 +185,7 @@ def test_fixed_point_rounds_factors_only():
     )  # fmt: skip
     left = from_scipy(scipy.sparse.csr_array(np.array([[1.5, 0.001], [-2.25, 0.502]])))
     program = compile_product(left, left, engine)
-    assert program.left.values.tolist() == [384, -576, 129]  # 0.001 is 0 in units of 1/256
+    assert program.plan.left.values.tolist() == [384, -576, 129]  # 0.001 is 0 in units of 1/256
     made = interpret(program).output
     dense = np.array([[1.5, 0], [-2.25, 129 / 256]])
     assert (
@@ -262,7 +266,7 @@ def test_records_lie_as_the_contract_says():
         program = compile_product(matrix, matrix, TINY, strategy)
         used: dict[int, int] = {}
         number = 0
-        for placed in program.records:
+        for placed in program.plan.records:
             records = placed.records
             ends = np.full(TINY.tree.ways, -1, np.int64)
             last = (matrix.rows[records.nonzero] << 32) + matrix.columns[

@@ -1,0 +1,164 @@
+"""Bytes between a SpArch engine and memory, by stream; other dataflows on the same memory.
+
+Exact: what the engine's counters say, in whole beats. Partial matrices and the output are counted
+as if no sum were 0; :func:`measured_traffic` takes what a golden run or the hardware made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from celosia.dataflow.jit import compiled
+from celosia.dataflow.sparch.accelerator import SparchAccelerator
+from celosia.dataflow.sparch.bits import beats_of
+from celosia.dataflow.sparch.plan import Plan
+from celosia.models.csr import Csr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Bytes of each stream; ``output`` with its row pointers."""
+
+    left: int
+    right: int
+    partial_read: int
+    partial_write: int
+    output: int
+
+    @property
+    def total(self) -> int:
+        """Bytes of all streams."""
+        return sum(getattr(self, each.name) for each in fields(self))
+
+    @property
+    def read(self) -> int:
+        """Bytes read."""
+        return self.left + self.right + self.partial_read
+
+    @property
+    def written(self) -> int:
+        """Bytes written."""
+        return self.partial_write + self.output
+
+
+def plan_traffic(plan: Plan) -> Traffic:
+    """Return the traffic of ``plan`` where no sum is 0."""
+    return measured_traffic(plan, plan.sizes)
+
+
+def measured_traffic(plan: Plan, sizes: Sequence[int]) -> Traffic:
+    """Return the traffic of ``plan`` whose rounds make ``sizes`` elements."""
+    accelerator = plan.accelerator
+    beat, rounds = accelerator.bus.data_bytes, plan.schedule.rounds
+    left = sum(beats_of(len(placed.slots), accelerator.work_lanes) for placed in plan.records)
+    right = sum(placed.fetched_beats for placed in plan.records)
+    beats = [beats_of(size, accelerator.partial_lanes) for size in sizes]
+    read = sum(beats[source] for each in rounds for source in each.sources)
+    return Traffic(
+        left=left * beat,
+        right=right * beat,
+        partial_read=read * beat,
+        partial_write=sum(beats[:-1]) * beat,
+        output=_output_beats(accelerator, sizes[-1], plan.left.shape[0]) * beat,
+    )
+
+
+def _output_beats(accelerator: SparchAccelerator, size: int, rows: int) -> int:
+    """Return the beats of a product of ``size`` elements in ``rows`` rows, with pointers."""
+    elements = beats_of(size, accelerator.output_lanes)
+    return elements + beats_of(rows + 1, accelerator.pointer_lanes)
+
+
+def _matrix_beats(accelerator: SparchAccelerator, matrix: Csr) -> int:
+    """Return the beats of a factor in CSR: its elements and row pointers."""
+    pointers = beats_of(len(matrix.starts), accelerator.pointer_lanes)
+    return beats_of(matrix.nonzeros, accelerator.right_lanes) + pointers
+
+
+def outerspace_traffic(plan: Plan) -> Traffic:
+    """Return what the OuterSPACE dataflow ("OuterSPACE", HPCA 2018) moves for the same product.
+
+    Both factors are read once. Every product is written, in a list for each row, and read again to
+    be merged. Elements are those of the engine: a product takes what an element of the output does.
+    """
+    accelerator = plan.accelerator
+    beat = accelerator.bus.data_bytes
+    partial = beats_of(plan.products, accelerator.output_lanes) * beat
+    return Traffic(
+        left=_matrix_beats(accelerator, plan.left) * beat,
+        right=_matrix_beats(accelerator, plan.right) * beat,
+        partial_read=partial,
+        partial_write=partial,
+        output=_output_beats(accelerator, plan.sizes[-1], plan.left.shape[0]) * beat,
+    )
+
+
+@compiled
+def _least_recent(tags: np.ndarray, beats: np.ndarray, lines: int) -> int:
+    """Return the beats fetched for ``tags`` into ``lines`` with least recent use replaced."""
+    held = np.full(int(tags.max()) + 1, -1, np.int64) if len(tags) else np.zeros(0, np.int64)
+    before = np.full(lines, -1, np.int64)
+    after = np.full(lines, -1, np.int64)
+    tag_of = np.full(lines, -1, np.int64)
+    oldest = newest = -1
+    used = fetched = 0
+    for at in range(len(tags)):
+        slot = held[tags[at]]
+        if slot >= 0 and slot == newest:
+            continue
+        if slot < 0:
+            fetched += beats[at]
+            if used < lines:
+                slot = used
+                used += 1
+            else:
+                slot = oldest
+                held[tag_of[slot]] = -1
+            tag_of[slot], held[tags[at]] = tags[at], slot
+        if before[slot] >= 0 or slot == oldest:  # out of its place in the chain
+            if slot == oldest:
+                oldest = after[slot]
+            else:
+                after[before[slot]] = after[slot]
+            if after[slot] >= 0:
+                before[after[slot]] = before[slot]
+        before[slot], after[slot] = newest, -1
+        if newest >= 0:
+            after[newest] = slot
+        newest = slot
+        if oldest < 0:
+            oldest = slot
+    return fetched
+
+
+def gustavson_traffic(plan: Plan) -> Traffic:
+    """Return what a plain row-wise engine moves for the same product.
+
+    Row by row of A, each nonzero's row of B is read through a buffer of the engine's size, in
+    lines of one row, the least recently used replaced. A row of the product is made on chip.
+    """
+    accelerator = plan.accelerator
+    left, right, lanes = plan.left, plan.right, accelerator.right_lanes
+    beat = accelerator.bus.data_bytes
+    begins, ends = right.starts[left.columns], right.starts[left.columns + 1]
+    pieces = np.maximum(-(-(ends - begins) // accelerator.line_elements), 0)
+    of = np.repeat(np.arange(left.nonzeros), pieces)
+    piece_ends = np.cumsum(pieces)
+    number = np.arange(len(of)) - np.repeat(piece_ends - pieces, pieces)
+    first = begins[of] + number * accelerator.line_elements
+    last = np.minimum(ends[of], first + accelerator.line_elements) - 1
+    rows = -(-right.counts // accelerator.line_elements)
+    tags = np.concatenate([[0], np.cumsum(rows)])[left.columns[of]] + number
+    beats = last // lanes - first // lanes + 1
+    fetched = _least_recent(tags, beats, accelerator.right.lines)
+    pointers = beats_of(len(right.starts), accelerator.pointer_lanes)
+    return Traffic(
+        left=_matrix_beats(accelerator, left) * beat,
+        right=(fetched + pointers) * beat,
+        partial_read=0,
+        partial_write=0,
+        output=_output_beats(accelerator, plan.sizes[-1], left.shape[0]) * beat,
+    )

@@ -1,0 +1,123 @@
+"""What SpArch and other dataflows read and write."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from celosia.dataflow.sparch.compile import compile_product
+from celosia.dataflow.sparch.interpret import interpret
+from celosia.dataflow.sparch.plan import Strategy, plan_product
+from celosia.dataflow.sparch.presets import PAPER, TINY
+from celosia.dataflow.sparch.traffic import (
+    gustavson_traffic,
+    measured_traffic,
+    outerspace_traffic,
+    plan_traffic,
+)
+from celosia.models.csr import from_scipy
+from celosia.models.random_sparse import Pattern, random_matrix
+
+SEED = 19
+ABLATION = (
+    Strategy(condense=False, huffman=False, reuse=False),
+    Strategy(huffman=False, reuse=False),
+    Strategy(reuse=False),
+    Strategy(),
+)
+
+
+def rmat(size, edges, rng):
+    """A recursive matrix with quadrants of 57, 19, 19 and 5 %, of ones; double edges fall out."""
+    row, column = np.zeros((2, edges), np.int64)
+    for _ in range(size.bit_length() - 1):
+        quadrant = rng.choice(4, edges, p=[0.57, 0.19, 0.19, 0.05])
+        row, column = 2 * row + quadrant // 2, 2 * column + quadrant % 2
+    matrix = scipy.sparse.coo_array((np.ones(edges, np.int64), (row, column)), (size, size))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    return from_scipy(matrix)
+
+
+def plain_megabytes(plan):
+    """Megabytes where every element has 12 bytes, on chip lines hold 48 of one row."""
+    fetched = sum(int(placed.records.count[placed.misses].sum()) for placed in plan.records)
+    elements = plan.left.nonzeros + fetched + 2 * sum(plan.sizes[:-1]) + plan.sizes[-1]
+    return 12e-6 * elements
+
+
+@pytest.mark.parametrize(
+    ("make", "outerspace", "expected", "tolerance"),
+    [
+        (lambda rng: random_matrix((2048, 2048), 16384, rng), 5.08, (52.4, 3.31, 3.31, 2.13), 0.05),
+        (lambda rng: rmat(2048, 16384, rng), 24.8, (188.9, 62.3, 15.2, 5.65), 0.2),
+    ],
+    ids=["uniform", "rmat"],
+)
+def test_the_ablation_is_that_of_an_independent_model(make, outerspace, expected, tolerance):
+    """Figures of a model that was written for the paper alone, on matrices of the same kind."""
+    matrix = make(np.random.default_rng(SEED))
+    plans = [plan_product(matrix, matrix, PAPER, strategy) for strategy in ABLATION]
+    found = [plain_megabytes(plan) for plan in plans]
+    assert found == pytest.approx(expected, rel=tolerance)
+    plain = 12e-6 * (2 * matrix.nonzeros + 2 * plans[0].products + plans[0].sizes[-1])
+    assert plain == pytest.approx(outerspace, rel=tolerance)
+    totals = [plan_traffic(plan).total for plan in plans]
+    assert totals == sorted(totals, reverse=True)
+    assert totals[0] > outerspace_traffic(plans[0]).total > 1.8 * totals[3]
+
+
+def test_rowwise_spills_no_more():
+    matrix = rmat(2048, 16384, np.random.default_rng(SEED))
+    plans = [
+        plan_product(matrix, matrix, PAPER, Strategy(rowwise=rowwise)) for rowwise in (False, True)
+    ]
+    spilled = [plan_traffic(plan).partial_write for plan in plans]
+    assert 0 < spilled[1] < spilled[0]
+
+
+@pytest.mark.parametrize("pattern", Pattern)
+def test_what_a_program_moves_is_counted(pattern):
+    """Beats of a plan are those of the program's descriptors and of what it makes."""
+    matrix = random_matrix((60, 60), 700, np.random.default_rng(SEED), pattern=pattern)
+    positive = matrix.with_values(np.abs(matrix.values))
+    program = compile_product(positive, positive, TINY)
+    plan, made = program.plan, interpret(program)
+    assert made.elements == plan.sizes  # nothing cancels
+    traffic = plan_traffic(plan)
+    assert traffic == measured_traffic(plan, made.elements)
+    records = sum(len(placed.slots) for placed in plan.records)
+    assert traffic.left == 16 * records
+    assert traffic.total == traffic.read + traffic.written
+    # two elements of a partial matrix or of the output fill a beat, four row pointers
+    assert traffic.output == 16 * (-(-plan.sizes[-1] // 2) + 16)
+    assert traffic.partial_write == traffic.partial_read
+    assert traffic.partial_write == 16 * sum(-(-size // 2) for size in plan.sizes[:-1])
+
+
+def test_other_dataflows():
+    """Every product is written and read, or every row read through a buffer: written plainly."""
+    matrix = random_matrix((40, 40), 400, np.random.default_rng(SEED), pattern=Pattern.NETWORK)
+    engine = replace(TINY, right=replace(TINY.right, lines=12))
+    plan = plan_product(matrix, matrix, engine, Strategy())
+    outer = outerspace_traffic(plan)
+    assert outer.left == outer.right == 16 * (400 // 4 + 11)
+    assert outer.partial_read == outer.partial_write == 16 * -(-plan.products // 2)
+    held: OrderedDict[tuple[int, int], None] = OrderedDict()
+    beats = 0
+    for inner in matrix.columns.tolist():
+        begin, end = matrix.starts[inner : inner + 2].tolist()
+        for first in range(begin, end, 8):
+            if (inner, first) in held:
+                held.move_to_end((inner, first))
+                continue
+            if len(held) == 12:
+                held.popitem(last=False)
+            held[inner, first] = None
+            beats += (min(end, first + 8) - 1) // 4 - first // 4 + 1
+    assert gustavson_traffic(plan).right == 16 * (beats + 11)
+    assert gustavson_traffic(plan).output == outer.output == plan_traffic(plan).output
