@@ -29,7 +29,8 @@ def row_counts(
 ) -> np.ndarray:
     """Return lengths of rows, int64: ``nonzeros`` in all, the longest of ``longest``.
 
-    Lengths follow a power law of the exponent that gives the mean; rows are in random order.
+    The k-th longest row has about longest / k**e, with the e that gives the sum; rows are in random
+    order.
 
     Raises
     ------
@@ -41,13 +42,12 @@ def row_counts(
         raise ValueError(f"{rows} rows of at most {longest} do not hold {nonzeros} elements")
     if not nonzeros:
         return np.zeros(rows, np.int64)
-    ranks = (np.arange(rows) + 0.5) / rows
+    ranks = np.arange(rows) + 1.0
     low, high = 0.0, 60.0
     for _ in range(60):  # the exponent by bisection: the steeper, the fewer
         middle = (low + high) / 2
-        total = np.maximum(longest * (1 - ranks) ** middle, 0).sum()
-        low, high = (middle, high) if total > nonzeros else (low, middle)
-    exact = longest * (1 - ranks) ** low
+        low, high = (middle, high) if longest * (ranks**-middle).sum() > nonzeros else (low, middle)
+    exact = longest * ranks**-low
     exact *= nonzeros / exact.sum()
     counts = np.minimum(np.floor(exact).astype(np.int64), longest)
     counts[0] = min(longest, nonzeros)

@@ -120,8 +120,14 @@ class _Writer:
 
     def _right_records(self) -> np.ndarray:
         right, elements = self._plan.right, self._accelerator.elements
+        positions = self._plan.positions
+        places = np.arange(right.nonzeros) + np.repeat(
+            positions[:-1] - right.starts[:-1], right.counts
+        )
+        columns, codes = np.zeros((2, int(positions[-1])), np.uint64)
+        columns[places], codes[places] = right.columns, to_codes(right.values, elements.bits)
         return pack_records(
-            [right.columns, to_codes(right.values, elements.bits)],
+            [columns, codes],
             [elements.index_bits, self._accelerator.right_bits - elements.index_bits],
             self._accelerator.right_lanes, self._beat,
         )  # fmt: skip

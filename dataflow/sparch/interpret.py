@@ -116,6 +116,7 @@ class Interpreter:
         """Return the streams that the multipliers make, by leaf."""
         accelerator, elements = self._accelerator, self._accelerator.elements
         beat, lanes = accelerator.bus.data_bytes, accelerator.right_lanes
+        size = int(self._program.plan.positions[-1])
         value, row, leaf, slot, first, count, beats, last, address = unpack_records(
             self._memory[each.left :], each.records, accelerator.work.widths,
             accelerator.work_lanes, beat,
@@ -124,13 +125,13 @@ class Interpreter:
         taken = np.empty(int(counts.sum()), np.int64)
         wrong = _feed(
             slot.astype(np.int64), first.astype(np.int64), counts, beats.astype(np.int64),
-            address.astype(np.int64), self._buffer, lanes, self._program.plan.right.nonzeros, taken,
+            address.astype(np.int64), self._buffer, lanes, size, taken,
         )  # fmt: skip
         if wrong >= 0:
             raise IllegalProgramError(f"record {wrong} leads beyond its line")
         self._check_last(each, leaf.astype(np.int64), last)
         columns, codes = unpack_records(
-            self._memory[each.right :], self._program.plan.right.nonzeros,
+            self._memory[each.right :], size,
             [elements.index_bits, accelerator.right_bits - elements.index_bits], lanes, beat,
         )  # fmt: skip
         factors = from_codes(value, elements.bits, elements.kind)

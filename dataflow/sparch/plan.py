@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
-from celosia.dataflow.sparch.records import Cut, Placed, place_records, round_records
+from celosia.dataflow.sparch.records import (
+    Cut,
+    Placed,
+    place_records,
+    round_records,
+    row_positions,
+)
 from celosia.dataflow.sparch.schedule import Schedule, schedule
 from celosia.dataflow.sparch.structure import product_size, round_members
 from celosia.dataflow.sparch.values import check_sums, to_numbers
@@ -39,8 +45,9 @@ class Strategy:
 class Plan:
     """What a program will do.
 
-    ``left`` and ``right`` hold numbers in the engine's formats, without zeros; ``records`` has the
-    work records of each round, ``sizes`` how many elements it makes where none cancels to 0.
+    ``left`` and ``right`` hold numbers in the engine's formats, without zeros; row i of
+    ``right`` lies from element ``positions[i]`` of its place in memory on. ``records`` has the work
+    records of each round, ``sizes`` how many elements it makes where none cancels to 0.
     """
 
     accelerator: SparchAccelerator
@@ -48,6 +55,7 @@ class Plan:
     left: Csr
     right: Csr
     schedule: Schedule
+    positions: np.ndarray
     records: tuple[Placed, ...]
     sizes: tuple[int, ...]
 
@@ -78,10 +86,12 @@ def plan_product(left: Csr, right: Csr, accelerator: SparchAccelerator, strategy
         left, right, accelerator.tree.ways,
         rowwise=strategy.rowwise, condense=strategy.condense, huffman=strategy.huffman,
     )  # fmt: skip
+    positions = row_positions(right, accelerator, strategy.cut)
     sizes = [product_size(left, right, members) for members in round_members(rounds)]
     return Plan(
         accelerator=accelerator, strategy=strategy, left=left, right=right, schedule=rounds,
-        records=tuple(_records(left, right, rounds, accelerator, strategy)), sizes=tuple(sizes),
+        positions=positions, sizes=tuple(sizes),
+        records=tuple(_records(left, right, positions, rounds, accelerator, strategy)),
     )  # fmt: skip
 
 
@@ -104,6 +114,7 @@ def _check_shapes(left: Csr, right: Csr, accelerator: SparchAccelerator) -> None
 def _records(
     left: Csr,
     right: Csr,
+    positions: np.ndarray,
     rounds: Schedule,
     accelerator: SparchAccelerator,
     strategy: Strategy,
@@ -117,6 +128,8 @@ def _records(
         leaves = leaf_of[rounds.stream]
         taken = np.flatnonzero(leaves >= 0)
         found.append(
-            round_records(left, right, taken, leaves[taken], accelerator, strategy.cut)
+            round_records(
+                left, right, positions, taken, leaves[taken], accelerator, strategy.cut
+            )
         )  # fmt: skip
     return place_records(found, accelerator, reuse=strategy.reuse)

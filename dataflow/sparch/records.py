@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from celosia.dataflow.jit import compiled
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.dataflow.sparch.merge_kernel import ROW_SHIFT
 from celosia.dataflow.sparch.replacement import place_lines
@@ -17,28 +18,54 @@ class Cut:
     """How rows of B are cut into what a line of the buffer holds.
 
     With ``lines`` = 0 a line holds elements of one row, from the row's first beat on. Otherwise
-    memory is cut every ``lines`` beats, and rows side by side share a line.
+    memory is cut every ``lines`` beats, and rows side by side share a line. With ``padded`` there
+    are gaps between rows, where a row then takes the multipliers a cycle less.
     """
 
     lines: int = 0
+    padded: bool = False
 
     def __post_init__(self) -> None:
         if self.lines < 0:
             raise ValueError(f"lines must be at least 0, not {self.lines!r}")
 
 
+@compiled
+def _positions(counts: np.ndarray, group: int, positions: np.ndarray) -> None:
+    at = 0
+    for row, count in enumerate(counts):
+        if (at % group + count - 1) // group > (count - 1) // group and count > 0:
+            at += -at % group
+        positions[row] = at
+        at += count
+    positions[len(counts)] = at
+
+
+def row_positions(right: Csr, accelerator: SparchAccelerator, cut: Cut) -> np.ndarray:
+    """Return where each row of B begins in memory, in elements, and where the last ends.
+
+    int64 (rows + 1,). A group is as many elements as there are multipliers.
+    """
+    if not cut.padded:
+        return right.starts
+    positions = np.empty(len(right.starts), np.int64)
+    _positions(right.counts, accelerator.right.multipliers, positions)
+    return positions
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Records:
     """Work records, in order; all arrays have shape (n,).
 
-    ``nonzero`` of A, ``leaf``, the elements of B ``begin`` to ``begin + count - 1``, the line
-    ``tag`` that they lie in, which has ``beats`` beats from beat ``address`` on; ``last`` of its
-    leaf.
+    ``nonzero`` of A, ``leaf``, the ``count`` elements of B that lie from position ``begin`` on in
+    memory, ``element`` of B the first of them, the line ``tag`` that they lie in, which has
+    ``beats`` beats from beat ``address`` on; ``last`` of its leaf.
     """
 
     nonzero: np.ndarray
     leaf: np.ndarray
     begin: np.ndarray
+    element: np.ndarray
     count: np.ndarray
     tag: np.ndarray
     address: np.ndarray
@@ -56,6 +83,7 @@ def _ramps(counts: np.ndarray) -> np.ndarray:
 def round_records(
     left: Csr,
     right: Csr,
+    positions: np.ndarray,
     nonzeros: np.ndarray,
     leaves: np.ndarray,
     accelerator: SparchAccelerator,
@@ -67,6 +95,8 @@ def round_records(
     ----------
     left, right
         The factors.
+    positions
+        Of rows of B, see :func:`row_positions`.
     nonzeros
         Of A, that the round takes, int64 (m,).
     leaves
@@ -82,7 +112,8 @@ def round_records(
     """
     lanes = accelerator.right_lanes
     rows, inner = left.rows[nonzeros], left.columns[nonzeros]
-    begins, ends = right.starts[inner], right.starts[inner + 1]
+    begins = positions[inner]
+    ends = begins + right.counts[inner]
     order = np.lexsort((rows, leaves))
     order = order[ends[order] > begins[order]]
     nonzeros, leaves, rows = nonzeros[order], leaves[order], rows[order]
@@ -98,15 +129,16 @@ def round_records(
     begin, end = np.maximum(begins[of], base), np.minimum(ends[of], base + step)
     address = base // lanes
     if cut.lines:
-        total = -(-right.nonzeros // lanes)
+        total = -(-int(positions[-1]) // lanes)
         tag, beats = base // step, np.minimum(cut.lines, total - address)
     else:
-        most = (right.starts[1:] - 1 - right.starts[:-1] // lanes * lanes) // step + 1
+        most = (positions[:-1] % lanes + right.counts - 1) // step + 1
         before = np.concatenate([[0], np.cumsum(most * (right.counts > 0))])
         tag, beats = before[inner[of]] + number, -(-end // lanes) - address
 
     leaf = leaves[of]
-    key = (rows[of] << ROW_SHIFT) | right.columns[end - 1]
+    element = begin - begins[of] + right.starts[inner[of]]
+    key = (rows[of] << ROW_SHIFT) | right.columns[element + end - begin - 1]
     first = np.ones(len(leaf), bool)
     first[1:] = leaf[1:] != leaf[:-1]
     runs_out = np.where(first, -1, np.roll(key, 1))
@@ -114,8 +146,8 @@ def round_records(
     last = np.roll(first, -1)[order]
     return Records(
         nonzero=nonzeros[of][order], leaf=leaf[order], begin=begin[order],
-        count=(end - begin)[order], tag=tag[order], address=address[order], beats=beats[order],
-        last=last,
+        element=element[order], count=(end - begin)[order], tag=tag[order],
+        address=address[order], beats=beats[order], last=last,
     )  # fmt: skip
 
 

@@ -31,6 +31,8 @@ STRATEGIES = (
     Strategy(rowwise=True),
     Strategy(cut=Cut(lines=1)),
     Strategy(rowwise=True, cut=Cut(lines=2)),
+    Strategy(cut=Cut(padded=True)),
+    Strategy(cut=Cut(lines=2, padded=True)),
     Strategy(condense=False),
     Strategy(huffman=False),
     Strategy(condense=False, huffman=False, reuse=False),
@@ -270,7 +272,7 @@ def test_records_lie_as_the_contract_says():
             records = placed.records
             ends = np.full(TINY.tree.ways, -1, np.int64)
             last = (matrix.rows[records.nonzero] << 32) + matrix.columns[
-                records.begin + records.count - 1
+                records.element + records.count - 1
             ]
             for at, leaf in enumerate(records.leaf):
                 open_leaves = np.unique(records.leaf[at:])

@@ -13,6 +13,7 @@ from celosia.dataflow.sparch.compile import compile_product
 from celosia.dataflow.sparch.interpret import interpret
 from celosia.dataflow.sparch.plan import Strategy, plan_product
 from celosia.dataflow.sparch.presets import PAPER, TINY
+from celosia.dataflow.sparch.records import Cut
 from celosia.dataflow.sparch.traffic import (
     gustavson_traffic,
     measured_traffic,
@@ -121,3 +122,17 @@ def test_other_dataflows():
             beats += (min(end, first + 8) - 1) // 4 - first // 4 + 1
     assert gustavson_traffic(plan).right == 16 * (beats + 11)
     assert gustavson_traffic(plan).output == outer.output == plan_traffic(plan).output
+
+
+def test_gaps_save_cycles_of_the_multipliers():
+    """With gaps a row takes as few groups as its length allows."""
+    matrix = random_matrix((80, 80), 500, np.random.default_rng(SEED))
+    engine = replace(TINY, right=replace(TINY.right, multipliers=2))
+    groups = []
+    for padded in (False, True):
+        plan = plan_product(matrix, matrix, engine, Strategy(cut=Cut(padded=padded)))
+        starts, counts = plan.positions[:-1], matrix.counts
+        assert (np.diff(plan.positions) >= counts).all()
+        groups.append(((starts % 2 + counts - 1) // 2 + 1)[counts > 0])
+    assert (groups[1] == (counts[counts > 0] + 1) // 2).all()
+    assert groups[0].sum() > groups[1].sum()

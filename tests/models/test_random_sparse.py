@@ -33,7 +33,7 @@ def test_power_law_has_the_longest_row_it_is_told():
         counts = row_counts(rows, 1000, nonzeros, longest, rng)
         assert (counts.sum(), counts.max()) == (nonzeros, longest)
         assert counts.min() >= 0
-    assert np.median(row_counts(1000, 1000, 8000, 200, rng)) < 5  # the mean is 8
+    assert np.median(row_counts(1000, 1000, 8000, 200, rng)) <= 5  # the mean is 8
     assert not row_counts(5, 5, 0, 0, rng).any()
 
 
