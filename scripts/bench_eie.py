@@ -76,11 +76,48 @@ def find_layers(words: Sequence[str]) -> tuple[BenchmarkLayer, ...]:
     return tuple(known[word.lower()] for word in words) or LAYERS
 
 
-def measure_layer(
-    layer: BenchmarkLayer, simulator: Simulator, accelerator: EieAccelerator, *, improved: bool
-) -> EieRow:
-    """Run ``layer`` in RTL and compare every bit, cycle and access."""
-    balanced = accelerator.array.pes if improved else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """What is improved: an engine, and whether masks are balanced over its PEs.
+
+    ``name`` is what rows say of improvements.
+    """
+
+    name: str
+    accelerator: EieAccelerator
+    balanced: bool
+
+
+OFF = Variant(name="off", accelerator=PAPER, balanced=False)
+ON = Variant(name="on", accelerator=IMPROVED, balanced=True)
+ALONE = (
+    OFF,
+    Variant(
+        name="channels",
+        accelerator=replace(
+            PAPER,
+            name="eie_channels",
+            array=replace(PAPER.array, channels=IMPROVED.array.channels),
+        ),
+        balanced=False,
+    ),
+    Variant(
+        name="skip_empty",
+        accelerator=replace(
+            PAPER, name="eie_skip_empty", array=replace(PAPER.array, skip_empty=True)
+        ),
+        balanced=False,
+    ),
+    Variant(name="balanced", accelerator=PAPER, balanced=True),
+    ON,
+)
+"""The paper's engine, each improvement alone, and all together."""
+
+
+def measure_layer(layer: BenchmarkLayer, simulator: Simulator, variant: Variant) -> EieRow:
+    """Run ``layer`` in RTL, on the engine of ``simulator``, and compare bits, cycles, accesses."""
+    accelerator = variant.accelerator
+    balanced = accelerator.array.pes if variant.balanced else None
     network, codes = benchmark_network(layer, balanced=balanced)
     program = compile_eie(network, accelerator)
     inputs = {"input": codes}
@@ -100,26 +137,30 @@ def measure_layer(
         balance=round(theoretical / measured, 4),
         us_at_800mhz=round(measured / CLOCK_MHZ, 3),
         paper_us=layer.paper_us,
-        improvements="on" if improved else "off",
+        improvements=variant.name,
         bit_exact=verdict.passed,
         sim_seconds=round(run.seconds, 2),
     )
 
 
-def bench_eie(words: Sequence[str], report: Report) -> list[EieRow]:
-    """Return every layer that ``words`` name, all for none, on the paper's engine and the better.
+def bench_eie(
+    words: Sequence[str], report: Report, variants: Sequence[Variant] = (OFF, ON)
+) -> list[EieRow]:
+    """Return every layer that ``words`` name, all for none, in each of ``variants``.
 
-    Raises :class:`CelosiaError` as :func:`find_layers` and the simulator do.
+    By default on the paper's engine and the better. Raises :class:`CelosiaError` as
+    :func:`find_layers` and the simulator do.
     """
     layers = find_layers(words)
     rows: list[EieRow] = []
-    for accelerator, improved in ((PAPER, False), (IMPROVED, True)):
+    for variant in variants:
+        accelerator = variant.accelerator
         simulator = Simulator(
             accelerator, progress=lambda what, done, total: report(f"build: {what}", done, total)
         )
         for layer in layers:
-            report(f"{layer.name} on {accelerator.name}", len(rows), 2 * len(layers))
-            rows.append(measure_layer(layer, simulator, accelerator, improved=improved))
+            report(f"{layer.name} on {accelerator.name}", len(rows), len(variants) * len(layers))
+            rows.append(measure_layer(layer, simulator, variant))
     return rows
 
 

@@ -247,16 +247,26 @@ def bench_eie(
     curves: Annotated[
         bool, typer.Option("--curves", help="Predict cycles over queue depth and PEs instead.")
     ] = False,
+    alone: Annotated[bool, typer.Option("--alone", help="Each improvement alone too.")] = False,
+    networks: Annotated[
+        bool,
+        typer.Option("--networks", help="Trained networks, compressed, instead of layers."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run EIE's nine layers on the paper's engine in RTL, and on the better one."""
+    from celosia.scripts.bench_eie import ALONE, OFF, ON, summary
     from celosia.scripts.bench_eie import bench_eie as run
     from celosia.scripts.bench_eie import curves as predict
-    from celosia.scripts.bench_eie import summary
 
+    if curves + alone + networks > 1:
+        raise CelosiaError("give one of --curves, --alone and --networks")
+    if networks:
+        _bench_networks(layers or (), as_json=as_json)
+        return
     with progress("EIE") as report:
         points = predict(layers or (), report) if curves else ()
-        found = () if curves else run(layers or (), report)
+        found = () if curves else run(layers or (), report, ALONE if alone else (OFF, ON))
     rows = [asdict(point) for point in points] + [row.as_dict() for row in found]
 
     def show(console: Console) -> None:
@@ -266,3 +276,18 @@ def bench_eie(
 
     emit(rows, as_json=as_json, show=show)
     hold(all(row.holds for row in found))
+
+
+def _bench_networks(words: Sequence[str], *, as_json: bool) -> None:
+    """Compress and run trained networks; exits with 1 where one does not hold."""
+    from celosia.scripts.bench_eie_networks import bench_networks, tables
+
+    with progress("EIE") as report:
+        rows = bench_networks(words, report)
+
+    def show(console: Console) -> None:
+        for part in tables(rows):
+            console.print(part)
+
+    emit([row.as_dict() for row in rows], as_json=as_json, show=show)
+    hold(all(row.holds for row in rows))

@@ -58,7 +58,7 @@ def compress(
     ] = False,
     window: Annotated[
         int | None,
-        typer.Option(help="With --balanced: of how many columns at a time. [default: 8]"),
+        typer.Option(help="With --balanced: of how many columns at a time. [default: 16]"),
     ] = None,
     permute: Annotated[
         bool, typer.Option("--permute", help="Let rows change places until PEs have equal work.")
@@ -85,7 +85,7 @@ def compress(
         raise CelosiaError("--window is of --balanced: give both, or leave it out")
     whole, layers = read_densities(density)
     try:
-        share = Balance(pes=pes, window=8 if window is None else window)
+        share = Balance(pes=pes) if window is None else Balance(pes=pes, window=window)
         recipe = Compression(
             density=0.1 if whole is None else whole,
             densities=layers,

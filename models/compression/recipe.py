@@ -35,7 +35,7 @@ class Balance:
     """
 
     pes: int
-    window: int = 8
+    window: int = 16
 
     def __post_init__(self) -> None:
         for name, value, high in (("pes", self.pes, MAX_PES), ("window", self.window, 1 << 20)):

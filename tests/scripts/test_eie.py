@@ -14,19 +14,33 @@ from celosia.dataflow.engines import load_engine
 from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.memory import DDR4
 from celosia.fpga.devices import Resources, find_device
+from celosia.models.compression.recipe import Retraining
 from celosia.models.eie_benchmark import LAYERS, BenchmarkLayer, benchmark_network
 from celosia.models.errors import CelosiaError
+from celosia.models.golden import evaluate
+from celosia.models.mlp_zoo import digits_mlp
+from celosia.models.quantize import quantise_inputs
 from celosia.models.storage import save
 from celosia.scripts import explore_eie as explore
 from celosia.scripts.arguments import read_accelerator, read_engine
 from celosia.scripts.bench_eie import (
+    ALONE,
     DEPTHS,
+    OFF,
+    ON,
     PES,
     find_layers,
     measure_layer,
     summary,
     with_pes,
     with_queue,
+)
+from celosia.scripts.bench_eie_networks import (
+    CASES,
+    compressed,
+    find_cases,
+    measure_network,
+    tables,
 )
 from celosia.scripts.cli import run_command
 from celosia.scripts.report_eie import eie_charts
@@ -39,7 +53,7 @@ LAYER = BenchmarkLayer(
 
 
 def test_a_row_of_the_benchmark():
-    row = measure_layer(LAYER, Simulator(TINY), TINY, improved=True)
+    row = measure_layer(LAYER, Simulator(TINY), replace(ON, accelerator=TINY))
     assert list(row.as_dict()) == [
         "layer", "pes", "queue_depth", "cycles_measured", "cycles_predicted", "cycles_theoretical",
         "balance", "us_at_800mhz", "paper_us", "improvements", "bit_exact", "sim_seconds",
@@ -53,6 +67,56 @@ def test_a_row_of_the_benchmark():
     found = summary([row, replace(row, improvements="off", us_at_800mhz=0.4)])
     assert found["at_most_the_papers_time"] == 1
     assert found["least_balance_improved"] == row.balance
+
+
+def test_each_improvement_stands_alone():
+    """Between off and on, variants differ from the paper's engine and masks in one thing."""
+    assert [variant.name for variant in ALONE] == [
+        "off", "channels", "skip_empty", "balanced", "on",
+    ]  # fmt: skip
+
+    def traits(variant):
+        array = variant.accelerator.array
+        return array.channels > 1, array.skip_empty, variant.balanced
+
+    assert [sum(traits(variant)) for variant in ALONE] == [0, 1, 1, 1, 3]
+    assert len({traits(variant) for variant in ALONE}) == 5
+    assert (ALONE[0], ALONE[-1]) == (OFF, ON)
+
+
+def test_a_trained_network_of_the_benchmark():
+    """Every test sample in RTL; a network that was hardly trained, on the smallest engine."""
+    case = replace(find_cases(["digits_mlp"])[0], retraining=Retraining(epochs=1, stages=1))
+    whole = digits_mlp(epochs=2)
+    work = replace(
+        whole,
+        inputs=whole.inputs[:40],
+        labels=whole.labels[:40],
+        training=whole.training[:400],
+        training_labels=None,
+    )
+    row = measure_network(case, work, lambda *_: None)
+    assert row.holds
+    assert row.samples == 40
+    assert row.cycles_measured == row.cycles_predicted > row.run_cycles
+    assert row.density == pytest.approx(0.1, abs=0.002)
+    # Permuted or not, training is the same, and so is every output.
+    permuted = compressed(replace(case, permuted=True), work)
+    x = quantise_inputs(permuted, work.inputs.reshape(40, 64, 1, 1))
+    outputs = evaluate(permuted, x)[permuted.outputs[0]]
+    assert row.accuracy == pytest.approx(work.accuracy([outputs]), abs=1e-4)
+    headers = [len(part.columns) for part in tables([row])]
+    assert headers == [8, 9]
+    assert row.as_dict()["network"] == "digits_mlp"
+
+
+def test_networks_are_found_by_name(capsys):
+    assert find_cases(()) == CASES
+    with pytest.raises(CelosiaError, match="there is no network 'alexnet': known are digits_mlp"):
+        find_cases(["alexnet"])
+    assert run_command(["bench", "eie", "--networks", "alexnet"]) == 1
+    assert run_command(["bench", "eie", "--networks", "--alone"]) == 1
+    assert "give one of --curves, --alone and --networks" in capsys.readouterr().err
 
 
 def test_layers_are_found_by_name():
