@@ -1,8 +1,9 @@
 """Other mappers beside ours, each in an environment of its own that is made here.
 
 They read what ``celosia export`` writes. AccelForge prices our mapping with its own model and then
-searches for one of its own; ZigZag searches with our spatial mapping and order. What does not
-install is left out, with the reason.
+searches for one of its own; ZigZag searches with our spatial mapping and order; SCALE-Sim simulates
+the array cycle by cycle in each of its dataflows, beside our closed forms. What does not install is
+left out, with the reason.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from celosia.dataflow.cache import cache_root
+from celosia.dataflow.hierarchy.architecture_file import read_architecture
+from celosia.dataflow.hierarchy.layer import Dim, Layer
 from celosia.dataflow.hierarchy.resnet18 import RESNET18
+from celosia.dataflow.hierarchy.systolic import Stationary, systolic_cycles
 from celosia.scripts.console import Report
 from celosia.scripts.map_layer import export_mapping, map_layer
 
@@ -28,17 +34,41 @@ _SECONDS = 900
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Energy (pJ, None where a tool knows none), cycles and CPU seconds of a layer."""
+
+    energy_pj: float | None
+    cycles: float
+    cpu_seconds: float
+
+
+def _mapped(sizes: str, _way: str) -> Figures:
+    ours = map_layer("a", sizes).summary()
+    return Figures(**{field.name: ours[field.name] for field in fields(Figures)})
+
+
+def _systolic(sizes: str, way: str) -> Figures:
+    """Return the cycles of the closed form of a dataflow, on architecture A's array."""
+    spread = {axis.spreads: axis.size for axis in read_architecture("a").axes}
+    rows, columns = spread[Dim.C,], spread[Dim.K,]
+    began = time.process_time()
+    cycles = systolic_cycles(Layer.parse(sizes), rows, columns, Stationary(way))
+    return Figures(energy_pj=None, cycles=cycles, cpu_seconds=time.process_time() - began)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """Another mapper: its packages, the interpreters that it runs on, and how it is called.
 
     ``script`` gets the folder of the files and prints JSON: for each of its ways to work energy
-    (pJ), cycles and CPU seconds.
+    (pJ), cycles and CPU seconds. ``ours`` gives our own of a layer, for such a way.
     """
 
     tool: str
     packages: tuple[str, ...]
     interpreter: str
     script: str
+    ours: Callable[[str, str], Figures] = _mapped
 
 
 _ACCELFORGE = """
@@ -73,6 +103,27 @@ energy, cycles = get_hardware_performance_zigzag(
 print(json.dumps({"takes our order": [energy, cycles, time.process_time() - began]}))
 """
 
+_SCALESIM = """
+import contextlib, csv, io, json, pathlib, sys, time
+from scalesim.scale_sim import scalesim
+folder = pathlib.Path(sys.argv[1])
+config = (folder / "scale.cfg").read_text()
+found = {}
+for way in ("ws", "os", "is"):
+    lines = [f"Dataflow = {way}" if l.startswith("Dataflow") else l for l in config.splitlines()]
+    (folder / "scale.cfg").write_text("\\n".join(lines))
+    began = time.process_time()
+    with contextlib.redirect_stdout(io.StringIO()):
+        scalesim(
+            save_disk_space=True, verbose=False, config=str(folder / "scale.cfg"),
+            topology=str(folder / "topology.csv"), layout=str(folder / "layout.csv"),
+        ).run_scale(top_path=str(folder / way))
+    (report,) = (folder / way).rglob("COMPUTE_REPORT.csv")
+    (row,) = csv.DictReader(report.open(), skipinitialspace=True)
+    found[way] = [None, float(row["Total Cycles"]), time.process_time() - began]
+print(json.dumps(found))
+"""
+
 PEERS = (
     Peer(
         tool="accelforge",
@@ -85,6 +136,13 @@ PEERS = (
         packages=("zigzag-dse==3.9.1", "six"),  # which it needs and does not declare
         interpreter="python3.11",
         script=_ZIGZAG,
+    ),
+    Peer(
+        tool="scalesim",
+        packages=("scalesim==3.0.0", "numpy==1.26.4"),  # not with 2.4
+        interpreter="python3.11",
+        script=_SCALESIM,
+        ours=_systolic,
     ),
 )
 
@@ -132,42 +190,16 @@ def environment(peer: Peer) -> Path:
 
 def _rows(peer: Peer, python: Path, name: str) -> list[dict[str, Any]]:
     sizes = str(RESNET18[name].layer)
-    ours = map_layer("a", sizes).summary()
     with tempfile.TemporaryDirectory() as folder:
         export_mapping("a", sizes, peer.tool, Path(folder))
         said = _call([str(python), "-c", peer.script, folder])
     found = json.loads(said.strip().splitlines()[-1])
-    return [
-        asdict(
-            PeerRow(
-                tool=peer.tool,
-                layer=name,
-                way=way,
-                energy_pj=energy,
-                cycles=cycles,
-                cpu_seconds=seconds,
-                our_energy_pj=ours["energy_pj"],
-                our_cycles=ours["cycles"],
-                our_cpu_seconds=ours["cpu_seconds"],
-            )
-        )
-        for way, (energy, cycles, seconds) in found.items()
-    ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerRow:
-    """What a peer makes of a layer, and what we do."""
-
-    tool: str
-    layer: str
-    way: str
-    energy_pj: float
-    cycles: float
-    cpu_seconds: float
-    our_energy_pj: float
-    our_cycles: float
-    our_cpu_seconds: float
+    rows = []
+    for way, (energy, cycles, seconds) in found.items():
+        theirs = Figures(energy_pj=energy, cycles=cycles, cpu_seconds=seconds)
+        ours = {f"our_{key}": value for key, value in asdict(peer.ours(sizes, way)).items()}
+        rows.append({"tool": peer.tool, "layer": name, "way": way, **asdict(theirs), **ours})
+    return rows
 
 
 def _call(command: list[str]) -> str:

@@ -188,7 +188,8 @@ def bench_area(
 @app.command("search")
 def bench_search(
     peers: Annotated[
-        bool, typer.Option("--peers", help="Run AccelForge and ZigZag too; installs them apart.")
+        bool,
+        typer.Option("--peers", help="Run other mappers too, in environments of their own."),
     ] = False,
     accelerators: Annotated[
         int, typer.Option(min=1, help="Accelerators of the sweep, each judged for ResNet-18.")
@@ -224,7 +225,10 @@ def bench_search(
             others = [
                 (
                     f"{row['layer']}: {row['tool']} {row['way']}",
-                    *(f"{row[key] / 1e6:.4f}" for key in ("energy_pj", "our_energy_pj")),
+                    *(
+                        "-" if row[key] is None else f"{row[key] / 1e6:.4f}"
+                        for key in ("energy_pj", "our_energy_pj")
+                    ),
                     *(row[key] for key in ("cycles", "our_cycles")),
                     *(f"{row[key]:.2f}" for key in ("cpu_seconds", "our_cpu_seconds")),
                 )
