@@ -1,4 +1,4 @@
-"""Commands that measure: bench sim, pe, area, formats, search and eie."""
+"""Commands that measure: bench sim, pe, area, formats, search, eie and lstm."""
 
 from __future__ import annotations
 
@@ -295,3 +295,26 @@ def _bench_networks(words: Sequence[str], *, as_json: bool) -> None:
 
     emit([row.as_dict() for row in rows], as_json=as_json, show=show)
     hold(all(row.holds for row in rows))
+
+
+@app.command("lstm")
+def bench_lstm(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORD]...", help="Only rows whose name holds all, such as 30."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Of the sequence, 32 ms each.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Run Silero's LSTM, with its real weights, on the EIE engine in RTL."""
+    from celosia.scripts.bench_lstm import bench_lstm as run
+
+    with progress("LSTM") as report:
+        found = run(steps, report, words or ())
+    rows = [row.as_dict() for row in found]
+
+    def show(console: Console) -> None:
+        console.print(table(tuple(rows[0]), [tuple(row.values()) for row in rows]))
+
+    emit(rows, as_json=as_json, show=show)
+    hold(all(row.exact for row in found))

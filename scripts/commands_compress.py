@@ -145,3 +145,84 @@ def compress(
         "notes": notes,
     }
     emit(value, as_json=as_json, show=show)
+
+
+@app.command("compress-lstm")
+def compress_lstm(
+    state: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STATE",
+            help="A state dictionary with one LSTM: .pt or .safetensors.",
+            parser=path,
+        ),
+    ],
+    calibration: Annotated[
+        Path,
+        typer.Option(help="Real inputs (steps, values): .npy.", parser=path, metavar="PATH"),
+    ],
+    output: Output,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Of a start. [default: as calibration has]")
+    ] = None,
+    density: Annotated[
+        str, typer.Option(help="Share of weights that stay: 0.3, or 0.3,l1=0.5 for layer 1.")
+    ] = "1.0",
+    codebook: Annotated[
+        int | None, typer.Option(help="Entries of a codebook, 0 included. [default: 16]")
+    ] = None,
+    weight_bits: Annotated[
+        int | None, typer.Option(help="Instead of a codebook: weights of 2 to 16 bits.")
+    ] = None,
+    activation_bits: Annotated[int, typer.Option(help="8 to 16.", min=8, max=16)] = 16,
+    segments: Annotated[int, typer.Option(help="Of sigmoid and tanh, as the engine has.")] = 256,
+    as_json: Json = False,
+) -> None:
+    """Prune and share an LSTM's weights for the EIE engine, without retraining."""
+    from celosia.models.compression.lstm import compress_lstm as compress_layers
+    from celosia.models.compression.lstm import lstm_weights
+    from celosia.models.compression.recipe import Compression, Start
+    from celosia.models.storage import save
+    from celosia.scripts.arguments import read_arrays
+    from celosia.scripts.compress import read_densities, read_state
+
+    if codebook is not None and weight_bits is not None:
+        raise CelosiaError("give either a codebook (--codebook) or --weight-bits, not both")
+    whole, layers = read_densities(density)
+    sequence = read_arrays(calibration)
+    if isinstance(sequence, dict):
+        raise CelosiaError(f"{calibration}: the sequence is one array, in a .npy file")
+    try:
+        recipe = Compression(
+            density=1.0 if whole is None else whole,
+            densities=layers,
+            clusters=None if weight_bits is not None else 16 if codebook is None else codebook,
+            start=Start.DENSITY,
+            weight_bits=8 if weight_bits is None else weight_bits,
+            activation_bits=activation_bits,
+            accumulator_bits=40,
+        )
+        network = compress_layers(
+            lstm_weights(read_state(state)),
+            sequence,
+            recipe,
+            steps=steps,
+            segments=segments,
+            name=output.stem,
+        )
+    except ValueError as error:
+        raise CelosiaError(str(error)) from error
+    save(network, output)
+    inputs = [network.tensor(name) for name in network.inputs]
+    value = {
+        "network": str(output),
+        "inputs": {tensor.name: list(tensor.shape) for tensor in inputs},
+        "products": network.macs,
+    }
+
+    def show(console: Console) -> None:
+        rows = [(tensor.name, str(tensor.shape), tensor.scale) for tensor in inputs]
+        console.print(table(("input", "shape", "scale"), rows))
+        console.print(f"wrote {output}", markup=False)
+
+    emit(value, as_json=as_json, show=show)

