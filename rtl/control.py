@@ -9,7 +9,7 @@ from amaranth.lib import enum
 from amaranth.lib.wiring import In, Out
 
 from celosia.rtl.ports import ErrorReport
-from celosia.rtl.registers import CAUSES, Cause
+from celosia.rtl.registers import CAUSE_BITS, CAUSES, Cause
 from celosia.rtl.shared import Shared
 
 
@@ -74,7 +74,7 @@ class Control(Shared):
         The last cycle of DRAIN before RUN.
     status : Out(4)
         The status register.
-    cause : Out(3)
+    cause : Out(4)
         A :class:`~celosia.rtl.registers.Cause`.
     error_address : Out(address_bits)
         Of the error.
@@ -107,7 +107,7 @@ class Control(Shared):
                 "running": Out(1),
                 "clear_counters": Out(1),
                 "status": Out(4),
-                "cause": Out(3),
+                "cause": Out(CAUSE_BITS),
                 "error_address": Out(address_bits),
             }
             | {name: In(ErrorReport(address_bits=address_bits)) for name in self._errors},

@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.dataflow.engines import Description, fingerprint
+from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.rtl import descriptors
 from celosia.rtl.eie import descriptors as eie_descriptors
 from celosia.rtl.eie.engine import EieEngine, eie_registers
@@ -22,6 +23,8 @@ from celosia.rtl.engine import Engine, engine_registers
 from celosia.rtl.registers import FINGERPRINT_BITS, Register
 from celosia.rtl.shared import Shared, flat_ports
 from celosia.rtl.shell import engine_ports
+from celosia.rtl.sparch import descriptors as sparch_descriptors
+from celosia.rtl.sparch.engine import SparchEngine, sparch_registers
 from celosia.rtl.verilog import VerilogParts, write_parts
 
 
@@ -42,6 +45,9 @@ HARDWARE: dict[type, Hardware] = {
     Accelerator: Hardware(engine=Engine, registers=engine_registers, encode=descriptors.encode),
     EieAccelerator: Hardware(
         engine=EieEngine, registers=eie_registers, encode=eie_descriptors.encode
+    ),
+    SparchAccelerator: Hardware(
+        engine=SparchEngine, registers=sparch_registers, encode=sparch_descriptors.encode
     ),
 }
 """Each kind of engine by the type of its description."""

@@ -41,10 +41,16 @@ class Cause(enum.IntEnum):
     WRITE_OUTSIDE_WINDOW = 5
     CORRUPT_POINTER = 6
     CORRUPT_INDEX = 7
+    UNSORTED_KEYS = 8
+    BEYOND_ROUND = 9
+    BEYOND_CAPACITY = 10
+    STALLED = 11
 
+
+CAUSE_BITS = max(Cause).bit_length()
 
 CAUSES = tuple(cause for cause in Cause if Cause.NONE < cause < Cause.CORRUPT_POINTER)
-"""What may stop any engine; the others stop engines that read compressed data."""
+"""What may stop any engine; the others stop those that read compressed data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +215,7 @@ def _run(address_bits: int, causes: tuple[Cause, ...]) -> list[Register]:
             offset=0x2C,
             access=hardware,
             doc=f"Why the engine stopped, kept until the next start. {stops}",
-            mask=7,
+            mask=(1 << CAUSE_BITS) - 1,
         ),
         *program,
         Register(

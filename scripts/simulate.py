@@ -13,7 +13,7 @@ from rich.table import Table
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.compile import compile_network
-from celosia.dataflow.engines import Description, kind_of
+from celosia.dataflow.engines import Description, network_kind
 from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import BaseProgram
@@ -149,14 +149,14 @@ def _compile(network: Network, accelerator: Description, mapping: Mapping | None
         raise CelosiaError(
             f"accelerator {accelerator.name!r} takes no mapping: its tiles follow from its memories"
         )
-    return kind_of(accelerator).compile(network, accelerator)
+    return network_kind(accelerator).compile(network, accelerator)
 
 
 def predict(
     program: BaseProgram, memory: MemoryModel, golden: dict[str, np.ndarray]
 ) -> list[Timing]:
     """Return the prediction for each start of ``program``, of the samples of ``golden``."""
-    kind = kind_of(program.accelerator)
+    kind = network_kind(program.accelerator)
     starts = len(golden[program.inputs[0]]) // program.samples
     if not kind.depends_on_data:
         return [kind.predict(program, memory, {})] * starts

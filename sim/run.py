@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 
 from celosia.dataflow.descriptors import DESCRIPTOR_BYTES
-from celosia.dataflow.engines import Description, kind_of
+from celosia.dataflow.engines import Description, kind_of, network_kind
 from celosia.dataflow.memory import DDR4, MemoryModel
 from celosia.dataflow.program import BaseProgram
 from celosia.dataflow.timing import LayerTiming, Timing, layer_timings
@@ -189,7 +189,7 @@ class Simulator:
             inputs=inputs,
             memory=memory,
             image=program_image(program),
-            limit=cycle_limit or kind_of(program.accelerator).bound(program, memory),
+            limit=cycle_limit or network_kind(program.accelerator).bound(program, memory),
             progress=progress or _silent,
             samples=samples,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
@@ -137,7 +137,7 @@ class FifoFile(Shared):
             m.d.comb += [
                 number.eq(bank - offset),
                 port.en.eq(self.put & (number < self.put_count)),
-                port.addr.eq(self._address(self.put_fifo, row + (offset > bank))),
+                port.addr.eq(self._address(self.put_fifo, row + self._next_row(offset, bank))),
                 port.data.eq(turned.word_select(bank, self._element.size)),
             ]
             banks.append(rows)
@@ -149,9 +149,16 @@ class FifoFile(Shared):
         words = []
         for bank, rows in enumerate(banks):
             port = rows.read_port(domain="comb")
-            m.d.comb += port.addr.eq(self._address(self.show, row + (offset > bank)))
+            m.d.comb += port.addr.eq(self._address(self.show, row + self._next_row(offset, bank)))
             words.append(port.data)
         m.d.comb += Value.cast(self.window).eq(rotated(Cat(words), offset, self._ways))
+
+    def _next_row(self, offset: Value, bank: int) -> Value:
+        """Return whether ``bank`` has its part of a word in the row after its first.
+
+        ``offset`` is the bank in which the word begins.
+        """
+        return offset > bank if bank < self._ways - 1 else Const(0, 1)
 
     def _address(self, fifo: Value, row: Value) -> Value:
         """Return where ``row`` of ``fifo`` lies in a bank."""

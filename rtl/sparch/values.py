@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -193,7 +193,11 @@ class Multiplier(Shared):
     def build(self) -> Module:
         m = Module()
         if not self._kind.floating:
-            m.d.comb += self.o.eq(self.a.as_signed() * self.b.as_signed())
+            exact = Signal(signed(2 * self._bits))
+            m.d.comb += [
+                exact.eq(self.a.as_signed() * self.b.as_signed()),
+                self.o.eq(exact),
+            ]
             return m
         factors = []
         unused = SINGLE_BITS - self._bits

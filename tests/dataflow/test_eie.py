@@ -68,7 +68,7 @@ def test_a_file_brings_an_engine_back(name, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('engine = "eie"', 'engine = "crossbar"', "engine must be 'eie', or left out"),
+        ('engine = "eie"', 'engine = "crossbar"', "engine must be 'eie', 'sparch', or left out"),
         ("pes = 4", "pes = 257", r"array: pes must be in 1\.\.256, not 257"),
         ("pes = 4", "pes = 4\nrows = 3", r"unknown key array\.rows"),
         ("queue = 8", "queue = 65", "queue must be in"),

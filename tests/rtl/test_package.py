@@ -19,6 +19,8 @@ from celosia.dataflow.eie.accelerator import PeArray, Widths
 from celosia.dataflow.eie.presets import TINY
 from celosia.dataflow.engines import load_engine
 from celosia.dataflow.presets import preset
+from celosia.dataflow.sparch import presets as sparch
+from celosia.dataflow.sparch.accelerator import Elements, Merger, MergeTree, ValueKind
 from celosia.models.formats import BlockScaling, IntScale
 from celosia.rtl import package
 from celosia.rtl.core import core_name, core_ports, core_verilog
@@ -47,6 +49,12 @@ ACCELERATORS = {
         TINY, name="small", array=PeArray(pes=6, queue=3, channels=2, skip_empty=True),
         widths=Widths(weight=8, index=3, codebook=False, activation=8, accumulator=30),
         bus=Bus(data_bits=128),
+    ),
+    "sparch": replace(sparch.TINY, name="small"),
+    "sparch_floats": replace(
+        sparch.TINY, name="small", bus=Bus(data_bits=256),
+        elements=Elements(kind=ValueKind.BFLOAT16, bits=16, accumulator=32, index_bits=10),
+        merger=Merger(width=4, chunk=2), tree=MergeTree(ways=8, leaf_fifo=64, node_fifo=8),
     ),
 }  # fmt: skip
 NAME = "celosia_small"

@@ -1,0 +1,83 @@
+"""The check of a SpArch descriptor before it is handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.sparch.accelerator import SparchAccelerator
+from celosia.rtl.descriptors import DESCRIPTOR_BITS
+from celosia.rtl.shared import Shared
+from celosia.rtl.sparch.descriptors import LAYOUTS, Opcode
+
+
+class SparchLegality(Shared):
+    """Says whether a descriptor is legal, as far as it can be told from it alone. No latency.
+
+    It is when its opcode is known, all bits above its layout are 0, addresses are multiples of a
+    beat's bytes and within the port's width, its leaves and partial matrix are there, and there
+    are work records if and only if leaves are fed.
+    :class:`~celosia.rtl.sparch.control.RoundControl` has the rules that depend on others.
+
+    Parameters
+    ----------
+    accelerator : SparchAccelerator
+
+    Members
+    -------
+    descriptor : In(512)
+    legal : Out(1)
+    """
+
+    descriptor: Signal
+    legal: Signal
+
+    def __init__(self, accelerator: SparchAccelerator) -> None:
+        self._accelerator = accelerator
+        super().__init__(
+            {"descriptor": In(DESCRIPTOR_BITS), "legal": Out(1)},
+            name="sparch_legality",
+            parameters=(accelerator,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        rules: dict[Opcode, Callable[[Any], list[Value]]] = {
+            Opcode.SOURCE: self._source,
+            Opcode.ROUND: self._round,
+            Opcode.STAMP: lambda p: self._address(p.address),
+            Opcode.END: lambda _: [],
+        }
+        with m.Switch(self.descriptor[:4]):
+            for opcode, rule in rules.items():
+                layout = LAYOUTS[opcode]
+                body: Any = data.View(layout, self.descriptor[: layout.size])
+                above = self.descriptor[layout.size :] == 0
+                with m.Case(opcode.value):
+                    m.d.comb += self.legal.eq(Cat(above, *rule(body)).all())
+        return m
+
+    def _address(self, address: Value) -> list[Value]:
+        bus = self._accelerator.bus
+        low = (bus.data_bytes - 1).bit_length()
+        return [address[:low] == 0, address[bus.address_bits :] == 0]
+
+    def _source(self, p: Any) -> list[Value]:
+        return [
+            p.leaf < self._accelerator.tree.ways,
+            p.partial < self._accelerator.partials.alive,
+            *self._address(p.address),
+        ]
+
+    def _round(self, p: Any) -> list[Value]:
+        addresses = (p.left, p.right, p.target, p.pointers)
+        return [
+            p.partial < self._accelerator.partials.alive,
+            p.leaves[self._accelerator.tree.ways :] == 0,
+            p.leaves.any() == p.records.any(),
+            *(rule for address in addresses for rule in self._address(address)),
+        ]

@@ -1,0 +1,240 @@
+"""What is written: elements of matrices and row pointers in beats, stamps, and their bursts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from celosia.dataflow.accelerator import Bus
+from celosia.rtl.axi.burst import BurstSplitter, tagged_burst_layout
+from celosia.rtl.ports import BEATS_BITS
+from celosia.rtl.queue import Queue
+from celosia.rtl.shared import Shared
+
+
+class BeatWriter(Shared):
+    """Gathers beats of one region, and asks for bursts of what it holds.
+
+    As soon as it holds as many beats as its longest burst (or its queue) has, and they belong to
+    no run yet, they are one; when ``flush`` is 1, so is any rest. A run is cut at 4 KiB. A beat
+    taken in cycle t can be in a run from t+1 on, see
+    :class:`~celosia.rtl.axi.burst.BurstSplitter` for its bursts.
+
+    Parameters
+    ----------
+    bus : Bus
+    depth : int
+        Beats of its queue.
+
+    Members
+    -------
+    begin : In(1)
+        What comes from the next cycle on goes to ``address`` and after; only when idle.
+    address : In(address_bits)
+        A multiple of a beat.
+    i : In(stream.Signature(data_bits))
+        Beats.
+    flush : In(1)
+        Nothing comes any more.
+    bursts : Out(stream.Signature(tagged_burst_layout(address_bits)))
+    beats : Out(stream.Signature(data_bits))
+        Their data.
+    idle : Out(1)
+        It holds nothing.
+    """
+
+    def __init__(self, bus: Bus, *, depth: int) -> None:
+        if depth < 1:
+            raise ValueError(f"depth must be at least 1, not {depth!r}")
+        self._bus, self._depth = bus, depth
+        super().__init__(
+            {
+                "begin": In(1),
+                "address": In(bus.address_bits),
+                "i": In(stream.Signature(bus.data_bits)),
+                "flush": In(1),
+                "bursts": Out(stream.Signature(tagged_burst_layout(bus.address_bits))),
+                "beats": Out(stream.Signature(bus.data_bits)),
+                "idle": Out(1),
+            },
+            name=f"beat_writer_d{depth}",
+            parameters=(bus, depth),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        bus = self._bus
+        longest = min(bus.burst_beats, self._depth)
+        m.submodules.queue = queue = Queue(bus.data_bits, depth=self._depth)
+        m.submodules.splitter = splitter = BurstSplitter(
+            address_bits=bus.address_bits, data_bits=bus.data_bits, burst_beats=bus.burst_beats,
+            run_bits=BEATS_BITS,
+        )  # fmt: skip
+        wiring.connect(m, wiring.flipped(self.i), queue.i)
+        wiring.connect(m, queue.o, wiring.flipped(self.beats))
+        wiring.connect(m, splitter.o, wiring.flipped(self.bursts))
+        address, free = Signal(bus.address_bits), Signal(range(self._depth + 1))  # in no run
+        run, asks = Signal(range(longest + 1)), Signal()
+        m.d.comb += [
+            run.eq(Mux(free > longest, longest, free)),
+            splitter.i.valid.eq((free >= longest) | (self.flush & (free != 0))),
+            splitter.i.p.address.eq(address),
+            splitter.i.p.beats.eq(run),
+            asks.eq(splitter.i.valid & splitter.i.ready),
+            self.idle.eq(~queue.o.valid),
+        ]
+        m.d.sync += free.eq(free + (self.i.valid & self.i.ready) - Mux(asks, run, 0))
+        with m.If(asks):
+            m.d.sync += address.eq(address + run * bus.data_bytes)
+        with m.If(self.begin):
+            m.d.sync += address.eq(self.address)
+        return m
+
+
+class WriteArbiter(Shared):
+    """Hands the bursts of two writers to the write port, and their beats after them. No latency.
+
+    The first writer goes first, but a burst that was offered stays until it is taken.
+
+    Parameters
+    ----------
+    bus : Bus
+
+    Members
+    -------
+    first, second : In(stream.Signature(tagged_burst_layout(address_bits)))
+        Bursts, each when its beats are there.
+    first_beats, second_beats : In(stream.Signature(data_bits))
+    bursts : Out(stream.Signature(tagged_burst_layout(address_bits)))
+    beats : Out(stream.Signature(data_bits))
+        To the write port.
+    beat : Out(2)
+        Of which writer a beat is taken in this cycle.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        bursts = stream.Signature(tagged_burst_layout(bus.address_bits))
+        beats = stream.Signature(bus.data_bits)
+        super().__init__(
+            {
+                "first": In(bursts),
+                "second": In(bursts),
+                "first_beats": In(beats),
+                "second_beats": In(beats),
+                "bursts": Out(bursts),
+                "beats": Out(beats),
+                "beat": Out(2),
+            },
+            name="write_arbiter",
+            parameters=(bus,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        tag = data.StructLayout({"second": 1, "beats": BEATS_BITS})
+        # A burst with beats left is unacknowledged, so there is always a place.
+        m.submodules.order = order = Queue(tag, depth=self._bus.outstanding)
+        chosen, before, waits, taken = Signal(), Signal(), Signal(), Signal()
+        index, last, moves = Signal(BEATS_BITS), Signal(), Signal()
+        head: Any = order.o.p
+        m.d.comb += [
+            chosen.eq(Mux(waits, before, ~self.first.valid)),
+            self.bursts.payload.eq(Mux(chosen, self.second.payload, self.first.payload)),
+            self.bursts.valid.eq(Mux(chosen, self.second.valid, self.first.valid)),
+            taken.eq(self.bursts.valid & self.bursts.ready),
+            self.first.ready.eq(self.bursts.ready & ~chosen),
+            self.second.ready.eq(self.bursts.ready & chosen),
+            order.i.valid.eq(taken),
+            order.i.p.second.eq(chosen),
+            order.i.p.beats.eq(self.bursts.p.beats),
+            self.beats.payload.eq(
+                Mux(head.second, self.second_beats.payload, self.first_beats.payload)
+            ),
+            self.beats.valid.eq(
+                order.o.valid & Mux(head.second, self.second_beats.valid, self.first_beats.valid)
+            ),
+            moves.eq(self.beats.valid & self.beats.ready),
+            last.eq(index + 1 == head.beats),
+            order.o.ready.eq(moves & last),
+            self.first_beats.ready.eq(moves & ~head.second),
+            self.second_beats.ready.eq(moves & head.second),
+            self.beat.eq(Cat(self.first_beats.ready, self.second_beats.ready)),
+        ]
+        m.d.sync += [waits.eq(self.bursts.valid & ~self.bursts.ready), before.eq(chosen)]
+        with m.If(moves):
+            m.d.sync += index.eq(Mux(last, 0, index + 1))
+        return m
+
+
+class BeatFiller(Shared):
+    """Puts records side by side into beats. No latency: a beat is offered with its last record.
+
+    Parameters
+    ----------
+    record_bits : int
+    lanes : int
+        Records of a beat.
+    ways : int
+        Most records that come in a cycle.
+
+    Members
+    -------
+    records : In(ways * record_bits)
+    count : In
+        How many of them come in this cycle, at most ``lacks``.
+    lacks : Out
+        Records that the beat lacks.
+    flush : In(1)
+        A beat that holds any records is offered whether full or not; none come.
+    valid : Out(1)
+        ``beat`` is full, or flushed; it is taken in this cycle.
+    beat : Out(lanes * record_bits)
+        Places without a record are 0.
+    """
+
+    def __init__(self, *, record_bits: int, lanes: int, ways: int) -> None:
+        for name, value in (("record_bits", record_bits), ("lanes", lanes), ("ways", ways)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value!r}")
+        self._width, self._lanes, self._ways = record_bits, lanes, ways
+        super().__init__(
+            {
+                "records": In(ways * record_bits),
+                "count": In(range(ways + 1)),
+                "lacks": Out(range(lanes + 1)),
+                "flush": In(1),
+                "valid": Out(1),
+                "beat": Out(lanes * record_bits),
+            },
+            name=f"beat_filler_w{record_bits}_l{lanes}_n{ways}",
+            parameters=(record_bits, lanes, ways),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        width, lanes = self._width, self._lanes
+        waiting, held = Signal(range(lanes + 1)), Signal(lanes * width)
+        fresh, placed = Signal(lanes * width), Signal(lanes * width)
+        for lane in range(min(lanes, self._ways)):
+            with m.If(self.count > lane):
+                m.d.comb += fresh.word_select(lane, width).eq(self.records.word_select(lane, width))
+        with m.Switch(waiting):
+            for place in range(lanes):
+                with m.Case(place):
+                    m.d.comb += placed.eq(fresh << place * width)
+        total = Signal(range(lanes + 1))
+        m.d.comb += [
+            total.eq(waiting + self.count),
+            self.lacks.eq(lanes - waiting),
+            self.beat.eq(held | placed),
+            self.valid.eq((total == lanes) | (self.flush & (waiting != 0))),
+        ]
+        m.d.sync += [
+            waiting.eq(Mux(self.valid, 0, total)),
+            held.eq(Mux(self.valid, 0, self.beat)),
+        ]
+        return m
