@@ -15,14 +15,7 @@ from celosia.models.random_network import random_network
 from celosia.models.storage import save
 from celosia.scripts.explore.store import SqlStore, sqlite_url
 
-# A shell's background jobs ignore SIGINT, and so would what this test starts from one.
-MAIN = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from celosia.scripts.cli import main
-main()
-"""
-COMMAND = [sys.executable, "-c", MAIN, "explore"]
+COMMAND = [sys.executable, "-c", "from celosia.scripts.cli import main; main()", "explore"]
 PATIENCE = 300
 
 
@@ -40,17 +33,17 @@ def start(network, out, *arguments):
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def wait_for(out, count):
-    """Wait until the store of ``out`` has at least ``count`` outcomes; return how many."""
+def wait_for(process, out, count):
+    """Wait until the store of ``out``, which ``process`` fills, has ``count`` outcomes or more."""
     path = out / "explore.sqlite"
     begin = time.monotonic()
-    while time.monotonic() - begin < PATIENCE:
+    while process.poll() is None and time.monotonic() - begin < PATIENCE:
         if path.exists():
             with SqlStore(sqlite_url(path)) as store:
                 if len(store) >= count:
                     return
         time.sleep(0.05)
-    raise AssertionError("the search stored nothing")
+    raise AssertionError(f"the search stored too little, and is at {process.poll()}")
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
@@ -58,7 +51,7 @@ def test_what_was_evaluated_stays(tmp_path, how):
     network, out = tmp_path / "small.celosia", tmp_path / "out"
     save(random_network(3, (parse_format("fixed4"),)), network)
     with start(network, out, "--candidates=100000") as process:
-        wait_for(out, 3)
+        wait_for(process, out, 3)
         if how == signal.SIGKILL:
             os.killpg(process.pid, how)
         else:
