@@ -87,15 +87,40 @@ def run_bench(
     ValueError
         If ``stall`` is out of its range.
     """
-    if not 0 <= stall <= 0.9:
-        raise ValueError(f"stall must be 0 to 0.9, not {stall!r}")
     if check_inputs(program, inputs) != program.samples:
         raise CelosiaError(
             f"the cocotb bench runs one start: give inputs of shape ({program.samples}, C, H, W)"
         )
-    folder = build_bench(accelerator)
     image = program_image(program)
     write_inputs(program, image, inputs, 0)
+    after, counters = run_image(
+        accelerator, program, image, stall=stall, seed=seed, cycle_limit=cycle_limit
+    )
+    return BenchRun(
+        tensors={
+            p.name: np.stack([p.of(index).read(after) for index in range(program.samples)])
+            for p in program.placements
+        },
+        counters=counters,
+    )
+
+
+def run_image(
+    accelerator: Description,
+    program: BaseProgram,
+    image: np.ndarray,
+    *,
+    stall: float = 0.3,
+    seed: int = 1,
+    cycle_limit: int = 1_000_000,
+) -> tuple[np.ndarray, dict[enum.IntEnum, int]]:
+    """Run ``program`` on memory ``image`` (uint8); return the memory after it, and the counters.
+
+    For programs of any engine. Parameters and errors are those of :func:`run_bench`.
+    """
+    if not 0 <= stall <= 0.9:
+        raise ValueError(f"stall must be 0 to 0.9, not {stall!r}")
+    folder = build_bench(accelerator)
     kinds = kind_of(accelerator).counters
     place = (program.base_address, program.program_address, program.chunks)
     numbers = (*place, seed, cycle_limit, len(kinds))
@@ -105,13 +130,7 @@ def run_bench(
         launch("test", "program", core_name(accelerator), str(folder), str(task), cwd=task)
         with np.load(task / "result.npz") as result:
             after, counters = result["image"], result["counters"]
-    return BenchRun(
-        tensors={
-            p.name: np.stack([p.of(index).read(after) for index in range(program.samples)])
-            for p in program.placements
-        },
-        counters={counter: int(counters[counter]) for counter in kinds},
-    )
+    return after, {counter: int(counters[counter]) for counter in kinds}
 
 
 def build_bench(accelerator: Description) -> Path:
