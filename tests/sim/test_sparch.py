@@ -117,6 +117,52 @@ def test_products_are_those_of_scipy(simulator, rowwise):
     assert max(rounds) > 3
 
 
+def patterned(rng, kind, shape) -> Any:
+    """A random matrix of pattern ``kind``, signs and zeros included."""
+    rows, columns = shape
+    if kind == 0:  # anywhere
+        found = random_matrix(rng, shape, rng.choice([0.02, 0.1, 0.4]))
+    elif kind == 1:  # banded
+        row = np.repeat(np.arange(rows), 5)
+        column = row + rng.integers(-3, 4, len(row))
+        keep = (column >= 0) & (column < columns)
+        values = rng.integers(-9, 10, keep.sum())
+        found = scipy.sparse.csr_matrix((values, (row[keep], column[keep])), shape)
+    elif kind == 2:  # power law
+        count = 4 * rows
+        places = [(rng.pareto(1.0, count) * size / 8).astype(int) % size for size in shape]
+        found = scipy.sparse.csr_matrix((rng.integers(-9, 10, count), tuple(places)), shape)
+    elif kind == 3:  # one dense row among few elements
+        found = random_matrix(rng, shape, 0.03).tolil()
+        found[rng.integers(rows)] = rng.integers(1, 9)
+    else:  # ones and their opposites: sums cancel
+        found = random_matrix(rng, shape, 0.5, low=-1, high=2)
+    found = found.tocsr()
+    found.sum_duplicates()
+    return found
+
+
+@pytest.mark.parametrize("group", range(6))
+def test_three_hundred_products(simulator, group):
+    """Six times fifty, of all shapes and patterns, in both orders: integers bit for bit."""
+    rng, cancelled = np.random.default_rng(SEED + group), 0
+    memories = itertools.cycle((IDEAL, DDR4, SLOW))
+    for trial, memory in zip(range(50), memories, strict=False):
+        shape = [int(rng.choice([1, rng.integers(2, 12), rng.integers(12, 50)])) for _ in range(3)]
+        left, right = (patterned(rng, trial % 5, part) for part in (shape[:2], shape[1:]))
+        program = compile_product(
+            from_scipy(left), from_scipy(right), TINY, Strategy(rowwise=bool(trial // 5 % 2))
+        )
+        run = run_product(simulator, program, memory)
+        expected: Any = (left @ right).tocsr()
+        met = (left != 0).astype(int) @ (right != 0).astype(int)
+        expected.eliminate_zeros()
+        cancelled += met.nnz - expected.nnz
+        expected.sort_indices()
+        assert same(run.output, from_scipy(expected)), (group, trial, shape)
+    assert cancelled > 10
+
+
 def test_floats_are_bit_for_bit_those_of_the_interpreter():
     rng, engine = np.random.default_rng(SEED), Simulator(FLOATS)
     for size, density, rowwise in ((12, 0.4, False), (40, 0.15, False), (40, 0.2, True)):
