@@ -7,6 +7,7 @@ are filled from the lowest, so that the channels lie in few words.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -96,9 +97,9 @@ class ColumnPool:
 
     def _demand(self, channels: Sequence[Needs]) -> dict[int, int]:
         demand: dict[int, int] = {}
-        for needs in channels:
+        for needs, count in Counter(channels).items():
             mask = self.mask(needs)
-            demand[mask] = demand.get(mask, 0) + 1
+            demand[mask] = demand.get(mask, 0) + count
         return demand
 
     def fits(self, channels: Sequence[Needs], positions: np.ndarray) -> bool:
@@ -119,8 +120,9 @@ class ColumnPool:
             raise ValueError("a channel fits no column")
         demand = self._demand(channels)
         waiting: dict[int, list[int]] = {mask: [] for mask in demand}
-        for channel in reversed([int(i) for i in order]):
-            waiting[self.mask(channels[channel])].append(channel)
+        masks_of = {needs: self.mask(needs) for needs in set(channels)}
+        for channel in reversed(order.tolist()):
+            waiting[masks_of[channels[channel]]].append(channel)
         # The most demanding channels first.
         masks = sorted(demand, key=lambda mask: (mask.bit_count(), mask))
         # Hall's condition: any set of classes has room for the channels that need it. What is

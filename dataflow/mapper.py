@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from celosia.dataflow.accelerator import Accelerator
@@ -114,11 +113,6 @@ def _halves(value: int) -> list[int]:
     return values
 
 
-def _fits(plan: StepPlan, mapping: LayerMapping) -> bool:
-    buffers = plan.accelerator.buffers
-    return all(words <= getattr(buffers, name) for name, words in plan.needs(mapping).items())
-
-
 def candidates(plan: StepPlan, dataflow: Dataflow | None = None) -> Iterator[LayerMapping]:
     """Yield tilings that fit: all widths down to the widest that does, for each height.
 
@@ -150,10 +144,13 @@ def _orders(plan: StepPlan, sizes: dict[str, int], dataflow: Dataflow | None) ->
     if dataflow is not None:
         mapping = dataflow.tiled(plan, **sizes)
         return [mapping] if plan.is_legal(mapping) and dataflow.admits(plan, mapping) else []
-    pixels_outer = canonical(plan, **sizes, weights_outer=False)
-    if not _fits(plan, pixels_outer):
-        return []
-    return [pixels_outer, canonical(plan, **sizes, weights_outer=True)]
+    # Each sum is finished before the next begins: one tile of each buffer is all that is needed.
+    pixels, kernel = (sizes["rows"], sizes["columns"]), (sizes["kernel_rows"], plan.kernel[1])
+    buffers = plan.accelerator.buffers
+    for name, words in plan.tile_sizes(1, sizes["words"], pixels, kernel).items():
+        if words > getattr(buffers, name):
+            return []
+    return [canonical(plan, **sizes, weights_outer=outer) for outer in (False, True)]
 
 
 def smallest_of(plan: StepPlan, dataflow: Dataflow) -> LayerMapping:
@@ -238,16 +235,20 @@ def estimate(plan: StepPlan, mapping: LayerMapping, known: Counts) -> Cost:
     return Cost(cycles=cycles, beats=tally.beats)
 
 
-def _pieces(mapping: LayerMapping, dimension: Dimension, whole: int, unit: int = 1) -> Counter[int]:
+def _pieces(
+    mapping: LayerMapping, dimension: Dimension, whole: int, unit: int = 1
+) -> dict[int, int]:
     """Return the sizes of the tiles of ``whole`` along ``dimension``, and how many have each."""
-    sizes = Counter({whole: 1})
+    sizes = {whole: 1}
     for loop in mapping.loops:
         if loop.dimension is dimension:
-            step, cut = loop.step * unit, Counter[int]()
+            step = loop.step * unit
+            cut: dict[int, int] = {}
             for size, count in sizes.items():
-                cut[step] += count * (size // step)
-                cut[size % step] += count * (size % step > 0)
-            sizes = +cut
+                for part, times in ((step, size // step), (size % step, 1)):
+                    if part and times:
+                        cut[part] = cut.get(part, 0) + count * times
+            sizes = cut
     return sizes
 
 
@@ -263,22 +264,42 @@ def _pixel_shapes(plan: StepPlan, mapping: LayerMapping) -> dict[tuple[int, int,
     }
 
 
+def _cuts_channels_first(mapping: LayerMapping) -> bool:
+    """Return whether all loops over ``K`` are outside those over ``C``."""
+    order = [loop.dimension for loop in mapping.loops]
+    return Dimension.C not in order or Dimension.K not in order[order.index(Dimension.C) :]
+
+
+def _starts(mapping: LayerMapping, runs: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the first words of the tiles that loops over ``C`` cut ``runs`` of words into."""
+    ranges = list(runs)
+    for loop in mapping.loops:
+        if loop.dimension is Dimension.C:
+            ranges = [
+                (first, min(stop, first + loop.step))
+                for start, stop in ranges
+                for first in range(start, stop, loop.step)
+            ]
+    return [first for first, _ in ranges]
+
+
 def count_chunks(plan: StepPlan, mapping: LayerMapping) -> tuple[list[int], int]:
     """Return the reduction chunks of the nests that begin at each channel tile, for one pixel tile.
 
     And how many different first words and kernel rows they have. Where all channel tiles read the
-    same words that is a product of counts; elsewhere loops over ``C`` depend on those over ``K``,
-    and are walked.
+    same words, or loops over ``C`` cut the words of one of them, those are products of counts;
+    elsewhere loops are walked.
     """
-    if plan.alike:
-        runs = plan.tiles[0].runs
-        words = sum(_pieces(mapping, Dimension.C, stop - start).total() for start, stop in runs)
-        down = words * _pieces(mapping, Dimension.FY, plan.kernel[0]).total()
-        every = down * _pieces(mapping, Dimension.FX, plan.kernel[1]).total()
+    if plan.alike or _cuts_channels_first(mapping):
+        down, across = (
+            sum(_pieces(mapping, dimension, size).values())
+            for dimension, size in zip((Dimension.FY, Dimension.FX), plan.kernel, strict=True)
+        )
+        starts = {tile.runs: _starts(mapping, tile.runs) for tile in plan.tiles}
         counts = [0] * len(plan.tiles)
         for first, _ in plan.channel_ranges(mapping.loops):
-            counts[first] = every
-        return counts, down
+            counts[first] = len(starts[plan.tiles[first].runs]) * down * across
+        return counts, len(set().union(*starts.values())) * down
     loops = tuple(loop for loop in mapping.loops if loop.dimension not in PIXELS)
     found: list[set[Chunk]] = [set() for _ in plan.tiles]
     for work in works(plan, replace(mapping, loops=loops)):

@@ -63,6 +63,9 @@ class Dimension(enum.Enum):
     FX = "FX"
     """Kernel columns."""
 
+    # Members are one of a kind; the hash of their names takes most of the time of small tables.
+    __hash__ = object.__hash__
+
 
 MOST_SAMPLES = 256
 """Most samples that one start of a program runs."""

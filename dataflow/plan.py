@@ -296,8 +296,17 @@ class StepPlan:
     def sizes(self, mapping: LayerMapping) -> dict[str, int]:
         """Return the words of one tile in each buffer, by the field of ``Buffers``."""
         tile = self.tile(mapping)
-        rows, cols, words = tile[Dimension.OY], tile[Dimension.OX], tile[Dimension.C]
-        kernel = tile[Dimension.FY], tile[Dimension.FX]
+        pixels, kernel = (
+            (tile[down], tile[across])
+            for down, across in ((Dimension.OY, Dimension.OX), (Dimension.FY, Dimension.FX))
+        )
+        return self.tile_sizes(tile[Dimension.K], tile[Dimension.C], pixels, kernel)
+
+    def tile_sizes(
+        self, channels: int, words: int, pixels: tuple[int, int], kernel: tuple[int, int]
+    ) -> dict[str, int]:
+        """Return :meth:`sizes` of tiles of so many channel tiles, words, rows and columns."""
+        rows, cols = pixels
         # A tile with fewer rows, at the bottom, may step through its input otherwise.
         input_rows = max(
             self.input_rows(r, kernel[0], self.row_step(r, kernel[0])) for r in {rows, 1}
@@ -306,8 +315,8 @@ class StepPlan:
         area = min(self.accelerator.array.pixels, self.size[0]) * rows * cols
         sizes = {
             "activations": words * input_rows * self.input_cols(cols, kernel[1]),
-            "weights": tile[Dimension.K] * words * math.prod(self.weight_kernel(*kernel)),
-            "accumulators": tile[Dimension.K] * conv_rows * conv_cols,
+            "weights": channels * words * math.prod(self.weight_kernel(*kernel)),
+            "accumulators": channels * conv_rows * conv_cols,
             "constants": self._most_groups,
             "outputs": self.block_words * area,
         }

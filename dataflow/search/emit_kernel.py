@@ -31,6 +31,7 @@ from celosia.dataflow.search.program_kernel import (
     close_step,
     find,
     has_room,
+    lay_out,
     move,
     stored,
     take,
@@ -163,7 +164,8 @@ def _store(
         word = place[4] + before
         store = program.stores[program.at[1]]
         store[0], store[1] = word + run[0], word + run[1]
-        store[2], store[3], store[4], store[5] = y, y + valid, sample, index
+        store[2], store[3], store[4], store[5] = y, y + valid, sample, sample
+        store[6] = index
         program.at[1] += 1
 
 
@@ -280,7 +282,7 @@ def emit_step(
     """
     empty = np.zeros((6, MOST_SLOTS), np.bool_)
     keys = np.zeros((6, MOST_SLOTS, 2), np.int64)
-    slots = Slots(layout, keys, empty, empty.copy(), np.zeros(MOST_SLOTS, np.int64))
+    slots = Slots(layout, keys, empty, empty.copy())
     sums = np.zeros((2, MOST_SLOTS), np.int64)
     walk = start_walk(shape, len(loops))
     runs = np.empty_like(walk.words)
@@ -297,6 +299,7 @@ def _emit(
     # All constants in one load where they fit beside another step's.
     last = len(shape.tiles) - 1
     whole = slots.layout[CONSTANTS, 0] == shape.tiles[last, 10] + shape.tiles[last, 0]
+    lay_out(program, slots.layout)
     more = advance(shape, loops, walk, True)
     while more:
         count = tiles_of(shape, walk, runs, pixel, chunk)
@@ -312,4 +315,4 @@ def _emit(
                 return False
         more = advance(shape, loops, walk, False)
     close_step(program, shape.target[5])
-    return True
+    return bool(program.at[3] == 0)

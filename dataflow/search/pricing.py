@@ -18,7 +18,7 @@ from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, To
 from celosia.dataflow.emit import StepAddresses
 from celosia.dataflow.energy import EnergyTable, energy
 from celosia.dataflow.event_walk import machine_of
-from celosia.dataflow.mapping import ARRAY_DIMENSIONS, Dimension, LayerMapping
+from celosia.dataflow.mapping import ARRAY_DIMENSIONS, MOST_SLOTS, Dimension, LayerMapping
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.memory_layout import BASE_ADDRESS, MemoryLayout
 from celosia.dataflow.plan import StepPlan
@@ -41,6 +41,9 @@ _ARRAY: dict[Dimension, int] = {d: number for number, d in enumerate(ARRAY_DIMEN
 _STEP_ROWS = 1 << 14
 """Rows for which there is room at first, for each step; pages of it that are not used cost nothing.
 """
+
+_SLOT_PARTS = 1024
+"""Parts of a slot that are kept apart at first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -236,7 +239,7 @@ class Pricer:
         self, steps: Sequence[int], layers: Mapping[int, LayerMapping], chip: Residency
     ) -> Program | None:
         """Return the program of ``steps``, or ``None`` where it takes more room."""
-        room = self._room * _STEP_ROWS * len(steps)
+        room, parts = self._room * _STEP_ROWS * len(steps), self._room * _SLOT_PARTS
         banks = np.full((3, 2), -1)
         banks[2] = self._bank
         stays = self._stays(chip, layers)
@@ -245,9 +248,13 @@ class Pricer:
             at=np.zeros(5, np.int64),
             newest=np.full(len(Token), -1),
             counters=np.zeros(len(Counter), np.int64),
-            spans=np.empty((len(_BUFFERS), room, 4), np.int64),
-            parts=np.zeros(len(_BUFFERS), np.int64),
-            stores=np.empty((room, 6), np.int64),
+            layout=np.zeros((len(_BUFFERS), 3), np.int64),
+            spans=np.empty((len(_BUFFERS), MOST_SLOTS + 1, parts, 4), np.int64),
+            parts=np.zeros((len(_BUFFERS), MOST_SLOTS + 1), np.int64),
+            latest=np.empty((len(_BUFFERS), MOST_SLOTS + 1), np.int64),
+            loose=np.empty(((MOST_SLOTS + 1) * parts, 4), np.int64),
+            stores=np.empty((room, 7), np.int64),
+            groups=np.empty((room, 6), np.int64),
             steps=np.empty((len(self.plans), 3), np.int64),
             banks=banks,
             need=np.full(len(Unit), -1),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import time
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from celosia.dataflow.arrange import arrange
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.descriptors import Compute
-from celosia.dataflow.mapper import count_chunks, default_mapping
+from celosia.dataflow.mapper import candidates, canonical, count_chunks, default_mapping
 from celosia.dataflow.nest import works
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.presets import preset
@@ -97,3 +98,18 @@ def test_chunks_are_counted_as_the_loops_walk_them(seed: int) -> None:
             found[work.first].add(work.chunk)
         starts = {(chunk.word, chunk.kernel_row) for each in found for chunk in each}
         assert count_chunks(plan, layer) == ([len(each) for each in found], len(starts))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_candidates_are_all_that_fit(seed: int) -> None:
+    formats = tuple(parse_format(name) for name in ("fixed4", "sp2_4", "fixed8"))
+    network, target = random_network(seed, formats), preset("tiny")
+    arrangement = arrange(network, target)
+    for step in arrangement.lowered.steps:
+        plan = StepPlan(step, arrangement, target)
+        found = list(candidates(plan))
+        assert all(plan.is_legal(mapping) for mapping in found)
+        for rows, columns in itertools.product((1, 2), (1, 2)):
+            if rows * target.array.pixels <= plan.size[0] and columns <= plan.size[1]:
+                mapping = canonical(plan, rows=rows, columns=columns, words=1, kernel_rows=1)
+                assert plan.needs(mapping) == plan.sizes(mapping)

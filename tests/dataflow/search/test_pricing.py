@@ -49,8 +49,9 @@ def test_rows_cycles_and_counts_are_the_compiled_programs(seed: int, name: str) 
         assert priced.costs.energy == energy(exact.counters, target, TABLE).total
 
 
-def test_room_grows_with_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_STEP_ROWS", 2)
+@pytest.mark.parametrize("room", ["_STEP_ROWS", "_SLOT_PARTS"])
+def test_room_grows_with_the_program(room: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, room, 2)
     network, target = random_network(1, FORMATS), preset("small")
     pricer = Pricer(network, target, DDR4, TABLE)
     layers = [default_mapping(network, target).layer(plan.step.name) for plan in pricer.plans]
