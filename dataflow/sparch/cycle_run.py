@@ -1,0 +1,77 @@
+"""A SpArch engine from start to end, cycle by cycle. In machine code."""
+
+from __future__ import annotations
+
+from celosia.dataflow.jit import lean
+from celosia.dataflow.sparch.counters import SparchCounter
+from celosia.dataflow.sparch.cycle_feed import (
+    close_leaves,
+    move_fetch,
+    move_multipliers,
+    move_partials,
+    move_records,
+    put_partial,
+    put_products,
+    record_goes,
+)
+from celosia.dataflow.sparch.cycle_memory import read_beat, take_read, take_write, write_beat
+from celosia.dataflow.sparch.cycle_program import move_control, move_sequencer, start
+from celosia.dataflow.sparch.cycle_state import Machine, Params, Reg, Split, Step, Work
+from celosia.dataflow.sparch.cycle_tree import move_tree, settle_tree
+from celosia.dataflow.sparch.cycle_write import move_writer, write_done
+
+
+@lean
+def _feed(machine: Machine, p: Params, work: Work, reader: int, taken: int) -> None:
+    """Let what feeds the leaves do a cycle: ``reader``'s beat comes, a burst is ``taken``."""
+    now = machine.now
+    goes = record_goes(machine, p, work)
+    idle = now[Reg.RECORD] == now[Reg.RECORD_END] and now[Reg.AHEAD] == 0
+    finished = now[Reg.RUNS] and not now[Reg.BEGIN] and idle and not now[Reg.OUT_VALID]
+    leaf, first, count = move_partials(
+        machine, p, reader == Split.PARTIAL, taken == Split.PARTIAL
+    )  # fmt: skip
+    room = machine.level[p.ways + now[Reg.OUT_LEAF]] + now[Reg.OUT_COUNT] <= p.leaf_fifo
+    ready = now[Reg.OUT_VALID] != 0 and leaf < 0 and room
+    if leaf >= 0:
+        put_partial(machine, p, leaf, first, count)
+    elif ready:
+        put_products(machine, p, work)
+    if finished:
+        machine.shut[:] = True
+    used = move_multipliers(machine, p, work, ready)
+    move_fetch(machine, p, work, reader == Split.RIGHT, taken == Split.RIGHT, goes, used)
+    move_records(machine, p, work, reader == Split.LEFT, taken == Split.LEFT, goes)
+    if now[Reg.BEGIN]:
+        machine.shut[:] = False
+
+
+@lean
+def run_engine(machine: Machine, p: Params, work: Work, address: int, most: int) -> int:
+    """Run a program from its start, cycle 0, and return its cycles; -1 where ``most`` pass."""
+    start(machine, p, work, address)
+    counters = machine.counters
+    cycle = 0
+    while cycle < most:
+        cycle += 1
+        close_leaves(machine, p)
+        done = write_done(machine)
+        reader = read_beat(machine, p, cycle)
+        if reader > Split.PROGRAM:
+            counters[SparchCounter.LEFT_BEATS] += reader == Split.LEFT
+            counters[SparchCounter.RIGHT_BEATS] += reader == Split.RIGHT
+            counters[SparchCounter.PARTIAL_READ_BEATS] += reader == Split.PARTIAL
+        taken = take_read(machine, p, cycle)
+        sent = write_beat(machine, p, cycle)
+        written = take_write(machine, p)
+        move_sequencer(machine, p, work, reader == Split.PROGRAM, taken == Split.PROGRAM)
+        kind = move_control(machine, work, cycle, done)
+        _feed(machine, p, work, reader, taken)
+        move_tree(machine, p)
+        move_writer(machine, p, work, kind, sent, written, done)
+        settle_tree(machine, p)
+        for register in range(len(machine.now)):
+            machine.now[register] = machine.then[register]
+        if kind == Step.END:
+            return cycle + 1
+    return -1

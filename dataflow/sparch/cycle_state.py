@@ -1,0 +1,234 @@
+"""What a SpArch engine holds between two cycles, for the kernels that step it.
+
+Written from ``docs/sparch.md`` and ``docs/architecture.md``. Registers are numbered: ``now`` is
+what a cycle sees, ``then`` what the next one will see. Units read the first and write the second,
+so their order does not matter. Numbers are int64 codes; of floats their 32 bits.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Reg(enum.IntEnum):
+    """Registers."""
+
+    # sequencer: chunks not asked for, places promised, beats and descriptors that arrived
+    CHUNKS = 0
+    PROGRAM_ADDRESS = 1
+    FREE_PLACES = 2
+    AWAITED = 3
+    PROGRAM_BEAT = 4
+    PROGRAM_LEVEL = 5
+    STEPS_LEVEL = 6
+    RUNNING = 7
+    DISPATCHED = 8
+    TAKEN_STEPS = 9
+    # control
+    BUSY = 10
+    BEGIN = 11
+    RUNS = 12
+    STEP = 13  # the descriptor at work
+    # work records: not asked for, not taken, beats that wait, lane of the next
+    LEFT_ADDRESS = 14
+    UNASKED = 15
+    LEFT_FREE = 16
+    LEFT_LEVEL = 17
+    LEFT_LANE = 18
+    RECORD = 19  # the next to be taken; ends at RECORD_END
+    RECORD_END = 20
+    # lines: records that wait, of them the first, lines being filled
+    AHEAD = 21
+    USED = 22
+    FILL = 23
+    FILL_BEAT = 24
+    THERE = 25
+    # multipliers
+    WITHIN = 26
+    BEGUN = 27
+    OUT_VALID = 28
+    OUT_LEAF = 29
+    OUT_COUNT = 30
+    OUT_CLOSES = 31
+    OUT_FIRST = 32  # of the round's products
+    # partial matrices: runs in order (a ring), elements of the first that came
+    RUNS_HEAD = 33
+    RUNS_TAIL = 34
+    RUN_DONE = 35
+    LEAF_AFTER = 36
+    # read port and memory: bursts taken, on the bus, finished; beats of the first
+    AR_VALID = 37
+    READS_TAKEN = 38
+    READS_ACCEPTED = 39
+    READS_DONE = 40
+    READ_BEAT = 41
+    READ_FREE = 42
+    # write port and memory
+    WRITES_TAKEN = 43
+    WRITES_SENT = 44
+    WRITES_DONE = 45
+    WRITE_BEAT = 46
+    WRITE_FREE = 47
+    AW_WAITS = 48
+    CHOSEN_WAITS = 49
+    CHOSEN_BEFORE = 50
+    # writer of elements and pointers
+    WORKING = 51
+    STAMPING = 52
+    FLUSHED = 53
+    WRITTEN = 54
+    ROW = 55
+    FIRST_POINTER = 56
+    WAITING = 57  # records in a beat that is not full
+    POINTERS_WAITING = 58
+    ELEMENT_BEATS = 59
+    ELEMENT_FREE = 60
+    ELEMENT_ADDRESS = 61
+    POINTER_BEATS = 62
+    POINTER_FREE = 63
+    POINTER_ADDRESS = 64
+    COUNT = 65
+
+
+class Split(enum.IntEnum):
+    """Burst splitters; the first four are the readers, in order of precedence."""
+
+    PROGRAM = 0
+    LEFT = 1
+    PARTIAL = 2
+    RIGHT = 3
+    ELEMENTS = 4
+    POINTERS = 5
+
+
+class Run(enum.IntEnum):
+    """Fields of a splitter: a burst that is offered, and what is left of its run."""
+
+    VALID = 0
+    ADDRESS = 1
+    BEATS = 2
+    MORE = 3
+    REST_ADDRESS = 4
+    REST_BEATS = 5
+
+
+class Step(enum.IntEnum):
+    """Kinds of descriptors, and fields of their rows."""
+
+    SOURCE = 0
+    ROUND = 1
+    STAMP = 2
+    END = 3
+
+
+class Field(enum.IntEnum):
+    """Fields of a descriptor's row; of a source the leaf lies in ``FINAL``."""
+
+    KIND = 0
+    FINAL = 1
+    PARTIAL = 2
+    ADDRESS = 3  # left, of a round; of a stamp or a source its own
+    TARGET = 4
+    POINTERS = 5
+    ROWS = 6
+    RECORDS = 7  # before the round's
+    RECORDS_END = 8
+    ROUND = 9
+    STORE = 10  # where the round's elements are kept
+
+
+class Params(NamedTuple):
+    """Sizes of an engine and its memory; ``docs/sparch.md`` has the names."""
+
+    bus_bytes: int
+    burst_beats: int
+    bus_bursts: int
+    latency: int
+    rate: int
+    memory_bursts: int
+    width: int
+    ways: int
+    layers: int
+    leaf_fifo: int
+    node_fifo: int
+    multipliers: int
+    look_ahead: int
+    work_lanes: int
+    partial_lanes: int
+    partial_burst: int
+    output_lanes: int
+    pointer_lanes: int
+    writer_beats: int
+    floating: bool
+
+
+class Work(NamedTuple):
+    """What a program does: descriptors' rows, work records, products.
+
+    ``fed`` (rounds, ways) says which leaves are; ``address`` is in bytes; ``misses`` are the
+    records that fetch, and one more; ``begin`` is where a record's products begin in ``keys`` and
+    ``numbers``.
+    """
+
+    steps: np.ndarray
+    fed: np.ndarray
+    leaf: np.ndarray
+    first: np.ndarray
+    length: np.ndarray
+    last: np.ndarray
+    beats: np.ndarray
+    address: np.ndarray
+    misses: np.ndarray
+    begin: np.ndarray
+    keys: np.ndarray
+    numbers: np.ndarray
+
+
+class Machine(NamedTuple):
+    """State of an engine under way.
+
+    Queues of the tree are rows of ``ring_keys`` and ``ring_numbers``: row 1 is behind the root,
+    node v merges rows 2 v and 2 v + 1 into row v, leaves are rows ``ways`` on. ``level`` is what a
+    cycle sees of them, ``put`` and ``took`` what it changes. ``codes`` and ``floats`` are the same
+    memory, for sums.
+    """
+
+    now: np.ndarray
+    then: np.ndarray
+    split: np.ndarray
+    ring_keys: np.ndarray
+    ring_numbers: np.ndarray
+    level: np.ndarray
+    put: np.ndarray
+    took: np.ndarray
+    head: np.ndarray
+    closed: np.ndarray
+    will_close: np.ndarray
+    waits: np.ndarray
+    held: np.ndarray
+    after: np.ndarray
+    stage_node: np.ndarray
+    stage_count: np.ndarray
+    stage_keys: np.ndarray
+    stage_numbers: np.ndarray
+    is_source: np.ndarray
+    is_fed: np.ndarray
+    shut: np.ndarray
+    unasked: np.ndarray
+    promised: np.ndarray
+    leaf_address: np.ndarray
+    source_at: np.ndarray
+    runs: np.ndarray
+    reads: np.ndarray
+    writes: np.ndarray
+    sizes: np.ndarray
+    places: np.ndarray
+    store_keys: np.ndarray
+    store_numbers: np.ndarray
+    codes: np.ndarray
+    floats: np.ndarray
+    counters: np.ndarray
+    accepted: np.ndarray

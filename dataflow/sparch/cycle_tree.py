@@ -1,0 +1,121 @@
+"""The merge tree of a SpArch engine, cycle by cycle. In machine code."""
+
+from __future__ import annotations
+
+from celosia.dataflow.jit import lean
+from celosia.dataflow.sparch.counters import SparchCounter
+from celosia.dataflow.sparch.cycle_state import Machine, Params, Reg
+
+NO_NODE = 0
+"""Instead of a node: none is served."""
+
+_MINUS_ZERO = -(1 << 31)
+"""The code of a float -0, as a number."""
+
+
+@lean
+def _choose(machine: Machine, p: Params, layer: int) -> int:
+    """Return the first ready node of ``layer`` after the one served last."""
+    base, level, closed = 1 << layer, machine.level, machine.closed
+    for step in range(base):
+        node = base + (machine.after[layer] + step) % base
+        coming = p.width if machine.stage_node[layer] == node else 0
+        if level[node] + coming > p.node_fifo - p.width:
+            continue
+        one, other = 2 * node, 2 * node + 1
+        some, also = level[one] != 0, level[other] != 0
+        if machine.waits[node] or (some and (also or closed[other])) or (also and closed[one]):
+            return int(node)
+    return NO_NODE
+
+
+@lean
+def _land(machine: Machine, layer: int) -> None:
+    """Put what was taken in the cycle before into the queue behind its node."""
+    node = machine.stage_node[layer]
+    if node == NO_NODE:
+        return
+    size = machine.ring_keys.shape[1]
+    for element in range(machine.stage_count[layer]):
+        place = (machine.head[node] + machine.level[node] + element) % size
+        machine.ring_keys[node, place] = machine.stage_keys[layer, element]
+        machine.ring_numbers[node, place] = machine.stage_numbers[layer, element]
+    machine.put[node] += machine.stage_count[layer]
+
+
+@lean
+def _sum(machine: Machine, p: Params, one: int, other: int) -> int:
+    """Return the sum of two numbers."""
+    if not p.floating:
+        return one + other
+    machine.codes[0], machine.codes[1] = one, other
+    machine.floats[2] = machine.floats[0] + machine.floats[1]
+    return int(machine.codes[2])
+
+
+@lean
+def _serve(machine: Machine, p: Params, layer: int, node: int) -> None:
+    """Take what is safe of both windows of ``node``, add pairs, drop zeros."""
+    one, other = 2 * node, 2 * node + 1
+    size = machine.ring_keys.shape[1]
+    keys, numbers = machine.ring_keys, machine.ring_numbers
+    shown_a, shown_b = min(p.width, machine.level[one]), min(p.width, machine.level[other])
+    ends_a = machine.closed[one] and shown_a == machine.level[one]
+    ends_b = machine.closed[other] and shown_b == machine.level[other]
+    pairs = bool(machine.waits[node])  # the element before waits for this one
+    first, i, j, made, added = machine.held[node], 0, 0, 0, 0
+    for _ in range(p.width):
+        at_a, at_b = (machine.head[one] + i) % size, (machine.head[other] + j) % size
+        has_a, has_b = i < shown_a, j < shown_b
+        if has_a and not pairs and (keys[one, at_a] <= keys[other, at_b] if has_b else ends_b):
+            key, number = keys[one, at_a], numbers[one, at_a]
+            i += 1
+            if has_b and key == keys[other, at_b]:
+                pairs, first = True, number
+                continue
+        elif has_b and (pairs or has_a or ends_a):
+            key, number = keys[other, at_b], numbers[other, at_b]
+            j += 1
+            if pairs:
+                pairs, number, added = False, _sum(machine, p, first, number), added + 1
+        else:
+            break
+        if number != 0 and not (p.floating and number == _MINUS_ZERO):
+            machine.stage_keys[layer, made] = key
+            machine.stage_numbers[layer, made] = number
+            made += 1
+    machine.waits[node], machine.held[node] = pairs, first
+    machine.took[one], machine.took[other] = i, j
+    machine.stage_count[layer] = made
+    machine.counters[SparchCounter.ADDITIONS] += added
+
+
+@lean
+def move_tree(machine: Machine, p: Params) -> None:
+    """Let all layers do a cycle."""
+    level, closed = machine.level, machine.closed
+    for node in range(1, p.ways):
+        one, other = 2 * node, 2 * node + 1
+        ended = closed[one] and level[one] == 0 and closed[other] and level[other] == 0
+        machine.will_close[node] = closed[node] or (ended and not machine.waits[node])
+    for layer in range(p.layers):
+        node = _choose(machine, p, layer)
+        _land(machine, layer)
+        machine.stage_node[layer] = node
+        if node != NO_NODE:
+            _serve(machine, p, layer, node)
+            machine.after[layer] = (node + 1) % (1 << layer)
+    if machine.now[Reg.BEGIN]:
+        machine.will_close[1 : p.ways] = False
+
+
+@lean
+def settle_tree(machine: Machine, p: Params) -> None:
+    """Make what was put and taken in this cycle what the next one sees."""
+    size = machine.ring_keys.shape[1]
+    for row in range(1, 2 * p.ways):
+        machine.level[row] += machine.put[row] - machine.took[row]
+        machine.head[row] = (machine.head[row] + machine.took[row]) % size
+        machine.put[row] = machine.took[row] = 0
+    for node in range(1, p.ways):
+        machine.closed[node] = machine.will_close[node]
