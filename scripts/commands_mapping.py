@@ -46,6 +46,13 @@ def map_command(
         int | None, typer.Option(min=1, help="Mappings to price at most, about; none by default.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 1,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Price arrays of mappings by torch: cuda, cpu, or auto for a GPU if there is "
+            "one. [default: compiled kernels]"
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find the best mapping of a layer onto a memory hierarchy, and prove that it is."""
@@ -54,7 +61,9 @@ def map_command(
     if mapping is not None:
         value = price_mapping(arch, layer, objective, mapping)
     else:
-        value = map_layer(arch, layer, objective, factors=factors, budget=budget, workers=workers)
+        value = map_layer(
+            arch, layer, objective, factors=factors, budget=budget, workers=workers, device=device
+        )
 
     def show(console: Console) -> None:
         rows = [(key.replace("_", " "), entry) for key, entry in value.summary().items()]

@@ -10,6 +10,7 @@ from typing import Any
 
 from celosia.dataflow.hierarchy.architecture import Architecture, Factors
 from celosia.dataflow.hierarchy.architecture_file import read_architecture
+from celosia.dataflow.hierarchy.bulk import Bulk
 from celosia.dataflow.hierarchy.export import Tool, export
 from celosia.dataflow.hierarchy.layer import Layer
 from celosia.dataflow.hierarchy.mapping import Mapping, occupancy
@@ -111,6 +112,7 @@ def map_layer(
     budget: int | None = None,
     workers: int = 1,
     tool: Tool | None = None,
+    device: str | None = None,
 ) -> Mapped:
     """Return the best mapping of a layer, with its proof; see :func:`solve`.
 
@@ -126,6 +128,9 @@ def map_layer(
         As :func:`solve` takes them; None: what the architecture says.
     tool
         Only mappings that files for this tool can hold; None: all.
+    device
+        Where torch prices whole arrays of mappings (``cpu``, ``cuda``, ...), ``auto`` for a GPU if
+        there is one; None: compiled kernels do.
 
     Raises
     ------
@@ -133,7 +138,7 @@ def map_layer(
         If an argument is not understood, or no mapping fits.
     """
     chosen, sizes = read_architecture(architecture), Layer.parse(layer)
-    aim = Objective.parse(objective)
+    aim, bulk = Objective.parse(objective), bulk_on(device)
     load_kernels()
     tiles = chosen.factors if factors is None else read_choice("--factors", factors, Factors)
     if tool is not None and factors is None:
@@ -141,8 +146,9 @@ def map_layer(
     classes = None if tool is None else tool.classes(chosen, sizes)
     began = time.process_time()
     found = solve(
-        chosen, sizes, aim, factors=tiles, budget=budget, workers=workers, classes=classes
-    )
+        chosen, sizes, aim, factors=tiles, budget=budget, workers=workers, classes=classes,
+        bulk=bulk,
+    )  # fmt: skip
     return Mapped(
         architecture=chosen,
         layer=sizes,
@@ -153,6 +159,35 @@ def map_layer(
         factors=tiles,
         cpu_seconds=time.process_time() - began,
     )
+
+
+_ROOM = 1 << 26
+"""Mappings that a GPU prices at once."""
+
+
+def bulk_on(device: str | None) -> Bulk | None:
+    """Return what prices mappings on a device of torch; None where compiled kernels do.
+
+    Raises :class:`CelosiaError` if torch has no such device here.
+    """
+    if device is None:
+        return None
+    import torch
+
+    if device == "auto":
+        if not torch.cuda.is_available():
+            return None
+        device = "cuda"
+    try:
+        if torch.zeros(1, dtype=torch.float64, device=device).is_meta:
+            raise RuntimeError("it keeps no values")
+    except (RuntimeError, AssertionError, TypeError) as error:  # not built for it, or none there
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CelosiaError(
+            f"--device {device!r}: torch cannot work there ({reason}); take cpu, auto, or leave "
+            "it out for compiled kernels"
+        ) from error
+    return Bulk(xp=torch) if device == "cpu" else Bulk(xp=torch, device=device, room=_ROOM)
 
 
 def export_mapping(

@@ -18,6 +18,7 @@ import numpy as np
 
 from celosia.dataflow.hierarchy import kernels
 from celosia.dataflow.hierarchy.architecture import Architecture, Factors
+from celosia.dataflow.hierarchy.bulk import Bulk, search_bulk
 from celosia.dataflow.hierarchy.layer import Layer
 from celosia.dataflow.hierarchy.mapping import Mapping
 from celosia.dataflow.hierarchy.options import Integers
@@ -70,6 +71,7 @@ def solve(
     budget: int | None = None,
     workers: int = 1,
     classes: Sequence[Skeleton] | None = None,
+    bulk: Bulk | None = None,
 ) -> Solution:
     """Return the best mapping of ``layer``.
 
@@ -86,6 +88,10 @@ def solve(
         Threads.
     classes
         Classes of mappings to search; None: all of the architecture.
+    bulk
+        Where whole arrays of mappings are priced; None: by compiled kernels, one after the other.
+        The answer is the same. Weighted sums, which are not exact in any order, stay with the
+        kernels.
 
     Raises
     ------
@@ -101,7 +107,7 @@ def solve(
         for skeleton in (skeletons(architecture, layer) if classes is None else classes)
     ]
     problems = [problem for problem in problems if problem.mappings]
-    run = _Run(architecture, objective, problems, budget, workers)
+    run = _Run(architecture, objective, problems, budget, workers, bulk)
     run.go()
     if run.winner is None:
         raise CelosiaError(_refusal(architecture, layer, problems))
@@ -191,7 +197,10 @@ class _Run:
         problems: Sequence[Problem],
         budget: int | None,
         workers: int,
+        bulk: Bulk | None,
     ) -> None:
+        weighted = not objective.product and len(objective.parts) > 1
+        self.bulk = None if weighted else bulk
         self.architecture = architecture
         self.objective = objective
         self.aim = goal(architecture, objective)
@@ -238,7 +247,11 @@ class _Run:
         mine = np.arange(worker, len(table.order), len(self.bests))
         counters = self.counters[worker]
         counters[kernels.DONE] = 0
-        run_kernel(table, self.aim, mine, self.bests[worker], self.shared, counters, self.budget)
+        room = (self.bests[worker], self.shared, counters, self.budget)
+        if self.bulk is None:
+            run_kernel(table, self.aim, mine, *room)
+        else:
+            search_bulk(self.bulk, table, self.aim, mine, *room)
         left: list[float] = table.bounds[mine[counters[kernels.DONE] :]][:1].tolist()
         return left
 

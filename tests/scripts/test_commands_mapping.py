@@ -33,6 +33,16 @@ def test_the_answer_as_json_can_be_priced_again(capsys, tmp_path, objective):
         assert again[key] == answer[key]
 
 
+def test_the_answer_is_the_same_wherever_mappings_are_priced(capsys):
+    answers = []
+    for device in ([], ["--device", "cpu"], ["--device", "auto"]):
+        status, said = run(capsys, "--json", *device)
+        assert status == 0
+        answers.append(json.loads(said.out))
+    for key in answers[0].keys() - {"cpu_seconds", "priced"}:
+        assert answers[0][key] == answers[1][key] == answers[2][key]
+
+
 def test_tables_for_people(capsys):
     status, said = run(capsys, "--factors", "imperfect")
     assert status == 0
@@ -54,6 +64,8 @@ def test_an_own_architecture(capsys, tmp_path):
         (["--objective", "joy"], "objective 'joy': "),
         (["--arch", "nowhere.toml"], "there is no architecture file nowhere.toml"),
         (["--layer", "1,2"], "layer '1,2' is not understood"),
+        (["--device", "abacus"], "--device 'abacus': torch cannot work there (Expected one of"),
+        (["--device", "meta"], "--device 'meta': torch cannot work there (it keeps no values)"),
     ],
 )
 def test_what_is_wrong_is_said(capsys, arguments, said):
