@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,14 +14,14 @@ from amaranth.hdl import Const
 from amaranth.sim import Simulator
 
 from celosia.dataflow.accelerator import Bus
-from celosia.dataflow.eie.accelerator import EieAccelerator, PeArray, PeMemories, Widths
-from celosia.dataflow.eie.descriptors import End, Load, Run, Stamp, Store, Target
+from celosia.dataflow.eie.accelerator import CellUnit, EieAccelerator, PeArray, PeMemories, Widths
+from celosia.dataflow.eie.descriptors import Cell, End, Load, Run, Stamp, Store, Target
 from celosia.dataflow.eie.presets import TINY
 from celosia.rtl.descriptors import DESCRIPTOR_BITS
 from celosia.rtl.eie import arithmetic
 from celosia.rtl.eie.activations import ActivationFiles
 from celosia.rtl.eie.arithmetic import Arithmetic
-from celosia.rtl.eie.descriptors import LoadLayout, RunLayout, StoreLayout, encode
+from celosia.rtl.eie.descriptors import CellLayout, LoadLayout, RunLayout, StoreLayout, encode
 from celosia.rtl.eie.issue import Issue
 from celosia.rtl.eie.legality import EieLegality
 from celosia.rtl.eie.memories import PackedRam, PointerMemory
@@ -351,6 +352,45 @@ def test_legality():
 
     sim = Simulator(dut)  # it has no clock
     sim.add_testbench(bench)
+    sim.run()
+
+
+CELL = Cell(source=1, rows=3, last_pes=4, gates=0, cell=12, target=61, cell_shift=7, shift=31,
+            low=-5, high=7)  # fmt: skip
+TABLES = Load(target=Target.TABLES, pe=256, address=8, place=40, beats=8)
+
+
+def test_legality_of_elements():
+    cells = EieLegality(replace(TINY, cell=CellUnit(segments=32)))
+    legal = [
+        CELL, TABLES, changed(CELL, rows=12, cell=48, gates=16, target=52, source=0), RUN, LOAD,
+    ]  # fmt: skip
+    illegal = [
+        changed(CELL, rows=0), changed(CELL, gates=53), changed(CELL, cell=62),
+        changed(CELL, target=62), changed(CELL, last_pes=5), changed(CELL, low=1),
+        changed(CELL, high=-1), changed(TABLES, beats=9), changed(TABLES, address=4),
+    ]  # fmt: skip
+
+    async def bench(ctx):
+        for descriptors, expected in ((legal, 1), (illegal, 0)):
+            for descriptor in descriptors:
+                ctx.set(cells.descriptor, encode(descriptor))
+                assert ctx.get(cells.legal) == expected, descriptor
+        ctx.set(cells.descriptor, encode(CELL) | 1 << CellLayout.size)
+        assert not ctx.get(cells.legal)
+
+    sim = Simulator(cells)
+    sim.add_testbench(bench)
+    sim.run()
+    none = EieLegality(TINY)
+
+    async def without(ctx):
+        for descriptor in (CELL, TABLES):
+            ctx.set(none.descriptor, encode(descriptor))
+            assert not ctx.get(none.legal)
+
+    sim = Simulator(none)
+    sim.add_testbench(without)
     sim.run()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from celosia.dataflow.accelerator import Accelerator, Bus, Circuit
-from celosia.dataflow.eie.accelerator import PeArray, Widths
+from celosia.dataflow.eie.accelerator import CellUnit, PeArray, Widths
 from celosia.dataflow.eie.presets import TINY
 from celosia.dataflow.engines import load_engine
 from celosia.dataflow.presets import preset
@@ -55,6 +55,10 @@ ACCELERATORS = {
         sparch.TINY, name="small", bus=Bus(data_bits=256),
         elements=Elements(kind=ValueKind.BFLOAT16, bits=16, accumulator=32, index_bits=10),
         merger=Merger(width=4, chunk=2), tree=MergeTree(ways=8, leaf_fifo=64, node_fifo=8),
+    ),
+    "eie_cells": replace(
+        TINY, name="small", array=PeArray(pes=3), bus=Bus(data_bits=128),
+        cell=CellUnit(segments=32),
     ),
 }  # fmt: skip
 NAME = "celosia_small"
