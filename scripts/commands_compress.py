@@ -226,3 +226,51 @@ def compress_lstm(
         console.print(f"wrote {output}", markup=False)
 
     emit(value, as_json=as_json, show=show)
+
+
+@app.command()
+def lower(
+    network: Annotated[
+        Path, typer.Argument(metavar="NETWORK", help="A quantised network.", parser=path)
+    ],
+    output: Output,
+    shortened: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to write the network that it equals: with shorter multipliers.",
+            parser=path,
+            metavar="PATH",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn convolutions into large sparse matrices, exactly, for the EIE engine."""
+    from celosia.models.lower_convolutions import (
+        lower_convolutions,
+        short_multipliers,
+        stored_weights,
+    )
+    from celosia.models.storage import load, save
+
+    short = short_multipliers(load(network))
+    with errors.status(f"Lowering {network.name}"):
+        lowered = lower_convolutions(short)
+    save(lowered, output)
+    if shortened is not None:
+        save(short, shortened)
+    weights = stored_weights(short)
+    value = {
+        "network": str(output),
+        "layers": len(lowered.ops),
+        "products": lowered.macs,
+        "convolutions": {
+            name: {"weights": own, "stored": stored} for name, (own, stored) in weights.items()
+        },
+    }
+
+    def show(console: Console) -> None:
+        rows = [(name, *counts) for name, counts in weights.items()]
+        console.print(table(("convolution", "weights", "stored"), rows))
+        console.print(f"wrote {output}: {len(lowered.ops)} layers", markup=False)
+
+    emit(value, as_json=as_json, show=show)

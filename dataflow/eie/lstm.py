@@ -16,7 +16,7 @@ from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.dataflow.eie.descriptors import ALL_PES, Cell, Run, Store, Target
 from celosia.dataflow.eie.emit import Emitter, Places
 from celosia.dataflow.eie.pack import function_bytes
-from celosia.dataflow.eie.tiles import LayerTile, limits
+from celosia.dataflow.eie.tiles import LayerTile, limits, stored_format
 from celosia.dataflow.layout import Placement
 from celosia.models.eie import encode
 from celosia.models.errors import CelosiaError
@@ -115,7 +115,8 @@ def tiles_of_lstm(op: Lstm, accelerator: EieAccelerator) -> tuple[LayerTile, Lay
             rows=_gate_words(op.matrix.rows[mine], op.states, words, pes),
             values=op.matrix.values[mine],
         )
-        compressed = encode(matrix, op.format, pes=pes, index_bits=accelerator.widths.index)
+        fmt = stored_format(op.format, accelerator)
+        compressed = encode(matrix, fmt, pes=pes, index_bits=accelerator.widths.index)
         parts.append(LayerTile(first=0, first_row=0, compressed=compressed))
     return parts[0], parts[1]
 

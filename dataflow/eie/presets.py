@@ -52,5 +52,14 @@ ZCU102 = EieAccelerator(
 # weights, or 128 of 128 with all of them.
 LSTM = replace(ZCU102, name="eie_lstm", cell=CellUnit())
 
-EIE_PRESETS = {engine.name: engine for engine in (TINY, PAPER, IMPROVED, ZCU102, LSTM)}
+# Of the paper's size with plain weights of 16 bits, which absorb the multipliers of networks whose
+# convolutions are lowered.
+LOWERED = replace(
+    PAPER,
+    name="eie_lowered",
+    widths=Widths(weight=16, codebook=False, accumulator=44),
+    memories=replace(PAPER.memories, row_entries=4),
+)
+
+EIE_PRESETS = {engine.name: engine for engine in (TINY, PAPER, IMPROVED, ZCU102, LSTM, LOWERED)}
 """All presets by name."""

@@ -10,6 +10,7 @@ import numpy as np
 from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.models.eie import Compressed, encode
 from celosia.models.errors import CelosiaError
+from celosia.models.formats import Fixed, Format
 from celosia.models.sparse import SparseLinear, SparseMatrix
 
 
@@ -87,6 +88,14 @@ def _columns(whole: Compressed, columns: range) -> Compressed:
     )
 
 
+def stored_format(fmt: Format, accelerator: EieAccelerator) -> Format:
+    """Return what codes in the PEs' memories stand for, for weights of ``fmt``.
+
+    Without a codebook a code is the weight itself, in all bits that the engine has.
+    """
+    return fmt if accelerator.widths.codebook else Fixed(bits=accelerator.widths.weight)
+
+
 def tiles_of(op: SparseLinear, accelerator: EieAccelerator) -> list[LayerTile]:
     """Return the tiles of ``op``: one where it fits, else such that two fit where that can be.
 
@@ -112,9 +121,8 @@ def cut(op: SparseLinear, accelerator: EieAccelerator, most: Limits) -> Iterator
     step = accelerator.window_columns
     for first_row in range(0, rows, batch):
         part = _part(op.matrix, range(first_row, min(rows, first_row + batch)))
-        whole = encode(
-            part, op.format, pes=accelerator.array.pes, index_bits=accelerator.widths.index
-        )
+        fmt = stored_format(op.format, accelerator)
+        whole = encode(part, fmt, pes=accelerator.array.pes, index_bits=accelerator.widths.index)
         first = 0
         while first < columns:
             stop = first

@@ -90,6 +90,14 @@ def test_networks_bit_for_bit_and_cycle_for_cycle(name):
         assert run.holds, run.verdict_line()
 
 
+def test_weights_of_fewer_bits_than_the_engine_has_keep_their_signs():
+    rng = np.random.default_rng(SEED + 7)
+    engine = ENGINES["plain_weights"]
+    network = network_of(rng, (40, 30, 20), Fixed(bits=2), 0.3, low=-1)
+    run = simulate(network, engine, inputs_of(rng, network, 2, 0.6), IDEAL)
+    assert run.holds, run.verdict_line()
+
+
 @pytest.mark.parametrize("density", [0.0, 1.0])
 def test_empty_and_full_matrices_and_vectors(density):
     rng = np.random.default_rng(SEED + 1)
