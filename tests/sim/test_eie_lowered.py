@@ -33,7 +33,8 @@ def test_both_engines_have_the_same_codes_in_every_tensor():
     torch.manual_seed(SEED)
     module = nn.Sequential(
         nn.Conv2d(1, 2, 3, stride=2, padding=1), nn.PReLU(2),
-        nn.Conv2d(2, 2, 3, padding=1, groups=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3),
+        nn.Conv2d(2, 2, 3, padding=1, groups=2), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3),
     ).eval()  # fmt: skip
     x = np.random.default_rng(SEED).normal(0, 1, (2, 1, 8, 8)).astype(np.float32)
     graph = import_program(export_model(module, (torch.from_numpy(x[:1]),)), "small")
