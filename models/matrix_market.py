@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import scipy.sparse
 
 from celosia.models.csr import MAX_DIMENSION, Csr, from_scipy
 from celosia.models.errors import CelosiaError
+from celosia.models.files import advice, atomic_file
 
 
 def read_matrix_market(path: str | Path) -> Csr:
@@ -53,3 +55,19 @@ def read_matrix_market(path: str | Path) -> Csr:
             f"{where} holds the element of row {rows[at] + 1} and column {columns[at] + 1} twice"
         )
     return from_scipy(matrix, what=where)
+
+
+def write_matrix_market(matrix: Any, path: str | Path) -> None:
+    """Write a ``scipy.sparse`` matrix to a Matrix Market file, whole or not at all.
+
+    Raises :class:`CelosiaError` if the file cannot be written.
+    """
+    content = io.BytesIO()
+    scipy.io.mmwrite(content, matrix)
+    try:
+        with atomic_file(path) as draft:
+            draft.write_bytes(content.getvalue())
+    except OSError as error:
+        raise CelosiaError(
+            f"cannot write {path}: {error.strerror or error}{advice(error)}"
+        ) from error

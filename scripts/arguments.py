@@ -13,6 +13,7 @@ from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.engines import ALL_PRESETS, Description, load_engine
 from celosia.dataflow.memory import PRESETS as MEMORIES
 from celosia.dataflow.memory import MemoryModel
+from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Network
 from celosia.models.quantize import quantise_input
@@ -43,6 +44,14 @@ def read_accelerator(name: str) -> Accelerator:
     found = read_engine(name)
     if not isinstance(found, Accelerator):
         raise CelosiaError(f"{name} is no dense engine, which this command is for")
+    return found
+
+
+def read_sparch(name: str) -> SparchAccelerator:
+    """Return a SpArch engine as :func:`read_engine` does; other kinds are refused."""
+    found = read_engine(name)
+    if not isinstance(found, SparchAccelerator):
+        raise CelosiaError(f"{name} is no SpArch engine, which this command is for")
     return found
 
 

@@ -23,6 +23,7 @@ from celosia.scripts import (
     commands_mapping,
     commands_network,
     commands_runs,
+    commands_sparse,
 )
 from celosia.scripts.console import errors
 from celosia.scripts.options import BROKEN
@@ -42,6 +43,7 @@ for commands in (
     commands_explore,
     commands_hardware,
     commands_mapping,
+    commands_sparse,
 ):
     app.add_typer(commands.app)
 app.add_typer(commands_bench.app, name="bench")

@@ -1,0 +1,67 @@
+"""Which strategy is best for a product, by exact timing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from celosia.dataflow.memory import MemoryModel
+from celosia.dataflow.sparch.accelerator import SparchAccelerator
+from celosia.dataflow.sparch.compile import compile_product
+from celosia.dataflow.sparch.plan import Strategy
+from celosia.dataflow.sparch.program import SparchProgram
+from celosia.dataflow.sparch.records import Cut
+from celosia.dataflow.sparch.timing import sparch_timing
+from celosia.dataflow.timing import Timing
+from celosia.models.csr import Csr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Priced:
+    """A program of a product, and what it takes."""
+
+    strategy: Strategy
+    program: SparchProgram
+    timing: Timing
+
+
+def strategies(accelerator: SparchAccelerator) -> tuple[Strategy, ...]:
+    """Return what is tried for each product, SpArch's own first.
+
+    Condensed columns or each row by itself; lines of one row, rows apart where that saves a cycle,
+    or memory cut into lines.
+    """
+    whole = accelerator.right.line_beats
+    cuts = [Cut(), Cut(padded=True), Cut(lines=whole, padded=True)]
+    if whole > 2:
+        cuts.append(Cut(lines=max(2, whole // 3), padded=True))
+    return tuple(Strategy(rowwise=rowwise, cut=cut) for cut in cuts for rowwise in (False, True))
+
+
+def choose(
+    left: Csr,
+    right: Csr,
+    accelerator: SparchAccelerator,
+    memory: MemoryModel,
+    *,
+    tried: Sequence[Strategy] = (),
+    name: str = "product",
+) -> Priced:
+    """Return the fastest program of ``left`` times ``right``, the first of equals.
+
+    Parameters
+    ----------
+    left, right, accelerator, name
+        As for :func:`~celosia.dataflow.sparch.compile.compile_product`, which see for errors.
+    memory
+        With which memory.
+    tried
+        Strategies; :func:`strategies` by default, so it is never slower than SpArch's own.
+    """
+
+    def price(strategy: Strategy) -> Priced:
+        program = compile_product(left, right, accelerator, strategy, name=name)
+        return Priced(strategy=strategy, program=program, timing=sparch_timing(program, memory))
+
+    every = (price(strategy) for strategy in tried or strategies(accelerator))
+    return min(every, key=lambda priced: priced.timing.cycles)
