@@ -19,7 +19,7 @@ from celosia.rtl.sparch.descriptors import (
     StampLayout,
 )
 from celosia.rtl.sparch.sequencer import step_layout
-from celosia.rtl.sparch.words import index_bits
+from celosia.rtl.sparch.words import bit_of, index_bits
 
 STALL_CYCLES: Final = 1 << 16
 """In so many cycles of a round something moves, or it never ends."""
@@ -144,8 +144,8 @@ class RoundControl(Shared):
         m.d.sync += self.begin.eq(takes & is_round)
         with m.If(self.set):
             m.d.sync += [
-                self.sources.bit_select(source.leaf, 1).eq(1),
-                reading.bit_select(source.partial, 1).eq(1),
+                self.sources.eq(self.sources | bit_of(source.leaf, len(self.sources))),
+                reading.eq(reading | bit_of(source.partial, alive)),
             ]
         with m.If(takes & ~is_source):
             m.d.sync += [busy.eq(is_round | is_stamp), self.address.eq(self.i.p.address)]
@@ -156,7 +156,7 @@ class RoundControl(Shared):
             with m.If(self.runs):
                 m.d.sync += [self.sources.eq(0), reading.eq(0)]
         with m.If(write.en):
-            m.d.sync += written.bit_select(self.round.partial, 1).eq(1)
+            m.d.sync += written.eq(written | bit_of(self.round.partial, alive))
         still = Signal(range(STALL_CYCLES + 1))
         m.d.comb += [
             self.stalled.raised.eq(still == STALL_CYCLES),

@@ -12,7 +12,7 @@ from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.rtl.ports import Flow
 from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.multiply import products_layout
-from celosia.rtl.sparch.words import index_bits
+from celosia.rtl.sparch.words import bit_of, index_bits
 
 
 class LeafGate(Shared):
@@ -142,11 +142,11 @@ class LeafGate(Shared):
                 )
             ),
         ]
-        m.d.sync += shut.eq(shut | self.finished.replicate(leaves))
-        with m.If(self.put):
-            m.d.sync += some.bit_select(given.leaf, 1).eq(1)
-            with m.If(given.closes):
-                m.d.sync += shut.bit_select(given.leaf, 1).eq(1)
+        leaf = bit_of(given.leaf, leaves)
+        m.d.sync += [
+            some.eq(some | Mux(self.put, leaf, 0)),
+            shut.eq(shut | Mux(self.finished, -1, 0) | Mux(self.put & given.closes, leaf, 0)),
+        ]
         with m.If(self.begin):
             m.d.sync += [some.eq(0), shut.eq(0)]
         return m

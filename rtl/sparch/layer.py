@@ -104,19 +104,19 @@ class MergeLayer(Shared):
         node = Signal(index_bits(nodes))
         sides = [self._side(m, side, node) for side in range(2)]
         some = [each.some for each in sides]
+        m.d.comb += self.levels.eq(
+            Cat(
+                side.levels.word_select(v, self._capacity.bit_length())
+                for v in range(nodes)
+                for side in sides
+            )
+        )
         ended = [
             Cat(self.closed[2 * v + side] for v in range(nodes)) & ~some[side] for side in range(2)
         ]
         waits = Signal(nodes)  # an element waits in the node for its other
         on_its_way, to = Signal(), Signal(index_bits(nodes))
-        room = Signal(nodes)
-        width, most = (
-            self._accelerator.tree.node_fifo.bit_length(),
-            self._accelerator.tree.node_fifo,
-        )
-        for v in range(nodes):
-            coming = Mux(on_its_way & (to == v), ways, 0)
-            m.d.comb += room[v].eq(self.o_levels.word_select(v, width) + coming <= most - ways)
+        room = self._room(on_its_way, to)
         ready = Signal(nodes)
         m.d.comb += ready.eq(
             room & (waits | (some[0] & (some[1] | ended[1])) | (some[1] & ended[0]))
@@ -144,13 +144,22 @@ class MergeLayer(Shared):
             m.d.sync += [self.o_closed.eq(0), waits.eq(0), on_its_way.eq(0)]
         return m
 
+    def _room(self, on_its_way: Value, to: Value) -> Value:
+        """Return whose outputs have room for a word besides the one on its way."""
+        most = self._accelerator.tree.node_fifo
+        width = most.bit_length()
+        coming = [Mux(on_its_way & (to == v), self._ways, 0) for v in range(self._nodes)]
+        return Cat(
+            self.o_levels.word_select(v, width) + coming[v] <= most - self._ways
+            for v in range(self._nodes)
+        )
+
     def _side(self, m: Module, side: int, node: Value) -> FifoFile:
         """Add the queues of one input of all nodes."""
         file = FifoFile(
             fifos=self._nodes, ways=self._ways, capacity=self._capacity, element=self._element
         )
         m.submodules[f"side_{'ab'[side]}"] = file
-        width = self._capacity.bit_length()
         m.d.comb += [
             file.clear.eq(self.start),
             file.put.eq(self.put & (self.put_fifo[0] == side)),
@@ -158,10 +167,6 @@ class MergeLayer(Shared):
             file.put_count.eq(self.put_count),
             file.put_word.eq(self.put_word),
             file.show.eq(node),
-            *(
-                self.levels.word_select(2 * v + side, width).eq(file.levels.word_select(v, width))
-                for v in range(self._nodes)
-            ),
         ]
         return file
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -35,7 +35,7 @@ def smaller(one: Any, other: Any) -> Value:
 
 def one_of(picks: list[Value], values: list[Value]) -> Value:
     """Return the value that is picked; at most one is, of none the result is 0."""
-    masked = [value & pick.replicate(len(value)) for pick, value in zip(picks, values, strict=True)]
+    masked = [Mux(pick, value, 0) for pick, value in zip(picks, values, strict=True)]
     return functools.reduce(operator.or_, masked)
 
 

@@ -87,12 +87,15 @@ class PartialFetcher(Shared):
         unasked = [Signal(COUNT_BITS, name=f"unasked_{k}") for k in range(leaves)]
         promised = [Signal(level_bits, name=f"promised_{k}") for k in range(leaves)]
         able, after, leaf = Signal(leaves), Signal(leaves), Signal(index_bits(leaves))
-        for k in range(leaves):
-            level = self.levels.word_select(k, level_bits)
-            m.d.comb += [
-                able[k].eq((unasked[k] != 0) & (level + promised[k] + most <= capacity)),
-                self.drained[k].eq((unasked[k] == 0) & (promised[k] == 0)),
-            ]
+        levels = [self.levels.word_select(k, level_bits) for k in range(leaves)]
+        left = [each.any() for each in unasked]
+        fits = [
+            level + owed + most <= capacity for level, owed in zip(levels, promised, strict=True)
+        ]
+        m.d.comb += [
+            able.eq(Cat(left) & Cat(fits)),
+            self.drained.eq(~Cat(left) & Cat(owed == 0 for owed in promised)),
+        ]
         later, first_later = lowest_bit(able & after)
         found, first = lowest_bit(able)
         rest, elements, asks = Signal(COUNT_BITS), Signal(range(most + 1)), Signal()

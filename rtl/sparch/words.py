@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Mux, Value
+from amaranth.hdl import Cat, Const, Mux, Value
 from amaranth.lib import data
 
 
@@ -40,3 +40,8 @@ def rotated(word: Value, amount: Value, ways: int) -> Value:
         low = width << stage
         word = Mux(amount[stage], Cat(word[low:], word[:low]), word)
     return word
+
+
+def bit_of(number: Value, count: int) -> Value:
+    """Return ``count`` bits of which only bit ``number`` is 1."""
+    return (Const(1, 1) << number)[:count]
