@@ -117,17 +117,21 @@ def run_product(
         driver.start()
         driver.wait(cycle_limit, stop)
         counters = driver.counters()
-    try:
-        output = read_output(program.accelerator, program.output, image)
-    except ValueError as error:
-        raise CelosiaError(f"what the engine left in memory is no matrix: {error}") from error
     names = tuple(layer.name for layer in program.layers)
     return ProductRun(
         accelerator=program.accelerator.name,
         memory=memory,
-        output=output,
+        output=_output(program, image),
         cycles=next(iter(counters.values())),  # the first counter
         round_cycles=tuple(layer.cycles for layer in layer_timings(names, stamps(program, image))),
         counters=counters,
         seconds=time.perf_counter() - begin,
     )
+
+
+def _output(program: SparchProgram, image: np.ndarray) -> Csr:
+    """Return the product in memory ``image``; :class:`CelosiaError` if it is no matrix."""
+    try:
+        return read_output(program.accelerator, program.output, image)
+    except ValueError as error:
+        raise CelosiaError(f"what the engine left in memory is no matrix: {error}") from error

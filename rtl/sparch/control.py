@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 
@@ -109,22 +109,15 @@ class RoundControl(Shared):
         is_source, is_round, is_stamp = (
             Signal(name=f"is_{n}") for n in ("source", "round", "stamp")
         )
+        # No leaf is both fed and a source, and no round writes what it reads.
+        round_legal = ((given.leaves[: len(self.sources)] & self.sources) == 0) & (
+            given.final | ~reading.bit_select(given.partial, 1)
+        )
         m.d.comb += [
             is_source.eq(source.opcode == Opcode.SOURCE),
             is_round.eq(source.opcode == Opcode.ROUND),
             is_stamp.eq(source.opcode == Opcode.STAMP),
-            legal.eq(
-                Mux(
-                    is_source,
-                    written.bit_select(source.partial, 1)
-                    & ~self.sources.bit_select(source.leaf, 1),
-                    ~is_round
-                    | (
-                        ((given.leaves[: len(self.sources)] & self.sources) == 0)
-                        & (given.final | ~reading.bit_select(given.partial, 1))
-                    ),
-                )
-            ),
+            legal.eq(Mux(is_source, self._source_legal(source, written), ~is_round | round_legal)),
             self.i.ready.eq(~busy & legal),
             takes.eq(self.i.valid & self.i.ready),
             self.refused.raised.eq(self.i.valid & ~busy & ~legal),
@@ -157,10 +150,21 @@ class RoundControl(Shared):
                 m.d.sync += [self.sources.eq(0), reading.eq(0)]
         with m.If(write.en):
             m.d.sync += written.eq(written | bit_of(self.round.partial, alive))
+        self._watch(m)
+        return m
+
+    def _source_legal(self, source: Any, written: Value) -> Value:
+        """Return whether there is such a partial matrix, and its leaf is not taken."""
+        legal: Value = written.bit_select(source.partial, 1) & ~self.sources.bit_select(
+            source.leaf, 1
+        )
+        return legal
+
+    def _watch(self, m: Module) -> None:
+        """Stop a round in which nothing moves."""
         still = Signal(range(STALL_CYCLES + 1))
         m.d.comb += [
             self.stalled.raised.eq(still == STALL_CYCLES),
             self.stalled.address.eq(self.address),
         ]
         m.d.sync += still.eq(Mux(self.runs & ~self.moves, still + 1, 0))
-        return m

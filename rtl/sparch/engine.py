@@ -123,6 +123,22 @@ class SparchEngine(Shared):
         )
         wiring.connect(m, sequencer.step, control.i)
         wiring.connect(m, control.refused, sequencer.refused)
+        self._connect(m, control, tree, gate, writer)
+        m.d.comb += shell.finished.eq(control.finished)
+        fetch = self._sources(m, reset, control, tree, gate, reads)
+        for report, raised in (
+            (shell.unsorted_keys, gate.unsorted),
+            (shell.beyond_round, gate.beyond | fetch.corrupt),
+            (shell.beyond_capacity, writer.beyond),
+        ):
+            m.d.comb += [report.raised.eq(raised), report.address.eq(control.address)]
+        wiring.connect(m, control.stalled, shell.stalled)
+        self._count(m, shell, control, tree, gate, reads, read_port, writer, fetch)
+        return m
+
+    @staticmethod
+    def _connect(m: Module, control: Any, tree: Any, gate: Any, writer: Any) -> None:
+        """Connect control, gate, tree and writer."""
         m.d.comb += [
             tree.start.eq(control.begin),
             tree.put.eq(gate.put),
@@ -146,16 +162,14 @@ class SparchEngine(Shared):
             writer.ended.eq(tree.ended),
             control.done.eq(writer.done),
             control.count.eq(writer.count),
-            shell.finished.eq(control.finished),
         ]
-        fetch = self._sources(m, reset, control, tree, gate, reads)
-        for report, raised in (
-            (shell.unsorted_keys, gate.unsorted),
-            (shell.beyond_round, gate.beyond | fetch.corrupt),
-            (shell.beyond_capacity, writer.beyond),
-        ):
-            m.d.comb += [report.raised.eq(raised), report.address.eq(control.address)]
-        wiring.connect(m, control.stalled, shell.stalled)
+
+    @staticmethod
+    def _count(
+        m: Module, shell: Any, control: Any, tree: Any, gate: Any, reads: Any, read_port: ReadPort,
+        writer: Any, fetch: LineFetch,
+    ) -> None:  # fmt: skip
+        """Count, and see whether anything moves."""
         written = writer.axi.wvalid & writer.axi.wready
         records = fetch.i.valid & fetch.i.ready
         elements, pointers = writer.beat[0] & control.runs, writer.beat[1]
@@ -178,7 +192,6 @@ class SparchEngine(Shared):
             shell.steps.output_beats.eq(elements & control.round.final),
             shell.steps.pointer_beats.eq(pointers),
         ]
-        return m
 
     def _sources(
         self, m: Module, reset: Signal, control: Any, tree: Any, gate: Any, reads: Any

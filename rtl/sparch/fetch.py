@@ -116,7 +116,13 @@ class LineFetch(Shared):
             self.bursts.p.beats.eq(splitter.o.p.beats),
             splitter.o.ready.eq(self.bursts.ready),
         ]
-        index, filled = Signal(layout["beats"].width), Signal()
+        self._fill(m, ahead, fills)
+        return m
+
+    def _fill(self, m: Module, ahead: Any, fills: Any) -> None:
+        """Write beats into their lines, and offer the records that wait for none."""
+        right = self._accelerator.right
+        index, filled = Signal(len(fills.o.p.beats)), Signal()
         there = Signal(range(right.look_ahead + 1))  # lines that were filled and not yet used
         used, held = Signal(), Signal()
         m.d.comb += [
@@ -135,7 +141,6 @@ class LineFetch(Shared):
         m.d.sync += there.eq(there + filled - used)
         with m.If(self.beats.valid):
             m.d.sync += index.eq(Mux(filled, 0, index + 1))
-        return m
 
 
 class LineBuffer(Shared):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import memory, stream
 from amaranth.lib.wiring import In, Out
 
@@ -87,8 +87,7 @@ class LeafGate(Shared):
     def build(self) -> Module:
         m = Module()
         accelerator = self._accelerator
-        leaves, ways = accelerator.tree.ways, accelerator.merger.width
-        key_bits, index = accelerator.elements.key_bits, accelerator.elements.index_bits
+        leaves, key_bits = accelerator.tree.ways, accelerator.elements.key_bits
         level_bits = accelerator.tree.leaf_fifo.bit_length()
         lasts: Any = memory.Memory(shape=key_bits, depth=leaves, init=[])
         m.submodules.lasts = lasts
@@ -105,20 +104,7 @@ class LeafGate(Shared):
             offered.eq(self.partial.valid | (self.products.valid & fits)),
             opened.eq(~self.closed.bit_select(given.leaf, 1)),
         ]
-        wrong_order, outside = Signal(ways), Signal(ways)
-        last = Signal(key_bits)
-        for i in range(ways):
-            key, meant = given.word[i].key, given.count > i
-            if i:
-                falls = key <= given.word[i - 1].key
-            else:
-                falls = some.bit_select(given.leaf, 1) & (key <= read.data)
-            m.d.comb += [
-                wrong_order[i].eq(meant & falls),
-                outside[i].eq(meant & ((key[:index] >= self.columns) | (key[index:] >= self.rows))),
-            ]
-            with m.If(given.count == i + 1):
-                m.d.comb += last.eq(key)
+        wrong_order, outside, last = self._checked(m, given, some, read.data)
         m.d.comb += [
             read.addr.eq(given.leaf),
             self.unsorted.eq(offered & wrong_order.any()),
@@ -150,3 +136,27 @@ class LeafGate(Shared):
         with m.If(self.begin):
             m.d.sync += [some.eq(0), shut.eq(0)]
         return m
+
+    def _checked(
+        self, m: Module, given: Any, some: Value, before: Value
+    ) -> tuple[Value, Value, Value]:
+        """Return which elements do not rise, which lie outside the product, and the last key.
+
+        ``before`` is the last key of the leaf if it is among ``some``.
+        """
+        ways, index = self._accelerator.merger.width, self._accelerator.elements.index_bits
+        wrong_order, outside = Signal(ways), Signal(ways)
+        last = Signal(2 * index)
+        for i in range(ways):
+            key, meant = given.word[i].key, given.count > i
+            if i:
+                falls = key <= given.word[i - 1].key
+            else:
+                falls = some.bit_select(given.leaf, 1) & (key <= before)
+            m.d.comb += [
+                wrong_order[i].eq(meant & falls),
+                outside[i].eq(meant & ((key[:index] >= self.columns) | (key[index:] >= self.rows))),
+            ]
+            with m.If(given.count == i + 1):
+                m.d.comb += last.eq(key)
+        return wrong_order, outside, last

@@ -172,7 +172,6 @@ class RootWriter(Shared):
         for i in range(ways):
             m.d.comb += own[i].eq((self.shown > i) & (~final | (self.root[i].key[index:] == row)))
         lacks, count = Signal(range(ways + 1)), Signal(range(ways + 1))
-        full = self.count + self.take > self.round.capacity
         first = Signal()  # the first pointer is to come
         m.d.comb += [
             can.eq(works & elements.i.ready & pointers.i.ready),
@@ -180,7 +179,7 @@ class RootWriter(Shared):
             lacks.eq(Mux(final, fillers[True].lacks, fillers[False].lacks)),
             most.eq(Mux(count > lacks, lacks, count)),
             self.take.eq(Mux(can & ~first, most, 0)),
-            self.beyond.eq(full & (self.take != 0)),
+            self.beyond.eq((self.count + self.take > self.round.capacity) & (self.take != 0)),
             last_row.eq(~final | (row == self.round.rows)),
             row_ends.eq(
                 can & ~first & ~last_row & (most == count) & ((self.shown > most) | self.ended)
@@ -195,11 +194,11 @@ class RootWriter(Shared):
             pointers.i.valid.eq(pointer.valid),
             pointers.i.payload.eq(pointer.beat),
         ]
-        m.d.sync += self.count.eq(self.count + self.take)
-        with m.If(row_ends):
-            m.d.sync += row.eq(row + 1)
-        with m.If(can):
-            m.d.sync += first.eq(0)
+        m.d.sync += [
+            self.count.eq(self.count + self.take),
+            row.eq(row + row_ends),
+            first.eq(first & ~can),
+        ]
         with m.If(self.begin):
             m.d.sync += [self.count.eq(0), row.eq(0), first.eq(self.round.final & ~self.stamp)]
         return ends

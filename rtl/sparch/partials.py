@@ -121,12 +121,11 @@ class PartialFetcher(Shared):
         for k in range(leaves):
             mine = asks & (leaf == k)
             comes = self.beats.valid & (runs.o.p.leaf == k)
-            m.d.sync += promised[k].eq(promised[k] + Mux(mine, elements, 0) - Mux(comes, count, 0))
+            promised_now = promised[k] + Mux(mine, elements, 0) - Mux(comes, count, 0)
+            m.d.sync += promised[k].eq(promised_now)
             with m.If(mine):
-                m.d.sync += [
-                    address[k].eq(address[k] + beats * bus.data_bytes),
-                    unasked[k].eq(unasked[k] - elements),
-                ]
+                m.d.sync += address[k].eq(address[k] + beats * bus.data_bytes)
+                m.d.sync += unasked[k].eq(unasked[k] - elements)
             with m.If(self.set & (self.set_leaf == k)):
                 m.d.sync += [address[k].eq(self.set_address), unasked[k].eq(self.set_count)]
         return m
