@@ -1,4 +1,4 @@
-"""Commands that measure: bench sim, pe, area, formats, search, eie and lstm."""
+"""Commands that measure: bench sim, pe, area, formats, search, eie, sparch and lstm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from celosia.models.errors import CelosiaError
 from celosia.scripts.console import emit, progress, table
-from celosia.scripts.options import Json, hold
+from celosia.scripts.options import Json, hold, path
 
 if TYPE_CHECKING:
     from celosia.scripts.bench_pe import PeRow
@@ -294,6 +294,52 @@ def _bench_networks(words: Sequence[str], *, as_json: bool) -> None:
             console.print(part)
 
     emit([row.as_dict() for row in rows], as_json=as_json, show=show)
+    hold(all(row.holds for row in rows))
+
+
+@app.command("sparch")
+def bench_sparch(
+    matrices: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MATRIX]...", help="Only those whose name holds one of these."),
+    ] = None,
+    accelerator: Annotated[
+        str, typer.Option(help="File of a SpArch engine, or a preset's name.")
+    ] = "sparch_paper",
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Matrix Market files to run whole.", parser=path, metavar="PATH"),
+    ] = None,
+    elements: Annotated[
+        int, typer.Option(min=1, help="Most elements of a generated matrix; rows stay as long.")
+    ] = 20_000,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this, such as sparch, row-wise or adaptive; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Square matrices of the paper's kinds on SpArch, in RTL: cycles, and bytes by mode."""
+    from celosia.scripts.arguments import read_sparch
+    from celosia.scripts.bench_sparch import bench_sparch as run
+    from celosia.scripts.bench_sparch import summary
+
+    engine = read_sparch(accelerator)
+    with progress("SpArch") as report:
+        rows = run(
+            engine, folder=folder, names=matrices or (), modes=mode or (), most=elements,
+            progress=report,
+        )  # fmt: skip
+    values = [row.as_dict() for row in rows]
+
+    def show(console: Console) -> None:
+        console.print(table(tuple(values[0]), [tuple(value.values()) for value in values]))
+        means = summary(rows)
+        console.print(table(("mode", "OuterSPACE's bytes over its own"), means.saved.items()))
+        if means.adaptive is not None:
+            console.print(f"cycles, sparch over adaptive: {means.adaptive:.3g}")
+
+    emit(values, as_json=as_json, show=show)
     hold(all(row.holds for row in rows))
 
 
