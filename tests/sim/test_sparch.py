@@ -11,8 +11,17 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from celosia.dataflow.accelerator import Bus
 from celosia.dataflow.memory import DDR4, IDEAL, SLOW
-from celosia.dataflow.sparch.accelerator import Elements, Merger, MergeTree, ValueKind
+from celosia.dataflow.sparch.accelerator import (
+    Elements,
+    Merger,
+    MergeTree,
+    Partials,
+    RightBuffer,
+    SparchAccelerator,
+    ValueKind,
+)
 from celosia.dataflow.sparch.compile import compile_product
 from celosia.dataflow.sparch.counters import SparchCounter
 from celosia.dataflow.sparch.descriptors import Round, Source
@@ -38,6 +47,17 @@ FLOATS = replace(
     bus=replace(TINY.bus, data_bits=256),
 )
 """Four singles a cycle and eight ways."""
+
+TIGHT = SparchAccelerator(
+    name="sparch_tight",
+    elements=Elements(bits=8, accumulator=24, index_bits=8),
+    merger=Merger(width=2, chunk=1),
+    tree=MergeTree(ways=8, leaf_fifo=32, node_fifo=4),
+    right=RightBuffer(lines=4, line_beats=4, look_ahead=1, multipliers=1),
+    partials=Partials(alive=64, writer_beats=1),
+    bus=Bus(data_bits=128, burst_beats=2, outstanding=1),
+)
+"""Everything as small as may be: a queue holds a line, a burst two beats, one is in flight."""
 
 
 def random_matrix(rng, shape, density, *, low=-9, high=10) -> Any:
@@ -161,6 +181,20 @@ def test_three_hundred_products(simulator, group):
         expected.sort_indices()
         assert same(run.output, from_scipy(expected)), (group, trial, shape)
     assert cancelled > 10
+
+
+def test_the_smallest_queues_are_large_enough():
+    """No order of work blocks an engine in which nothing has room to spare."""
+    rng, engine = np.random.default_rng(SEED), Simulator(TIGHT)
+    memories = itertools.cycle((IDEAL, DDR4, SLOW))
+    for trial, memory in zip(range(40), memories, strict=False):
+        shape = [int(rng.choice([1, rng.integers(2, 12), rng.integers(12, 50)])) for _ in range(3)]
+        left, right = (patterned(rng, trial % 5, part) for part in (shape[:2], shape[1:]))
+        program = compile_product(
+            from_scipy(left), from_scipy(right), TIGHT, Strategy(rowwise=bool(trial // 5 % 2))
+        )
+        run = run_product(engine, program, memory)
+        assert same(run.output, interpret(program).output), (trial, shape)
 
 
 def test_floats_are_bit_for_bit_those_of_the_interpreter():
