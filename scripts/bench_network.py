@@ -15,9 +15,10 @@ from celosia.dataflow.energy import load_energy_table
 from celosia.dataflow.explore.demand import demand
 from celosia.dataflow.explore.knobs import Point
 from celosia.dataflow.explore.space import AcceleratorSpace
+from celosia.dataflow.mapper import map_steps
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.presets import preset
-from celosia.dataflow.search import judge, map_network
+from celosia.dataflow.search import Pricer, judge, map_network
 from celosia.models.errors import CelosiaError
 from celosia.models.imagenet import resnet18
 from celosia.models.network import Network
@@ -25,6 +26,7 @@ from celosia.scripts.console import Report
 
 _PRESET = "zcu102"
 _SEED = 20261121
+_SECONDS = 0.5
 
 
 @cache
@@ -94,6 +96,26 @@ def one_accelerator(report: Report) -> dict[str, Any]:
         "resnet18_seconds": time.process_time() - began,
         "resnet18_cycles": mapped.costs.cycles,
         "resnet18_lower_bound": int(mapped.lower_bound),
+    }
+
+
+def layer_pricing(report: Report) -> dict[str, Any]:
+    """Return the CPU microseconds of one exact price of one layer, of a mean layer of ResNet-18.
+
+    Each is emitted, walked and counted anew, in the mapper's own choice; nothing is looked up.
+    """
+    report("layer pricing", 0, 1)
+    pricer = Pricer(_network(), preset(_PRESET), DDR4, load_energy_table("cmos45"))
+    layers = [layer for _, layer in map_steps(list(pricer.plans)).layers]
+    rows = sum(len(pricer.alone(number, layer).table) for number, layer in enumerate(layers))
+    priced, began = 0, time.process_time()
+    while time.process_time() - began < _SECONDS:
+        for number, layer in enumerate(layers):
+            pricer.alone(number, layer)
+        priced += len(layers)
+    return {
+        "layer_pricing_us": 1e6 * (time.process_time() - began) / priced,
+        "layer_pricing_descriptors": rows / len(layers),
     }
 
 

@@ -20,7 +20,7 @@ from celosia.dataflow.hierarchy.resnet18 import RESNET18
 from celosia.dataflow.hierarchy.skeleton import skeletons
 from celosia.dataflow.hierarchy.tables import goal
 from celosia.dataflow.search.objective import EDP, ENERGY, Objective
-from celosia.scripts.bench_network import many_accelerators, one_accelerator
+from celosia.scripts.bench_network import layer_pricing, many_accelerators, one_accelerator
 from celosia.scripts.console import Report
 from celosia.scripts.map_layer import load_kernels, map_layer
 
@@ -158,7 +158,7 @@ _FIGURES = (
 )  # fmt: skip
 
 PARTS: tuple[Callable[[Report], dict[str, Any]], ...] = (
-    rates, layers, one_accelerator,
+    rates, layers, one_accelerator, layer_pricing,
 )  # fmt: skip
 """What the benchmark consists of beside the sweep; each adds its own fields."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from celosia.dataflow.accesses import ADDRESS_SPACE
-from celosia.dataflow.jit import lean
+from celosia.dataflow.jit import inlined, lean
 from celosia.dataflow.program import Counter
 
 _COMPUTE_STEPS, _POST_STEPS = int(Counter.COMPUTE_STEPS), int(Counter.POST_STEPS)
@@ -63,18 +63,18 @@ def _fresh(nest: np.ndarray, order: np.ndarray) -> int:
     return int(fresh)
 
 
-@lean
+@inlined
 def _is_summed(loop: int) -> bool:
     return bool(loop == 1 or loop >= 4)
 
 
-@lean
+@inlined
 def _set(nest: np.ndarray, loop: int, count: int, strides: tuple[int, int, int]) -> None:
     nest[loop, 0] = count
     nest[loop, 1], nest[loop, 2], nest[loop, 3] = strides
 
 
-@lean
+@inlined
 def count_compute(
     window: np.ndarray, counts: tuple[int, int, int, int, int, int], array: np.ndarray,
     layout: tuple[int, int, int], how: np.ndarray, fresh: bool, nest: np.ndarray,
@@ -108,7 +108,7 @@ def count_compute(
     counters[_SUM_WRITES] += writes
 
 
-@lean
+@inlined
 def count_post(
     window: np.ndarray, pixel: np.ndarray, word: tuple[int, int, int], residual: bool,
     nest: np.ndarray, counters: np.ndarray,

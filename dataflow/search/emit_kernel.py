@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from celosia.dataflow.jit import compiled, lean
+from celosia.dataflow.jit import compiled, inlined, lean
 from celosia.dataflow.mapping import MOST_SLOTS
 from celosia.dataflow.program import Counter
 from celosia.dataflow.search.count_kernel import count_compute, count_post
@@ -42,7 +42,7 @@ _READ_BEATS, _WRITE_BEATS = int(Counter.READ_BEATS), int(Counter.WRITE_BEATS)
 _OUTPUT_READS = int(Counter.OUTPUT_READS)
 
 
-@lean
+@inlined
 def _weights(
     shape: Shape, program: Program, slots: Slots, tiles: np.ndarray, chunk: np.ndarray
 ) -> int:
@@ -80,7 +80,7 @@ def _weights(
     return int(start)
 
 
-@lean
+@inlined
 def _moved(
     shape: Shape, row: np.ndarray, place: np.ndarray, pixel: np.ndarray, block: int, run: np.ndarray
 ) -> int:
@@ -95,7 +95,7 @@ def _moved(
     return int(columns * valid * (run[1] - run[0]) * shape.words[2])
 
 
-@lean
+@inlined
 def _constants(shape: Shape, program: Program, slots: Slots, tile: int, whole: bool) -> int:
     """Return where the constants of ``tile`` are; load its, or the ``whole`` step's, if need be."""
     key = -1 if whole else tile
@@ -169,7 +169,7 @@ def _store(
         program.at[1] += 1
 
 
-@lean
+@inlined
 def _finish(
     shape: Shape, program: Program, slots: Slots, stays: Stays, pixel: np.ndarray, tile: int,
     accumulators: int, posted: np.ndarray, whole_constants: bool,
@@ -215,7 +215,7 @@ def _finish(
             slots.full[RESIDUALS, slot] = slots.held[RESIDUALS, slot] = False
 
 
-@lean
+@inlined
 def _work(
     shape: Shape, program: Program, slots: Slots, stays: Stays, pixel: np.ndarray,
     tiles: np.ndarray, chunk: np.ndarray, array: np.ndarray, summed: np.ndarray,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from celosia.dataflow.jit import compiled, lean
+from celosia.dataflow.jit import compiled, inlined, lean
 from celosia.dataflow.program import Counter
 from celosia.dataflow.search.loop_kernel import Shape, advance, start_walk, tiles_of
 from celosia.dataflow.search.program_kernel import (
@@ -92,7 +92,7 @@ def input_tile(
     )
 
 
-@lean
+@inlined
 def _fill(program: Program, start: int, stop: int, unit: int) -> None:
     """Let ``unit`` write words of the activations in the next row: loads and keeps take turns.
 
@@ -107,7 +107,7 @@ def _fill(program: Program, start: int, stop: int, unit: int) -> None:
         program.banks[mine, bank] = program.at[0]
 
 
-@lean
+@inlined
 def load_input(
     shape: Shape, program: Program, slots: Slots, pixel: np.ndarray, chunk: np.ndarray
 ) -> int:
@@ -192,7 +192,7 @@ def _border(shape: Shape, program: Program, stays: Stays, stay: int, key: int) -
             program.counters[_READ_BEATS] += words * count * wide * shape.words[2]
 
 
-@lean
+@inlined
 def find_input(
     shape: Shape, program: Program, slots: Slots, stays: Stays, pixel: np.ndarray, chunk: np.ndarray
 ) -> int:

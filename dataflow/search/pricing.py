@@ -98,6 +98,9 @@ class Pricer:
             for plan, data in zip(self.plans, self._layout.steps, strict=True)
         ]
         self._room = 1
+        self._alone: Program | None = None
+        layers = dict.fromkeys(plan.step.layer for plan in self.plans)
+        self._stamps = {layer: self._layout.stamp(place) for place, layer in enumerate(layers)}
         self._keys: dict[tuple[int, LayerMapping], np.ndarray] = {}
         buffers = accelerator.buffers
         self._bank = buffers.activations // buffers.activation_banks
@@ -213,6 +216,8 @@ class Pricer:
                 break
             self._room *= 2
         table = program.table[: program.at[0]]
+        if program is self._alone:
+            table = table.copy()
         times = np.full((4, len(table)), UNKNOWN, np.int64)
         address = self._layout.end
         cycles = walk_rows(table, address, self._machine, times)
@@ -239,27 +244,8 @@ class Pricer:
         self, steps: Sequence[int], layers: Mapping[int, LayerMapping], chip: Residency
     ) -> Program | None:
         """Return the program of ``steps``, or ``None`` where it takes more room."""
-        room, parts = self._room * _STEP_ROWS * len(steps), self._room * _SLOT_PARTS
-        banks = np.full((3, 2), -1)
-        banks[2] = self._bank
         stays = self._stays(chip, layers)
-        program = Program(
-            table=np.empty((room, len(Column)), np.int64),
-            at=np.zeros(5, np.int64),
-            newest=np.full(len(Token), -1),
-            counters=np.zeros(len(Counter), np.int64),
-            layout=np.zeros((len(_BUFFERS), 3), np.int64),
-            spans=np.empty((len(_BUFFERS), MOST_SLOTS + 1, parts, 4), np.int64),
-            parts=np.zeros((len(_BUFFERS), MOST_SLOTS + 1), np.int64),
-            latest=np.empty((len(_BUFFERS), MOST_SLOTS + 1), np.int64),
-            loose=np.empty(((MOST_SLOTS + 1) * parts, 4), np.int64),
-            stores=np.empty((room, 7), np.int64),
-            groups=np.empty((room, 6), np.int64),
-            steps=np.empty((len(self.plans), 3), np.int64),
-            banks=banks,
-            need=np.full(len(Unit), -1),
-            strides=np.zeros((len(ARRAY_DIMENSIONS), 4), np.int64),
-        )
+        program = self._empty(len(steps))
         for place, number in enumerate(steps):
             layer = layers[number]
             array = np.array([_ARRAY[dimension] for dimension in layer.array])
@@ -276,6 +262,21 @@ class Pricer:
         self._append(program, Kind.END, 0)
         return program
 
+    def _empty(self, steps: int) -> Program:
+        """Return an empty program with room for so many steps; for one it is always the same."""
+        room, parts = self._room * _STEP_ROWS * steps, self._room * _SLOT_PARTS
+        program = self._alone
+        if steps > 1 or program is None or len(program.table) < room:
+            program = _new_program(room, parts, len(self.plans))
+        if steps == 1:
+            self._alone = program
+        for emptied in (program.at, program.counters, program.layout, program.parts):
+            emptied[:] = 0
+        for unknown in (program.newest, program.need, program.banks):
+            unknown[:] = -1
+        program.banks[2] = self._bank
+        return program
+
     def _layer(self, number: int) -> str:
         return self.plans[number].step.layer
 
@@ -285,9 +286,8 @@ class Pricer:
         row[Column.KIND] = kind
         row[Column.N1 : Column.N3 + 1] = 1
         if kind is Kind.STAMP:
-            layers = list(dict.fromkeys(plan.step.layer for plan in self.plans))
             row[Column.WORK] = 1
-            row[Column.ADDRESS] = self._layout.stamp(layers.index(self._layer(number)))
+            row[Column.ADDRESS] = self._stamps[self._layer(number)]
             program.counters[Counter.WRITE_BEATS] += 1
         program.at[0] += 1
 
@@ -354,6 +354,28 @@ class Pricer:
                 half = depth // 2 if number % 2 and count * size <= depth // 2 else 0
                 row[:] = size, count, start + half
         return rows
+
+
+def _new_program(room: int, parts: int, steps: int) -> Program:
+    """Return a program with room for so many rows, parts of a slot, and steps; not yet empty."""
+    buffers, slots = len(_BUFFERS), MOST_SLOTS + 1
+    return Program(
+        table=np.empty((room, len(Column)), np.int64),
+        at=np.empty(5, np.int64),
+        newest=np.empty(len(Token), np.int64),
+        counters=np.empty(len(Counter), np.int64),
+        layout=np.empty((buffers, 3), np.int64),
+        spans=np.empty((buffers, slots, parts, 4), np.int64),
+        parts=np.empty((buffers, slots), np.int64),
+        latest=np.empty((buffers, slots), np.int64),
+        loose=np.empty((slots * parts, 4), np.int64),
+        stores=np.empty((room, 7), np.int64),
+        groups=np.empty((room, 6), np.int64),
+        steps=np.empty((steps, 3), np.int64),
+        banks=np.empty((3, 2), np.int64),
+        need=np.empty(len(Unit), np.int64),
+        strides=np.empty((len(ARRAY_DIMENSIONS), 4), np.int64),
+    )
 
 
 def _tile_rows(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from celosia.dataflow.descriptors import Token, Unit
-from celosia.dataflow.jit import lean
+from celosia.dataflow.jit import inlined, lean
 from celosia.dataflow.table import Kind
 from celosia.dataflow.tracking import TensorTracker
 from celosia.dataflow.transfers import MAX_COUNT
@@ -105,7 +105,7 @@ def lay_out(program: Program, layout: np.ndarray) -> None:
                 first = end
 
 
-@lean
+@inlined
 def _append(program: Program, buffer: int, slot: int, span: tuple[int, int, int, int]) -> None:
     spans, place = program.spans[buffer, slot], program.parts[buffer, slot]
     if place == len(spans):
@@ -116,7 +116,7 @@ def _append(program: Program, buffer: int, slot: int, span: tuple[int, int, int,
     program.latest[buffer, slot] = max(program.latest[buffer, slot], span[3])
 
 
-@lean
+@inlined
 def _slot_of(program: Program, buffer: int, word: int) -> tuple[int, int]:
     """Return the slot that ``word`` is in, of words in none the number of slots; and its end."""
     size, count, first = (
@@ -130,7 +130,7 @@ def _slot_of(program: Program, buffer: int, word: int) -> tuple[int, int]:
     return slot, first + (slot + 1) * size
 
 
-@lean
+@inlined
 def touch(program: Program, buffer: int, first: int, stop: int, writes: bool) -> None:
     """Note that the next row reads or ``writes`` words, and what it needs for that."""
     while first < stop:
@@ -187,7 +187,7 @@ def _touch_slot(
         program.latest[buffer, slot] = index
 
 
-@lean
+@inlined
 def has_room(program: Program, most: int) -> bool:
     """Return whether so many more rows fit."""
     return bool(
@@ -195,7 +195,7 @@ def has_room(program: Program, most: int) -> bool:
     )
 
 
-@lean
+@inlined
 def find(slots: Slots, buffer: int, key: int, more: int) -> int:
     """Return the slot that holds (``key``, ``more``), -1 if none does."""
     for slot in range(slots.layout[buffer, 1]):
@@ -208,7 +208,7 @@ def find(slots: Slots, buffer: int, key: int, more: int) -> int:
     return -1
 
 
-@lean
+@inlined
 def _last_use(program: Program, buffer: int, slot: int, words: int) -> int:
     """Return the last row that used any of the first ``words`` of a slot, -1 if none did."""
     first = program.layout[buffer, 2] + slot * program.layout[buffer, 0]
@@ -219,7 +219,7 @@ def _last_use(program: Program, buffer: int, slot: int, words: int) -> int:
     return used
 
 
-@lean
+@inlined
 def take(
     program: Program, slots: Slots, buffer: int, key: int, more: int, words: int, held: bool
 ) -> int:
@@ -241,7 +241,7 @@ def take(
     return best
 
 
-@lean
+@inlined
 def add(program: Program, kind: int, work: int) -> int:
     """Append a row that waits for what was noted; return its number."""
     index, need = program.at[0], program.need

@@ -39,6 +39,7 @@ def test_every_field_is_there(monkeypatch, capsys):
     monkeypatch.setattr(bench_search.layers, "__defaults__", (("fc",),))
     monkeypatch.setattr(bench_network, "_network", small_network)
     monkeypatch.setattr(bench_network, "_PRESET", "tiny")
+    monkeypatch.setattr(bench_network, "_SECONDS", 0.02)
     for arguments in (["--json"], []):
         assert run_command(["bench", "search", "--accelerators", "3", *arguments]) == 0
         said = capsys.readouterr().out
@@ -47,6 +48,7 @@ def test_every_field_is_there(monkeypatch, capsys):
             assert value["layers"]
             assert value["resnet18_seconds"] > 0
             assert value["sweep_seconds"] > 0
+            assert value["layer_pricing_us"] > 0
             assert value["sweep_accelerators"] == 3
             for part in ("resnet18", "sweep"):
                 assert 0 < value[f"{part}_lower_bound"] < value[f"{part}_cycles"]
