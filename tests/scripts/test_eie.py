@@ -201,6 +201,17 @@ def test_explore_takes_compressed_networks(fake, tmp_path, capsys):
     assert (engine.array.pes, engine.memories.entries) == (value["pes"], value["entries"])
 
 
+def test_what_a_search_for_eie_knows_nothing_of_is_refused(fake, tmp_path, capsys):
+    network, _ = benchmark_network(LAYER)
+    save(network, tmp_path / "n.celosia")
+    arguments = ["explore", str(tmp_path / "n.celosia"), "-o", str(tmp_path / "out")]
+    assert run_command([*arguments, "--batch=2", "--objective=energy", "--explain=fc"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "of --explain, --batch, --objective a search for an EIE engine knows nothing" in said
+    assert not (tmp_path / "out").exists()
+    assert fake == []
+
+
 def test_generate_and_simulate(tmp_path, capsys):
     assert run_command(["generate", "eie_tiny", "-o", str(tmp_path / "core"), "--json"]) == 0
     assert "celosia_eie_tiny.v" in json.loads(capsys.readouterr().out)["files"]
