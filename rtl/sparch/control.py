@@ -21,8 +21,9 @@ from celosia.rtl.sparch.descriptors import (
 from celosia.rtl.sparch.sequencer import step_layout
 from celosia.rtl.sparch.words import bit_of, index_bits
 
-STALL_CYCLES: Final = 1 << 16
-"""In so many cycles of a round something moves, or it never ends."""
+STALL_CYCLES: Final = 1 << 17
+"""In so many cycles of a round something moves, or it never ends: twice the longest latency of a
+memory model, and more."""
 
 
 class RoundControl(Shared):

@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse
 
 from celosia.dataflow.accelerator import Bus
-from celosia.dataflow.memory import DDR4, IDEAL, SLOW
+from celosia.dataflow.memory import DDR4, IDEAL, SLOW, MemoryModel
 from celosia.dataflow.sparch.accelerator import (
     Elements,
     Merger,
@@ -367,6 +367,14 @@ def test_leaves_that_starve_stall_the_engine(simulator):
     assert error.cause is Cause.STALLED
     index = first(program, Round)
     assert error.address == program.program_address + 64 * index
+
+
+def test_the_slowest_memory_is_no_stall(simulator):
+    one = from_scipy(scipy.sparse.eye(3, dtype=int, format="csr"))
+    memory = MemoryModel(latency=65535, bytes_per_cycle=1, outstanding=1)
+    run = run_product(simulator, compile_product(one, one, TINY), memory)
+    assert run.cycles > 5 * memory.latency
+    assert same(run.output, one)
 
 
 def test_random_rubbish_ends_one_way_or_another(simulator):
