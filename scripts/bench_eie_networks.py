@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from celosia.dataflow.eie.accelerator import EieAccelerator, Widths
-from celosia.dataflow.eie.presets import PAPER, TINY, ZCU102
+from celosia.dataflow.eie.presets import TINY, ZCU102
 from celosia.dataflow.memory import DDR4
 from celosia.models.compression.compress import compress
 from celosia.models.compression.lower import vectors
@@ -18,6 +18,7 @@ from celosia.models.compression.permute import permute_rows
 from celosia.models.compression.recipe import Balance, Compression, Retraining
 from celosia.models.compression.statistics import sizes
 from celosia.models.errors import CelosiaError
+from celosia.models.graph import FloatGraph
 from celosia.models.importer import export_model, import_program
 from celosia.models.mlp_zoo import MLPS
 from celosia.models.network import Network
@@ -83,7 +84,7 @@ CASES = (
         name="lenet300",
         workload="lenet300",
         recipe=Compression(densities={"1": 0.08, "3": 0.09, "5": 0.26}),
-        engine=PAPER,
+        engine=ZCU102,
         permuted=True,
     ),
 )
@@ -149,9 +150,8 @@ def bench_networks(words: Sequence[str], report: Report) -> list[NetworkRow]:
     return rows
 
 
-def compressed(case: Case, work: Workload) -> Network:
+def compressed(case: Case, graph: FloatGraph, work: Workload) -> Network:
     """Return the network of ``case``, trained on the workload's training part."""
-    graph = import_program(export_model(work.model, (work.example,)), work.name)
     network = compress(
         graph,
         work.training,
@@ -165,16 +165,18 @@ def compressed(case: Case, work: Workload) -> Network:
 
 def measure_network(case: Case, work: Workload, report: Report) -> NetworkRow:
     """Compress ``work`` and run every test sample in RTL."""
-    network = compressed(case, work)
+    graph = import_program(export_model(work.model, (work.example,)), work.name)
+    network = compressed(case, graph, work)
     inputs = quantise_inputs(network, vectors({network.inputs[0]: work.inputs}))
     done = simulate(network, case.engine, inputs, DDR4, report)
-    whole = sizes(network, pes=case.engine.array.pes, index_bits=case.engine.widths.index)[-1]
+    engine = case.engine
+    whole = sizes(network, pes=engine.array.pes, before=graph, index_bits=engine.widths.index)[-1]
     wanted = work.run_float()
     outputs: Mapping[str, np.ndarray] = {name: done.run.tensors[name] for name in network.outputs}
     return NetworkRow(
         network=case.name,
-        accelerator=case.engine.name,
-        pes=case.engine.array.pes,
+        accelerator=engine.name,
+        pes=engine.array.pes,
         weights=whole.weights,
         nonzeros=whole.nonzeros,
         density=round(whole.density, 4),

@@ -74,7 +74,7 @@ def compress(
 ) -> None:
     """Prune, share and retrain a model of fully connected layers for a sparse engine (EIE)."""
     from celosia.models.compression.recipe import Balance, Compression, Retraining, Start
-    from celosia.models.compression.statistics import Size, sizes
+    from celosia.models.compression.statistics import Size
     from celosia.scripts.arguments import read_calibration, read_choice
     from celosia.scripts.compress import compress as compress_file
     from celosia.scripts.compress import read_densities, read_labels, read_masks
@@ -104,7 +104,7 @@ def compress(
     classes = None if labels is None else read_labels(labels)
     masks = None if mask is None else read_masks(mask)
     with errors.status(f"Compressing {model.name}"):
-        network, notes = compress_file(
+        result = compress_file(
             model,
             data,
             recipe,
@@ -113,9 +113,10 @@ def compress(
             labels=classes,
             head=head,
             masks=masks,
-            permuted=share.pes if permute else None,
+            pes=share.pes,
+            permuted=permute,
         )
-    found = sizes(network, pes=share.pes)
+    found = result.sizes
 
     def cells(size: Size) -> tuple[object, ...]:
         return (
@@ -133,16 +134,16 @@ def compress(
         headers = ("layer", "weights", "kept", "density", "padding", "balance", "bits", "ratio")
         title = f"On {share.pes} PEs; bits of a kept weight; ratio to 32-bit floats, all included"
         console.print(table(headers, [cells(size) for size in found], title=title))
-        for note in notes:
+        for note in result.notes:
             console.print(f"note: {note}", markup=False)
         console.print(f"wrote {output}", markup=False)
 
     value = {
-        "network": network.name,
+        "network": result.network.name,
         "pes": share.pes,
         "layers": [size.as_dict() for size in found[:-1]],
         "all": found[-1].as_dict(),
-        "notes": notes,
+        "notes": result.notes,
     }
     emit(value, as_json=as_json, show=show)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from celosia.models.archive import load_model
 from celosia.models.compression.compress import compress as compress_graph
 from celosia.models.compression.permute import permute_rows
 from celosia.models.compression.recipe import Compression, Retraining
+from celosia.models.compression.statistics import Size, sizes
 from celosia.models.errors import CelosiaError
 from celosia.models.files import check_writable
 from celosia.models.importer import import_program
@@ -24,6 +26,15 @@ MASK_ENDINGS = (".weight_mask", ".weight")
 """What :mod:`torch.nn.utils.prune`, and a state of masks, add to a layer's name."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Result:
+    """The network, what its layers and in the end all of it take, and what the import changed."""
+
+    network: Network
+    sizes: tuple[Size, ...]
+    notes: tuple[str, ...]
+
+
 def compress(
     model: str | Path,
     calibration: Arrays,
@@ -34,8 +45,9 @@ def compress(
     labels: np.ndarray | None = None,
     head: int = 0,
     masks: Mapping[str, np.ndarray] | None = None,
-    permuted: int | None = None,
-) -> tuple[Network, tuple[str, ...]]:
+    pes: int = 64,
+    permuted: bool = False,
+) -> Result:
     """Compress the exported model in the file ``model`` and write the network to ``output``.
 
     Parameters
@@ -50,12 +62,10 @@ def compress(
         Classes of the samples, int64 (N,), if known, and the position of the output they are for.
     masks
         Which weights are kept, by layer.
+    pes
+        What the network takes is said for so many PEs.
     permuted
-        Over how many PEs rows are then balanced by changing places; None for not at all.
-
-    Returns
-    -------
-    The network, and in words what the import left out or changed.
+        Whether rows then change places until these have equal work.
 
     Raises
     ------
@@ -70,10 +80,10 @@ def compress(
     network = compress_graph(
         graph, inputs, recipe, retraining, labels=labels, head=head, masks=masks
     )
-    if permuted is not None:
-        network, _ = permute_rows(network, permuted)
+    if permuted:
+        network, _ = permute_rows(network, pes)
     save(network, output)
-    return network, graph.notes
+    return Result(network=network, sizes=sizes(network, pes=pes, before=graph), notes=graph.notes)
 
 
 def read_densities(text: str) -> tuple[float | None, dict[str, float]]:

@@ -15,7 +15,7 @@ from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
 from celosia.scripts.charts import Bar, Point, bars, flow, frontier, scatter
 from celosia.scripts.explore.page import is_exploration
-from celosia.scripts.report_eie import eie_charts
+from celosia.scripts.report_eie import eie_charts, improvements, read_measured
 
 SHOWN = 0.15
 """Formats that lose more than this to the best accuracy are not drawn."""
@@ -106,7 +106,7 @@ def render(summary: dict[str, Any], formats: list[dict[str, Any]]) -> str:
     template = environment.from_string(
         files("celosia.scripts").joinpath("report.html").read_text(encoding="utf-8")
     )
-    networks = summary["networks"]
+    networks, measured = summary["networks"], read_measured()
     return template.render(
         summary=summary,
         flows={name: _flow(net) for name, net in networks.items()},
@@ -114,7 +114,9 @@ def render(summary: dict[str, Any], formats: list[dict[str, Any]]) -> str:
         uses={name: _uses(net) for name, net in networks.items()},
         resources={name: _resources(net) for name, net in networks.items()},
         formats={name: _formats(formats, name) for name in _workloads(formats)},
-        eie=eie_charts(),
+        eie=eie_charts(measured),
+        eie_networks=measured["networks"],
+        eie_alone=improvements(measured["alone"]),
     )
 
 

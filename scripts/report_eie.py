@@ -16,10 +16,29 @@ BASE_PES, BASE_DEPTH = 64, 8
 MARKS = ("one", "two")
 
 
-def eie_charts() -> dict[str, Markup]:
-    """Return the charts by title: times beside the paper's, balance over depth, speed over PEs."""
+def read_measured() -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of ``bench eie`` that come with Celosia.
+
+    Those of ``layers``, of ``curves``, of improvements ``alone`` and of ``networks``.
+    """
     text = files("celosia.scripts").joinpath("eie.json").read_text(encoding="utf-8")
-    measured = json.loads(text)
+    measured: dict[str, list[dict[str, Any]]] = json.loads(text)
+    return measured
+
+
+def improvements(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return rows of ``bench eie --alone`` by layer, and in these by improvement."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["layer"], {})[row["improvements"]] = row
+    return found
+
+
+def eie_charts(measured: dict[str, list[dict[str, Any]]]) -> dict[str, Markup]:
+    """Return the charts by title: times beside the paper's, balance over depth, speed over PEs.
+
+    ``measured`` is as :func:`read_measured` gives it.
+    """
     return {
         "Time of each layer at 800 MHz: the paper's, ours, ours improved": _times(
             measured["layers"]

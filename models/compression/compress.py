@@ -43,7 +43,8 @@ def compress(
 ) -> Network:
     """Compress ``graph``, of fully connected layers alone.
 
-    It is pruned in stages and retrained with masks held; then weights share values, which are
+    Densities are of the weights that it has, before rows with a slope become two. It is pruned in
+    stages and retrained with masks held; then weights share values, which are
     fine-tuned on activations and weights as they will be in integers. The teacher is the float
     graph itself.
 
@@ -95,7 +96,7 @@ def compress(
         stages = len(retraining.densities(1.0))
         for stage in range(stages):
             for name in student.weights:
-                target = retraining.densities(recipe.density_of(name))[stage]
+                target = retraining.densities(_density(lowered, recipe, name))[stage]
                 student.prune(name, _mask(student.kept(name), recipe, given.get(name), target))
             learn()
         for name in student.weights if recipe.clusters is not None else ():
@@ -110,6 +111,15 @@ def compress(
         learn(retraining.learning_rate / 3)
         trained = integer_network(student.graph(), student.grids, recipe, shifts)
         return min((trained, start), key=lambda network: goal.judge(network, few))
+
+
+def _density(lowered: Lowered, recipe: Compression, layer: str) -> float:
+    """Return the share of a lowered layer's weights that is to stay.
+
+    As many stay with slopes as without, but of a density of 1, which prunes nothing.
+    """
+    wanted = recipe.density_of(layer)
+    return wanted / lowered.growth(layer) if wanted < 1 else 1.0
 
 
 def _centroids(recipe: Compression) -> int:
@@ -157,9 +167,8 @@ def _checked_masks(
     for name, mask in masks.items():
         if name in recipe.densities:
             raise CelosiaError(f"layer {name!r} has a mask and a density: leave one of them out")
-        rows, columns = lowered.rows[name], lowered.columns[name]
-        whole = check_mask(name, np.asarray(mask), (int(rows.max()) + 1, int(columns.max()) + 1))
-        found[name] = whole[np.ix_(rows, columns)]
+        whole = check_mask(name, np.asarray(mask), lowered.shape(name))
+        found[name] = whole[np.ix_(lowered.rows[name], lowered.columns[name])]
         if recipe.balance is not None:
             check_balanced(name, found[name], recipe.balance)
     return found

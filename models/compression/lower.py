@@ -27,9 +27,14 @@ class Lowered:
     rows: Mapping[str, np.ndarray]
     columns: Mapping[str, np.ndarray]
 
-    def matrix(self, layer: str) -> np.ndarray:
-        """Return the weights of a layer, float64 (O, I)."""
-        return next(weights_of(op) for op in layers_of(self.graph) if op.name == layer)
+    def shape(self, layer: str) -> tuple[int, int]:
+        """Return rows and columns of a layer before lowering."""
+        return int(self.rows[layer].max()) + 1, int(self.columns[layer].max()) + 1
+
+    def growth(self, layer: str) -> float:
+        """Return how many weights a layer has for each of before: more than 1 beside slopes."""
+        rows, columns = self.shape(layer)
+        return len(self.rows[layer]) * len(self.columns[layer]) / (rows * columns)
 
 
 def layers_of(graph: FloatGraph) -> tuple[FloatConv, ...]:

@@ -50,7 +50,7 @@ class Compression:
     Attributes
     ----------
     density
-        Share of each layer's weights that stays, above 0 and at most 1.
+        Share of each layer's weights that stays, above 0; 1 prunes nothing.
     densities
         The same for single layers, by name.
     balance

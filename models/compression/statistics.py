@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from celosia.models.eie import encode, statistics
 from celosia.models.formats import Codebook
 from celosia.models.formats.codebook import MAX_VALUE_BITS
+from celosia.models.graph import FloatConv, FloatGraph
 from celosia.models.network import Network
 from celosia.models.sparse import SparseLinear
 
@@ -25,7 +26,7 @@ class Size:
     name
         The layer, or the network.
     weights, nonzeros, density
-        All weights, those that are not 0, and their share.
+        All weights of before, those that are not 0, and their share.
     entries, padding_share
         Stored entries, and the share of those that only carry an index further.
     busiest
@@ -59,9 +60,10 @@ class Size:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
-    """What sizes are made of; those of layers add up."""
+    """What sizes are made of; those of layers add up. ``old_rows`` are those of before."""
 
     weights: int
+    old_rows: int
     rows: int
     nonzeros: int
     entries: int
@@ -82,19 +84,32 @@ class _Parts:
             balance=self.entries / (pes * self.busiest) if self.busiest else 1.0,
             bits=bits,
             bits_per_weight=self.stream / max(self.nonzeros, 1),
-            ratio=FLOAT_BITS * (self.weights + self.rows) / bits,
+            ratio=FLOAT_BITS * (self.weights + self.old_rows) / bits,
         )
 
 
 def sizes(
-    network: Network, *, pes: int, index_bits: int = 4, pointer_bits: int = 16
+    network: Network,
+    *,
+    pes: int,
+    before: FloatGraph | None = None,
+    index_bits: int = 4,
+    pointer_bits: int = 16,
 ) -> tuple[Size, ...]:
     """Return what each compressed layer of ``network`` takes on ``pes`` PEs, and in the end all.
 
-    Biases count 32 bits, values of codebooks 16.
+    Biases count 32 bits, values of codebooks 16. ``before`` is the graph that was compressed, whose
+    weights and biases count where PReLU's rows became two; by default the network's own count.
     """
     layers = [op for op in network.ops if isinstance(op, SparseLinear)]
-    parts = [_parts(op, pes, index_bits, pointer_bits) for op in layers]
+    known = {op.name: op for op in before.ops if isinstance(op, FloatConv)} if before else {}
+    parts = []
+    for op in layers:
+        part = _parts(op, pes, index_bits, pointer_bits)
+        if op.name in known:
+            old = known[op.name]
+            part = replace(part, weights=old.weight.size, old_rows=old.bias.size)
+        parts.append(part)
     found = [part.size(op.name, pes) for op, part in zip(layers, parts, strict=True)]
     return (*found, _sum(parts).size(network.name, pes))
 
@@ -106,6 +121,7 @@ def _parts(op: SparseLinear, pes: int, index_bits: int, pointer_bits: int) -> _P
     shared = isinstance(op.format, Codebook)
     return _Parts(
         weights=rows * columns,
+        old_rows=rows,
         rows=rows,
         nonzeros=found.nonzeros,
         entries=found.entries,
@@ -117,5 +133,5 @@ def _parts(op: SparseLinear, pes: int, index_bits: int, pointer_bits: int) -> _P
 
 
 def _sum(parts: Sequence[_Parts]) -> _Parts:
-    names = ("weights", "rows", "nonzeros", "entries", "busiest", "stream", "table")
+    names = [part.name for part in fields(_Parts)]
     return _Parts(**{name: sum(getattr(part, name) for part in parts) for name in names})

@@ -18,6 +18,7 @@ from celosia.models.compression.recipe import Retraining
 from celosia.models.eie_benchmark import LAYERS, BenchmarkLayer, benchmark_network
 from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
+from celosia.models.importer import export_model, import_program
 from celosia.models.mlp_zoo import digits_mlp
 from celosia.models.quantize import quantise_inputs
 from celosia.models.storage import save
@@ -43,7 +44,7 @@ from celosia.scripts.bench_eie_networks import (
     tables,
 )
 from celosia.scripts.cli import run_command
-from celosia.scripts.report_eie import eie_charts
+from celosia.scripts.report_eie import eie_charts, improvements, read_measured
 from celosia.scripts.simulate import simulate
 from celosia.sim.run import Simulator
 
@@ -101,7 +102,8 @@ def test_a_trained_network_of_the_benchmark():
     assert row.cycles_measured == row.cycles_predicted > row.run_cycles
     assert row.density == pytest.approx(0.1, abs=0.002)
     # Permuted or not, training is the same, and so is every output.
-    permuted = compressed(replace(case, permuted=True), work)
+    graph = import_program(export_model(work.model, (work.example,)), work.name)
+    permuted = compressed(replace(case, permuted=True), graph, work)
     x = quantise_inputs(permuted, work.inputs.reshape(40, 64, 1, 1))
     outputs = evaluate(permuted, x)[permuted.outputs[0]]
     assert row.accuracy == pytest.approx(work.accuracy([outputs]), abs=1e-4)
@@ -236,9 +238,23 @@ def test_an_engine_without_mappings_refuses_one():
 
 def test_charts_of_the_report():
     """Nine bars, and a point for each depth and each number of PEs of two layers."""
-    times, depths, speeds = eie_charts().values()
+    times, depths, speeds = eie_charts(read_measured()).values()
     assert times.count("<rect") == 3 * len(LAYERS)
     assert depths.count("<circle") == 2 * len(DEPTHS)
     assert speeds.count("<circle") == 2 * len(PES)
     assert "NT-LSTM" in times
     assert "Alex-7, depth 64" in depths
+
+
+def test_tables_of_the_report():
+    """What is shipped holds: every row exact, all variants of each layer, all networks."""
+    measured = read_measured()
+    alone = improvements(measured["alone"])
+    assert len(alone) >= 3
+    for rows in alone.values():
+        assert list(rows) == [variant.name for variant in ALONE]
+        assert all(row["bit_exact"] for row in rows.values())
+        assert all(row["cycles_measured"] == row["cycles_predicted"] for row in rows.values())
+    assert [row["network"] for row in measured["networks"]] == [case.name for case in CASES]
+    assert all(row["holds"] for row in measured["networks"])
+    assert all(row["accuracy"] >= row["accuracy_float"] - 0.01 for row in measured["networks"])

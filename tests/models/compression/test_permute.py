@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
+from celosia.models.compression.compress import compress
 from celosia.models.compression.permute import balanced_order, permute_rows, reorder
+from celosia.models.compression.recipe import Compression, Retraining
 from celosia.models.compression.statistics import sizes
 from celosia.models.formats import Codebook, Fixed
 from celosia.models.golden import evaluate
+from celosia.models.importer import export_model, import_program
 from celosia.models.network import Network, Tensor
 from celosia.models.sparse import SparseLinear, SparseMatrix
 
@@ -86,6 +91,21 @@ def test_reorder_is_numpy_indexing():
     rows, columns = rng.permutation(9), rng.permutation(13)
     found = reorder(SparseMatrix.from_dense(dense), rows, columns)
     assert (found.dense() == dense[rows][:, columns]).all()
+
+
+def test_sizes_are_to_what_was_before():
+    """PReLU's doubled rows are not counted as saved."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(8, 6), nn.PReLU(6), nn.Linear(6, 4)).eval()
+    graph = import_program(export_model(module, (torch.randn(1, 8, 1, 1),)), "net")
+    data = np.random.default_rng(SEED).normal(size=(8, 8, 1, 1)).astype(np.float32)
+    network = compress(graph, data, Compression(density=0.5), Retraining(epochs=0))
+    one, two, whole = sizes(network, pes=2, before=graph)
+    own = sizes(network, pes=2)
+    assert (one.weights, two.weights, whole.weights) == (48, 24, 72)
+    assert (own[0].weights, own[1].weights) == (96, 48)
+    assert one.density == pytest.approx(0.5, abs=0.05)
+    assert one.ratio == pytest.approx(32 * (48 + 6) / one.bits)
+    assert (one.bits, whole.bits) == (own[0].bits, own[2].bits)
 
 
 def test_sizes_add_up():
