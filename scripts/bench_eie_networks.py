@@ -55,7 +55,7 @@ class Case:
 
 
 def _balance(engine: EieAccelerator) -> Balance:
-    return Balance(pes=engine.array.pes)
+    return Balance(pes=engine.array.pes, permute=True)
 
 
 CASES = (

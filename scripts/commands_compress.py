@@ -61,7 +61,11 @@ def compress(
         typer.Option(help="With --balanced: of how many columns at a time. [default: 16]"),
     ] = None,
     permute: Annotated[
-        bool, typer.Option("--permute", help="Let rows change places until PEs have equal work.")
+        bool,
+        typer.Option(
+            "--permute",
+            help="Let rows change places until PEs have equal work; before --balanced.",
+        ),
     ] = False,
     epochs: Annotated[
         int, typer.Option(min=0, help="Passes of retraining after each step; 0 for none.")
@@ -85,7 +89,11 @@ def compress(
         raise CelosiaError("--window is of --balanced: give both, or leave it out")
     whole, layers = read_densities(density)
     try:
-        share = Balance(pes=pes) if window is None else Balance(pes=pes, window=window)
+        share = (
+            Balance(pes=pes, permute=permute)
+            if window is None
+            else Balance(pes=pes, window=window, permute=permute)
+        )
         recipe = Compression(
             density=0.1 if whole is None else whole,
             densities=layers,
@@ -114,7 +122,7 @@ def compress(
             head=head,
             masks=masks,
             pes=share.pes,
-            permuted=permute,
+            permuted=permute and not balanced,
         )
     found = result.sizes
 

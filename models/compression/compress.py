@@ -9,7 +9,8 @@ import torch
 
 from celosia.models.calibrate import calibrate
 from celosia.models.compression.export import find_steps, integer_network
-from celosia.models.compression.lower import Lowered, lower, vectors
+from celosia.models.compression.lower import Lowered, layers_of, lower, vectors, weights_of
+from celosia.models.compression.permute import balanced_order
 from celosia.models.compression.prune import (
     balanced_mask,
     check_balanced,
@@ -24,6 +25,7 @@ from celosia.models.graph import FloatGraph, evaluate_float
 from celosia.models.network import Network
 from celosia.models.quantize import check_calibration
 from celosia.models.recipe import Recipe
+from celosia.models.sparse import SparseMatrix
 from celosia.models.threads import single_thread
 from celosia.models.training import Goal, train
 
@@ -74,7 +76,7 @@ def compress(
         not fit.
     """
     inputs = check_calibration(graph, calibration)
-    lowered = lower(graph)
+    lowered = _ordered(lower(graph), recipe, masks or {})
     tensors = {name: torch.from_numpy(data) for name, data in vectors(inputs).items()}
     goal = Goal.of(lowered.graph, tensors, labels, head)
     given = _checked_masks(lowered, recipe, masks or {})
@@ -111,6 +113,25 @@ def compress(
         learn(retraining.learning_rate / 3)
         trained = integer_network(student.graph(), student.grids, recipe, shifts)
         return min((trained, start), key=lambda network: goal.judge(network, few))
+
+
+def _ordered(lowered: Lowered, recipe: Compression, masks: Mapping[str, np.ndarray]) -> Lowered:
+    """Return ``lowered`` with rows in places that suit the recipe's balance, where it wants that.
+
+    Rows are judged by the weights that pruning by magnitude would leave.
+    """
+    if recipe.balance is None or not recipe.balance.permute:
+        return lowered
+    layers = layers_of(lowered.graph)
+    fixed = {*lowered.graph.outputs}
+    fixed |= {name for op in layers if op.name in masks for name in (op.input, op.output)}
+    orders = {}
+    for op in layers:
+        if op.output not in fixed:
+            mask = magnitude_mask(weights_of(op), _density(lowered, recipe, op.name))
+            matrix = SparseMatrix.from_dense(mask.astype(np.int64))
+            orders[op.output] = balanced_order(matrix, recipe.balance.pes)
+    return lowered.reordered(orders)
 
 
 def _density(lowered: Lowered, recipe: Compression, layer: str) -> float:

@@ -36,6 +36,21 @@ class Lowered:
         rows, columns = self.shape(layer)
         return len(self.rows[layer]) * len(self.columns[layer]) / (rows * columns)
 
+    def reordered(self, orders: Mapping[str, np.ndarray]) -> Lowered:
+        """Return the same function with the elements of some tensors in another order.
+
+        Element i of a tensor is the element ``orders[name][i]`` of before; inputs and outputs of
+        the graph are not among them.
+        """
+        ops: list[FloatOp] = []
+        rows, columns = dict(self.rows), dict(self.columns)
+        for op in layers_of(self.graph):
+            down = orders.get(op.output, np.arange(len(op.weight)))
+            across = orders.get(op.input, np.arange(op.weight.shape[1]))
+            rows[op.name], columns[op.name] = rows[op.name][down], columns[op.name][across]
+            ops.append(replace(op, weight=op.weight[down][:, across], bias=op.bias[down]))
+        return Lowered(graph=replace(self.graph, ops=tuple(ops)), rows=rows, columns=columns)
+
 
 def layers_of(graph: FloatGraph) -> tuple[FloatConv, ...]:
     """Return the layers of a lowered graph."""

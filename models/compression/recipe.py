@@ -31,16 +31,21 @@ class Balance:
     """Equal shares of a mask for each of ``pes`` PEs (1..256).
 
     PE k has rows k, k + pes ... . In each ``window`` of columns, from the first on, PEs have
-    equally many weights, or one more.
+    equally many weights, or one more. With ``permute`` rows change places first, so that equal
+    shares are nearly what the largest weights would be anyhow; layers beside masks from outside
+    keep their order.
     """
 
     pes: int
     window: int = 16
+    permute: bool = False
 
     def __post_init__(self) -> None:
         for name, value, high in (("pes", self.pes, MAX_PES), ("window", self.window, 1 << 20)):
             if not integers((value,)) or not 1 <= value <= high:
                 raise ValueError(f"{name} must be an integer in 1..{high}, not {value!r}")
+        if not isinstance(self.permute, bool):
+            raise TypeError(f"permute must be true or false, not {self.permute!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ def simulate(files, network, engine):
         ["--labels", "labels.npy", "--density", "0.2"],
         ["--balanced", "--density", "0.3,3=0.5", "--codebook", "5"],
         ["--permute", "--start", "density"],
+        ["--permute", "--balanced", "--window", "4"],
     ],
 )
 def test_what_is_compressed_runs_on_the_engine(files, tmp_path, capsys, more):

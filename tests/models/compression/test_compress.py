@@ -143,6 +143,27 @@ def test_balanced_masks_survive_to_the_integers(case):
         check_balanced(name, matrix != 0, balance)
 
 
+def test_rows_may_change_places_before(case):
+    """With masks from outside, layers beside them keep their order, and masks hold."""
+    graph, data = case
+    balance = Balance(pes=4, window=6, permute=True)
+    recipe = Compression(density=0.3, balance=balance)
+    network = compress(graph, data, recipe, SHORT)
+    plain = replace(recipe, balance=replace(balance, permute=False))
+    other = compress(graph, data, plain, SHORT)
+    assert (matrices(network)["1"] != matrices(other)["1"]).any()
+    wanted = outputs(compress(graph, data, Compression(density=1.0, clusters=256), NONE), data)
+    assert np.corrcoef(outputs(network, data).ravel(), wanted.ravel())[0, 1] > 0.8
+    for name, matrix in matrices(network).items():
+        check_balanced(name, matrix != 0, balance)
+    # Every second PE's rows of each column: balanced over 4 PEs as they stand, rows in order.
+    mask = np.zeros((12, 24), bool)
+    mask[::3] = True
+    masked = compress(graph, data, recipe, NONE, masks={"3": mask})
+    whole = np.concatenate([mask, mask], axis=1)
+    assert not matrices(masked)["3"][~whole].any()
+
+
 def test_data_that_does_not_fit_is_refused(case):
     graph, data = case
     with pytest.raises(CelosiaError, match="must be"):

@@ -56,6 +56,23 @@ def test_the_function_stays_the_same():
     assert lowered.graph.inputs == {"x": (18, 1, 1)}
 
 
+def test_other_orders_are_the_same_function():
+    torch.manual_seed(1)
+    lowered = lower(imported(Heads(), (2, 3, 3)))
+    first, one, _ = layers_of(lowered.graph)
+    order = np.random.default_rng(1).permutation(23)
+    changed = lowered.reordered({first.output: order})
+    x = {"x": torch.randn(9, 18, 1, 1, dtype=torch.float64)}
+    want, got = evaluate_float(lowered.graph, x), evaluate_float(changed.graph, x)
+    for name in lowered.graph.outputs:
+        assert np.allclose(want[name], got[name])
+    assert np.allclose(want[first.output][:, order], got[first.output])
+    assert (changed.rows[first.name] == lowered.rows[first.name][order]).all()
+    assert (changed.columns[one.name] == lowered.columns[one.name][order]).all()
+    assert changed.shape(first.name) == (12, 18)
+    assert changed.growth(first.name) == 23 / 12
+
+
 @pytest.mark.parametrize(
     ("module", "shape", "why"),
     [

@@ -29,6 +29,8 @@ def test_other_numbers_out_of_range_are_refused():
     for field in ("pes", "window"):
         with pytest.raises(ValueError, match=f"{field} must be an integer in"):
             Balance(**{"pes": 4, field: 0})
+    with pytest.raises(TypeError, match="permute must be true or false, not 1"):
+        Balance(pes=4, permute=1)
     with pytest.raises(ValueError, match=r"pes must be an integer in 1\.\.256, not 257"):
         Balance(pes=257)
     for field, value in (("epochs", -1), ("stages", 0), ("batch", 0)):
