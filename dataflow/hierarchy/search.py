@@ -266,7 +266,8 @@ def _refusal(architecture: Architecture, layer: Layer, problems: Sequence[Proble
             name = limit.what
             least[name] = min(least.get(name, (need, limit.most)), (need, limit.most))
     said = [
-        f"{name} has {most}, every mapping needs {need} or more: {need - most} too few"
+        f"{name} has {most:,} {'words' if name.startswith('level') else 'places'}, every mapping "
+        f"needs {need:,} or more: {need - most:,} too few"
         for name, (need, most) in least.items()
         if need > most
     ]

@@ -187,7 +187,7 @@ def test_every_mapping_is_priced_without_bounds():
 
 def test_impossible_asks_name_the_limit_and_by_how_much():
     small_buffer = small(1, 4)
-    with pytest.raises(CelosiaError, match="level 'glb' has 1, every mapping needs 2 or more: 1 "):
+    with pytest.raises(CelosiaError, match="'glb' has 1 words, every mapping needs 2 or more: 1 "):
         solve(small_buffer, Layer.gemm(4, 4, 4), ENERGY)
 
 
