@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from celosia.dataflow.eie.accelerator import EieAccelerator, PeArray, PeMemories, Widths
+from celosia.dataflow.eie.accelerator import (
+    CELL_BITS,
+    FUNCTIONS,
+    CellUnit,
+    EieAccelerator,
+    PeArray,
+    PeMemories,
+    Widths,
+)
 from celosia.dataflow.eie.compile import compile_eie
 from celosia.dataflow.eie.presets import ZCU102
 from celosia.dataflow.eie.timing import eie_timing
@@ -17,10 +25,12 @@ from celosia.dataflow.memory import MemoryModel
 from celosia.fpga.devices import Device, Resources
 from celosia.fpga.yosys import SynthReport, synth
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import Codebook
+from celosia.models.formats import Codebook, Element
 from celosia.models.golden import evaluate
+from celosia.models.lstm import GATES, Lstm
 from celosia.models.network import Network
 from celosia.models.sparse import SparseLinear
+from celosia.models.validation import wider
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -61,27 +71,28 @@ def is_compressed(path: str) -> bool:
 
     if not Path(path).is_file():
         return False
-    return all(isinstance(op, SparseLinear) for op in load(path).ops)
+    return all(isinstance(op, SparseLinear | Lstm) for op in load(path).ops)
 
 
 def explore_eie(network: Network, device: Device, memory: MemoryModel, report: Report) -> Found:
     """Return the engine with the fewest cycles for ``network`` that fits ``device``.
 
-    Candidates have 4 to 256 PEs and 2 to 128 K entries each, of which those whose memories alone
-    are too large are passed over. Cycles are predicted, exactly, for a sample of which half is not
-    zero; the best are synthesised until one fits.
+    Candidates have 4 to 256 PEs and 2 to 128 K entries each, and cell units where layers are
+    recurrent; those whose memories alone are too large are passed over. Cycles are predicted,
+    exactly, for a sample of which half is not zero; the best are synthesised until one fits.
 
     Raises
     ------
     CelosiaError
         When none fits, or no candidate can run the network: the last refusal.
     """
-    source = network.tensor(network.inputs[0])
     rng = np.random.default_rng(SEED)
-    shape = (1, *source.shape)
-    codes = rng.integers(source.format.low, source.format.high + 1, shape)
-    codes *= rng.random(shape) < 0.5
-    golden = {name: found[0] for name, found in evaluate(network, {source.name: codes}).items()}
+    codes = {}
+    for source in (network.tensor(name) for name in network.inputs):
+        shape = (1, *source.shape)
+        values = rng.integers(source.format.low, source.format.high + 1, shape)
+        codes[source.name] = values * (rng.random(shape) < 0.5)
+    golden = {name: found[0] for name, found in evaluate(network, codes).items()}
     engines = list(candidates(network, device.budget))
     priced: list[tuple[int, EieAccelerator]] = []
     refusal: CelosiaError | None = None
@@ -108,20 +119,26 @@ def explore_eie(network: Network, device: Device, memory: MemoryModel, report: R
 
 def candidates(network: Network, budget: Resources) -> Iterator[EieAccelerator]:
     """Yield engines of the widths that ``network`` needs whose memories may fit ``budget``."""
-    ops = [op for op in network.ops if isinstance(op, SparseLinear)]
-    widths = widths_of(network, ops)
-    longest = max(tensor.shape[0] for tensor in network.tensors)
-    tallest = max(op.matrix.shape[0] for op in ops)
-    columns = max(op.matrix.shape[1] for op in ops)
+    layers = layers_of(network)
+    widths = widths_of(network, layers)
+    recurrent = [op for op in network.ops if isinstance(op, Lstm)]
+    cell = CellUnit(segments=recurrent[0].sigmoid.segments) if recurrent else None
+    columns = max(layer.matrix.shape[1] for layer, _ in layers)
     for pes in PES:
-        window = min(64, max(8, 1 << (-(-longest // pes) - 1).bit_length()))
-        rows = -(-tallest // pes)
+        longest = max(-(-tensor.shape[0] // pes) for tensor in network.tensors)
+        window = min(64, max(8, 1 << (longest - 1).bit_length()))
+        rows = max(
+            *(-(-layer.matrix.shape[0] // pes) for layer, _ in layers),
+            *(GATES * -(-op.states // pes) for op in recurrent),
+            1,
+        )
+        words = max(longest, *(words_of(op, pes, window) for op in recurrent), 1)
         for entries in ENTRIES:
             memories = PeMemories(
                 entries=entries,
                 pointers=1 << (2 * columns + 64).bit_length(),
                 biases=512,
-                activations=-(-longest // (pes * window)) * window,
+                activations=-(-words // window) * window,
                 accumulators=min(256, -(-rows // window) * window),
                 window=window,
                 pointer_bits=min(24, max(16, entries.bit_length())),
@@ -132,28 +149,49 @@ def candidates(network: Network, budget: Resources) -> Iterator[EieAccelerator]:
                 array=PeArray(pes=pes),
                 widths=widths,
                 memories=memories,
+                cell=cell,
             )
             if pes * memory_blocks(engine) <= budget.bram:
                 yield engine
 
 
-def widths_of(network: Network, ops: list[SparseLinear]) -> Widths:
-    """Return the least widths that run ``ops``: of weights and values, activations and sums."""
+def words_of(op: Lstm, pes: int, window: int) -> int:
+    """Return the words of activations that a recurrent layer needs in one of the two files."""
+    inputs, states = -(-op.inputs // (pes * window)) * window, -(-op.states // pes)
+    return max(2 * inputs + states, (GATES + 1) * states)
+
+
+def layers_of(network: Network) -> list[tuple[SparseLinear, Element]]:
+    """Return each layer's matrix-vector product, and the format of what it meets."""
+    found: list[tuple[SparseLinear, Element]] = []
+    for op in network.ops:
+        if isinstance(op, Lstm):
+            met = wider(network.tensor(op.input).format, network.tensor(op.output).format)
+            found.append((op.linear, met))
+        elif isinstance(op, SparseLinear):
+            found.append((op, network.tensor(op.input).format))
+    return found
+
+
+def widths_of(network: Network, layers: list[tuple[SparseLinear, Element]]) -> Widths:
+    """Return the least widths that run ``layers``: weights and values, activations and sums."""
     highest = max(tensor.format.high for tensor in network.tensors)
     return Widths(
-        weight=max(op.format.bits for op in ops),
-        codebook=isinstance(ops[0].format, Codebook),
+        weight=max(layer.format.bits for layer, _ in layers),
+        codebook=isinstance(layers[0][0].format, Codebook),
         activation=8 if highest < 128 else 16,
-        accumulator=max(16, *(op.accumulator_bits(network.tensor(op.input).format) for op in ops)),
+        accumulator=max(16, *(layer.accumulator_bits(met) for layer, met in layers)),
     )
 
 
 def memory_blocks(engine: EieAccelerator) -> float:
     """Return the least block RAMs of a PE's large memories, in halves."""
     memories, widths = engine.memories, engine.widths
+    segments = 0 if engine.cell is None else engine.cell.segments
     bits = (
         memories.entries * widths.entry,
         memories.pointers // 2 * memories.pointer_bits,
         memories.pointers // 2 * memories.pointer_bits,
+        FUNCTIONS * segments * 2 * CELL_BITS,
     )
     return sum(-(-2 * each // BRAM_BITS) / 2 for each in bits)

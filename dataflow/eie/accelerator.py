@@ -27,6 +27,9 @@ MAX_WEIGHT_BITS = 16
 CELL_BITS, CELL_FRACTION, CELL_SHIFTS = CODE_BITS, TABLE_FRACTION, MAX_CELL_SHIFT + 1
 """Of a cell unit: bits of all codes, those after the point of a function, how far cells shift."""
 
+FUNCTIONS = 3
+"""Of a cell unit, in the order of their tables: sigmoid and tanh of gates, tanh of cells."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeArray:

@@ -12,6 +12,7 @@ from celosia.dataflow.eie.accelerator import (
     CELL_BITS,
     CELL_FRACTION,
     CELL_SHIFTS,
+    FUNCTIONS,
     EieAccelerator,
 )
 from celosia.rtl.eie.descriptors import FILE_BITS, ROW_BITS, CellLayout
@@ -21,9 +22,6 @@ from celosia.rtl.shared import Shared
 
 PHASES = 5
 """Cycles from one row of elements to the next."""
-
-FUNCTIONS = 3
-"""Sigmoid and tanh of gates, tanh of cells, in the order of their tables."""
 
 _SIGMOID, _TANH, _CELL_TANH = range(FUNCTIONS)
 

@@ -9,10 +9,9 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.eie.accelerator import OCCUPANCY_BITS, EieAccelerator
+from celosia.dataflow.eie.accelerator import FUNCTIONS, OCCUPANCY_BITS, EieAccelerator
 from celosia.dataflow.eie.descriptors import ALL_PES, FILE_SHIFT, Target
 from celosia.rtl.descriptors import DESCRIPTOR_BITS
-from celosia.rtl.eie.cell import FUNCTIONS
 from celosia.rtl.eie.descriptors import (
     CellLayout,
     LoadLayout,

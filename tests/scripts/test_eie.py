@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.eie.accelerator import CellUnit
 from celosia.dataflow.eie.presets import TINY
 from celosia.dataflow.engines import load_engine
 from celosia.dataflow.mapping import Mapping
@@ -21,6 +22,7 @@ from celosia.models.golden import evaluate
 from celosia.models.importer import export_model, import_program
 from celosia.models.mlp_zoo import digits_mlp
 from celosia.models.quantize import quantise_inputs
+from celosia.models.random_lstm import lstm_network
 from celosia.models.storage import save
 from celosia.scripts import explore_eie as explore
 from celosia.scripts.arguments import read_accelerator, read_engine
@@ -212,6 +214,18 @@ def test_what_a_search_for_eie_knows_nothing_of_is_refused(fake, tmp_path, capsy
     assert "of --explain, --batch, --objective a search for an EIE engine knows nothing" in said
     assert not (tmp_path / "out").exists()
     assert fake == []
+
+
+def test_explore_gives_recurrent_layers_cell_units(fake, monkeypatch):
+    monkeypatch.setattr(explore, "PES", (16, 4))
+    monkeypatch.setattr(explore, "ENTRIES", (4096, 2048))
+    network = lstm_network(np.random.default_rng(3), 20, (24, 10), 3, segments=64)
+    found = explore.explore_eie(network, find_device("zcu102"), DDR4, lambda *_: None)
+    assert found.considered == 4
+    assert found.accelerator.cell == CellUnit(segments=64)
+    assert found.accelerator.array.pes == 4
+    plain = replace(found.accelerator, cell=None)
+    assert explore.memory_blocks(found.accelerator) > explore.memory_blocks(plain)
 
 
 def test_generate_and_simulate(tmp_path, capsys):
