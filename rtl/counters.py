@@ -22,7 +22,8 @@ class CounterSteps(Signature):
     counters : type of IntEnum
         The counters; the first are the cycles.
     widths : mapping of str to int
-        Bits of the steps of counters that may move by more than one.
+        Bits of the steps of counters that may move by more than one; 0 of those that never do,
+        which have no step.
 
     Members
     -------
@@ -35,7 +36,8 @@ class CounterSteps(Signature):
     ) -> None:
         self._counters, self._widths = counters, dict(widths or {})
         names = [counter.name.lower() for counter in counters if counter]
-        super().__init__({name: Out(self._widths.get(name, 1)) for name in names})
+        found = {name: self._widths.get(name, 1) for name in names}
+        super().__init__({name: Out(width) for name, width in found.items() if width})
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -72,16 +74,20 @@ class Counters(Shared):
         self, counters: type[enum.IntEnum] = Counter, widths: Mapping[str, int] | None = None
     ) -> None:
         self._counters = counters
-        steps = dict(widths or {})
+        self._steps = steps = dict(widths or {})
         ports = {"clear": In(1)}
         for counter in counters:
             name = counter.name.lower()
-            ports |= {f"{name}_step": In(steps.get(name, 1)), name: Out(COUNTER_BITS)}
+            ports |= {name: Out(COUNTER_BITS)}
+            if steps.get(name, 1):
+                ports |= {f"{name}_step": In(steps.get(name, 1))}
         super().__init__(ports, name="counters", parameters=(counters, tuple(steps.items())))
 
     def build(self) -> Module:
         m = Module()
         for counter in self._counters:
+            if not self._steps.get(counter.name.lower(), 1):
+                continue  # it stays 0
             value = getattr(self, counter.name.lower())
             step = getattr(self, f"{counter.name.lower()}_step")
             with m.If(step.any()):

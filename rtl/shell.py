@@ -178,8 +178,9 @@ class Shell(Shared):
         ]
         for counter in self._counters:
             name = counter.name.lower()
-            step = getattr(self.steps, name) if counter else state.running
-            m.d.comb += getattr(counters, f"{name}_step").eq(step)
+            if (self._widths or {}).get(name, 1):
+                step = getattr(self.steps, name) if counter else state.running
+                m.d.comb += getattr(counters, f"{name}_step").eq(step)
             self._halves(m, file, name, getattr(counters, name))
         return m
 

@@ -57,7 +57,7 @@ def eie_registers(accelerator: EieAccelerator, fingerprint: int) -> tuple[Regist
 
 
 def step_widths(accelerator: EieAccelerator) -> dict[str, int]:
-    """Return the bits by which counters of several PEs or channels move in a cycle."""
+    """Return the bits by which counters move in a cycle: several PEs, no cells."""
     pes = accelerator.array.pes.bit_length()
     channels = accelerator.array.channels.bit_length()
     return {
@@ -66,6 +66,7 @@ def step_widths(accelerator: EieAccelerator) -> dict[str, int]:
         "pointer_reads": pes,
         "row_reads": pes,
         "entries": pes,
+        "cell_rows": 0 if accelerator.cell is None else 1,
     }
 
 
@@ -126,8 +127,9 @@ class EieEngine(Shared):
             shell.steps.read_beats.eq(read_port.beat),
             shell.steps.write_beats.eq(store.beat),
             shell.steps.run_cycles.eq(control.running),
-            shell.steps.cell_rows.eq(control.cell_row),
         ]
+        if accelerator.cell is not None:
+            m.d.comb += shell.steps.cell_rows.eq(control.cell_row)
         self._elements(m, shell, load, control, store)
         return m
 
