@@ -30,7 +30,7 @@ class ActivationFiles(Shared):
     -------
     write : In(1)
     write_plain : In(1)
-        Without its flag: the flags stay as they are.
+        Without its flag: the flags stay as they are. Only with a cell unit.
     write_file, write_row : In
     write_value : In(activation bits)
     load : In(1)
@@ -53,11 +53,12 @@ class ActivationFiles(Shared):
         self._depth = accelerator.memories.activations
         self._window = accelerator.memories.window
         self._bits = accelerator.widths.activation
+        self._plain = accelerator.cell is not None
         windows = self._depth // self._window
         super().__init__(
-            {
+            ({"write_plain": In(1)} if self._plain else {})
+            | {
                 "write": In(1),
-                "write_plain": In(1),
                 "write_file": In(1),
                 "write_row": In(address_bits(self._depth)),
                 "write_value": In(self._bits),
@@ -72,7 +73,7 @@ class ActivationFiles(Shared):
                 "value": Out(self._bits),
             },
             name="activation_files",
-            parameters=(self._depth, self._window, self._bits),
+            parameters=(self._depth, self._window, self._bits, self._plain),
         )
 
     def build(self) -> Module:
@@ -88,13 +89,14 @@ class ActivationFiles(Shared):
         flags, word = Signal(window), Signal(window)  # searched, and written last
         written = Signal(window)
         bit = self.write_row[:inner]
+        flagged = self.write & ~self.write_plain if self._plain else self.write
         found, index = lowest_bit(flags)
         m.d.comb += [
             write.en.eq(self.write),
             write.addr.eq(self.write_row + Mux(self.write_file, depth, 0)),
             write.data.eq(self.write_value),
             written.eq(Mux(bit == 0, 0, word) | (self.write_value.any() << bit)),
-            put.en.eq(self.write & ~self.write_plain),
+            put.en.eq(flagged),
             put.addr.eq((self.write_row >> inner) + Mux(self.write_file, windows, 0)),
             put.data.eq(written),
             get.addr.eq(self.window + Mux(self.file, windows, 0)),
@@ -106,7 +108,7 @@ class ActivationFiles(Shared):
             ),
             self.value.eq(read.data),
         ]
-        with m.If(self.write & ~self.write_plain):
+        with m.If(flagged):
             m.d.sync += word.eq(written)
         with m.If(self.load):
             m.d.sync += flags.eq(get.data)
