@@ -60,7 +60,10 @@ def read_memory(text: str) -> MemoryModel:
     if text in MEMORIES:
         return MEMORIES[text]
     try:
-        latency, rate, outstanding = (int(part) for part in text.split(","))
+        parts = text.split(",")
+        if len(parts) != 3:
+            raise ValueError(f"three numbers, not {len(parts)}")
+        latency, rate, outstanding = map(int, parts)
         return MemoryModel(latency=latency, bytes_per_cycle=rate, outstanding=outstanding)
     except ValueError as error:
         raise CelosiaError(

@@ -17,7 +17,7 @@ from celosia.models.importer import import_program
 from celosia.models.network import Network
 from celosia.models.quantize import quantise_inputs, quantize
 from celosia.models.random_network import random_inputs
-from celosia.models.recipe import Recipe, Share, parse_mix
+from celosia.models.recipe import Recipe, parse_mix
 from celosia.models.storage import load
 from celosia.models.zoo import Workload, workload
 
@@ -112,10 +112,9 @@ def _from_file(name: str, mixes: Sequence[str]) -> Subject:
 def _recipes(mixes: Sequence[str], otherwise: Recipe) -> list[Recipe]:
     """Return ``otherwise`` with the formats of each mix; itself where there is none."""
     try:
-        shares: list[tuple[Share, ...]] = [parse_mix(mix) for mix in mixes]
+        return [replace(otherwise, weights=parse_mix(mix)) for mix in mixes] or [otherwise]
     except ValueError as error:
         raise CelosiaError(f"--weights: {error}") from error
-    return [replace(otherwise, weights=share) for share in shares] or [otherwise]
 
 
 def _trained(work: Workload, recipe: Recipe) -> Variant:

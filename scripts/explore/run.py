@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +15,13 @@ from celosia.dataflow.energy import load_energy_table
 from celosia.dataflow.explore.bounds import Bound, bound
 from celosia.dataflow.explore.demand import demand
 from celosia.dataflow.explore.evaluate import Evaluator, mapping_objective
+from celosia.dataflow.explore.knobs import Point
 from celosia.dataflow.explore.outcome import Goal, Quantity
 from celosia.dataflow.explore.reasons import LayerReason, reasons
 from celosia.dataflow.explore.search import Candidate, Effort, Executor, Found, Progress, Search
 from celosia.dataflow.explore.space import AcceleratorSpace
 from celosia.dataflow.explore.starts import array_size, check_budget, starts
+from celosia.dataflow.jit import kept
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import Program
 from celosia.dataflow.search import Mapped
@@ -138,6 +140,7 @@ def explore(request: Request, tell: Tell) -> Exploration:
     )
     first = starts(space, goal, area, networks, request.memory)
     strategy = STRATEGIES[request.strategy](space, request.seed, len(goal.front), first)
+    _compile_kernels(evaluator, space, first)
     with SqlStore(request.store) as store, executor_of(request, evaluator) as executor:
         search = Search(
             space=space,
@@ -161,6 +164,18 @@ def explore(request: Request, tell: Tell) -> Exploration:
         program=program,
         reasons=reasons(program, timing(program, request.memory), request.memory),
     )
+
+
+def _compile_kernels(evaluate: Evaluator, space: AcceleratorSpace, first: Sequence[Point]) -> None:
+    """Map one accelerator where no kernel was compiled yet.
+
+    Once, before the clock of ``--time`` starts, and not in each of the workers.
+    """
+    if kept("emit_kernel"):
+        return
+    for point in first[:1]:
+        with suppress(CelosiaError):  # what cannot run the network is an outcome of the search
+            evaluate.map(space.accelerator(point), space.variant(point))
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from celosia.dataflow.accelerator_file import load_accelerator
 from celosia.dataflow.arrange import arrange
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.dataflows import Dataflow
+from celosia.dataflow.explore.evaluate import Evaluator
+from celosia.dataflow.explore.search import Search
 from celosia.dataflow.mapping import load_mapping
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.plan import StepPlan
@@ -24,6 +26,7 @@ from celosia.models.zoo import DigitsNet, Workload
 from celosia.scripts import console
 from celosia.scripts.cli import run_command
 from celosia.scripts.explore import networks
+from celosia.scripts.explore import run as explore_run
 from celosia.scripts.explore.networks import read_subject
 
 FORMATS = tuple(parse_format(name) for name in ("fixed4", "sp2_4"))
@@ -90,6 +93,20 @@ def test_kernels_that_must_be_compiled_are_said_to_be(network, tmp_path, capsys,
             monkeypatch.setattr("numba.core.config.CACHE_DIR", str(folder))
         assert run(*arguments) == 0
         assert ("compiling kernels" in capsys.readouterr().err) == told
+
+
+def test_the_time_of_a_search_is_not_spent_on_compiling(network, tmp_path, capsys, monkeypatch):
+    happened = []
+    mapped, searched = Evaluator.map, Search.run
+    monkeypatch.setattr(Evaluator, "map", lambda *a: happened.append("map") or mapped(*a))
+    monkeypatch.setattr(Search, "run", lambda *a: happened.append("run") or searched(*a))
+    arguments = [network, *SMALL, "--candidates=1", "--json", "-o", tmp_path / "out"]
+    for there, begun in ((True, ["run", "map"]), (False, ["map", "run"])):
+        monkeypatch.setattr(explore_run, "kept", lambda module, there=there: there)
+        happened.clear()
+        assert run(*arguments) == 0
+        capsys.readouterr()
+        assert happened[:2] == begun
 
 
 def test_a_dataflow_by_name_is_kept_to(network, tmp_path, capsys):
@@ -214,7 +231,8 @@ def test_the_report_is_written_again_from_the_summary(network, tmp_path, capsys)
         (["--clock=0"], "clock_mhz must be above 0"),
         (["--clock=1e300"], "at most 100,000, not 1e+300"),
         (["--clock=nan"], "clock_mhz must be above 0"),
-        (["--memory=fast"], "memory 'fast' is not understood"),
+        (["--memory=fast"], "memory 'fast' is not understood (three numbers, not 1)"),
+        (["--memory=1,x,2"], "memory '1,x,2' is not understood (invalid literal"),
         (["--store=nonsense"], "store nonsense is not understood"),
         (["--cluster=junk", "--candidates=2"], "no Dask scheduler with workers answers at junk"),
         (["--cluster=tcp://127.0.0.1:1", "--candidates=2"], "no Dask scheduler"),
@@ -244,6 +262,19 @@ def test_networks_that_are_not_there_are_refused(tmp_path, capsys):
     assert run(tmp_path / "none.celosia", "-o", tmp_path / "out") == 1
     said = " ".join(capsys.readouterr().err.split())
     assert "built in are rnet, digits, resnet18, mobilenet_v2" in said
+
+
+@pytest.mark.parametrize(
+    ("mix", "message"),
+    [
+        ("fixed4:90", "--weights: the ratios of weights must add up to 100 %, not 90 %"),
+        ("fixed4:60,fixed4:40", "--weights: "),
+        ("cube4:100", "--weights: "),
+    ],
+)
+def test_mixes_that_make_no_recipe_are_refused(mix, message, tmp_path, capsys):
+    assert run("digits", f"--weights={mix}", "-o", tmp_path / "out") == 1
+    assert message in " ".join(capsys.readouterr().err.split())
 
 
 def test_formats_of_a_built_in_network_vary_with_its_accuracy(monkeypatch):
