@@ -41,9 +41,6 @@ WEIGHT_BITS = 16
 LEAST = 15
 """What a row's multiplier may reach at least, beside its largest weight."""
 
-_TOP = (1 << 15) - 1
-"""Greatest activation of an engine that holds 16 bits with a sign."""
-
 
 def short_multipliers(network: Network, bits: int = WEIGHT_BITS) -> Network:
     """Return ``network`` with requantisations that weights of ``bits`` (4..16) absorb.
@@ -278,9 +275,9 @@ class _Lowering:
                 high=requant.high,
             )  # fmt: skip
             return
-        # The halves above and below 0, and their difference, clamped.
-        size = len(channel)
-        halves = self._further(f"{name}/halves", 2 * size, _TOP)
+        # The halves above and below 0, as far as outputs reach, and their difference, clamped.
+        size, most = len(channel), max(requant.high, -requant.low)
+        halves = self._further(f"{name}/halves", 2 * size, most)
         factors = np.abs(above)[channel], -np.abs(below)[channel]
         both = (
             np.concatenate([rows, rows + size]),
@@ -288,7 +285,7 @@ class _Lowering:
             np.concatenate([values * factor[rows] for factor in factors]),
         )
         biases = np.concatenate([bias * factor for factor in factors])
-        self._layer(f"{name}/halves", op.input, halves, both, bias=biases, shift=shift, high=_TOP)
+        self._layer(f"{name}/halves", op.input, halves, both, bias=biases, shift=shift, high=most)
         every = np.arange(size)
         difference = (
             np.concatenate([every, every]),

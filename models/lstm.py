@@ -3,7 +3,7 @@
 Hochreiter and Schmidhuber, "Long Short-Term Memory" (1997), with a forget gate, as in PyTorch. The
 four gates are one tall sparse matrix times the step's input and the state of the step before; what
 follows is element by element, with functions from tables. How real weights become such a layer is
-in :mod:`celosia.models.import_lstm`.
+in :mod:`celosia.models.compression.lstm`.
 """
 
 from __future__ import annotations

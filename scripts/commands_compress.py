@@ -191,6 +191,7 @@ def compress_lstm(
     from celosia.models.compression.lstm import compress_lstm as compress_layers
     from celosia.models.compression.lstm import lstm_weights
     from celosia.models.compression.recipe import Compression, Start
+    from celosia.models.files import check_writable
     from celosia.models.storage import save
     from celosia.scripts.arguments import read_arrays
     from celosia.scripts.compress import read_densities, read_state
@@ -198,6 +199,7 @@ def compress_lstm(
     if codebook is not None and weight_bits is not None:
         raise CelosiaError("give either a codebook (--codebook) or --weight-bits, not both")
     whole, layers = read_densities(density)
+    check_writable(output)
     sequence = read_arrays(calibration)
     if isinstance(sequence, dict):
         raise CelosiaError(f"{calibration}: the sequence is one array, in a .npy file")
@@ -254,6 +256,7 @@ def lower(
     as_json: Json = False,
 ) -> None:
     """Turn convolutions into large sparse matrices, exactly, for the EIE engine."""
+    from celosia.models.files import check_writable
     from celosia.models.lower_convolutions import (
         lower_convolutions,
         short_multipliers,
@@ -261,6 +264,11 @@ def lower(
     )
     from celosia.models.storage import load, save
 
+    if shortened is not None and shortened.absolute() == output.absolute():
+        raise CelosiaError("--output and --shortened name the same file: they are two networks")
+    for target in (output, shortened):
+        if target is not None:
+            check_writable(target)
     short = short_multipliers(load(network))
     with errors.status(f"Lowering {network.name}"):
         lowered = lower_convolutions(short)

@@ -103,10 +103,12 @@ def _check_linear(op: SparseLinear, activation: Element, accelerator: EieAcceler
     where, widths = f"layer {op.name!r}", accelerator.widths
     shared = isinstance(op.format, Codebook)
     if shared is not widths.codebook or op.format.bits > widths.weight:
-        mine = f"codebooks of up to {widths.weight} bits" if widths.codebook else "values"
+        own = f"codes of {op.format.bits} bits into a codebook" if shared else op.format.name
+        mine = "codes into a codebook" if widths.codebook else "weights without a codebook"
         raise CelosiaError(
-            f"{where}: its weights are {op.format.name}, accelerator {accelerator.name!r} takes "
-            f"{mine} of {widths.factor} bits"
+            f"{where}: its weights are {own}, accelerator {accelerator.name!r} takes {mine}, of "
+            f"up to {widths.weight} bits: choose or describe another (widths.codebook, "
+            "widths.weight), or compress with --codebook or --weight-bits for it"
         )
     if not shared and not (isinstance(op.format, Fixed) and op.format.signed):
         raise CelosiaError(f"{where}: weights must be fixed point with a sign: {op.format.name}")

@@ -73,7 +73,8 @@ def find_steps(
     Raises
     ------
     CelosiaError
-        If a layer's weights are too large for any shift, or its sums for the accumulators.
+        If a layer's weights are too large for any shift, or its sums for the accumulators unless
+        all weights that matter are rounded away.
     """
     return {op.name: _find_step(op, grids, recipe) for op in layers_of(graph)}
 
@@ -87,15 +88,32 @@ def _find_step(op: FloatConv, grids: Mapping[str, Grid], recipe: Compression) ->
         # One more bit below clips the largest weights.
         whole = min((whole, whole + 1), key=lambda s: _error(weights, unit_of(op, grids, s), limit))
     for shift in range(min(whole, MAX_SHIFT), -1, -1):
+        if _largest_bias(op, grids, shift) >= (1 << recipe.accumulator_bits - 1) - 1:
+            continue
         layer = integer_layer(op, grids, recipe, shift)
-        if layer.accumulator_bits(grids[op.input].format) <= recipe.accumulator_bits:
+        if layer.accumulator_bits(grids[op.input].format) > recipe.accumulator_bits:
+            continue
+        if len(layer.matrix.values) or not _matters(op, grids):
             return shift, Step(unit=unit_of(op, grids, shift), limit=limit)
+        break
     raise CelosiaError(
         f"layer {op.name!r} fits no integers: its weights reach {most:.3g}, for activations in "
         f"steps of {grids[op.input].scale:.3g} and {grids[op.output].scale:.3g}, and sums may have "
         f"{recipe.accumulator_bits} bits: take more of them (accumulator_bits, weight_bits), or a "
         "codebook"
     )
+
+
+def _largest_bias(op: FloatConv, grids: Mapping[str, Grid], shift: int) -> float:
+    """Return the largest magnitude of a layer's biases in integers, before they are rounded."""
+    return float(np.abs(op.bias).max()) / (unit_of(op, grids, shift) * grids[op.input].scale)
+
+
+def _matters(op: FloatConv, grids: Mapping[str, Grid]) -> bool:
+    """Return whether a layer's products can change an output by a code."""
+    source, target = grids[op.input], grids[op.output]
+    reach = max(source.format.high, -source.format.low) * source.scale
+    return bool((np.abs(weights_of(op)).sum(axis=1) * reach >= target.scale).any())
 
 
 def _error(weights: np.ndarray, unit: float, limit: int) -> float:

@@ -9,6 +9,7 @@ Models", 2023), as inputs are often 0 and outputs small.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -60,6 +61,10 @@ class LstmWeights:
     bias: np.ndarray
 
     def __post_init__(self) -> None:
+        for field in ("inputs", "hidden"):
+            shape = getattr(self, field).shape
+            if len(shape) != 2 or not min(shape):
+                raise ValueError(f"{field} must be a matrix, and not empty: it has shape {shape}")
         states = self.hidden.shape[-1]
         rows = GATES * states
         for field, shape in (
@@ -84,7 +89,9 @@ class LstmWeights:
         outputs, cells = [], []
         for values in sequence:
             z = self.inputs @ values + self.hidden @ hidden + self.bias
-            take, keep, give = (1 / (1 + np.exp(-np.split(z, GATES)[gate])) for gate in (0, 1, 3))
+            with np.errstate(over="ignore"):  # of what is far below 0 the sigmoid is 0
+                each = 1 / (1 + np.exp(-z))
+            take, keep, _, give = np.split(each, GATES)
             cell = keep * cell + take * np.tanh(np.split(z, GATES)[2])
             hidden = give * np.tanh(cell)
             outputs.append(hidden)
@@ -124,7 +131,7 @@ def _layer(name: str, tensors: Mapping[str, np.ndarray]) -> LstmWeights:
     missing = {"weight_ih", "weight_hh"} - set(tensors)
     if missing:
         raise CelosiaError(f"LSTM layer {name!r}: {', '.join(sorted(missing))} is missing")
-    bias = np.zeros(len(tensors["weight_hh"]))
+    bias = np.zeros(tensors["weight_hh"].shape[:1])
     try:
         for kind in ("bias_ih", "bias_hh"):
             bias = bias + tensors.get(kind, 0.0)
@@ -179,7 +186,8 @@ def compress_lstm(
     Raises
     ------
     CelosiaError
-        If the sequence does not fit the layers, or a layer no integers.
+        If the sequence does not fit the layers, or one layer the one before, or a layer no
+        integers, or a density is of a layer that is not there.
     """
     sequence = np.asarray(sequence, np.float64)
     inputs = layers[0].inputs.shape[1]
@@ -189,6 +197,7 @@ def compress_lstm(
         )
     if not np.isfinite(sequence).all():
         raise CelosiaError("the sequence for calibration must be finite")
+    _check_layers(layers, recipe)
     steps = len(sequence) if steps is None else steps
     bits = recipe.activation_bits
     signed = bool((sequence < 0).any()) or bits == CODE_BITS
@@ -219,6 +228,23 @@ def compress_lstm(
         outputs=(source.name,),
         ops=tuple(ops),
     )
+
+
+def _check_layers(layers: Sequence[LstmWeights], recipe: Compression) -> None:
+    """Refuse layers that do not fit one another, and densities of others."""
+    for number, (before, layer) in enumerate(itertools.pairwise(layers), 1):
+        if layer.inputs.shape[1] != before.states:
+            raise CelosiaError(
+                f"LSTM layer 'l{number}' takes {layer.inputs.shape[1]} inputs, the one before has "
+                f"{before.states} outputs"
+            )
+    names = [f"l{number}" for number in range(len(layers))]
+    for name in recipe.densities:
+        if name not in names:
+            raise CelosiaError(
+                f"there is a density for a layer {name!r}, the LSTM has "
+                f"{', '.join(map(repr, names))}"
+            )
 
 
 def _cell_shift(cells: np.ndarray) -> int:
@@ -325,7 +351,7 @@ def _integers(
     if recipe.clusters is None:
         # One more bit below clips the largest weights.
         highest = min((highest, highest + 1), key=lambda shift: _error(steps, shift, limit))
-    lowest = max(0, int(np.ceil(np.log2(min(LEAST, limit) / most))))
+    lowest = max(0, min(highest, int(np.ceil(np.log2(LEAST / most)))))
     for shift in range(min(highest, MAX_SHIFT), lowest - 1, -1):
         values = np.rint(steps * 2.0**shift).clip(-limit, limit).astype(np.int64)
         biases = np.rint(bias * 2.0**shift).astype(np.int64)

@@ -80,7 +80,7 @@ def check_mask(layer: str, mask: np.ndarray, shape: tuple[int, int]) -> np.ndarr
     CelosiaError
         If it has another number of weights, or anything but 0 and 1.
     """
-    if mask.ndim < 2 or (len(mask), mask[0].size) != shape:
+    if mask.ndim < 2 or not len(mask) or (len(mask), mask[0].size) != shape:
         raise CelosiaError(
             f"mask of layer {layer!r} must have the shape of its weights, {shape}, not {mask.shape}"
         )

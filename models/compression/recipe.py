@@ -73,7 +73,7 @@ class Compression:
     accumulator_bits
         Which no sum may exceed: values of codebooks are scaled accordingly, 16 to 44.
     seed
-        Of what is drawn at random: samples' order, random starts.
+        Of what is drawn at random: samples' order, random starts; not negative.
     """
 
     density: float = 0.1
@@ -108,6 +108,7 @@ class Compression:
             ("weight_bits", 2, MAX_VALUE_BITS),
             ("activation_bits", 1, MAX_ACTIVATION_BITS),
             ("accumulator_bits", 16, MAX_ACCUMULATOR_BITS),
+            ("seed", 0, (1 << 63) - 1),
         ):
             value = getattr(self, name)
             if not integers((value,)) or not low <= value <= high:

@@ -111,8 +111,16 @@ NETWORK = chain(np.random.default_rng(SEED), (30, 20))
     [
         (random_network(3, (Fixed(bits=4),)), TINY, "takes vectors of fixed-point activations"),
         (NETWORK, replace(TINY, widths=Widths(activation=8)), "ufixed8 does not fit activations"),
-        (NETWORK, replace(TINY, widths=Widths(weight=3)), "takes codebooks of up to 3 bits"),
-        (NETWORK, replace(TINY, widths=Widths(codebook=False)), "takes values of 4 bits"),
+        (
+            NETWORK,
+            replace(TINY, widths=Widths(weight=3)),
+            "a codebook, of up to 3 bits",
+        ),
+        (
+            NETWORK,
+            replace(TINY, widths=Widths(codebook=False)),
+            "without a codebook, of up to 4 bits",
+        ),
         (NETWORK, replace(TINY, widths=Widths(value=6)), "do not fit 6 bits"),
         (
             NETWORK,

@@ -59,7 +59,7 @@ def memories(**fields):
         (NETWORK, TINY, "is recurrent, accelerator 'eie_tiny' has no cell unit"),
         (NETWORK, replace(CELLS, cell=CellUnit(segments=64)), "256 segments, those of .* 64: make"),
         (NETWORK, replace(CELLS, widths=Widths(accumulator=16)), "needs accumulators of 19 bits"),
-        (NETWORK, replace(CELLS, widths=Widths(weight=3)), "takes codebooks of up to 3 bits"),
+        (NETWORK, replace(CELLS, widths=Widths(weight=3)), "a codebook, of up to 3 bits"),
         (NETWORK, memories(activations=32), "two inputs and an output take 35 of the 32 activ"),
         (
             lstm_network(np.random.default_rng(1), 4, (60,), 2),

@@ -24,6 +24,7 @@ from celosia.models.quantize import quantise_inputs, quantize
 from celosia.models.recipe import Recipe
 
 SEED = 31
+BYTE = Fixed(bits=8)
 
 
 def quantised(module, shape):
@@ -72,7 +73,7 @@ def test_every_tensor_has_the_same_codes(name):
     assert np.abs(before - after).max() <= 2
 
 
-def one_layer(rng, *, positive, negative, low, high=127, shift=5, **fields):
+def one_layer(rng, *, positive, negative, low, high=127, shift=5, output=BYTE, **fields):
     """A 1x1 convolution of random weights with the multipliers given."""
     rows = len(positive)
     requant = Requant(
@@ -89,12 +90,11 @@ def one_layer(rng, *, positive, negative, low, high=127, shift=5, **fields):
         weights=rng.integers(-7, 8, (rows, 3, 1, 1)), formats=(Fixed(bits=4),) * rows,
         requant=requant,
     )  # fmt: skip
-    code = Fixed(bits=8)
     return Network(
         name="one",
         tensors=(
-            Tensor(name="x", shape=(3, 4, 4), format=code, scale=1.0),
-            Tensor(name="y", shape=(rows, 4, 4), format=code, scale=1.0),
+            Tensor(name="x", shape=(3, 4, 4), format=BYTE, scale=1.0),
+            Tensor(name="y", shape=(rows, 4, 4), format=output, scale=1.0),
         ),
         inputs=("x",),
         outputs=("y",),
@@ -122,6 +122,24 @@ def test_all_signs_of_multipliers(positive, negative, low, layers):
     assert len(lowered.ops) == layers
     found = evaluate(lowered, {"x": codes.reshape(200, -1, 1, 1)})["y"]
     golden = evaluate(network, {"x": codes})["y"]
+    assert (found.reshape(golden.shape) == golden).all()
+
+
+@pytest.mark.parametrize(
+    ("code", "low", "high"),
+    [(Fixed(bits=16), -32768, 32767), (Fixed(bits=16, signed=False), 0, 65535)],
+)
+def test_halves_reach_as_far_as_outputs(code, low, high):
+    """Also where these are wider than the engines' activations."""
+    rng = np.random.default_rng(SEED)
+    network = one_layer(
+        rng, positive=[900, 700], negative=[800, -600], low=low, high=high, shift=0, output=code
+    )
+    codes = rng.integers(-128, 128, (50, 3, 4, 4))
+    golden = evaluate(network, {"x": codes})["y"]
+    assert golden.max() == high
+    assert golden.min() == low
+    found = evaluate(lower_convolutions(network), {"x": codes.reshape(50, -1, 1, 1)})["y"]
     assert (found.reshape(golden.shape) == golden).all()
 
 

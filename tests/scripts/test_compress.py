@@ -84,7 +84,7 @@ def test_weights_without_a_codebook(files, tmp_path, capsys):
     assert simulate(files, tmp_path / "n.celosia", str(engine)) == 0
     # An engine with codebooks says what it takes.
     assert simulate(files, tmp_path / "n.celosia", "eie_tiny") == 1
-    assert "takes codebooks of up to 4 bits" in capsys.readouterr().err.replace("\n", " ")
+    assert "a codebook, of up to 4 bits" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_masks_of_pytorchs_pruning(files, tmp_path):
@@ -141,6 +141,7 @@ def test_densities_are_read():
         (["--pes", "300"], "pes must be an integer in 1..256"),
         (["--start", "middle"], "--start 'middle' is unknown: choose linear, density, random"),
         (["--head", "1"], "head must be the position of an output"),
+        (["--seed", "-1", "--start", "random"], "seed must be in 0.."),
     ],
 )
 def test_refusals(files, tmp_path, capsys, more, message):

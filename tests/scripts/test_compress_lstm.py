@@ -75,6 +75,7 @@ def test_plain_weights_for_people(files, capsys):
         ([], {"x": "two.npz"}, "the sequence is one array, in a .npy file"),
         ([], {"state": "list.pt"}, "holds no tensors by name: write torch.save"),
         (["--segments", "100"], {}, "knots must be 17, 33"),
+        (["--density", "0.5,l7=0.2"], {}, "a density for a layer 'l7', the LSTM has 'l0'"),
     ],
 )
 def test_what_is_refused(files, capsys, more, given, message):

@@ -177,6 +177,31 @@ def test_data_that_does_not_fit_is_refused(case):
         compress(graph, data, recipe, NONE)
 
 
+def test_sums_too_narrow_for_any_weight_are_refused(case):
+    """What would only hold zeros is no compressed network."""
+    graph, data = case
+    recipe = Compression(density=0.1, accumulator_bits=16, activation_bits=16)
+    with pytest.raises(CelosiaError, match=r"layer '1' fits no integers: .*accumulator_bits"):
+        compress(graph, data, recipe, NONE)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-12])
+def test_biases_may_be_all_there_is(size):
+    """Of weights that change no output nothing need be left."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
+    with torch.no_grad():
+        module[1].weight *= size
+        module[1].bias += 1
+    graph = import_program(export_model(module.eval(), (torch.randn(1, 6, 1, 1),)), "net")
+    data = np.random.default_rng(0).normal(size=(32, 6, 1, 1)).astype(np.float32)
+    network = compress(graph, data, Compression(density=1.0), NONE)
+    with torch.no_grad():
+        want = module(torch.from_numpy(data)).numpy()
+    step = network.tensor(network.outputs[0]).scale
+    assert np.abs(outputs(network, data) - want).max() <= 4 * step
+
+
 def test_gradients_of_a_codebook_are_summed_by_cluster(case):
     graph, _ = case
     student = Student(lower(graph).graph)

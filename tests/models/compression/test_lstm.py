@@ -125,6 +125,7 @@ def test_outputs_whose_code_is_worth_little_have_fewer_bits():
 
 
 STATE = module_of(layers=1).state_dict()
+(BASE,) = lstm_weights(STATE)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +138,9 @@ STATE = module_of(layers=1).state_dict()
         ({"weight_ih_l0": STATE["weight_ih_l0"]}, "weight_hh is missing"),
         (STATE | {"weight_hh_l0": torch.zeros(40, 9)}, r"hidden must have shape \(36, 9\)"),
         (STATE | {"bias_ih_l0": torch.full((40,), torch.nan)}, "bias must be finite"),
+        (STATE | {"weight_hh_l0": torch.tensor(1.0)}, r"hidden must be a matrix, .* shape \(\)"),
+        (STATE | {"weight_ih_l0": torch.tensor(1.0)}, r"inputs must be a matrix, .* shape \(\)"),
+        (STATE | {"weight_ih_l0": torch.zeros(40, 0)}, r"inputs must be .* not empty: .*\(40, 0\)"),
     ],
 )
 def test_states_that_are_refused(state, message):
@@ -151,11 +155,38 @@ def test_states_that_are_refused(state, message):
         (np.zeros((0, 12)), FINE, r"given is \(0, 12\)"),
         (np.full((5, 12), np.inf), FINE, "must be finite"),
         (np.ones((5, 12)), replace(FINE, accumulator_bits=16), "'l0' fits no integers"),
+        (np.ones((5, 12)), replace(FINE, densities={"l1": 0.5}), "layer 'l1', the LSTM has 'l0'"),
     ],
 )
 def test_sequences_and_recipes_that_are_refused(sequence, recipe, message):
     with pytest.raises(CelosiaError, match=message):
         compress_lstm(lstm_weights(STATE), sequence, recipe)
+
+
+def test_layers_that_do_not_fit_one_another_are_refused():
+    with pytest.raises(CelosiaError, match="layer 'l1' takes 12 inputs, the one before has 10"):
+        compress_lstm((BASE, BASE), np.ones((5, 12)), FINE)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 5])
+def test_plain_weights_of_few_bits(bits):
+    """Whether or not the largest weight reaches the largest integer."""
+    for factor in np.linspace(1, 2, 8):
+        layer = LstmWeights(
+            **{field: getattr(BASE, field) * factor for field in ("inputs", "hidden", "bias")}
+        )
+        recipe = replace(FINE, weight_bits=bits)
+        op = compress_lstm((layer,), sequence_of(module_of(layers=1)), recipe).ops[0]
+        assert isinstance(op, Lstm)
+        assert op.format == Fixed(bits=bits)
+        assert 2 * np.abs(op.matrix.values).max() >= (1 << bits - 1) - 1
+
+
+def test_gates_far_below_0_are_0():
+    layer = LstmWeights(inputs=np.full((4, 1), -1e4), hidden=np.zeros((4, 1)), bias=np.zeros(4))
+    outputs, cells = layer.run(np.ones((2, 1)), np.zeros(1), np.zeros(1))
+    assert not outputs.any()
+    assert not cells.any()
 
 
 def test_shapes_of_weights():

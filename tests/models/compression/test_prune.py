@@ -82,7 +82,7 @@ def test_masks_from_outside():
     given = np.array([[1, 0, 1, 1], [0, 0, 1, 0]], np.uint8)
     assert (check_mask("fc", given, (2, 4)) == given).all()
     assert (check_mask("fc", given.reshape(2, 1, 2, 2), (2, 4)) == given).all()
-    for shape in ((2, 3), (4, 2), (8,)):
+    for shape in ((2, 3), (4, 2), (8,), (0, 4)):
         with pytest.raises(
             CelosiaError, match=r"mask of layer 'fc' must have the shape .*\(2, 4\)"
         ):

@@ -19,7 +19,9 @@ def test_other_numbers_out_of_range_are_refused():
     for clusters in (1, 257, 4.0, True):
         with pytest.raises(ValueError, match="clusters must be 2 to 256, as codes have at most 8"):
             Compression(clusters=clusters)
-    for field, value in (("weight_bits", 1), ("activation_bits", 17), ("accumulator_bits", 45)):
+    for field, value in (
+        ("weight_bits", 1), ("activation_bits", 17), ("accumulator_bits", 45), ("seed", -1),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=f"{field} must be in"):
             Compression(**{field: value})
     with pytest.raises(TypeError, match="balance must be a Balance"):
