@@ -111,7 +111,10 @@ class Layer:
         Raises :class:`CelosiaError` when it is written otherwise or a number is out of range.
         """
         try:
-            c, k, p, q, r, s, stride = (int(part) for part in text.split(","))
+            numbers = [int(part) for part in text.split(",")]
+            if len(numbers) != 7:
+                raise ValueError(f"it has {len(numbers)} numbers")
+            c, k, p, q, r, s, stride = numbers
             return cls(c=c, k=k, p=p, q=q, r=r, s=s, stride=stride)
         except ValueError as error:
             raise CelosiaError(

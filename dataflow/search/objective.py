@@ -61,10 +61,16 @@ class Objective:
 
     @property
     def parts(self) -> tuple[Objective, ...]:
-        """The objectives of one quantity each that this one weighs up; none where it is one."""
+        """The objectives of one quantity each whose best mappings may be the best by this one.
+
+        Those that it weighs up; none where it is one. Of mappings that move the same bytes energy
+        tells those that are nearer to moving fewer, so it goes with traffic.
+        """
         weights = {part: self.product or getattr(self, part) > 0 for part in _PARTS}
         weights["dram"] &= not self.product
         names = [part for part, weighed in weights.items() if weighed]
+        if names == ["dram"]:
+            return (Objective.parse("energy"),)
         return tuple(Objective.parse(name) for name in names) if len(names) > 1 else ()
 
     def near(self, costs: Costs) -> Objective:

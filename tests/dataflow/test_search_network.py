@@ -27,7 +27,9 @@ from celosia.dataflow.search import (
 )
 from celosia.dataflow.timing import timing
 from celosia.models.errors import CelosiaError
+from celosia.models.formats import Fixed
 from celosia.models.network import Network
+from celosia.models.random_network import random_network
 
 from .builders import Build, k, same
 
@@ -155,6 +157,17 @@ def test_no_objective_is_served_better_by_another() -> None:
     }
     for objective, costs in found.items():
         assert objective.score(costs) <= min(map(objective.score, found.values())), objective.name
+
+
+def test_less_energy_is_not_less_traffic_than_the_least() -> None:
+    """Where a search by traffic alone stops at mappings that all move as much."""
+    found = {
+        objective: map_network(
+            random_network(3, (Fixed(bits=4),)), preset("small"), DDR4, objective=objective
+        ).costs
+        for objective in (DRAM, ENERGY)
+    }
+    assert found[DRAM].dram <= found[ENERGY].dram
 
 
 def test_inputs_that_fit_no_bank_are_loaded() -> None:

@@ -40,6 +40,11 @@ def test_layers_that_are_none_are_refused(text):
         Layer.parse(text)
 
 
+def test_too_few_sizes_are_counted():
+    with pytest.raises(CelosiaError, match="it has 6 numbers"):
+        Layer.parse("1,1,1,1,1,1")
+
+
 def test_a_stride_whose_inputs_are_too_many_is_refused():
     """Products are few: what is too large is the box that the windows lie in."""
     side = 1 << 25
