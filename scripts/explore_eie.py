@@ -12,6 +12,8 @@ import numpy as np
 from celosia.dataflow.eie.accelerator import (
     CELL_BITS,
     FUNCTIONS,
+    MAX_ENTRIES,
+    MAX_ROWS,
     CellUnit,
     EieAccelerator,
     PeArray,
@@ -124,6 +126,7 @@ def candidates(network: Network, budget: Resources) -> Iterator[EieAccelerator]:
     recurrent = [op for op in network.ops if isinstance(op, Lstm)]
     cell = CellUnit(segments=recurrent[0].sigmoid.segments) if recurrent else None
     columns = max(layer.matrix.shape[1] for layer, _ in layers)
+    row_entries = next(each for each in (8, 4) if each * widths.entry <= ZCU102.bus.data_bits)
     for pes in PES:
         longest = max(-(-tensor.shape[0] // pes) for tensor in network.tensors)
         window = min(64, max(8, 1 << (longest - 1).bit_length()))
@@ -133,13 +136,16 @@ def candidates(network: Network, budget: Resources) -> Iterator[EieAccelerator]:
             1,
         )
         words = max(longest, *(words_of(op, pes, window) for op in recurrent), 1)
+        if words > MAX_ROWS:
+            continue
         for entries in ENTRIES:
             memories = PeMemories(
                 entries=entries,
-                pointers=1 << (2 * columns + 64).bit_length(),
+                pointers=min(MAX_ENTRIES, 1 << (2 * columns + 64).bit_length()),
                 biases=512,
                 activations=-(-words // window) * window,
                 accumulators=min(256, -(-rows // window) * window),
+                row_entries=row_entries,
                 window=window,
                 pointer_bits=min(24, max(16, entries.bit_length())),
             )

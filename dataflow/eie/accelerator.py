@@ -24,6 +24,12 @@ MAX_CODE_BITS = 8
 MAX_WEIGHT_BITS = 16
 """Widest weight, of a codebook or without one."""
 
+MAX_ENTRIES = 1 << 20
+"""Most entries, or pointers, of a PE."""
+
+MAX_ROWS = 1 << 14
+"""Most activations in a file, accumulators or biases of a PE."""
+
 CELL_BITS, CELL_FRACTION, CELL_SHIFTS = CODE_BITS, TABLE_FRACTION, MAX_CELL_SHIFT + 1
 """Of a cell unit: bits of all codes, those after the point of a function, how far cells shift."""
 
@@ -116,7 +122,7 @@ class PeMemories:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            check_range(field.name, getattr(self, field.name), 1, 1 << 20)
+            check_range(field.name, getattr(self, field.name), 1, MAX_ENTRIES)
         check_range("pointer_bits", self.pointer_bits, 8, 24)
         check_range("codebooks", self.codebooks, 1, 16)
         check_range("window", self.window, 2, 64)
@@ -129,8 +135,10 @@ class PeMemories:
                 f"activations and accumulators must be multiples of the window, {self.window}, not "
                 f"{self.activations!r} and {self.accumulators!r}"
             )
-        if max(self.activations, self.accumulators, self.biases) > 1 << 14:
-            raise ValueError("activations, accumulators and biases must be at most 16384 each")
+        if max(self.activations, self.accumulators, self.biases) > MAX_ROWS:
+            raise ValueError(
+                f"activations, accumulators and biases must be at most {MAX_ROWS} each"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ import pytest
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.eie.accelerator import CellUnit
+from celosia.dataflow.eie.compile import compile_eie
 from celosia.dataflow.eie.presets import TINY
 from celosia.dataflow.engines import load_engine
 from celosia.dataflow.mapping import Mapping
@@ -18,6 +19,7 @@ from celosia.fpga.devices import Resources, find_device
 from celosia.models.compression.recipe import Retraining
 from celosia.models.eie_benchmark import LAYERS, BenchmarkLayer, benchmark_network
 from celosia.models.errors import CelosiaError
+from celosia.models.formats import Fixed
 from celosia.models.golden import evaluate
 from celosia.models.importer import export_model, import_program
 from celosia.models.mlp_zoo import digits_mlp
@@ -185,6 +187,26 @@ def test_memories_that_are_too_large_are_passed_over():
     assert engines
     assert all(e.array.pes * explore.memory_blocks(e) <= 20 for e in engines)
     assert len(engines) < len(list(explore.candidates(network, find_device("zcu102").budget)))
+
+
+@pytest.mark.parametrize(("bits", "each"), [(8, 8), (12, 8), (13, 4), (16, 4)])
+def test_wide_weights_have_shorter_rows(bits, each):
+    """As those of lowered convolutions: a row of entries is a beat at most."""
+    network, _ = benchmark_network(LAYER, Fixed(bits=bits))
+    engines = list(explore.candidates(network, find_device("zcu102").budget))
+    assert {engine.memories.row_entries for engine in engines} == {each}
+    for engine in engines[::10]:
+        assert compile_eie(network, engine).accelerator == engine
+
+
+@pytest.mark.parametrize("inputs", [70_000, 600_000])
+def test_long_vectors_need_many_pes(inputs):
+    network, _ = benchmark_network(
+        replace(LAYER, inputs=inputs, outputs=2, weight_density=0.001), Fixed(bits=8)
+    )
+    budget = Resources(lut=10**9, ff=10**9, dsp=10**6, bram=10**6)
+    engines = list(explore.candidates(network, budget))
+    assert min(engine.array.pes for engine in engines) == {70_000: 8, 600_000: 64}[inputs]
 
 
 def test_parts_that_hold_no_engine(fake):
