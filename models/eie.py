@@ -75,6 +75,13 @@ class Compressed:
                 f"compressed matrix: the PEs have {int(self.bases[-1])} entries, {entries} are "
                 "there: it is truncated"
             )
+        beyond = np.argwhere((self.pointers < 0) | (self.pointers > entries))
+        if len(beyond):
+            pe, column = beyond[0].tolist()
+            raise CelosiaError(
+                f"compressed matrix: PE {pe}, column {column}: its pointer "
+                f"{int(self.pointers[pe, column])} leads out of the {entries} entries there are"
+            )
         falls = np.argwhere(np.diff(self.pointers, axis=1) < 0)
         if len(falls):
             pe, column = falls[0].tolist()

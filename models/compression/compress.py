@@ -25,7 +25,7 @@ from celosia.models.graph import FloatGraph, evaluate_float
 from celosia.models.network import Network
 from celosia.models.quantize import check_calibration
 from celosia.models.recipe import Recipe
-from celosia.models.sparse import SparseMatrix
+from celosia.models.sparse import SparseLinear, SparseMatrix
 from celosia.models.threads import single_thread
 from celosia.models.training import Goal, train
 
@@ -112,7 +112,19 @@ def compress(
             return start
         learn(retraining.learning_rate / 3)
         trained = integer_network(student.graph(), student.grids, recipe, shifts)
+        # Shifts are those of before: what was learnt may have outgrown the accumulators.
+        if not _fits(trained, recipe):
+            return start
         return min((trained, start), key=lambda network: goal.judge(network, few))
+
+
+def _fits(network: Network, recipe: Compression) -> bool:
+    """Return whether no sum of ``network`` exceeds the recipe's accumulators."""
+    return all(
+        op.accumulator_bits(network.tensor(op.input).format) <= recipe.accumulator_bits
+        for op in network.ops
+        if isinstance(op, SparseLinear)
+    )
 
 
 def _ordered(lowered: Lowered, recipe: Compression, masks: Mapping[str, np.ndarray]) -> Lowered:

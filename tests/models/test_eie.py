@@ -137,7 +137,12 @@ def change(**fields):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"pointers": np.array([[0, 2, 3, 9], [0, 0, 0, 1]])}, "PE 0: its last pointer is 9, past"),
+        ({"pointers": np.array([[0, 2, 3, 4], [0, 0, 0, 1]])}, "PE 0: its last pointer is 4, past"),
+        ({"pointers": np.array([[0, 2, 3, 9], [0, 0, 0, 1]])}, "column 3: its pointer 9 leads"),
+        (  # which differences alone, of 64 bits, do not show
+            {"pointers": np.array([[0, 2**63 - 1, -(2**63), 3], [0, 0, 0, 1]])},
+            "PE 0, column 1: its pointer 9223372036854775807 leads out of the 4 entries",
+        ),
         ({"pointers": np.array([[0, 2, 1, 3], [0, 0, 0, 1]])}, "PE 0, column 1: .* fall from 2 to"),
         ({"pointers": np.array([[0, 2, 3, 3], [1, 1, 1, 1]])}, "PE 1: its first pointer"),
         ({"gaps": np.array([0, 0, 4, 0], np.uint8)}, "PE 0, column 1: .* row 8, beyond the 8 rows"),
@@ -208,7 +213,10 @@ def rewritten(path, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pointers": np.array([[0, 2, 3, 7], [0, 0, 0, 1]])}, "PE 0: its last pointer is 7"),
+        (
+            {"pointers": np.array([[0, 2, 3, 7], [0, 0, 0, 1]])},
+            "column 3: its pointer 7 leads",
+        ),
         ({"gaps": np.array([0, 0, 7, 0], np.uint8)}, "beyond the 8 rows"),
         ({"codes": np.array([1, 2, 4, 4], np.uint16)}, "checksum"),
         ({"codes": np.array([1.0, 2, 4, 4])}, "array codes is damaged"),

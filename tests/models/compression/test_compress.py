@@ -177,6 +177,19 @@ def test_data_that_does_not_fit_is_refused(case):
         compress(graph, data, recipe, NONE)
 
 
+def test_what_is_learnt_does_not_outgrow_the_accumulators(case):
+    graph, _ = case
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        data, labels = rng.normal(size=(64, 2, 3, 3)).astype(np.float32), rng.integers(0, 5, 64)
+        recipe = Compression(density=0.5, accumulator_bits=17, seed=seed)
+        retraining = Retraining(epochs=8, stages=1, learning_rate=0.3)
+        network = compress(graph, data, recipe, retraining, labels=labels)
+        for op in network.ops:
+            assert isinstance(op, SparseLinear)
+            assert op.accumulator_bits(network.tensor(op.input).format) <= 17
+
+
 def test_sums_too_narrow_for_any_weight_are_refused(case):
     """What would only hold zeros is no compressed network."""
     graph, data = case
