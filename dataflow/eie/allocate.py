@@ -16,14 +16,18 @@ class Ring:
     next: int = 0
     tenants: list[tuple[int, int, int]] = field(default_factory=list)
 
+    def gather(self, length: int) -> None:
+        """Begin where the next tenants, of ``length`` places together, lie one after another."""
+        if self.next + length > self.size:
+            self.next = 0
+
     def take(self, length: int, user: int) -> tuple[int, int]:
         """Return where ``length`` places are, and after how many steps they are free.
 
         ``user`` is the number of steps that are done when the new tenant leaves. ``length`` is at
         most ``size``.
         """
-        if self.next + length > self.size:
-            self.next = 0
+        self.gather(length)
         first, stop = self.next, self.next + length
         after = 0
         kept: list[tuple[int, int, int]] = []

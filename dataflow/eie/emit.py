@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +29,7 @@ from celosia.dataflow.eie.pack import (
     table_bytes,
 )
 from celosia.dataflow.eie.program import Tile
-from celosia.dataflow.eie.tiles import LayerTile
+from celosia.dataflow.eie.tiles import LayerTile, places_of
 from celosia.dataflow.layout import Placement
 from celosia.dataflow.microarchitecture import PAGE_BYTES
 from celosia.models.formats import Format
@@ -142,14 +144,13 @@ class Emitter:
         compressed = tile.compressed
         lanes, bits = accelerator.pointer_lanes, accelerator.bus.data_bits
         row = memories.row_entries * accelerator.row_lanes
-        pointers, p_after = self.rings[Target.POINTERS].take(
-            -(-(tile.columns + 1) // lanes) * lanes, user
-        )
-        entries, e_after = self.rings[Target.ENTRIES].take(-(-tile.size // row) * row, user)
-        occupancy, o_after = 0, 0
-        if accelerator.array.skip_empty:
-            columns = -(-tile.columns // bits) * bits
-            occupancy, o_after = self.rings[Target.OCCUPANCY].take(columns, user)
+        taken = {
+            target: self.rings[target].take(length, user)
+            for target, length in places_of(tile, accelerator).items()
+        }
+        pointers, p_after = taken[Target.POINTERS]
+        entries, e_after = taken[Target.ENTRIES]
+        occupancy, o_after = taken.get(Target.OCCUPANCY, (0, 0))
         for pe in range(accelerator.array.pes):
             raw = pointer_bytes(accelerator, compressed.pointers[pe])
             self.load(Target.POINTERS, pe, raw, pointers // lanes, p_after)
@@ -159,6 +160,14 @@ class Emitter:
                 raw = occupancy_bytes(accelerator, compressed.column_entries[pe])
                 self.load(Target.OCCUPANCY, pe, raw, occupancy // bits, o_after)
         return Places(pointers=pointers, entries=entries, occupancy=occupancy)
+
+    def gather(self, tiles: Iterable[LayerTile]) -> None:
+        """Let the next to be loaded be ``tiles`` that lie on chip together."""
+        total: Counter[Target] = Counter()
+        for tile in tiles:
+            total.update(places_of(tile, self.accelerator))
+        for target, length in total.items():
+            self.rings[target].gather(length)
 
     def run(self, run: Run, tile: LayerTile, tensor: str, step: int = 0) -> None:
         """Add the step ``run``, in which ``tile`` meets ``tensor``, its vector of ``step``."""

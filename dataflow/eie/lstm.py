@@ -16,7 +16,7 @@ from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.dataflow.eie.descriptors import ALL_PES, Cell, Run, Store, Target
 from celosia.dataflow.eie.emit import Emitter, Places
 from celosia.dataflow.eie.pack import function_bytes
-from celosia.dataflow.eie.tiles import LayerTile, limits, stored_format
+from celosia.dataflow.eie.tiles import LayerTile, limits, places_of, stored_format
 from celosia.dataflow.layout import Placement
 from celosia.models.eie import encode
 from celosia.models.errors import CelosiaError
@@ -83,10 +83,9 @@ def check_lstm(op: Lstm, accelerator: EieAccelerator) -> None:
             )
     parts = tiles_of_lstm(op, accelerator)
     most = limits(accelerator, share=1)
-    row = memories.row_entries * accelerator.row_lanes
-    lanes = accelerator.pointer_lanes
-    entries = sum(-(-part.size // row) * row for part in parts)
-    pointers = sum(-(-(part.columns + 1) // lanes) * lanes for part in parts)
+    places = [places_of(part, accelerator) for part in parts]
+    entries = sum(each[Target.ENTRIES] for each in places)
+    pointers = sum(each[Target.POINTERS] for each in places)
     largest = max(part.size for part in parts)
     if entries > memories.entries or pointers > memories.pointers or largest > most.entries:
         raise CelosiaError(
@@ -94,6 +93,13 @@ def check_lstm(op: Lstm, accelerator: EieAccelerator) -> None:
             f"of the {memories.entries} entries of a PE (at most {most.entries} for each part, "
             f"the largest is {largest}) and {pointers} of the {memories.pointers} pointers: give "
             f"accelerator {name!r} more memory or more PEs, or prune further"
+        )
+    columns = sum(each.get(Target.OCCUPANCY, 0) for each in places)
+    if columns > accelerator.occupancy_columns:
+        raise CelosiaError(
+            f"{where}: bitmaps of its inputs and outputs, in whole beats, have {columns} columns, "
+            f"those of accelerator {name!r} {accelerator.occupancy_columns}: raise "
+            "memories.pointers"
         )
 
 
@@ -142,6 +148,7 @@ class _Steps:
         bias = np.zeros(GATES * states * pes, np.int64)
         bias[_gate_words(np.arange(len(op.bias)), op.states, states, pes)] = op.bias
         self.biases = out.biases(bias, last)
+        out.gather(self.parts)
         self.places = [out.tile(part, last) for part in self.parts]
 
     def _input(self, step: int, after: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from celosia.dataflow.eie.accelerator import EieAccelerator
+from celosia.dataflow.eie.descriptors import Target
 from celosia.models.eie import Compressed, encode
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed, Format
@@ -52,6 +53,41 @@ def limits(accelerator: EieAccelerator, *, share: int) -> Limits:
         pointers=memories.pointers // share // accelerator.pointer_lanes
         * accelerator.pointer_lanes,
     )  # fmt: skip
+
+
+def places_of(tile: LayerTile, accelerator: EieAccelerator) -> dict[Target, int]:
+    """Return what ``tile`` takes of each PE's memories, in whole beats."""
+    memories = accelerator.memories
+    row, lanes = memories.row_entries * accelerator.row_lanes, accelerator.pointer_lanes
+    found = {
+        Target.POINTERS: -(-(tile.columns + 1) // lanes) * lanes,
+        Target.ENTRIES: -(-tile.size // row) * row,
+    }
+    if accelerator.array.skip_empty:
+        bits = accelerator.bus.data_bits
+        found[Target.OCCUPANCY] = -(-tile.columns // bits) * bits
+    return found
+
+
+def batch_words(op: SparseLinear, accelerator: EieAccelerator) -> int:
+    """Return how many rows of each PE a run has at most: as accumulators and biases hold.
+
+    Where they are not all, they are whole windows, as results are activations.
+
+    Raises :class:`CelosiaError` where the biases of a window do not fit.
+    """
+    memories = accelerator.memories
+    words = -(-op.matrix.shape[0] // accelerator.array.pes)
+    if words <= min(memories.accumulators, memories.biases):
+        return words
+    most = min(memories.accumulators, memories.biases) // memories.window * memories.window
+    if not most:
+        raise CelosiaError(
+            f"layer {op.name!r}: a PE of accelerator {accelerator.name!r} holds "
+            f"{memories.biases} biases, fewer than a window of {memories.window} rows has: raise "
+            "memories.biases or lower memories.window"
+        )
+    return most
 
 
 def _part(matrix: SparseMatrix, rows: range) -> SparseMatrix:
@@ -114,9 +150,9 @@ def cut(op: SparseLinear, accelerator: EieAccelerator, most: Limits) -> Iterator
     """Yield the tiles of ``op`` that keep within ``most``: by rows, in those by columns.
 
     Raises :class:`CelosiaError` where a window of activations, the least that can be cut, has more
-    entries than a PE may hold.
+    entries than a PE may hold, and as :func:`batch_words` does.
     """
-    batch = accelerator.memories.accumulators * accelerator.array.pes
+    batch = batch_words(op, accelerator) * accelerator.array.pes
     rows, columns = op.matrix.shape
     step = accelerator.window_columns
     for first_row in range(0, rows, batch):

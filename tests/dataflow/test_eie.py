@@ -165,6 +165,24 @@ def test_tiles_make_up_the_layer():
         assert (whole == op.matrix.dense()).all()
 
 
+def test_batches_are_as_many_rows_as_biases_and_accumulators_hold():
+    network = chain(np.random.default_rng(SEED + 8), (40, 150))  # 38 rows a PE, in windows of 16
+    for biases, accumulators, batches in ((40, 48, 1), (38, 48, 1), (36, 48, 2), (64, 32, 2)):
+        memories = replace(TINY.memories, biases=biases, accumulators=accumulators)
+        small = replace(TINY, memories=memories)
+        program = compile_eie(network, small)
+        loads = [d for d in program.descriptors if isinstance(d, Load)]
+        for load in loads:
+            if load.target is Target.BIASES:
+                assert load.place + load.beats <= biases // small.bias_lanes
+        runs = [d for d in program.descriptors if isinstance(d, Run) and d.write]
+        assert len(runs) == batches
+        assert all(run.target % small.memories.window == 0 for run in runs)
+    memories = replace(TINY.memories, biases=14)
+    with pytest.raises(CelosiaError, match=r"14 biases, fewer than a window of 16 rows has: raise"):
+        compile_eie(network, replace(TINY, memories=memories))
+
+
 def test_no_tile_is_overwritten_before_its_run_is_done():
     """Loads wait for all that used their places, and only for steps before them."""
     rng = np.random.default_rng(SEED + 2)
@@ -194,6 +212,14 @@ def test_ring_gives_places_out_in_a_circle():
     assert ring.take(3, 3) == (0, 1)
     assert ring.take(6, 4) == (3, 2)
     assert ring.take(10, 5) == (0, 4)
+
+
+def test_ring_lets_tenants_lie_side_by_side():
+    ring = Ring(10)
+    ring.take(2, 1)
+    ring.gather(9)
+    assert ring.take(3, 2) == (0, 1)
+    assert ring.take(6, 2) == (3, 0)
 
 
 def test_ring_remembers_the_rest_of_a_tenant():

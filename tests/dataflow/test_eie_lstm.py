@@ -77,6 +77,11 @@ def memories(**fields):
             memories(pointer_bits=8),
             r"at most 255 for each part, the largest is \d+",
         ),
+        (
+            NETWORK,
+            replace(memories(pointers=64), array=PeArray(pes=4, skip_empty=True)),
+            "have 128 columns, those of accelerator 'eie_cells' 64: raise memories.pointers",
+        ),
     ],
 )  # fmt: skip
 def test_layers_that_are_refused(network, accelerator, message):
@@ -104,6 +109,28 @@ def test_nothing_is_loaded_into_the_files_while_something_is_written():
         assert not any(isinstance(step, Cell) for step in beside)
         assert not any(isinstance(step, Run) and step.write for step in beside)
     assert any(isinstance(step, Store) for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("field", "sizes"), [("entries", range(64, 200, 8)), ("pointers", range(12, 60, 4))]
+)
+def test_both_parts_of_a_layer_lie_on_chip_together(field, sizes):
+    """Wherever the layer before ended: no load waits for steps that come after it."""
+    network = lstm_network(np.random.default_rng(1), 6, (3, 12), 2)
+    compiled = 0
+    for size in sizes:
+        try:
+            program = compile_eie(network, memories(**{field: size}))
+        except CelosiaError:
+            continue
+        compiled += 1
+        steps = 0
+        for descriptor in program.descriptors:
+            if isinstance(descriptor, Load):
+                assert descriptor.after <= steps, size
+            else:
+                steps += 1
+    assert compiled > 5
 
 
 def test_energy_of_elements():

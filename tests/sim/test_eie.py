@@ -28,7 +28,9 @@ SEED = 800
 STREAMED = replace(TINY.memories, entries=1024, pointers=256, biases=32, accumulators=16)
 ENGINES = {
     "tiny": TINY,
-    "streamed": replace(TINY, name="streamed", memories=STREAMED),
+    "streamed": replace(
+        TINY, name="streamed", memories=replace(STREAMED, biases=16, accumulators=32)
+    ),
     "channels": replace(
         TINY, name="channels", memories=STREAMED,
         array=PeArray(pes=4, queue=2, channels=2, skip_empty=True),
