@@ -207,15 +207,22 @@ def predict_layer(layer: BenchmarkLayer, accelerator: EieAccelerator) -> CurvePo
 
 
 def curves(words: Sequence[str], report: Report) -> list[CurvePoint]:
-    """Return cycles and balance of layers over queue depth (1 to 64) and over PEs (1 to 256)."""
+    """Return cycles and balance of layers over queue depth (1 to 64) and over PEs (1 to 256).
+
+    Without engines of so few PEs that they do not hold a layer's vectors (VGG-6 on one).
+    """
     points: list[CurvePoint] = []
     engines = [with_queue(depth) for depth in DEPTHS] + [with_pes(pes) for pes in PES]
-    layers = find_layers(words)
-    for layer in layers:
-        for engine in engines:
-            report(f"{layer.name}: {engine.name}", len(points), len(layers) * len(engines))
-            points.append(predict_layer(layer, engine))
+    pairs = [(layer, e) for layer in find_layers(words) for e in engines if _holds(e, layer)]
+    for layer, engine in pairs:
+        report(f"{layer.name}: {engine.name}", len(points), len(pairs))
+        points.append(predict_layer(layer, engine))
     return points
+
+
+def _holds(engine: EieAccelerator, layer: BenchmarkLayer) -> bool:
+    """Return whether the files of ``engine`` hold the vectors of ``layer``."""
+    return max(layer.inputs, layer.outputs) <= engine.memories.activations * engine.array.pes
 
 
 def with_queue(depth: int) -> EieAccelerator:

@@ -14,6 +14,7 @@ from celosia.dataflow.eie.program import EieCounter
 from celosia.dataflow.memory import DDR4
 from celosia.models.compression.lstm import compress_lstm, lstm_codes, run_float
 from celosia.models.compression.recipe import Compression, Start
+from celosia.models.errors import CelosiaError
 from celosia.models.silero import FRAME, RATE, Silero, silero, spoken
 from celosia.scripts.simulate import simulate
 
@@ -78,11 +79,15 @@ class LstmRow:
 def bench_lstm(steps: int, report: Report, words: Sequence[str] = ()) -> list[LstmRow]:
     """Return a row for each of :data:`CASES` whose name holds all ``words``, all for none.
 
-    Raises :class:`CelosiaError` as :func:`silero` and the simulator do.
+    Raises :class:`CelosiaError` where there is none, and as :func:`silero` and the simulator do.
     """
+    chosen = {name: case for name, case in CASES.items() if all(word in name for word in words)}
+    if not chosen:
+        raise CelosiaError(
+            f"no row's name holds {' and '.join(map(repr, words))}: rows are {', '.join(CASES)}"
+        )
     detector = silero()
     sounds = [detector.encode(spoken(steps * FRAME / RATE, seed)) for seed in SEEDS]
-    chosen = {name: case for name, case in CASES.items() if all(word in name for word in words)}
     rows = []
     for number, (name, (engine, recipe)) in enumerate(chosen.items()):
         report(name, number, len(chosen))

@@ -26,6 +26,7 @@ from celosia.models.mlp_zoo import digits_mlp
 from celosia.models.quantize import quantise_inputs
 from celosia.models.random_lstm import lstm_network
 from celosia.models.storage import save
+from celosia.scripts import bench_eie
 from celosia.scripts import explore_eie as explore
 from celosia.scripts.arguments import read_accelerator, read_engine
 from celosia.scripts.bench_eie import (
@@ -130,6 +131,23 @@ def test_layers_are_found_by_name():
     assert [layer.name for layer in find_layers(["vgg-7", "NT-We"])] == ["VGG-7", "NT-We"]
     with pytest.raises(CelosiaError, match="no benchmark layer 'LeNet': known are Alex-6"):
         find_layers(["LeNet"])
+
+
+def test_curves_leave_out_what_holds_no_vector_of_the_layer(monkeypatch):
+    tried = []
+    monkeypatch.setattr(bench_eie, "predict_layer", lambda *pair: tried.append(pair))
+    points = bench_eie.curves((), lambda *_: None)
+    assert len(points) == len(tried) == len(LAYERS) * (len(DEPTHS) + len(PES)) - 1
+    by_name = {layer.name: layer for layer in LAYERS}
+    assert (by_name["VGG-6"], with_pes(1)) not in tried
+    for layer, engine in tried:
+        assert max(layer.inputs, layer.outputs) <= engine.memories.activations * engine.array.pes
+
+
+def test_rows_of_the_recurrent_benchmark_are_found_by_name(capsys):
+    assert run_command(["bench", "lstm", "nothing"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no row's name holds 'nothing': rows are 8 bits, all" in said
 
 
 def test_engines_of_the_curves():
