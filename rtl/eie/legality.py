@@ -19,6 +19,7 @@ from celosia.rtl.eie.descriptors import (
     RunLayout,
     StoreLayout,
 )
+from celosia.rtl.eie.memories import address_bits
 from celosia.rtl.shared import Shared
 
 
@@ -118,9 +119,10 @@ class EieLegality(Shared):
         accelerator, memories = self._accelerator, self._accelerator.memories
         windows = memories.activations // memories.window
         most = memories.codebooks if accelerator.widths.codebook else 1
+        begin = p.window[: address_bits(windows)] * accelerator.window_columns
         rules = [
             p.columns != 0,
-            p.columns <= memories.activations * accelerator.array.pes,
+            begin + p.columns <= memories.activations * accelerator.array.pes,
             p.window < windows,
             p.pointers + p.columns < memories.pointers,
             p.entries + p.size <= memories.entries,

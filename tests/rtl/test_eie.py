@@ -307,19 +307,22 @@ def test_nonzeros_of_a_window_are_found_in_order():
 RUN = Run(source=0, window=0, columns=60, pointers=4, entries=8, size=50, occupancy=0, codebook=3,
           rows=16, last_pes=4, write=True, biases=0, target=0, shift=3, low=-5, high=7)  # fmt: skip
 LOAD = Load(target=Target.POINTERS, pe=3, address=0x100, place=0, beats=128)
-LEGAL = [
-    RUN, LOAD, Load(target=Target.CODEBOOK, pe=256, address=8, place=0x300, beats=16),
-    Load(target=Target.ACTIVATIONS, pe=256, address=0, place=1 << 15, beats=64),
-    Store(source=1, first=3, rows=5, address=0x40), Stamp(address=8), End(),
-]  # fmt: skip
 
 
 def changed(value, **fields):
     return type(value)(**{name: getattr(value, name) for name in value.__slots__} | fields)
 
 
+LEGAL = [
+    RUN, changed(RUN, window=3, columns=64), LOAD,
+    Load(target=Target.CODEBOOK, pe=256, address=8, place=0x300, beats=16),
+    Load(target=Target.ACTIVATIONS, pe=256, address=0, place=1 << 15, beats=64),
+    Store(source=1, first=3, rows=5, address=0x40), Stamp(address=8), End(),
+]  # fmt: skip
+
 ILLEGAL = [
-    changed(RUN, columns=0), changed(RUN, columns=508), changed(RUN, window=4),
+    changed(RUN, columns=0), changed(RUN, columns=257), changed(RUN, window=4),
+    changed(RUN, window=3, columns=65), changed(RUN, window=1, columns=193),
     changed(RUN, entries=4048), changed(RUN, entries=4), changed(RUN, codebook=4),
     changed(RUN, rows=0), changed(RUN, rows=33), changed(RUN, last_pes=5),
     changed(RUN, biases=49), changed(RUN, target=49), changed(RUN, low=1), changed(RUN, high=-1),
