@@ -48,7 +48,8 @@ MODES: dict[str, tuple[Strategy, ...]] = {
 class Statistics:
     """Rows, elements and the longest row of one of the paper's matrices, and its kind.
 
-    Densities are those of the published list; sizes are the collection's (SuiteSparse).
+    Densities are those of the published list where that has them. ``longest`` was not checked
+    against the collection (SuiteSparse), nor sizes of what the list leaves out.
     """
 
     name: str

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Signal, Value
-from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.eie.accelerator import FUNCTIONS, OCCUPANCY_BITS, EieAccelerator
@@ -20,6 +18,7 @@ from celosia.rtl.eie.descriptors import (
     StoreLayout,
 )
 from celosia.rtl.eie.memories import address_bits
+from celosia.rtl.rules import Rule, address_rules, check_rules
 from celosia.rtl.shared import Shared
 
 
@@ -75,7 +74,7 @@ class EieLegality(Shared):
 
     def build(self) -> Module:
         m = Module()
-        rules: dict[Opcode, tuple[data.StructLayout, Callable[[Any], list[Value]]]] = {
+        rules: dict[Opcode, Rule] = {
             Opcode.LOAD: (LoadLayout, self._load),
             Opcode.RUN: (RunLayout, self._run),
             Opcode.STORE: (StoreLayout, self._store),
@@ -84,18 +83,8 @@ class EieLegality(Shared):
         }
         if self._accelerator.cell is not None:
             rules[Opcode.CELL] = CellLayout, self._cell
-        with m.Switch(self.descriptor[:4]):
-            for opcode, (layout, rule) in rules.items():
-                body: Any = data.View(layout, self.descriptor[: layout.size])
-                above = self.descriptor[layout.size :] == 0
-                with m.Case(opcode.value):
-                    m.d.comb += self.legal.eq(Cat(above, *rule(body)).all())
+        check_rules(m, self.descriptor, self.legal, rules)
         return m
-
-    def _address(self, address: Value) -> list[Value]:
-        bus = self._accelerator.bus
-        low = (bus.data_bytes - 1).bit_length()
-        return [address[:low] == 0, address[bus.address_bits :] == 0]
 
     def _load(self, p: Any) -> list[Value]:
         accelerator = self._accelerator
@@ -112,7 +101,7 @@ class EieLegality(Shared):
             p.beats != 0,
             ~is_word | (p.place[FILE_SHIFT + 1 :] == 0),
             (p.pe < accelerator.array.pes) | (p.pe == ALL_PES),
-            *self._address(p.address),
+            *address_rules(self._accelerator.bus, p.address),
         ]
 
     def _run(self, p: Any) -> list[Value]:
@@ -160,11 +149,17 @@ class EieLegality(Shared):
             p.after == 0,
             p.rows != 0,
             p.first + p.rows <= self._accelerator.memories.activations,
-            *self._address(p.address),
+            *address_rules(self._accelerator.bus, p.address),
         ]
 
     def _stamp(self, p: Any) -> list[Value]:
-        return [p.after == 0, p.rows == 0, p.first == 0, p.source == 0, *self._address(p.address)]
+        return [
+            p.after == 0,
+            p.rows == 0,
+            p.first == 0,
+            p.source == 0,
+            *address_rules(self._accelerator.bus, p.address),
+        ]
 
     def _end(self, p: Any) -> list[Value]:
         return [p.as_value()[4:] == 0]

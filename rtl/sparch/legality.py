@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
-from amaranth.lib import data
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.rtl.descriptors import DESCRIPTOR_BITS
+from celosia.rtl.rules import Rule, address_rules, check_rules
 from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.descriptors import LAYOUTS, Opcode
 
@@ -46,38 +45,31 @@ class SparchLegality(Shared):
 
     def build(self) -> Module:
         m = Module()
-        rules: dict[Opcode, Callable[[Any], list[Value]]] = {
-            Opcode.SOURCE: self._source,
-            Opcode.ROUND: self._round,
-            Opcode.STAMP: lambda p: self._address(p.address),
-            Opcode.END: lambda _: [],
+        rules: dict[Opcode, Rule] = {
+            Opcode.SOURCE: (LAYOUTS[Opcode.SOURCE], self._source),
+            Opcode.ROUND: (LAYOUTS[Opcode.ROUND], self._round),
+            Opcode.STAMP: (LAYOUTS[Opcode.STAMP], self._stamp),
+            Opcode.END: (LAYOUTS[Opcode.END], lambda _: []),
         }
-        with m.Switch(self.descriptor[:4]):
-            for opcode, rule in rules.items():
-                layout = LAYOUTS[opcode]
-                body: Any = data.View(layout, self.descriptor[: layout.size])
-                above = self.descriptor[layout.size :] == 0
-                with m.Case(opcode.value):
-                    m.d.comb += self.legal.eq(Cat(above, *rule(body)).all())
+        check_rules(m, self.descriptor, self.legal, rules)
         return m
-
-    def _address(self, address: Value) -> list[Value]:
-        bus = self._accelerator.bus
-        low = (bus.data_bytes - 1).bit_length()
-        return [address[:low] == 0, address[bus.address_bits :] == 0]
 
     def _source(self, p: Any) -> list[Value]:
         return [
             p.leaf < self._accelerator.tree.ways,
             p.partial < self._accelerator.partials.alive,
-            *self._address(p.address),
+            *address_rules(self._accelerator.bus, p.address),
         ]
 
+    def _stamp(self, p: Any) -> list[Value]:
+        return address_rules(self._accelerator.bus, p.address)
+
     def _round(self, p: Any) -> list[Value]:
+        bus = self._accelerator.bus
         addresses = (p.left, p.right, p.target, p.pointers)
         return [
             p.partial < self._accelerator.partials.alive,
             p.leaves[self._accelerator.tree.ways :] == 0,
             p.leaves.any() == p.records.any(),
-            *(rule for address in addresses for rule in self._address(address)),
+            *(rule for address in addresses for rule in address_rules(bus, address)),
         ]
