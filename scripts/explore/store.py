@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 import sqlalchemy as sql
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from celosia.dataflow.explore.outcome import Outcome
 from celosia.models.errors import CelosiaError
@@ -65,7 +65,15 @@ class SqlStore:
                 "postgresql+psycopg://user@host/database, and install that database's driver"
             ) from error
         with self._asking():
+            self._create()
+
+    def _create(self) -> None:
+        try:
             _METADATA.create_all(self._engine)
+        except DBAPIError:
+            # Another process may have made the table since this one looked for it.
+            if not sql.inspect(self._engine).has_table(_OUTCOMES.name):
+                raise
 
     def __enter__(self) -> SqlStore:
         return self

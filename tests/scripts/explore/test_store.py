@@ -1,6 +1,7 @@
 import sqlite3
 
 import pytest
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from celosia.dataflow.explore.outcome import Outcome
 from celosia.models.errors import CelosiaError
@@ -60,3 +61,21 @@ def test_passwords_are_not_shown(tmp_path):
     with pytest.raises(CelosiaError) as caught:
         SqlStore("sqlite://user:secret@host/x")
     assert "secret" not in str(caught.value)
+
+
+def test_two_processes_may_make_a_store_at_once(tmp_path, monkeypatch):
+    url = sqlite_url(tmp_path / "s.sqlite")
+    with SqlStore(url) as store:
+        store.add("a", GOOD)
+    asked = []
+
+    def has_table(*args, **kwargs):
+        # The first question comes before the other process has made the table.
+        asked.append(args)
+        return len(asked) > 1 and known(*args, **kwargs)
+
+    known = SQLiteDialect.has_table
+    monkeypatch.setattr(SQLiteDialect, "has_table", has_table)
+    with SqlStore(url) as store:
+        assert store.known(["a"]) == {"a": GOOD}
+    assert len(asked) == 2
