@@ -263,7 +263,7 @@ def lines(summary: dict[str, Any]) -> list[str]:
         f"{bound['fps']:,.1f} frames/s"
     )
     effort = (
-        f"{search['considered']} accelerators considered, {search['evaluated']} evaluated "
+        f"accelerators: {search['considered']} considered, {search['evaluated']} evaluated "
         f"({search['evaluated_per_s']:.2f} a second), {search['from_store']} known: "
         f"{search['ended']}"
     )
