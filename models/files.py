@@ -52,7 +52,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     _check_file(target)
-    _make_folder(target.parent)
+    make_folder(target.parent)
     with _naming(target):
         # The suffix is kept: numpy and others choose the form of the file by it.
         handle, name = tempfile.mkstemp(prefix=".", suffix=target.suffix, dir=target.parent)
@@ -84,7 +84,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     existing = target.is_dir()
     if not existing and target.exists():
         raise _refusal(errno.ENOTDIR, target)
-    _make_folder(target.parent)
+    make_folder(target.parent)
     # Inside a directory that is there: it may be a file system of its own, and its parent locked.
     place = target if existing else target.parent
     with _naming(target):
@@ -125,7 +125,8 @@ def _check_file(target: Path) -> None:
         raise OSError(errno.EEXIST, "it is a device or a pipe, not a file", str(target))
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it; :class:`OSError` says that a file lies in its place."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from celosia.models.errors import CelosiaError
+from celosia.models.files import atomic_file, make_folder
 from celosia.scripts.console import emit, errors, live, progress, table
 from celosia.scripts.explore.options import (
     Batch,
@@ -110,7 +111,7 @@ def explore(
         )
     )
     run.check_strategy(strategy)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     with errors.status(f"Reading {network}"):
         subject = read_subject(network, weights or ())
     if explain is not None:
@@ -194,13 +195,12 @@ def _explore_eie(
 ) -> None:
     """Choose an EIE engine and write its file."""
     from celosia.dataflow.engines import dump_engine
-    from celosia.models.files import atomic_file
     from celosia.models.storage import load
     from celosia.scripts.explore_eie import explore_eie
 
     with progress(f"EIE engines for {part.name}") as report:
         found = explore_eie(load(network), part, memory, report)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     target = output / "accelerator.toml"
     with atomic_file(target) as draft:
         draft.write_text(dump_engine(found.accelerator))

@@ -23,7 +23,7 @@ from celosia.fpga.ecp5 import Bitstream, bitstream
 from celosia.fpga.yosys import SynthReport, synth
 from celosia.models.archive import export_model
 from celosia.models.errors import CelosiaError
-from celosia.models.files import atomic_file
+from celosia.models.files import atomic_file, make_folder
 from celosia.models.importer import check_model, import_program
 from celosia.models.network import Network
 from celosia.models.processes import Processes
@@ -143,7 +143,7 @@ def quickstart(directory: str | Path, names: tuple[str, ...], samples: int | Non
         known = ", ".join(dict.fromkeys(job.workload for job in JOBS))
         raise CelosiaError(f"unknown network {', '.join(unknown)!r}: known are {known}")
     target = Path(directory)
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     with _beside() as (pool, processes):
         routed = pool.submit(_routed, target, processes)
         reports = {

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from celosia.models.files import MANIFEST, advice, atomic_directory, atomic_file, check_writable
+from celosia.models.files import (
+    MANIFEST,
+    advice,
+    atomic_directory,
+    atomic_file,
+    check_writable,
+    make_folder,
+)
 
 
 def names(path: Path) -> set[str]:
@@ -133,6 +140,15 @@ def test_place_is_tried_without_a_trace(tmp_path):
     for place in (tmp_path, tmp_path / "file" / "new", Path(os.devnull)):
         with pytest.raises(OSError, match=r"Is a directory|Not a directory|a device or a pipe"):
             check_writable(place)
+
+
+def test_folders_where_a_file_lies_are_refused(tmp_path):
+    make_folder(tmp_path / "new" / "folder")
+    make_folder(tmp_path / "new" / "folder")
+    assert names(tmp_path) == set()
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(OSError, match="Not a directory"):
+        make_folder(tmp_path / "file")
 
 
 @pytest.mark.parametrize(
