@@ -20,7 +20,6 @@ from celosia.dataflow.sparch.accelerator import (
     Partials,
     RightBuffer,
     SparchAccelerator,
-    ValueKind,
 )
 from celosia.dataflow.sparch.compile import compile_product
 from celosia.dataflow.sparch.counters import SparchCounter
@@ -36,17 +35,9 @@ from celosia.sim.driver import EngineError
 from celosia.sim.product import run_product
 from celosia.sim.run import Simulator, program_image
 
-SEED = 10
+from .sparch_engines import FLOATS
 
-FLOATS = replace(
-    TINY,
-    name="sparch_floats",
-    elements=Elements(kind=ValueKind.FLOAT32, bits=32, accumulator=32, index_bits=12),
-    merger=Merger(width=4, chunk=2),
-    tree=MergeTree(ways=8, leaf_fifo=16, node_fifo=8),
-    bus=replace(TINY.bus, data_bits=256),
-)
-"""Four singles a cycle and eight ways."""
+SEED = 10
 
 TIGHT = SparchAccelerator(
     name="sparch_tight",

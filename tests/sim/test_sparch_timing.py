@@ -15,7 +15,6 @@ from celosia.dataflow.sparch.accelerator import (
     MergeTree,
     Partials,
     RightBuffer,
-    ValueKind,
 )
 from celosia.dataflow.sparch.compile import compile_product
 from celosia.dataflow.sparch.plan import Strategy
@@ -26,16 +25,10 @@ from celosia.models.random_sparse import Pattern, random_matrix
 from celosia.sim.product import run_product
 from celosia.sim.run import Simulator
 
+from .sparch_engines import FLOATS
+
 SEED = 404
 
-FLOATS = replace(
-    TINY,
-    name="sparch_floats",
-    elements=Elements(kind=ValueKind.FLOAT32, bits=32, accumulator=32, index_bits=12),
-    merger=Merger(width=4, chunk=2),
-    tree=MergeTree(ways=8, leaf_fifo=16, node_fifo=8),
-    bus=replace(TINY.bus, data_bits=256),
-)
 # A bus of 64 bytes with few and short bursts, records of B 16 bits wide, lines of odd length.
 WIDE = replace(
     TINY,
