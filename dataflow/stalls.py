@@ -8,7 +8,8 @@ of the wait before it was accepted goes to what it waited for, the part after to
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -58,12 +59,21 @@ _OF_LOAD = {
 }
 
 
-def stalls(
-    table: np.ndarray, walked: Walked, memory: MemoryModel, ends: Sequence[int]
-) -> tuple[dict[Stall, int], ...]:
-    """Return what the cycles went to, for each of the layers that end before rows ``ends``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Cycles ``begin`` to ``end`` - 1 in which the array did not compute, and why.
 
-    A wait is of the layer whose nest waited. All values of all layers add up to ``walked.cycles``.
+    ``row`` is the compute that came after them; None where none did.
+    """
+
+    row: int | None
+    stall: Stall
+    begin: int
+    end: int
+
+
+def waits(table: np.ndarray, walked: Walked, memory: MemoryModel) -> Iterator[Wait]:
+    """Yield what the array waited for, in order: these and its nests are all of ``walked.cycles``.
 
     Parameters
     ----------
@@ -73,25 +83,46 @@ def stalls(
         When everything happened.
     memory : MemoryModel
         What it was walked with.
-    ends : sequence of int
-        The first row after each layer, increasing; the last layer takes what follows.
     """
-    loads = _givers(table)
-    found: list[dict[Stall, int]] = [dict.fromkeys(Stall, 0) for _ in ends]
-    ready, layer = 0, 0
+    loads, ready = _givers(table), 0
     for row in np.flatnonzero(table[:, Column.KIND] == Kind.COMPUTE).tolist():
-        while row >= ends[layer]:
-            layer += 1
         accepted, cause = int(walked.accepted[row]), int(walked.causes[row])
         if accepted > ready:
             if cause == Token.LOAD_COMPUTE:
-                _wait_for_load(loads[row], (ready, accepted), walked, memory, found[layer])
+                parts = _wait_for_load(loads[row], (ready, accepted), walked, memory)
             else:
-                found[layer][_OF_COMPUTE[cause]] += accepted - ready
-        steps = int(table[row, Column.WORK])
-        found[layer][Stall.NONE] += steps
-        ready = accepted + steps
-    found[-1][Stall.TAIL] += walked.cycles - ready
+                parts = ((_OF_COMPUTE[cause], ready, accepted),)
+            for stall, begin, end in parts:
+                if end > begin:
+                    yield Wait(row=row, stall=stall, begin=begin, end=end)
+        ready = accepted + int(table[row, Column.WORK])
+    if walked.cycles > ready:
+        yield Wait(row=None, stall=Stall.TAIL, begin=ready, end=walked.cycles)
+
+
+def stalls(
+    table: np.ndarray, walked: Walked, memory: MemoryModel, ends: Sequence[int]
+) -> tuple[dict[Stall, int], ...]:
+    """Return what the cycles went to, for each of the layers that end before rows ``ends``.
+
+    A wait is of the layer whose nest waited. All values of all layers add up to ``walked.cycles``.
+
+    Parameters
+    ----------
+    table, walked, memory
+        As :func:`waits` takes them.
+    ends : sequence of int
+        The first row after each layer, increasing; the last layer takes what follows.
+    """
+    found: list[dict[Stall, int]] = [dict.fromkeys(Stall, 0) for _ in ends]
+    rows = np.flatnonzero(table[:, Column.KIND] == Kind.COMPUTE)
+    layers = np.searchsorted(np.asarray(ends), rows, side="right")
+    computed = np.bincount(layers, weights=table[rows, Column.WORK], minlength=len(ends))
+    for layer, steps in zip(found, computed.tolist(), strict=True):
+        layer[Stall.NONE] = int(steps)
+    for wait in waits(table, walked, memory):
+        of = -1 if wait.row is None else int(np.searchsorted(ends, wait.row, side="right"))
+        found[of][wait.stall] += wait.end - wait.begin
     return tuple(found)
 
 
@@ -107,17 +138,15 @@ def _givers(table: np.ndarray) -> dict[int, int]:
 
 
 def _wait_for_load(
-    load: int,
-    wait: tuple[int, int],
-    walked: Walked,
-    memory: MemoryModel,
-    found: dict[Stall, int],
-) -> None:
+    load: int, wait: tuple[int, int], walked: Walked, memory: MemoryModel
+) -> tuple[tuple[Stall, int, int], ...]:
     """Share out the cycles of a ``wait`` (half-open) for what ``load`` brings."""
     accepted, cause = int(walked.accepted[load]), int(walked.causes[load])
     answered = accepted + REQUEST_CYCLES + memory.latency
     first, last = wait
-    bounds = [min(max(bound, first), last) for bound in (accepted, answered)]
-    found[_OF_LOAD[cause]] += bounds[0] - first
-    found[Stall.LATENCY] += bounds[1] - bounds[0]
-    found[Stall.BANDWIDTH] += last - bounds[1]
+    asked, come = (min(max(bound, first), last) for bound in (accepted, answered))
+    return (
+        (_OF_LOAD[cause], first, asked),
+        (Stall.LATENCY, asked, come),
+        (Stall.BANDWIDTH, come, last),
+    )

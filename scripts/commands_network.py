@@ -14,6 +14,25 @@ from celosia.scripts.options import Json, Model, Output, hold, path
 
 app = typer.Typer()
 
+NetworkFile = Annotated[
+    Path, typer.Argument(metavar="NETWORK", help="What quantize wrote.", parser=path)
+]
+EngineOption = Annotated[
+    str, typer.Option("--accelerator", help="Accelerator file, or a preset's name.")
+]
+MemoryOption = Annotated[
+    str, typer.Option("--memory", help="latency,bytes-per-cycle,outstanding, or ideal, ddr4, slow.")
+]
+MappingOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--mapping",
+        help="Mapping of each layer, as explore writes it; else the default one.",
+        parser=path,
+        metavar="PATH",
+    ),
+]
+
 
 @app.command()
 def check(
@@ -144,10 +163,8 @@ def quantize(
 
 @app.command()
 def simulate(
-    network: Annotated[
-        Path, typer.Argument(metavar="NETWORK", help="What quantize wrote.", parser=path)
-    ],
-    accelerator: Annotated[str, typer.Option(help="Accelerator file, or a preset's name.")],
+    network: NetworkFile,
+    accelerator: EngineOption,
     inputs: Annotated[
         Path,
         typer.Option(
@@ -159,17 +176,8 @@ def simulate(
     codes: Annotated[
         bool, typer.Option("--codes", help="The inputs are codes, as the hardware takes them.")
     ] = False,
-    memory: Annotated[
-        str, typer.Option(help="latency,bytes-per-cycle,outstanding, or ideal, ddr4, slow.")
-    ] = "ddr4",
-    mapping: Annotated[
-        Path | None,
-        typer.Option(
-            help="Mapping of each layer, as explore writes it; else the default one.",
-            parser=path,
-            metavar="PATH",
-        ),
-    ] = None,
+    memory: MemoryOption = "ddr4",
+    mapping: MappingOption = None,
     trace: Annotated[
         Path,
         typer.Option(
@@ -178,6 +186,14 @@ def simulate(
             metavar="PATH",
         ),
     ] = Path("divergence.fst"),
+    timeline: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write what each unit does when, for ui.perfetto.dev (.json or .json.gz).",
+            parser=path,
+            metavar="PATH",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a network on the RTL and compare every bit, cycle and access with what is expected."""
@@ -185,6 +201,7 @@ def simulate(
     from celosia.models.storage import load
     from celosia.scripts.arguments import input_codes, read_arrays, read_engine, read_memory
     from celosia.scripts.simulate import simulate as run
+    from celosia.scripts.trace_events import write_timeline
 
     loaded = load(network)
     data = input_codes(loaded, read_arrays(inputs), codes=codes)
@@ -192,6 +209,8 @@ def simulate(
     tiles = None if mapping is None else load_mapping(mapping)
     with progress("Simulating") as report:
         result = run(loaded, chosen, data, model, report, trace, tiles)
+    if timeline is not None:
+        write_timeline(result.program, model, timeline)
 
     def show(console: Console) -> None:
         for part in result.tables():
@@ -200,3 +219,29 @@ def simulate(
 
     emit(result.as_dict(), as_json=as_json, show=show)
     hold(result.holds)
+
+
+@app.command("timeline")
+def timeline_command(
+    network: NetworkFile,
+    accelerator: EngineOption,
+    output: Output,
+    memory: MemoryOption = "ddr4",
+    mapping: MappingOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write what each unit does when, from the timing model alone, for ui.perfetto.dev."""
+    from celosia.dataflow.mapping import load_mapping
+    from celosia.models.storage import load
+    from celosia.scripts.arguments import read_engine, read_memory
+    from celosia.scripts.simulate import compile_for
+    from celosia.scripts.trace_events import write_timeline
+
+    tiles = None if mapping is None else load_mapping(mapping)
+    program = compile_for(load(network), read_engine(accelerator), tiles)
+    write_timeline(program, read_memory(memory), output)
+    emit(
+        {"timeline": str(output)},
+        as_json=as_json,
+        show=lambda console: console.print(f"wrote {output}", markup=False),
+    )

@@ -142,7 +142,10 @@ class Simulation:
         return f"{self.run.samples} samples: {self.verdict}{where}"
 
 
-def _compile(network: Network, accelerator: Description, mapping: Mapping | None) -> BaseProgram:
+def compile_for(
+    network: Network, accelerator: Description, mapping: Mapping | None = None
+) -> BaseProgram:
+    """Compile ``network`` for an engine of any kind; only the dense one takes a ``mapping``."""
     if isinstance(accelerator, Accelerator):
         return compile_network(network, accelerator, mapping)
     if mapping is not None:
@@ -206,7 +209,7 @@ def simulate(
 
     begin = time.perf_counter()
     tell("compile", 0, 1)
-    program = _compile(network, accelerator, mapping)
+    program = compile_for(network, accelerator, mapping)
     timed("compile", begin)
     begin = time.perf_counter()
     golden = evaluate(network, inputs)

@@ -456,9 +456,16 @@ def test_simulate_is_exact(files, capsys, options):
     quantise(capsys)
     np.save("codes.npy", np.random.default_rng(3).integers(0, 100, (2, 2, 4, 4)))
     arguments = ("--accelerator", "acc.toml", "--memory", "7,3,2", "--inputs", *options)
-    status, out, _ = run(capsys, "simulate", "tiny.net", *arguments, "--json")
+    status, out, _ = run(
+        capsys, "simulate", "tiny.net", *arguments, "--json", "--timeline", "run.json"
+    )
     value = json.loads(out)
     assert status == 0, value
+    alone = ("--accelerator", "acc.toml", "--memory", "7,3,2", "-o", "alone.json")
+    assert run(capsys, "timeline", "tiny.net", *alone)[0] == 0
+    assert (files / "run.json").read_bytes() == (files / "alone.json").read_bytes()
+    made = json.loads((files / "run.json").read_text())["otherData"]
+    assert made["cycles"] == value["cycles_measured"]
     assert value["bit_exact"]
     assert value["cycles_predicted"] == value["cycles_measured"]
     assert value["counters_exact"]
