@@ -154,7 +154,12 @@ def benchmark_network(
         for name, size in (("input", layer.inputs), ("output", layer.outputs))
     )
     network = Network(
-        name=layer.name, tensors=tensors, inputs=("input",), outputs=("output",), ops=(op,)
+        name=layer.name,
+        tensors=tensors,
+        inputs=("input",),
+        outputs=("output",),
+        ops=(op,),
+        trained=False,
     )
     # Of their own, so that both kinds of masks meet the same activations.
     rng = np.random.default_rng([SEED + 1, sum(map(ord, layer.name))])

@@ -108,8 +108,8 @@ FloatOp = FloatConv | MaxPool | Concat
 class FloatGraph:
     """A float network: ``inputs`` gives (C, H, W) by name, ``ops`` are in execution order.
 
-    ``notes`` says in words what the importer left out or changed. The constructor
-    checks names and shapes and raises ``ValueError`` naming the operation.
+    ``notes`` says in words what the importer left out or changed; ``trained`` is false for random
+    weights. The constructor checks names and shapes and raises ``ValueError`` naming the operation.
     """
 
     name: str
@@ -117,6 +117,7 @@ class FloatGraph:
     outputs: tuple[str, ...]
     ops: tuple[FloatOp, ...]
     notes: tuple[str, ...] = ()
+    trained: bool = True
 
     def __post_init__(self) -> None:
         shapes = self.shapes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +88,14 @@ def check_model(model: str | Path | torch.export.ExportedProgram) -> list[Findin
     return _Importer(exported).run()[1]
 
 
-def import_program(exported: torch.export.ExportedProgram, name: str = "network") -> FloatGraph:
+def import_program(
+    exported: torch.export.ExportedProgram, name: str = "network", *, trained: bool = True
+) -> FloatGraph:
     """Import an exported program, fuse it, and return the graph called ``name``.
 
     Batch normalisation, activations and additions are merged into convolutions,
     reshapes and permutations into the weights of linear layers; a softmax at the very
-    end is left out (``notes`` says so).
+    end is left out (``notes`` says so). ``trained`` is false for random weights.
 
     Raises
     ------
@@ -105,7 +107,7 @@ def import_program(exported: torch.export.ExportedProgram, name: str = "network"
     if findings or graph is None:
         lines = "\n".join(f"- {finding}" for finding in findings)
         raise CelosiaError(f"the model cannot be imported:\n{lines}")
-    return fuse(graph)
+    return fuse(replace(graph, trained=trained))
 
 
 class _Poison:

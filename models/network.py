@@ -408,7 +408,8 @@ Op = Conv | MaxPool | Concat | SparseLinear | Lstm
 class Network:
     """An integer-exact network: tensors by name, operations in execution order.
 
-    The constructor checks everything: names resolve, tensors are written once and
+    ``trained`` is false where weights are random: such a network is for cycles, and every report
+    of it says so. The constructor checks everything: names resolve, tensors are written once and
     before they are read, shapes and formats agree, weights are values of their
     row's format, constants are in range, no accumulator needs more than
     ``MAX_ACCUMULATOR_BITS`` bits. Raises ``ValueError`` naming the operation.
@@ -419,6 +420,7 @@ class Network:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     ops: tuple[Op, ...]
+    trained: bool = True
 
     def __post_init__(self) -> None:
         from celosia.models.validation import check_network

@@ -202,6 +202,7 @@ def _network(graph: FloatGraph, grids: Mapping[str, Grid], ops: list[Op]) -> Net
             inputs=tuple(graph.inputs),
             outputs=graph.outputs,
             ops=tuple(ops),
+            trained=graph.trained,
         )
     except ValueError as error:
         raise CelosiaError(

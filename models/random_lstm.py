@@ -69,6 +69,7 @@ def lstm_network(
         inputs=("t0", *names),
         outputs=(f"t{len(states)}",),
         ops=tuple(ops),
+        trained=False,
     )
 
 

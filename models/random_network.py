@@ -124,6 +124,7 @@ class _Builder:
             inputs=tuple(self.inputs),
             outputs=tuple(outputs),
             ops=tuple(self.ops),
+            trained=False,
         )
 
     def chance(self, probability: float) -> bool:

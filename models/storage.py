@@ -39,7 +39,7 @@ from celosia.models.operations import parse_operation
 from celosia.models.sparse import SparseLinear, SparseMatrix
 
 FORMAT = "celosia-network"
-VERSION = 2
+VERSION = 3
 MAX_MEMBER_BYTES = 1 << 31
 """Largest array or document that is read: a damaged size does not fill the memory."""
 
@@ -192,6 +192,7 @@ def _encode(network: Network) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "name": network.name,
         "inputs": list(network.inputs),
         "outputs": list(network.outputs),
+        "trained": network.trained,
         "tensors": [
             {
                 "name": tensor.name,
@@ -348,6 +349,7 @@ def _decode(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
         inputs=tuple(document["inputs"]),
         outputs=tuple(document["outputs"]),
         ops=tuple(_decode_op(index, entry, arrays) for index, entry in enumerate(document["ops"])),
+        trained=document["trained"],
     )
 
 

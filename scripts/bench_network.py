@@ -20,8 +20,8 @@ from celosia.dataflow.memory import DDR4
 from celosia.dataflow.presets import preset
 from celosia.dataflow.search import Pricer, judge, map_network
 from celosia.models.errors import CelosiaError
-from celosia.models.imagenet import resnet18
 from celosia.models.network import Network
+from celosia.models.networks.catalogue import build
 from celosia.scripts.console import Report
 
 _PRESET = "zcu102"
@@ -31,7 +31,7 @@ _SECONDS = 0.5
 
 @cache
 def _network() -> Network:
-    return resnet18()
+    return build("resnet18")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,7 +106,14 @@ def bench_network(accelerator: Accelerator) -> Network:
         )
         for i in range(_LAYERS)
     )
-    return Network(name="bench", tensors=tensors, inputs=("t0",), outputs=(f"t{_LAYERS}",), ops=ops)
+    return Network(
+        name="bench",
+        tensors=tensors,
+        inputs=("t0",),
+        outputs=(f"t{_LAYERS}",),
+        ops=ops,
+        trained=False,
+    )
 
 
 def _weights(rng: np.random.Generator, formats: tuple[Format, ...], channels: int) -> np.ndarray:

@@ -140,4 +140,5 @@ def integer_network(
         inputs=tuple(graph.inputs),
         outputs=graph.outputs,
         ops=tuple(integer_layer(op, grids, recipe, shifts[op.name]) for op in layers_of(graph)),
+        trained=graph.trained,
     )

@@ -12,9 +12,9 @@ import numpy as np
 from celosia.models.archive import export_model
 from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
-from celosia.models.imagenet import QUICK, mobilenet_v2, resnet18
 from celosia.models.importer import import_program
 from celosia.models.network import Network
+from celosia.models.networks.catalogue import NETWORKS, QUICK, build
 from celosia.models.quantize import quantise_inputs, quantize
 from celosia.models.random_network import random_inputs
 from celosia.models.recipe import Recipe, parse_mix
@@ -23,9 +23,6 @@ from celosia.models.zoo import Workload, workload
 
 TRAINED: Final = ("rnet", "digits")
 """Built-in networks with trained weights and data to judge them on."""
-
-RANDOM: Final = {"resnet18": resnet18, "mobilenet_v2": mobilenet_v2}
-"""Built-in networks of seeded random weights: for cycles only."""
 
 _JUDGED: Final = 256
 """Samples on which a variant's accuracy is measured."""
@@ -52,14 +49,17 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Subject:
-    """What is searched for: variants of one network, and what to say of it.
-
-    ``note`` says what its figures do not mean; "" for trained networks.
-    """
+    """What is searched for: variants of one network."""
 
     name: str
     variants: tuple[Variant, ...]
-    note: str = ""
+
+    @property
+    def note(self) -> str:
+        """What its figures do not mean; "" for trained networks."""
+        if self.variants[0].network.trained:
+            return ""
+        return "its weights are random: cycles, accesses and area mean something, outputs do not"
 
     def inputs(self, variant: int, samples: int) -> dict[str, np.ndarray]:
         """Return so many samples of random codes for each input, the same each time."""
@@ -72,7 +72,8 @@ def read_subject(name: str, mixes: Sequence[str]) -> Subject:
     Parameters
     ----------
     name
-        One of :data:`TRAINED` or :data:`RANDOM`, or a file that ``celosia quantize`` wrote.
+        One of :data:`TRAINED`, one of :data:`~celosia.models.networks.catalogue.NETWORKS`, or a
+        file that ``celosia quantize`` wrote.
     mixes
         Formats of rows, such as ``sp2_4:60,fixed4:40``, one variant for each; none: as it comes.
 
@@ -81,15 +82,14 @@ def read_subject(name: str, mixes: Sequence[str]) -> Subject:
     CelosiaError
         When there is no such network, or a mix is not understood or not to be had.
     """
-    if name not in (*TRAINED, *RANDOM) or Path(name).exists():
+    if name not in (*TRAINED, *NETWORKS) or Path(name).exists():
         return _from_file(name, mixes)
-    recipes = _recipes(mixes, QUICK if name in RANDOM else Recipe())
-    if name in RANDOM:
+    recipes = _recipes(mixes, QUICK if name in NETWORKS else Recipe())
+    if name in NETWORKS:
         variants = tuple(
-            Variant(name=recipe.text, network=RANDOM[name](recipe=recipe)) for recipe in recipes
+            Variant(name=recipe.text, network=build(name, recipe=recipe)) for recipe in recipes
         )
-        note = "its weights are random: cycles, accesses and area mean something, outputs do not"
-        return Subject(name=name, variants=variants, note=note)
+        return Subject(name=name, variants=variants)
     work = workload(name)
     return Subject(name=name, variants=tuple(_trained(work, recipe) for recipe in recipes))
 
@@ -98,12 +98,12 @@ def _from_file(name: str, mixes: Sequence[str]) -> Subject:
     if not Path(name).exists():
         raise CelosiaError(
             f"there is no network file {name}, and no built-in network of that name: built in are "
-            f"{', '.join((*TRAINED, *RANDOM))}"
+            f"{', '.join((*TRAINED, *NETWORKS))}"
         )
     if mixes:
         raise CelosiaError(
             f"{name} is quantised already, so its formats cannot vary: leave --weights out, or "
-            f"name a built-in network ({', '.join((*TRAINED, *RANDOM))})"
+            f"name a built-in network ({', '.join((*TRAINED, *NETWORKS))})"
         )
     network = load(name)
     return Subject(name=network.name, variants=(Variant(name=Path(name).name, network=network),))

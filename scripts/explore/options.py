@@ -10,7 +10,7 @@ NetworkName = Annotated[
     str,
     typer.Argument(
         metavar="NETWORK",
-        help="What quantize wrote, or rnet, digits, resnet18, mobilenet_v2.",
+        help="What quantize wrote, or one that comes with Celosia: rnet, digits, resnet18, ...",
     ),
 ]
 DeviceName = Annotated[str, typer.Option(help="Name of a known FPGA part.")]

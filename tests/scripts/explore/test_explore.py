@@ -261,7 +261,7 @@ def test_a_model_that_is_not_quantised_is_named_as_what_it_is(tmp_path, capsys):
 def test_networks_that_are_not_there_are_refused(tmp_path, capsys):
     assert run(tmp_path / "none.celosia", "-o", tmp_path / "out") == 1
     said = " ".join(capsys.readouterr().err.split())
-    assert "built in are rnet, digits, resnet18, mobilenet_v2" in said
+    assert "built in are rnet, digits, resnet8, resnet20, resnet18" in said
 
 
 @pytest.mark.parametrize(

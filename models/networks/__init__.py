@@ -1,0 +1,1 @@
+"""The networks that come with Celosia, by name: :func:`celosia.models.networks.catalogue.build`."""

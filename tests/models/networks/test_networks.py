@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from celosia.models.errors import CelosiaError
+from celosia.models.network import Conv, MaxPool
+from celosia.models.networks.catalogue import NETWORKS, build, find
+from celosia.models.storage import load, save
+
+# Learnt parameters of the released models, batch normalisation included; of ResNet-20 those of
+# table 6's 0.27 M with the 1x1 convolutions of option B.
+PARAMETERS = {
+    "resnet18": 11_689_512,
+    "resnet20": 272_474,
+    "resnet50": 25_557_032,
+    "mobilenet_v1": 4_231_976,
+    "mobilenet_v2": 3_504_872,
+}
+
+# Millions of products: those of MLPerf Tiny's reference models, to the digits that are published.
+PRODUCTS = {"resnet8": 12.5, "ds_cnn": 2.7, "mobilenet_v1_025": 7.5, "autoencoder": 0.26}
+
+# Width and shape of small versions; MLPerf Tiny's are small as they are.
+SMALL = {
+    "resnet20": (0.25, (3, 8, 8)),
+    "resnet18": (1 / 16, (3, 64, 64)),
+    "resnet50": (1 / 16, (3, 64, 64)),
+    "mobilenet_v1": (0.125, (3, 64, 64)),
+    "mobilenet_v2": (0.125, (3, 64, 64)),
+}
+
+# Convolutions, global average pooling and linear layers included, and residual additions.
+STEPS = {
+    "resnet8": (11, 3),
+    "resnet20": (23, 9),
+    "resnet18": (22, 8),
+    "resnet50": (55, 16),
+    "mobilenet_v1": (29, 0),
+    "mobilenet_v1_025": (29, 0),
+    "mobilenet_v2": (54, 10),
+    "ds_cnn": (11, 0),
+    "autoencoder": (10, 0),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_networks_have_the_published_size(name: str) -> None:
+    model = find(name).make(1.0)
+    assert sum(weights.numel() for weights in model.parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_are_imported_without_waste(name: str) -> None:
+    width, shape = SMALL.get(name, (1.0, None))
+    network = build(name, width=width, shape=shape)
+    convs = [op for op in network.ops if isinstance(op, Conv)]
+    assert (len(convs), sum(op.residual is not None for op in convs)) == STEPS[name]
+    # Beside the convolutions of the network there is global average pooling alone.
+    assert [op.name for op in convs if not op.useful] == ["pool"][: name != "autoencoder"]
+    assert len(network.ops) - len(convs) == sum(isinstance(op, MaxPool) for op in network.ops)
+    if name in PRODUCTS:
+        assert round(network.macs / 1e6, 2 if name == "autoencoder" else 1) == PRODUCTS[name]
+    if name == "mobilenet_v2":  # ReLU6 is a clip: of the stem, widenings, depthwise ones, the last
+        assert sum(op.requant.low == 0 for op in convs if op.name != "pool") == 35
+
+
+def test_random_weights_are_marked_in_files_too(tmp_path) -> None:
+    network = build("resnet20", width=0.25, shape=(3, 8, 8))
+    assert not network.trained
+    save(network, tmp_path / "network.celosia")
+    assert not load(tmp_path / "network.celosia").trained
+
+
+def test_unknown_networks_are_refused() -> None:
+    with pytest.raises(CelosiaError, match="no network is called 'vgg': known are resnet8, "):
+        build("vgg")
