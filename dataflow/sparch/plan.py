@@ -15,7 +15,7 @@ from celosia.dataflow.sparch.records import (
     row_positions,
 )
 from celosia.dataflow.sparch.schedule import Schedule, schedule
-from celosia.dataflow.sparch.structure import product_size, round_members
+from celosia.dataflow.sparch.structure import round_sizes
 from celosia.dataflow.sparch.values import check_sums, to_numbers
 from celosia.models.csr import Csr
 from celosia.models.errors import CelosiaError
@@ -87,10 +87,9 @@ def plan_product(left: Csr, right: Csr, accelerator: SparchAccelerator, strategy
         rowwise=strategy.rowwise, condense=strategy.condense, huffman=strategy.huffman,
     )  # fmt: skip
     positions = row_positions(right, accelerator, strategy.cut)
-    sizes = [product_size(left, right, members) for members in round_members(rounds)]
     return Plan(
         accelerator=accelerator, strategy=strategy, left=left, right=right, schedule=rounds,
-        positions=positions, sizes=tuple(sizes),
+        positions=positions, sizes=round_sizes(left, right, rounds),
         records=tuple(_records(left, right, positions, rounds, accelerator, strategy)),
     )  # fmt: skip
 
@@ -120,16 +119,18 @@ def _records(
     strategy: Strategy,
 ) -> list[Placed]:
     """Return the work records of each round."""
-    streams = int(rounds.stream.max(initial=-1)) + 1
-    found = []
-    for each in rounds.rounds:
-        leaf_of = np.full(streams + 1, -1, np.int64)
+    streams = int(rounds.stream.max(initial=-1)) + 2  # one more, of what meets an empty row
+    leaf_of, round_of = np.zeros(streams, np.int64), np.full(streams, len(rounds.rounds))
+    for number, each in enumerate(rounds.rounds):
         leaf_of[list(each.streams)] = np.arange(len(each.streams)) + len(each.sources)
-        leaves = leaf_of[rounds.stream]
-        taken = np.flatnonzero(leaves >= 0)
+        round_of[list(each.streams)] = number
+    order = np.argsort(round_of[rounds.stream], kind="stable")
+    ends = np.cumsum(np.bincount(round_of[rounds.stream], minlength=len(rounds.rounds)))
+    found = []
+    for number in range(len(rounds.rounds)):
+        taken = order[ends[number - 1] if number else 0 : ends[number]]
+        leaves = leaf_of[rounds.stream[taken]]
         found.append(
-            round_records(
-                left, right, positions, taken, leaves[taken], accelerator, strategy.cut
-            )
+            round_records(left, right, positions, taken, leaves, accelerator, strategy.cut)
         )  # fmt: skip
     return place_records(found, accelerator, reuse=strategy.reuse)

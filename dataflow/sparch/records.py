@@ -111,7 +111,8 @@ def round_records(
         ones by leaf: ``docs/sparch.md``.
     """
     lanes = accelerator.right_lanes
-    rows, inner = left.rows[nonzeros], left.columns[nonzeros]
+    rows = np.searchsorted(left.starts, nonzeros, side="right") - 1  # of these alone: all take long
+    inner = left.columns[nonzeros]
     begins = positions[inner]
     ends = begins + right.counts[inner]
     order = np.lexsort((rows, leaves))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -18,8 +19,8 @@ from celosia.dataflow.sparch.plan import Strategy
 from celosia.dataflow.sparch.presets import PAPER, TINY, ZCU102
 from celosia.dataflow.sparch.records import Cut
 from celosia.dataflow.sparch.replacement import place_lines
-from celosia.dataflow.sparch.schedule import arrival_rounds, huffman_rounds
-from celosia.dataflow.sparch.structure import product_size
+from celosia.dataflow.sparch.schedule import arrival_rounds, huffman_rounds, schedule
+from celosia.dataflow.sparch.structure import round_sizes
 from celosia.dataflow.sparch.values import to_values
 from celosia.models.csr import Csr, from_scipy
 from celosia.models.errors import CelosiaError
@@ -400,7 +401,18 @@ def test_records_in_beats():
         pack_records([np.array([9])], [3], 1, 16)
 
 
-def test_sizes_by_structure():
-    left, right = random_pair(123)
-    ones = [m.with_values(np.ones(m.nonzeros, np.int64)) for m in (left, right)]
-    assert product_size(left, right) == product(*ones).nonzeros
+@pytest.mark.parametrize("condense", [False, True])
+@pytest.mark.parametrize("huffman", [False, True])
+def test_sizes_of_rounds_by_structure(condense, huffman):
+    """Each round makes the products of its nonzeros and of its sources, counted as sets."""
+    for number in range(20):
+        left, right = random_pair(number)
+        made = schedule(left, right, 3, rowwise=False, condense=condense, huffman=huffman)
+        rows = [set(right.columns[s:e].tolist()) for s, e in itertools.pairwise(right.starts)]
+        keys: list[set[tuple[int, int]]] = []
+        for each in made.rounds:
+            taken = np.flatnonzero(np.isin(made.stream, each.streams))
+            places = zip(left.rows[taken], left.columns[taken], strict=True)
+            own = {(row, column) for row, inner in places for column in rows[inner]}
+            keys.append(own.union(*(keys[source] for source in each.sources)))
+        assert round_sizes(left, right, made) == tuple(map(len, keys)), number
