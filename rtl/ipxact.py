@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 
 from celosia.dataflow.engines import Description
@@ -10,13 +11,19 @@ from celosia.rtl.registers import ADDRESS_BITS, Access, Register
 
 NAMESPACE = "http://www.spiritconsortium.org/XMLSchema/SPIRIT/1685-2009"
 VENDOR, LIBRARY = "celosia", "accelerators"
-CONTROL, MEMORY = "s_axi_ctrl", "m_axi_gmem0"
+CONTROL = "s_axi_ctrl"
 ACCESS = {
     Access.CONSTANT: "read-only",
     Access.READ: "read-only",
     Access.READ_WRITE: "read-write",
     Access.COMMAND: "write-only",
 }
+
+
+def memory_ports(accelerator: Description) -> tuple[str, ...]:
+    """Return the names of the core's AXI masters: what their ports' names begin with."""
+    found = [re.match(r"(m_axi_\w+)_araddr$", name) for name, _, _ in core_ports(accelerator)]
+    return tuple(match[1] for match in found if match)
 
 
 def render_component(accelerator: Description, *, version: str, sources: tuple[str, ...]) -> str:
@@ -42,11 +49,15 @@ def render_component(accelerator: Description, *, version: str, sources: tuple[s
     ):
         _add(root, name, text)
     ports = core_ports(accelerator)
-    _interfaces(root, [name for name, _, _ in ports])
-    space = _add(_add(root, "addressSpaces"), "addressSpace")
-    _add(space, "name", MEMORY)
-    _add(space, "range", str(1 << accelerator.bus.address_bits))
-    _add(space, "width", str(accelerator.bus.data_bits))
+    widths = {name: width for name, width, _ in ports}
+    memory = memory_ports(accelerator)
+    _interfaces(root, list(widths), memory)
+    spaces = _add(root, "addressSpaces")
+    for name in memory:
+        space = _add(spaces, "addressSpace")
+        _add(space, "name", name)
+        _add(space, "range", str(1 << widths[f"{name}_araddr"]))
+        _add(space, "width", str(widths[f"{name}_rdata"]))
     _memory_map(root, core_registers(accelerator))
     _model(root, top, ports)
     files = _add(_add(root, "fileSets"), "fileSet")
@@ -71,7 +82,7 @@ def _add(parent: ET.Element, tag: str, text: str | None = None, /, **attributes:
     return child
 
 
-def _interfaces(root: ET.Element, ports: list[str]) -> None:
+def _interfaces(root: ET.Element, ports: list[str], memory: tuple[str, ...]) -> None:
     interfaces = _add(root, "busInterfaces")
 
     def interface(name: str, library: str, kind: str) -> ET.Element:
@@ -95,16 +106,16 @@ def _interfaces(root: ET.Element, ports: list[str]) -> None:
         _add(entry, "name", name)
         _add(entry, "value", value)
 
-    for prefix in (CONTROL, MEMORY):
+    for prefix in (CONTROL, *memory):
         bus = interface(prefix, "interface", "aximm")
         if prefix == CONTROL:
             _add(_add(bus, "slave"), "memoryMapRef", memoryMapRef=CONTROL)
         else:
-            _add(_add(bus, "master"), "addressSpaceRef", addressSpaceRef=MEMORY)
+            _add(_add(bus, "master"), "addressSpaceRef", addressSpaceRef=prefix)
         mine = [port for port in ports if port.startswith(f"{prefix}_")]
         connect(bus, [(port.removeprefix(f"{prefix}_").upper(), port) for port in mine])
     for name, kind, logical, (key, value) in (
-        ("aclk", "clock", "CLK", ("ASSOCIATED_BUSIF", f"{CONTROL}:{MEMORY}")),
+        ("aclk", "clock", "CLK", ("ASSOCIATED_BUSIF", ":".join((CONTROL, *memory)))),
         ("aresetn", "reset", "RST", ("POLARITY", "ACTIVE_LOW")),
         ("interrupt", "interrupt", "INTERRUPT", ("SENSITIVITY", "LEVEL_HIGH")),
     ):
@@ -145,7 +156,7 @@ def _model(root: ET.Element, top: str, ports: list[tuple[str, int, bool]]) -> No
     model = _add(root, "model")
     view = _add(_add(model, "views"), "view")
     _add(view, "name", "verilog")
-    _add(view, "envIdentifier", "verilogSource:")
+    _add(view, "envIdentifier", "verilogSource::")  # language:tool:vendor, any tool
     _add(view, "language", "verilog")
     _add(view, "modelName", top)
     _add(_add(view, "fileSetRef"), "localName", "verilog")

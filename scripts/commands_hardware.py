@@ -1,4 +1,4 @@
-"""Commands on hardware: generate, synth, bitstream, mix."""
+"""Commands on hardware: generate, synth, package, bitstream, mix."""
 
 from __future__ import annotations
 
@@ -61,6 +61,35 @@ def synth(
 
     emit(report.as_dict(), as_json=as_json, show=show)
     hold(report.fits)
+
+
+@app.command()
+def package(
+    accelerator: AcceleratorArgument,
+    output: Output,
+    board: Annotated[
+        str, typer.Option(help="zcu102, zcu104, kv260, ultra96 or pynq-z2.")
+    ] = "zcu102",
+    clock: Annotated[
+        float | None, typer.Option(help="MHz to ask of Vivado; the board's own by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a folder that Vivado turns into a bitstream for a Zynq board."""
+    from celosia.fpga.boards import find_board
+    from celosia.fpga.vivado.package import package as write
+    from celosia.scripts.arguments import read_engine
+
+    chosen, target = read_engine(accelerator), find_board(board)
+    with errors.status(f"Generating {chosen.name} for {target.name}"):
+        files = write(chosen, target, output, clock)
+    value = {"directory": str(output), "files": [str(path.relative_to(output)) for path in files]}
+
+    def show(console: Console) -> None:
+        console.print(f"{len(files)} files in {output}; there, run:")
+        console.print("    vivado -mode batch -source build.tcl", highlight=False)
+
+    emit(value, as_json=as_json, show=show)
 
 
 @app.command()

