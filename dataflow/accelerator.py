@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from celosia.dataflow.checks import check_accelerator_name, check_range
 from celosia.models.formats import (
@@ -31,6 +31,8 @@ MAX_PIXELS = 64
 MAX_WEIGHT_BITS = 16
 MAX_SUM_BITS = 32
 """Widest dot product of a column that is not precision-scalable."""
+MIN_PORT_BITS = 32
+"""Narrowest memory port."""
 MAX_DEPTH = 65536
 """Deepest buffer, in words: buffer addresses have 16 bits."""
 
@@ -356,17 +358,20 @@ class Buffers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bus:
-    """The AXI master port.
+    """The AXI master port, or the ports that make up one.
 
     ``data_bits`` 64..512, a power of two; ``address_bits`` 32..64; ``burst_beats``
     1..256 and at most 4 KiB; ``outstanding`` bursts in flight, 1..64, for reads and
-    for writes.
+    for writes. With ``ports`` 2 or 4 the bus leaves the chip as that many ports of
+    ``data_bits / ports`` bits, at least 32, and memory is striped over them:
+    :mod:`celosia.dataflow.stripes`.
     """
 
     data_bits: int = 128
     address_bits: int = 40
     burst_beats: int = 64
     outstanding: int = 8
+    ports: int = 1
 
     def __post_init__(self) -> None:
         check_range("data_bits", self.data_bits, 64, 512)
@@ -380,11 +385,40 @@ class Bus:
                 f"bits (a burst is at most 4 KiB), not {self.burst_beats!r}"
             )
         check_range("outstanding", self.outstanding, 1, 64)
+        check_range("ports", self.ports, 1, 4)
+        if self.ports == 3:
+            raise ValueError("ports must be 1, 2 or 4, not 3")
+        if self.data_bits < MIN_PORT_BITS * self.ports:
+            raise ValueError(
+                f"ports must be at most {self.data_bits // MIN_PORT_BITS} at {self.data_bits} data "
+                f"bits (a port has at least {MIN_PORT_BITS}), not {self.ports!r}"
+            )
 
     @property
     def data_bytes(self) -> int:
-        """Bytes of one beat."""
+        """Bytes of one beat, of all ports together."""
         return self.data_bits // 8
+
+    @property
+    def stripes(self) -> int:
+        """Stripes that memory is cut into: the ports, none where there is one."""
+        return self.ports if self.ports > 1 else 0
+
+    @property
+    def port_bits(self) -> int:
+        """Width of one port."""
+        return self.data_bits // self.ports
+
+    @property
+    def port_bytes(self) -> int:
+        """Bytes of one beat of one port."""
+        return self.port_bits // 8
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What its file form says: every field, but ``ports`` only where there are several."""
+        values = {field.name: int(getattr(self, field.name)) for field in fields(self)}
+        return values if self.ports > 1 else {k: v for k, v in values.items() if k != "ports"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

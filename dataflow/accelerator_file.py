@@ -34,6 +34,7 @@
     address_bits = 40
     burst_beats = 64
     outstanding = 8
+    ports = 2  # left out: 1
 
     [post]
     lanes = 8
@@ -60,7 +61,7 @@ _BUFFERS = (
     "activations", "weights", "accumulators", "constants", "residuals", "outputs",
     "activation_banks",
 )  # fmt: skip
-_BUS = ("data_bits", "address_bits", "burst_beats", "outstanding")
+_BUS = ("data_bits", "address_bits", "burst_beats", "outstanding", "ports")
 _SCALING = ("scale", "vector", "product_bits", "elements")
 _ARRAY_DEFAULTS = ("accumulator_bits", "activation_bits")
 
@@ -78,7 +79,7 @@ def dump_accelerator(accelerator: Accelerator) -> str:
     if array.scaling is not None:
         lines += ["", *scaling_lines(array.scaling, array.elements)]
     lines += ["", "[buffers]", *(f"{k} = {getattr(accelerator.buffers, k)}" for k in _BUFFERS)]
-    lines += ["", "[bus]", *(f"{key} = {getattr(accelerator.bus, key)}" for key in _BUS)]
+    lines += ["", "[bus]", *(f"{k} = {v}" for k, v in accelerator.bus.settings.items())]
     lines += ["", "[post]", f"lanes = {accelerator.post_lanes}", ""]
     return "\n".join(lines)
 

@@ -60,7 +60,7 @@ def walk(
 
 def machine_of(accelerator: Accelerator, memory: MemoryModel) -> Machine:
     """Return what of an accelerator and its memory decides when things happen."""
-    bus, memory = accelerator.bus, memory.on_bus(accelerator.bus.data_bytes)
+    bus, memory = accelerator.bus, memory.on_bus(accelerator.bus)
     return Machine(
         bus_bytes=bus.data_bytes,
         burst_beats=bus.burst_beats,

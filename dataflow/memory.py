@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from celosia.dataflow.accelerator import Bus
+
 _RANGES: Final = {"latency": (1, 65535), "bytes_per_cycle": (1, 64), "outstanding": (1, 256)}
 
 
@@ -15,7 +17,8 @@ _RANGES: Final = {"latency": (1, 65535), "bytes_per_cycle": (1, 64), "outstandin
 class MemoryModel:
     """A memory with a fixed latency, a bandwidth limit and a limit on bursts in flight.
 
-    The parameters hold for the read and the write channels alike, which are independent.
+    The parameters hold for the read and the write channels alike, which are independent. Behind
+    several ports (``Bus.ports``) lies one such memory each.
 
     Parameters
     ----------
@@ -48,15 +51,16 @@ class MemoryModel:
             if not low <= value <= high:
                 raise ValueError(f"{name} must be {low} to {high}, not {value}")
 
-    def on_bus(self, data_bytes: int) -> MemoryModel:
-        """Return this memory as seen through a bus of ``data_bytes`` bytes a beat.
+    def on_bus(self, bus: Bus) -> MemoryModel:
+        """Return this memory as seen through ``bus``.
 
         A beat a cycle is the most that a bus can carry, so ``bytes_per_cycle`` is at most
-        ``data_bytes`` in the result. Simulation and timing both apply it first.
+        its bytes in the result. Simulation and timing both apply it, once. Behind each of several
+        ports lies such a memory; equal ones stay in step, so that they are one whose
+        ``bytes_per_cycle`` are those of all.
         """
-        if data_bytes >= self.bytes_per_cycle:
-            return self
-        return replace(self, bytes_per_cycle=data_bytes)
+        carried = bus.ports * min(self.bytes_per_cycle, bus.port_bytes)
+        return replace(self, bytes_per_cycle=carried)
 
 
 IDEAL: Final = MemoryModel(latency=1, bytes_per_cycle=64, outstanding=256)

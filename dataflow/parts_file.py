@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields
 from functools import partial
 from typing import Any, TypeVar, get_type_hints
 
+from celosia.dataflow.accelerator import Bus
 from celosia.dataflow.toml_tables import as_table, build, check_keys
 from celosia.models.errors import CelosiaError
 
@@ -31,7 +32,11 @@ def dump_parts(engine: str, accelerator: Any, parts: Mapping[str, type]) -> str:
         value = getattr(accelerator, part)
         if value is not None:
             lines += ["", f"[{part}]"]
-            lines += [f"{each.name} = {_text(getattr(value, each.name))}" for each in fields(kind)]
+            if isinstance(value, Bus):
+                settings = dict[str, Any](value.settings)
+            else:
+                settings = {each.name: getattr(value, each.name) for each in fields(kind)}
+            lines += [f"{key} = {_text(setting)}" for key, setting in settings.items()]
     return "\n".join([*lines, ""])
 
 

@@ -111,7 +111,7 @@ def timeline(program: Program, memory: MemoryModel) -> Timeline:
 
     Raises ``ValueError`` as :func:`celosia.dataflow.timing.timing`.
     """
-    accelerator, memory = program.accelerator, memory.on_bus(program.accelerator.bus.data_bytes)
+    accelerator = program.accelerator
     table = tabulate(program.descriptors, accelerator)
     walked = walk_table(accelerator, table, program.program_address, memory)
     names = tuple(layer.name for layer in program.layers)

@@ -67,7 +67,7 @@ def timing(program: Program, memory: MemoryModel) -> Timing:
 
     Raises ``ValueError`` if the program's tokens do not add up, so that it would never end.
     """
-    accelerator, memory = program.accelerator, memory.on_bus(program.accelerator.bus.data_bytes)
+    accelerator = program.accelerator
     table = tabulate(program.descriptors, accelerator)
     walked = walk_table(accelerator, table, program.program_address, memory)
     counters = accesses(program.descriptors, program.accelerator)
@@ -89,7 +89,7 @@ def timing(program: Program, memory: MemoryModel) -> Timing:
 def cycle_bound(program: Program, memory: MemoryModel) -> int:
     """Return more cycles than ``program`` takes if every descriptor waits for all before."""
     accelerator = program.accelerator
-    on_bus = memory.on_bus(accelerator.bus.data_bytes)
+    on_bus = memory.on_bus(accelerator.bus)
     beat_cycles = -(-accelerator.bus.data_bytes // on_bus.bytes_per_cycle)
     widest = max(
         accelerator.beats(bits)

@@ -95,8 +95,9 @@ def bitstream(
     Raises
     ------
     CelosiaError
-        When ``device`` is no ECP5, an address does not reach the on-chip memory, or the system
-        does not fit: its memories, at once, or what Yosys counted, before place and route.
+        When ``device`` is no ECP5, there are several memory ports, an address does not reach
+        the on-chip memory, or the system does not fit: its memories, at once, or what Yosys
+        counted, before place and route.
     MissingToolError
         When Yosys, nextpnr-ecp5 or ecppack is not installed.
     ToolFailedError
@@ -108,6 +109,11 @@ def bitstream(
         raise CelosiaError(
             f"no open tool makes bitstreams for {device.name}: choose --device ecp5-85k, or "
             "bring the Verilog of 'celosia generate' into the vendor's tool"
+        )
+    if accelerator.bus.stripes:
+        raise CelosiaError(
+            f"accelerator {accelerator.name!r} has {accelerator.bus.ports} memory ports, the "
+            "system on this board one memory: set ports = 1 in [bus]"
         )
     _check_memory(accelerator, device)
     divisor = round(device.clock_mhz * 1e6 / BAUD)

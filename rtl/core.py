@@ -22,7 +22,7 @@ from celosia.rtl.eie.engine import EieEngine, eie_registers
 from celosia.rtl.engine import Engine, engine_registers
 from celosia.rtl.registers import FINGERPRINT_BITS, Register
 from celosia.rtl.shared import Shared, flat_ports
-from celosia.rtl.shell import engine_ports
+from celosia.rtl.shell import engine_ports, memory_ports
 from celosia.rtl.sparch import descriptors as sparch_descriptors
 from celosia.rtl.sparch.engine import SparchEngine, sparch_registers
 from celosia.rtl.verilog import VerilogParts, write_parts
@@ -92,7 +92,7 @@ class Core(Shared):
     -------
     aclk, aresetn : In(1)
         Clock, and reset synchronous to it.
-    s_axi_ctrl, m_axi_gmem0, interrupt
+    s_axi_ctrl, m_axi_gmem0 and up, interrupt
         As in :func:`~celosia.rtl.shell.engine_ports`.
     """
 
@@ -113,7 +113,8 @@ class Core(Shared):
         m.domains.sync = ClockDomain(local=True)
         m.submodules.engine = engine = build(self._accelerator)
         wiring.connect(m, wiring.flipped(self.s_axi_ctrl), engine.s_axi_ctrl)
-        wiring.connect(m, engine.m_axi_gmem0, wiring.flipped(self.m_axi_gmem0))
+        for port in memory_ports(self._accelerator.bus):
+            wiring.connect(m, getattr(engine, port), wiring.flipped(getattr(self, port)))
         m.d.comb += [
             ClockSignal().eq(self.aclk),
             ResetSignal().eq(~self.aresetn),

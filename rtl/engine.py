@@ -46,7 +46,7 @@ def engine_registers(accelerator: Accelerator, fingerprint: int) -> tuple[Regist
     )
     return register_map(
         shape,
-        address_bits=accelerator.bus.address_bits,
+        bus=accelerator.bus,
         fingerprint=fingerprint,
         counters=Counter,
     )
@@ -68,8 +68,8 @@ class Engine(Shared):
     -------
     s_axi_ctrl : In(Axi4Lite(address_bits=12))
         The registers.
-    m_axi_gmem0 : Out(Axi4(...))
-        Memory.
+    m_axi_gmem0 and up : Out(Axi4(...))
+        Memory: as many as ``bus.ports``.
     interrupt : Out(1)
         Enabled, and done or error. A level.
     """
@@ -93,7 +93,7 @@ class Engine(Shared):
     def build(self) -> Module:
         m = Module()
         accelerator, bus = self._accelerator, self._accelerator.bus
-        m.submodules.shell = shell = Shell(self._registers, address_bits=bus.address_bits)
+        m.submodules.shell = shell = Shell(self._registers, bus=bus)
         reset = shell.reset_units
         keeps = accelerator.buffers.keeps
         m.submodules.sequencer = sequencer = Sequencer(

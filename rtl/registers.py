@@ -6,6 +6,9 @@ import enum
 import json
 from dataclasses import dataclass
 
+from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.microarchitecture import PAGE_BYTES
+
 ADDRESS_BITS = 12
 """Width of the byte addresses of the control port."""
 
@@ -14,6 +17,7 @@ VERSION = 1
 """Version of the register map."""
 
 FINGERPRINT_BITS = 128
+STRIPES_OFFSET = 0x58
 COUNTERS_OFFSET = 0x80
 
 
@@ -162,9 +166,11 @@ def _identity(shape: tuple[Register, ...], fingerprint: int) -> list[Register]:
     ]
 
 
-def _pair(name: str, offset: int, bits: int, access: Access, doc: str) -> list[Register]:
-    """Return the low and the high half of a value of ``bits`` bits."""
-    mask = (1 << bits) - 1
+def _pair(
+    name: str, offset: int, bits: int, access: Access, doc: str, *, multiple: int = 1
+) -> list[Register]:
+    """Return the low and the high half of a value of ``bits`` bits, a multiple of ``multiple``."""
+    mask = (1 << bits) - multiple
     halves = (("low", offset, mask & 0xFFFFFFFF), ("high", offset + 4, mask >> 32))
     return [
         Register(
@@ -178,7 +184,8 @@ def _pair(name: str, offset: int, bits: int, access: Access, doc: str) -> list[R
     ]
 
 
-def _run(address_bits: int, causes: tuple[Cause, ...]) -> list[Register]:
+def _run(bus: Bus, causes: tuple[Cause, ...]) -> list[Register]:
+    address_bits = bus.address_bits
     software, hardware = Access.READ_WRITE, Access.READ
     stops = " ".join(f"{cause.value}: {cause.name.lower()}." for cause in (Cause.NONE, *causes))
     program = _pair(
@@ -239,13 +246,25 @@ def _run(address_bits: int, causes: tuple[Cause, ...]) -> list[Register]:
             hardware,
             "Address of the burst or descriptor that the cause concerns",
         ),
+        *(
+            half
+            for port in range(bus.stripes)
+            for half in _pair(
+                f"stripe{port}_base",
+                STRIPES_OFFSET + 8 * port,
+                address_bits,
+                software,
+                f"Where port {port}'s share of address 0 lies, a multiple of {PAGE_BYTES}",
+                multiple=PAGE_BYTES,
+            )
+        ),
     ]
 
 
 def register_map(
     shape: tuple[Register, ...],
     *,
-    address_bits: int,
+    bus: Bus,
     fingerprint: int,
     counters: type[enum.IntEnum],
     causes: tuple[Cause, ...] = CAUSES,
@@ -256,8 +275,8 @@ def register_map(
     ----------
     shape : tuple of Register
         What the engine is: :func:`shape_registers`.
-    address_bits : int
-        Width of addresses.
+    bus : Bus
+        Width of addresses, and memory ports.
     fingerprint : int
         Hash of the accelerator, 128 bits.
     counters : type of IntEnum
@@ -283,7 +302,7 @@ def register_map(
             f"Counter {counter.name.lower().replace('_', ' ')}, 0 at start",
         )
     ]
-    return (*_identity(shape, fingerprint), *_run(address_bits, causes), *halves)
+    return (*_identity(shape, fingerprint), *_run(bus, causes), *halves)
 
 
 def render_markdown(registers: tuple[Register, ...]) -> str:

@@ -14,6 +14,7 @@ from celosia.dataflow.accelerator import Bus
 from celosia.dataflow.program import Counter
 from celosia.rtl.axi.bus import Axi4, Axi4Lite, connect_halves
 from celosia.rtl.axi.lite import LiteFrontEnd
+from celosia.rtl.axi.stripe import Stripe
 from celosia.rtl.control import Control, error_ports
 from celosia.rtl.counters import COUNTER_BITS, Counters, CounterSteps
 from celosia.rtl.ports import ErrorReport, Window
@@ -25,11 +26,17 @@ from celosia.rtl.shared import Shared
 
 def engine_ports(bus: Bus) -> dict[str, wiring.Member]:
     """Return the ports of any engine besides clock and reset: registers, memory, interrupt."""
+    port = Out(Axi4(address_bits=bus.address_bits, data_bits=bus.port_bits))
     return {
         "s_axi_ctrl": In(Axi4Lite(address_bits=ADDRESS_BITS)),
-        "m_axi_gmem0": Out(Axi4(address_bits=bus.address_bits, data_bits=bus.data_bits)),
+        **dict.fromkeys(memory_ports(bus), port),
         "interrupt": Out(1),
     }
+
+
+def memory_ports(bus: Bus) -> tuple[str, ...]:
+    """Return the names of an engine's memory ports: ``m_axi_gmem0`` and up."""
+    return tuple(f"m_axi_gmem{index}" for index in range(bus.ports))
 
 
 class Shell(Shared):
@@ -44,8 +51,8 @@ class Shell(Shared):
     ----------
     registers : tuple of Register
         The register map, made of the same causes and counters.
-    address_bits : int
-        Width of addresses.
+    bus : Bus
+        Width of addresses, and memory ports.
     causes : tuple of Cause
         Why the engine may stop; each has a port, named like it.
     counters, widths
@@ -65,6 +72,8 @@ class Shell(Shared):
         Its length.
     window : Out(Window(...))
         Where the engine may read and write. Changes only while no program runs.
+    stripes : Out(address_bits).array(ports)
+        Where each port's stripe begins, where there are several.
     stop : Out(1)
         Begin nothing new; high whenever no program runs.
     reset_units : Out(1)
@@ -87,6 +96,7 @@ class Shell(Shared):
     address: Signal
     chunks: Signal
     window: Any
+    stripes: Any
     stop: Signal
     reset_units: Signal
     cycle: Signal
@@ -98,13 +108,14 @@ class Shell(Shared):
         self,
         registers: tuple[Register, ...],
         *,
-        address_bits: int,
+        bus: Bus,
         causes: tuple[Cause, ...] = CAUSES,
         counters: type[enum.IntEnum] = Counter,
         widths: Mapping[str, int] | None = None,
     ) -> None:
+        address_bits = bus.address_bits
         self._address_bits, self._registers, self._causes = address_bits, registers, causes
-        self._counters, self._widths = counters, widths
+        self._counters, self._widths, self._stripes = counters, widths, bus.stripes
         super().__init__(
             {
                 "control": In(Axi4Lite(address_bits=ADDRESS_BITS)),
@@ -123,9 +134,10 @@ class Shell(Shared):
             | {
                 name: In(ErrorReport(address_bits=self._address_bits))
                 for name in error_ports(causes)
-            },
+            }
+            | ({"stripes": Out(address_bits).array(bus.stripes)} if bus.stripes else {}),
             name="shell",
-            parameters=(registers, address_bits, causes, counters, tuple((widths or {}).items())),
+            parameters=(registers, bus, causes, counters, tuple((widths or {}).items())),
         )
 
     @property
@@ -170,6 +182,8 @@ class Shell(Shared):
             commands.status.eq(status),
             commands.cause.eq(state.cause),
         ]
+        for index in range(self._stripes):
+            m.d.comb += self.stripes[index].eq(whole(f"stripe{index}_base", self._address_bits))
         self._halves(m, file, "error_address", state.error_address)
 
         m.d.comb += [
@@ -211,7 +225,7 @@ def connect_memory(
     wiring.connect(m, read_port.program_beats, sequencer.beats)
     wiring.connect(m, load.o, read_port.load)
     wiring.connect(m, read_port.load_beats, load.beats)
-    connect_halves(m, engine.m_axi_gmem0, read_port.axi, store.axi)
+    _connect_ports(m, engine, shell, read_port, store)
     wiring.connect(m, sequencer.error, shell.illegal_descriptor)
     wiring.connect(m, read_port.response_error, shell.read_response)
     wiring.connect(m, read_port.window_error, shell.read_outside_window)
@@ -231,3 +245,16 @@ def connect_memory(
         shell.quiet.eq(read_port.idle & store.idle),
         engine.interrupt.eq(shell.interrupt),
     ]
+
+
+def _connect_ports(m: Module, engine: Any, shell: Shell, read_port: ReadPort, store: Any) -> None:
+    """Connect what reads and writes memory to the engine's ports, over stripes if need be."""
+    bus = read_port.bus
+    if not bus.stripes:
+        connect_halves(m, engine.m_axi_gmem0, read_port.axi, store.axi)
+        return
+    m.submodules.stripe = stripe = Stripe(bus)
+    connect_halves(m, stripe.engine, read_port.axi, store.axi)
+    for index, name in enumerate(memory_ports(bus)):
+        wiring.connect(m, stripe.ports[index], wiring.flipped(getattr(engine, name)))
+        m.d.comb += stripe.bases[index].eq(shell.stripes[index])

@@ -184,7 +184,7 @@ def measure(name: str, matrix: Csr, mode: str, simulator: Simulator) -> SparchRo
         SparchCounter.PARTIAL_WRITE_BEATS, SparchCounter.OUTPUT_BEATS, SparchCounter.POINTER_BEATS,
     )  # fmt: skip
     moved = sum(counters[each] for each in streams) * accelerator.bus.data_bytes
-    rate = 2 * HBM.on_bus(accelerator.bus.data_bytes).bytes_per_cycle
+    rate = 2 * HBM.on_bus(accelerator.bus).bytes_per_cycle
     return SparchRow(
         matrix=name,
         mode=mode,

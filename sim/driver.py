@@ -8,6 +8,7 @@ from typing import Final
 
 from celosia.dataflow.engines import Description, kind_of
 from celosia.dataflow.program import BaseProgram
+from celosia.dataflow.stripes import stripe_bases
 from celosia.models.errors import CelosiaError
 from celosia.rtl.core import core_registers
 from celosia.rtl.registers import Cause
@@ -59,6 +60,8 @@ class Driver:
 
     def __init__(self, model: Model, accelerator: Description) -> None:
         self._model = model
+        self._stripes = stripe_bases(accelerator.bus) if accelerator.bus.stripes else ()
+        model.place_stripes(self._stripes)
         self._offsets = {register.name: register.offset for register in core_registers(accelerator)}
         self._counters = kind_of(accelerator).counters
 
@@ -91,6 +94,8 @@ class Driver:
         self.write("program_chunks", program.chunks)
         self.write_pair("window_base", base)
         self.write_pair("window_limit", limit)
+        for port, start in enumerate(self._stripes):
+            self.write_pair(f"stripe{port}_base", start)
         self.write("interrupt_enable", 1)
 
     def start(self) -> None:

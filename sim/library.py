@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -13,17 +14,19 @@ import numpy as np
 from celosia.dataflow.memory import MemoryModel
 from celosia.models.errors import CelosiaError
 
-_ABI: Final = 1
+_ABI: Final = 2
 _HANDLE: Final = ctypes.c_void_p
 _UINT64: Final = ctypes.c_uint64
 _UINT32_OUT: Final = ctypes.POINTER(ctypes.c_uint32)
 _SIGNATURES: Final[dict[str, tuple[object, list[object]]]] = {
     "celosia_abi": (ctypes.c_int, []),
-    "celosia_beat_bytes": (ctypes.c_uint, []),
+    "celosia_ports": (ctypes.c_uint, []),
+    "celosia_port_bytes": (ctypes.c_uint, []),
     "celosia_new": (_HANDLE, []),
     "celosia_delete": (None, [_HANDLE]),
     "celosia_reset": (None, [_HANDLE]),
     "celosia_attach": (None, [_HANDLE, ctypes.c_void_p, _UINT64, _UINT64]),
+    "celosia_place": (None, [_HANDLE, ctypes.c_uint, _UINT64]),
     "celosia_start_memory": (None, [_HANDLE, _UINT64, _UINT64, _UINT64]),
     "celosia_limit_bursts": (None, [_HANDLE, ctypes.c_uint]),
     "celosia_inject": (None, [_HANDLE, _UINT64]),
@@ -114,9 +117,14 @@ class Model:
             self._handle = None
 
     @property
-    def beat_bytes(self) -> int:
-        """Bytes of one beat of the memory port."""
-        return int(self._calls.celosia_beat_bytes())
+    def ports(self) -> int:
+        """Memory ports."""
+        return int(self._calls.celosia_ports())
+
+    @property
+    def port_bytes(self) -> int:
+        """Bytes of one beat of a memory port."""
+        return int(self._calls.celosia_port_bytes())
 
     @property
     def cycle(self) -> int:
@@ -139,11 +147,14 @@ class Model:
         self._calls.celosia_attach(self._handle, memory.ctypes.data, base, memory.size)
 
     def start_memory(self, model: MemoryModel) -> None:
-        """Set the timing and start it afresh, as at cycle 0."""
-        on_bus = model.on_bus(self.beat_bytes)
-        self._calls.celosia_start_memory(
-            self._handle, on_bus.latency, on_bus.bytes_per_cycle, on_bus.outstanding
-        )
+        """Set the timing, of the memory behind each port, and start it afresh, as at cycle 0."""
+        rate = min(model.bytes_per_cycle, self.port_bytes)
+        self._calls.celosia_start_memory(self._handle, model.latency, rate, model.outstanding)
+
+    def place_stripes(self, bases: Sequence[int]) -> None:
+        """Say where each port's stripe of memory begins, see :mod:`celosia.dataflow.stripes`."""
+        for port, base in enumerate(bases):
+            self._calls.celosia_place(self._handle, port, base)
 
     def limit_bursts(self, beats: int) -> None:
         """Make bursts of more than ``beats`` beats a violation."""

@@ -129,7 +129,7 @@ def eie_timing(
     """
     runs = run_timings(program, tensors)
     accelerator = program.accelerator
-    bus, memory = accelerator.bus, memory.on_bus(accelerator.bus.data_bytes)
+    bus, memory = accelerator.bus, memory.on_bus(accelerator.bus)
     machine = Machine(
         bus_bytes=bus.data_bytes,
         burst_beats=bus.burst_beats,
@@ -194,7 +194,7 @@ def _table(program: EieProgram, run_cycles: list[int]) -> np.ndarray:
 def eie_cycle_bound(program: EieProgram, memory: MemoryModel) -> int:
     """Return more cycles than ``program`` takes, whatever the activations."""
     accelerator = program.accelerator
-    on_bus = memory.on_bus(accelerator.bus.data_bytes)
+    on_bus = memory.on_bus(accelerator.bus)
     beat_cycles = -(-accelerator.bus.data_bytes // on_bus.bytes_per_cycle)
     tiles = sum(int(np.maximum(tile.counts, 4).max(axis=0).sum()) for tile in program.tiles)
     steps = len(program.descriptors) * (1000 + 2 * on_bus.latency + 64 * beat_cycles)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from celosia.dataflow.accelerator import ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.accelerator import ArrayShape, Bus, Circuit, ColumnGroup
 from celosia.dataflow.explore.demand import Demand
 from celosia.dataflow.explore.outcome import Goal, Quantity
 from celosia.dataflow.explore.space import SCALABLE, AcceleratorSpace
@@ -58,7 +58,8 @@ def bound(
     """
     most = _products(space, goal, area)
     buses = next(knob for knob in space.knobs if knob.name == "data_bits")
-    rate = memory.on_bus(max(buses.choices) // 8).bytes_per_cycle
+    widest = Bus(data_bits=max(buses.choices), burst_beats=1)
+    rate = memory.on_bus(widest).bytes_per_cycle
     cycles = [
         max(
             -(-goal.samples * _useful(network) // most),

@@ -83,7 +83,7 @@ def reasons(program: Program, timing: Timing, memory: MemoryModel) -> tuple[Laye
     """Return the reasons of every layer, in order; ``timing`` is that of ``program``."""
     accelerator = program.accelerator
     beat = accelerator.bus.data_bytes
-    rate = memory.on_bus(beat).bytes_per_cycle
+    rate = memory.on_bus(accelerator.bus).bytes_per_cycle
     found = []
     for layer, took in zip(program.layers, timing.layers, strict=True):
         total = _counts(program.descriptors[layer.first : layer.stop], program)

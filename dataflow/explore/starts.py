@@ -118,7 +118,7 @@ def works(network: Network) -> tuple[Work, ...]:
 
 def memory_rate(accelerator: Accelerator, memory: MemoryModel) -> float:
     """Return the bytes that one direction of the memory port moves a cycle at most."""
-    return memory.on_bus(accelerator.bus.data_bytes).bytes_per_cycle
+    return memory.on_bus(accelerator.bus).bytes_per_cycle
 
 
 def starts(

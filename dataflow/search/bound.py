@@ -111,7 +111,7 @@ def lower_bound(
         stored=stored,
         sum_steps=most * math.prod(plan.kernel) * plan.passes,
     )
-    rate = memory.on_bus(accelerator.bus.data_bytes).bytes_per_cycle
+    rate = memory.on_bus(accelerator.bus).bytes_per_cycle
     size = accelerator.bus.data_bytes
     reads, writes = -(-read * size // rate), -(-stored * size // rate)
     counters = dict.fromkeys(Counter, 0) | {

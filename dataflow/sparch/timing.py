@@ -45,7 +45,7 @@ def sparch_timing(program: SparchProgram, memory: MemoryModel) -> Timing:
 
 def sparch_cycle_bound(program: SparchProgram, memory: MemoryModel) -> int:
     """Return more cycles than ``program`` takes."""
-    plan, on_bus = program.plan, memory.on_bus(program.accelerator.bus.data_bytes)
+    plan, on_bus = program.plan, memory.on_bus(program.accelerator.bus)
     beat_cycles = -(-program.accelerator.bus.data_bytes // on_bus.bytes_per_cycle)
     each = beat_cycles + on_bus.latency + 8
     records = sum(len(placed.slots) + placed.fetched_beats for placed in plan.records)
@@ -59,7 +59,7 @@ def sparch_cycle_bound(program: SparchProgram, memory: MemoryModel) -> int:
 def engine_params(accelerator: SparchAccelerator, memory: MemoryModel) -> Params:
     """Return the sizes that the kernels step with."""
     bus, tree = accelerator.bus, accelerator.tree
-    memory = memory.on_bus(bus.data_bytes)
+    memory = memory.on_bus(bus)
     return Params(
         bus_bytes=bus.data_bytes,
         burst_beats=bus.burst_beats,

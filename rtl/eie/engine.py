@@ -49,7 +49,7 @@ def eie_registers(accelerator: EieAccelerator, fingerprint: int) -> tuple[Regist
     )
     return register_map(
         shape,
-        address_bits=accelerator.bus.address_bits,
+        bus=accelerator.bus,
         fingerprint=fingerprint,
         counters=EieCounter,
         causes=EIE_CAUSES,
@@ -81,7 +81,7 @@ class EieEngine(Shared):
 
     Members
     -------
-    s_axi_ctrl, m_axi_gmem0, interrupt
+    s_axi_ctrl, m_axi_gmem0 and up, interrupt
         As in :func:`~celosia.rtl.shell.engine_ports`.
     """
 
@@ -97,7 +97,7 @@ class EieEngine(Shared):
         accelerator, bus = self._accelerator, self._accelerator.bus
         m.submodules.shell = shell = Shell(
             self._registers,
-            address_bits=bus.address_bits,
+            bus=bus,
             causes=EIE_CAUSES,
             counters=EieCounter,
             widths=step_widths(accelerator),

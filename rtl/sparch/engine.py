@@ -59,7 +59,7 @@ def sparch_registers(accelerator: SparchAccelerator, fingerprint: int) -> tuple[
     )
     return register_map(
         shape,
-        address_bits=accelerator.bus.address_bits,
+        bus=accelerator.bus,
         fingerprint=fingerprint,
         counters=SparchCounter,
         causes=SPARCH_CAUSES,
@@ -87,7 +87,7 @@ class SparchEngine(Shared):
 
     Members
     -------
-    s_axi_ctrl, m_axi_gmem0, interrupt
+    s_axi_ctrl, m_axi_gmem0 and up, interrupt
         As in :func:`~celosia.rtl.shell.engine_ports`.
     """
 
@@ -105,7 +105,7 @@ class SparchEngine(Shared):
         accelerator, bus = self._accelerator, self._accelerator.bus
         m.submodules.shell = shell = Shell(
             self._registers,
-            address_bits=bus.address_bits,
+            bus=bus,
             causes=SPARCH_CAUSES,
             counters=SparchCounter,
             widths=step_widths(accelerator),

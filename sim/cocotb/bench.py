@@ -18,7 +18,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, SimTimeoutError, with_timeout
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 
-from celosia.rtl.registers import COUNTERS_OFFSET
+from celosia.rtl.registers import COUNTERS_OFFSET, STRIPES_OFFSET
 
 TASK = "CELOSIA_COCOTB_TASK"
 """Environment variable: the folder that holds ``task.npz``; ``result.npz`` is written there."""
@@ -36,9 +36,10 @@ def stalls(seed: int, probability: float) -> Iterator[bool]:
         yield from (source.random() < share for _ in range(source.randrange(1, 40)))
 
 
-def channels(control: AxiLiteMaster, ram: AxiRam) -> list[Any]:
-    """Return the ten channels of both ports."""
-    ports = (control.write_if, control.read_if, ram.write_if, ram.read_if)
+def channels(control: AxiLiteMaster, rams: list[AxiRam]) -> list[Any]:
+    """Return the channels of all ports: five of each."""
+    memories = [half for ram in rams for half in (ram.write_if, ram.read_if)]
+    ports = (control.write_if, control.read_if, *memories)
     names = ("aw_channel", "w_channel", "b_channel", "ar_channel", "r_channel")
     return [getattr(port, name) for port in ports for name in names if hasattr(port, name)]
 
@@ -75,31 +76,40 @@ async def runs_a_program(dut: Any) -> None:
     """Run the task's program with its stalls; write the memory and the counters."""
     folder = Path(os.environ[TASK])
     with np.load(folder / "task.npz") as task:
-        image = task["image"]
-        base, program, chunks, seed, limit, count = (int(n) for n in task["numbers"])
+        stripes = task["stripes"]
+        base, size, program, chunks, seed, limit, count = (int(n) for n in task["numbers"])
+        places = [int(place) for place in task["places"]]
         probability = float(task["stall"])
-    size = 1 << int(image.size - 1).bit_length()
+    room = 1 << int(stripes.shape[1] - 1).bit_length()
     Clock(dut.aclk, _PERIOD_NS, unit="ns").start()
     control = AxiLiteMaster(
         AxiLiteBus.from_prefix(dut, "s_axi_ctrl"), dut.aclk, dut.aresetn, reset_active_level=False
     )
-    ram = AxiRam(
-        AxiBus.from_prefix(dut, "m_axi_gmem0"),
-        dut.aclk,
-        dut.aresetn,
-        reset_active_level=False,
-        size=size,
-    )
-    ram.write(base % size, image.tobytes())
+    rams = [
+        AxiRam(
+            AxiBus.from_prefix(dut, f"m_axi_gmem{port}"),
+            dut.aclk,
+            dut.aresetn,
+            reset_active_level=False,
+            size=room,
+        )
+        for port in range(len(stripes))
+    ]
+    starts = [(place + base // len(stripes)) % room for place in places]
+    for ram, start, stripe in zip(rams, starts, stripes, strict=True):
+        ram.write(start, stripe.tobytes())
     await _reset(dut)
     if probability:
-        for channel, number in zip(channels(control, ram), itertools.count(), strict=False):
+        for channel, number in zip(channels(control, rams), itertools.count(), strict=False):
             channel.set_pause_generator(stalls(seed * 100 + number, probability))
     registers = Registers(control)
     await registers.write_pair(0x30, program)
     await registers.write(0x38, chunks)
     await registers.write_pair(0x40, base)
-    await registers.write_pair(0x48, base + image.size)
+    await registers.write_pair(0x48, base + size)
+    if len(stripes) > 1:
+        for port, place in enumerate(places):
+            await registers.write_pair(STRIPES_OFFSET + 8 * port, place)
     await registers.write(0x28, 1)
     await registers.write(0x20, _START)
     try:
@@ -109,6 +119,8 @@ async def runs_a_program(dut: Any) -> None:
     status = await registers.read(0x24)
     assert status == _DONE, f"status {status}, cause {await registers.read(0x2C)}"
     counters = [await registers.read_pair(COUNTERS_OFFSET + 8 * n) for n in range(count)]
-    contents: Any = ram.read(base % size, image.size)
-    after = np.frombuffer(contents, np.uint8)
-    np.savez(folder / "result.npz", image=after, counters=np.array(counters, np.int64))
+    contents: list[Any] = [
+        ram.read(start, stripes.shape[1]) for ram, start in zip(rams, starts, strict=True)
+    ]
+    after = np.stack([np.frombuffer(part, np.uint8) for part in contents])
+    np.savez(folder / "result.npz", stripes=after, counters=np.array(counters, np.int64))

@@ -22,6 +22,7 @@ import numpy as np
 
 from celosia.dataflow.engines import Description, kind_of
 from celosia.dataflow.program import BaseProgram, Counter
+from celosia.dataflow.stripes import join_image, split_image, stripe_bases
 from celosia.models.errors import CelosiaError, MissingToolError
 from celosia.models.processes import Processes
 from celosia.rtl.core import core_name, core_verilog
@@ -122,14 +123,17 @@ def run_image(
         raise ValueError(f"stall must be 0 to 0.9, not {stall!r}")
     folder = build_bench(accelerator)
     kinds = kind_of(accelerator).counters
-    place = (program.base_address, program.program_address, program.chunks)
+    bus = accelerator.bus
+    place = (program.base_address, image.size, program.program_address, program.chunks)
     numbers = (*place, seed, cycle_limit, len(kinds))
     with tempfile.TemporaryDirectory(prefix="celosia-cocotb-") as name:
         task = Path(name)
-        np.savez(task / "task.npz", image=image, numbers=numbers, stall=stall)
+        stripes = np.stack(split_image(image, bus))
+        places = stripe_bases(bus)
+        np.savez(task / "task.npz", stripes=stripes, numbers=numbers, places=places, stall=stall)
         launch("test", "program", core_name(accelerator), str(folder), str(task), cwd=task)
         with np.load(task / "result.npz") as result:
-            after, counters = result["image"], result["counters"]
+            after, counters = join_image(result["stripes"], bus)[: image.size], result["counters"]
     return after, {counter: int(counters[counter]) for counter in kinds}
 
 

@@ -10,8 +10,9 @@ using celosia::Harness;
 extern "C" {
 
 // What the Python side checks before it trusts the rest.
-int celosia_abi() { return 1; }
-unsigned celosia_beat_bytes() { return Harness::BEAT_BYTES; }
+int celosia_abi() { return 2; }
+unsigned celosia_ports() { return Harness::PORTS; }
+unsigned celosia_port_bytes() { return Harness::PORT_BYTES; }
 
 Harness* celosia_new() {
     try {
@@ -26,6 +27,7 @@ void celosia_reset(Harness* harness) { harness->reset(); }
 void celosia_attach(Harness* harness, uint8_t* bytes, uint64_t base, uint64_t size) {
     harness->storage().attach({bytes, base, size});
 }
+void celosia_place(Harness* harness, unsigned port, uint64_t base) { harness->storage().place(port, base); }
 void celosia_start_memory(Harness* harness, uint64_t latency, uint64_t bytes_per_cycle, uint64_t outstanding) {
     harness->start_memory({latency, bytes_per_cycle, outstanding});
 }

@@ -4,8 +4,9 @@
 // the memory moves on, then aclk rises. Compiled once for each engine; `Vdut` is its name.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <cstring>
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <utility>
@@ -13,7 +14,7 @@
 
 #include "Vdut.h"
 #include "memory.h"
-#include "protocol.h"
+#include "port.h"
 #include "verilated.h"
 #ifdef CELOSIA_TRACE
 #include "verilated_fst_c.h"
@@ -25,7 +26,8 @@ enum class Outcome : int { INTERRUPT = 0, CYCLES = 1, VIOLATION = 2 };
 
 class Harness {
 public:
-    static constexpr unsigned BEAT_BYTES = sizeof(std::declval<Vdut>().m_axi_gmem0_rdata);
+    static constexpr unsigned PORTS = count_ports<Vdut>();
+    static constexpr unsigned PORT_BYTES = Port<Vdut>::BYTES;
     static constexpr unsigned LITE_PATIENCE = 4096;  // cycles to wait for the register file
     static constexpr unsigned RESET_CYCLES = 8;
 
@@ -34,6 +36,7 @@ public:
         context_->traceEverOn(true);
 #endif
         top_ = std::make_unique<Vdut>(context_.get(), "engine");
+        bind(std::make_integer_sequence<unsigned, PORTS>());
         reset();
     }
     ~Harness() {
@@ -43,18 +46,16 @@ public:
     Harness(const Harness&) = delete;
     Harness& operator=(const Harness&) = delete;
 
-    Storage& storage() { return storage_; }
+    Port<Vdut>::Storage& storage() { return storage_; }
     uint64_t cycle() const { return cycle_; }
     const std::string& message() const { return message_; }
     void limit_bursts(unsigned beats) {
-        read_rules_.limit(beats);
-        write_rules_.limit(beats);
+        for (auto& port : ports_) port.limit(beats);
     }
     // Sets the memory's timing and forgets every burst.
     void start_memory(const MemoryTiming& timing) {
         timing_ = timing;
-        reads_.start(timing_, BEAT_BYTES);
-        writes_.start(timing_, BEAT_BYTES);
+        for (auto& port : ports_) port.start(timing_);
     }
     void reset() {
         message_.clear();
@@ -64,9 +65,7 @@ public:
         start_memory(timing_);
         for (unsigned i = 0; i < RESET_CYCLES; ++i) tick();
         top_->aresetn = 1;
-        read_rules_.reset();
-        write_rules_.reset();
-        data_rules_.reset();
+        for (auto& port : ports_) port.reset();
         tick();
     }
     Outcome run(uint64_t cycles) {
@@ -113,7 +112,7 @@ public:
     // The model alone: applies the recorded inputs and evaluates, no memory and no checks.
     uint64_t replay() {
         for (const Recorded& inputs : recorded_) {
-            apply(inputs.memory);
+            for (unsigned i = 0; i < PORTS; ++i) ports_[i].apply(inputs.memory[i]);
             apply(inputs.control);
             top_->aclk = 0;
             top_->eval();
@@ -143,17 +142,12 @@ public:
     }
 
 private:
-    struct Inputs {
-        uint8_t data[BEAT_BYTES];
-        uint8_t arready, rvalid, rlast, rresp, awready, wready, bvalid, bresp;
-        uint32_t rid, bid;
-    };
     struct Control {
         uint32_t awaddr, araddr, wdata;
         uint8_t awvalid, wvalid, bready, arvalid, rready;
     };
     struct Recorded {
-        Inputs memory;
+        std::array<Port<Vdut>::Inputs, PORTS> memory;
         Control control;
     };
     struct Lite {
@@ -162,6 +156,15 @@ private:
         uint32_t rdata;
     };
 
+    template <unsigned... Index>
+    void bind(std::integer_sequence<unsigned, Index...>) {
+        (ports_[Index].attach(Index, bind_port<Index>(*top_), storage_), ...);
+    }
+    void record_inputs() {
+        Recorded all{{}, control()};
+        for (unsigned i = 0; i < PORTS; ++i) all.memory[i] = ports_[i].inputs();
+        recorded_.push_back(all);
+    }
     void idle_inputs() {
         top_->aclk = 0;
         top_->s_axi_ctrl_awvalid = top_->s_axi_ctrl_wvalid = top_->s_axi_ctrl_bready = 0;
@@ -176,19 +179,6 @@ private:
         std::snprintf(line, sizeof line, "s_axi_ctrl: a %s at 0x%x got no answer in %u cycles", what, address, LITE_PATIENCE);
         message_ = line;
         return Outcome::VIOLATION;
-    }
-    void apply(const Inputs& in) {
-        top_->m_axi_gmem0_arready = in.arready;
-        top_->m_axi_gmem0_rvalid = in.rvalid;
-        top_->m_axi_gmem0_rlast = in.rlast;
-        top_->m_axi_gmem0_rresp = in.rresp;
-        top_->m_axi_gmem0_rid = in.rid;
-        std::memcpy(&top_->m_axi_gmem0_rdata, in.data, BEAT_BYTES);
-        top_->m_axi_gmem0_awready = in.awready;
-        top_->m_axi_gmem0_wready = in.wready;
-        top_->m_axi_gmem0_bvalid = in.bvalid;
-        top_->m_axi_gmem0_bresp = in.bresp;
-        top_->m_axi_gmem0_bid = in.bid;
     }
     void apply(const Control& in) {
         top_->s_axi_ctrl_awaddr = in.awaddr;
@@ -205,51 +195,6 @@ private:
                 top_->s_axi_ctrl_awvalid, top_->s_axi_ctrl_wvalid, top_->s_axi_ctrl_bready,
                 top_->s_axi_ctrl_arvalid, top_->s_axi_ctrl_rready};
     }
-    void offer() {
-        Inputs& in = inputs_;
-        in.arready = reads_.address_ready();
-        const bool held = in.rvalid && !data_moved_;
-        in.rvalid = reads_.data_valid(cycle_);
-        if (in.rvalid && !held) {
-            in.rlast = reads_.data_last();
-            in.rid = reads_.id();
-            in.rresp = storage_.read(reads_.data_address(), BEAT_BYTES, in.data);
-        }
-        in.awready = writes_.address_ready();
-        in.wready = writes_.data_ready(cycle_);
-        in.bvalid = writes_.response_valid(cycle_);
-        if (in.bvalid) {
-            in.bid = writes_.response_id();
-            in.bresp = writes_.response();
-        }
-        apply(in);
-    }
-    void take_reads() {
-        const AddressBeat ar{bool(top_->m_axi_gmem0_arvalid), bool(inputs_.arready), top_->m_axi_gmem0_araddr,
-                             top_->m_axi_gmem0_arlen, top_->m_axi_gmem0_arsize, top_->m_axi_gmem0_arburst,
-                             top_->m_axi_gmem0_arid};
-        if (ar.valid || read_rules_.waiting()) fail(read_rules_.check(ar));
-        data_moved_ = inputs_.rvalid && top_->m_axi_gmem0_rready;
-        if (data_moved_) reads_.transfer_data();
-        if (ar.valid && ar.ready) reads_.accept_address({ar.address, ar.length + 1, ar.id}, cycle_);
-    }
-    void take_writes() {
-        const AddressBeat aw{bool(top_->m_axi_gmem0_awvalid), bool(inputs_.awready), top_->m_axi_gmem0_awaddr,
-                             top_->m_axi_gmem0_awlen, top_->m_axi_gmem0_awsize, top_->m_axi_gmem0_awburst,
-                             top_->m_axi_gmem0_awid};
-        if (aw.valid || write_rules_.waiting()) fail(write_rules_.check(aw));
-        const bool valid = top_->m_axi_gmem0_wvalid;
-        if (valid || data_rules_.waiting())
-            fail(data_rules_.check(valid, inputs_.wready, top_->m_axi_gmem0_wlast, top_->m_axi_gmem0_wstrb,
-                                   &top_->m_axi_gmem0_wdata, writes_.data_expected() && writes_.data_last()));
-        if (inputs_.bvalid && top_->m_axi_gmem0_bready) writes_.transfer_response();
-        if (valid && inputs_.wready) {
-            const uint8_t* const data = reinterpret_cast<const uint8_t*>(&top_->m_axi_gmem0_wdata);
-            writes_.transfer_data(cycle_, storage_.write(writes_.data_address(), BEAT_BYTES, top_->m_axi_gmem0_wstrb,
-                                                         data, cycle_));
-        }
-        if (aw.valid && aw.ready) writes_.accept_address({aw.address, aw.length + 1, aw.id});
-    }
     void take_lite() {
         lite_.aw = top_->s_axi_ctrl_awvalid && top_->s_axi_ctrl_awready;
         lite_.w = top_->s_axi_ctrl_wvalid && top_->s_axi_ctrl_wready;
@@ -261,13 +206,12 @@ private:
         lite_.rdata = top_->s_axi_ctrl_rdata;
     }
     void tick() {
-        offer();
-        if (recording_) recorded_.push_back({inputs_, control()});
+        for (auto& port : ports_) port.offer(cycle_);
+        if (recording_) record_inputs();
         top_->aclk = 0;
         top_->eval();
         if (top_->aresetn) {
-            take_reads();
-            take_writes();
+            for (auto& port : ports_) fail(port.take(cycle_));
             take_lite();
             interrupt_ = top_->__SYM__interrupt;  // Verilator keeps clear of the C++ word
         }
@@ -278,8 +222,7 @@ private:
         dump(10 * cycle_);
     }
     void fail(const std::string& rule) {
-        if (rule.empty() || !message_.empty()) return;
-        message_ = "m_axi_gmem0, cycle " + std::to_string(cycle_) + ", " + rule;
+        if (!rule.empty() && message_.empty()) message_ = rule;
     }
     void dump(uint64_t time) {
 #ifdef CELOSIA_TRACE
@@ -294,20 +237,14 @@ private:
 #ifdef CELOSIA_TRACE
     std::unique_ptr<VerilatedFstC> trace_;
 #endif
-    Storage storage_;
+    Port<Vdut>::Storage storage_;
     MemoryTiming timing_;
-    ReadChannel reads_;
-    WriteChannel writes_;
-    AddressRules read_rules_{"AR", BEAT_BYTES};
-    AddressRules write_rules_{"AW", BEAT_BYTES};
-    WriteDataRules<BEAT_BYTES> data_rules_;
-    Inputs inputs_{};
+    std::array<Port<Vdut>, PORTS> ports_;
     Lite lite_{};
     std::vector<Recorded> recorded_;
     std::string message_;
     uint64_t cycle_ = 0;
     bool recording_ = false;
-    bool data_moved_ = false;
     bool interrupt_ = false;
 };
 

@@ -1,10 +1,11 @@
-// The memory behind m_axi_gmem0: data, timing, error injection and write watches.
+// The memory behind the ports: data, timing, error injection and write watches.
 //
 // Timing is that of docs/architecture.md, section "Memory model". A cycle has two steps: the
 // offers (`*_ready`, `*_valid`) are functions of the state at its beginning, then `transfer_*` and
 // `accept_*` change the state with the handshakes that happened in it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <deque>
@@ -143,9 +144,15 @@ private:
 };
 
 // The bytes, the addresses that answer with an error, and the addresses that are watched.
-class Storage {
+//
+// All these are addresses of the engine. With several ports its memory is striped: what a port
+// calls `address` is that of a slice behind it, see celosia.dataflow.stripes.
+template <unsigned Ports>
+class Stripes {
 public:
     void attach(const Image& image) { image_ = image; }
+    // Where the stripe of a port begins.
+    void place(unsigned port, uint64_t base) { bases_[port] = base; }
     void inject(uint64_t address) { faults_.push_back(address); }
     void clear_faults() { faults_.clear(); }
     void watch(uint64_t address) { watches_[address] = 0; }
@@ -155,7 +162,8 @@ public:
         const auto found = watches_.find(address);
         return found == watches_.end() ? 0 : found->second;
     }
-    unsigned read(uint64_t address, unsigned bytes, uint8_t* to) const {
+    unsigned read(unsigned port, uint64_t slice, unsigned bytes, uint8_t* to) const {
+        const uint64_t address = whole(port, slice, bytes);
         if (!image_.holds(address, bytes)) {
             std::memset(to, 0, bytes);
             return RESPONSE_DECODE_ERROR;
@@ -163,7 +171,9 @@ public:
         std::memcpy(to, image_.bytes + (address - image_.base), bytes);
         return fault(address, bytes);
     }
-    unsigned write(uint64_t address, unsigned bytes, uint64_t strobes, const uint8_t* from, uint64_t cycle) {
+    unsigned write(unsigned port, uint64_t slice, unsigned bytes, uint64_t strobes, const uint8_t* from,
+                   uint64_t cycle) {
+        const uint64_t address = whole(port, slice, bytes);
         if (!image_.holds(address, bytes)) return RESPONSE_DECODE_ERROR;
         const unsigned response = fault(address, bytes);
         if (response != RESPONSE_OKAY) return response;
@@ -181,12 +191,19 @@ public:
     }
 
 private:
+    // The engine's address of a slice; below a stripe there is none.
+    uint64_t whole(unsigned port, uint64_t slice, unsigned bytes) const {
+        if constexpr (Ports == 1) return slice;
+        if (slice < bases_[port]) return ~uint64_t(0);
+        return (slice - bases_[port]) * Ports + uint64_t(port) * bytes;
+    }
     unsigned fault(uint64_t address, unsigned bytes) const {
         for (const uint64_t faulty : faults_)
             if (faulty - address < bytes) return RESPONSE_SLAVE_ERROR;
         return RESPONSE_OKAY;
     }
     Image image_;
+    std::array<uint64_t, Ports> bases_{};
     std::vector<uint64_t> faults_;
     std::unordered_map<uint64_t, uint64_t> watches_;
 };

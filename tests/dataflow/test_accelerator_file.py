@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from celosia.dataflow.accelerator_file import (
     load_accelerator,
     parse_accelerator,
 )
+from celosia.dataflow.engines import ALL_PRESETS, dump_engine, load_engine
 from celosia.dataflow.presets import PRESETS, preset
 from celosia.models.errors import CelosiaError
 
@@ -30,6 +32,16 @@ def test_operations_come_back(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text(dump_accelerator(accelerator(columns, 4, 1)))
     assert load_accelerator(path) == accelerator(columns, 4, 1)
+
+
+@pytest.mark.parametrize("engine", ["small", "eie_tiny", "sparch_tiny"])
+def test_ports_come_back_and_one_goes_without_saying(engine: str, tmp_path: Path) -> None:
+    one = ALL_PRESETS[engine]
+    assert "ports" not in dump_engine(one)
+    two = replace(one, bus=replace(one.bus, ports=2))
+    path = tmp_path / "a.toml"
+    path.write_text(dump_engine(two))
+    assert load_engine(path) == two != one
 
 
 def test_fingerprints_differ() -> None:
@@ -63,6 +75,9 @@ def test_defaults_may_be_left_out() -> None:
         ('operation = "multiply"', 'operation = "add"', "unknown operation 'add': known are"),
         ('operation = "multiply"', 'operation = "distance"', "needs signed fixed-point weights"),
         ("data_bits = 64", "data_bits = 65", "bus: data_bits must be 64, 128, 256 or 512, not 65"),
+        ("[bus]", "[bus]\nports = 3", "bus: ports must be 1, 2 or 4, not 3"),
+        ("[bus]", "[bus]\nports = 5", r"bus: ports must be in 1\.\.4, not 5"),
+        ("[bus]", "[bus]\nports = 4", "bus: ports must be at most 2 at 64 data bits .*, not 4"),
         ("[bus]", "[bus", "not a TOML file"),
         ("= 64", "= " + "9" * 5000, "not a TOML file"),
         ("= 64", "= " + "[" * 20_000, "not a TOML file"),

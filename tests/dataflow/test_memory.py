@@ -1,5 +1,6 @@
 import pytest
 
+from celosia.dataflow.accelerator import Bus
 from celosia.dataflow.memory import PRESETS, MemoryModel
 
 
@@ -32,8 +33,17 @@ def test_kind_wrong() -> None:
 
 def test_on_bus_limits_the_bandwidth() -> None:
     fast = MemoryModel(latency=1, bytes_per_cycle=64, outstanding=1)
-    assert fast.on_bus(8) == MemoryModel(latency=1, bytes_per_cycle=8, outstanding=1)
-    assert fast.on_bus(64) is fast
+    narrow = Bus(data_bits=64)
+    assert fast.on_bus(narrow) == MemoryModel(latency=1, bytes_per_cycle=8, outstanding=1)
+    assert fast.on_bus(Bus(data_bits=512)) == fast
+
+
+def test_on_bus_adds_up_the_memories_behind_several_ports() -> None:
+    each = MemoryModel(latency=1, bytes_per_cycle=5, outstanding=1)
+    four = Bus(data_bits=512, ports=4)
+    assert each.on_bus(four) == MemoryModel(latency=1, bytes_per_cycle=20, outstanding=1)
+    wide = MemoryModel(latency=1, bytes_per_cycle=64, outstanding=1)
+    assert wide.on_bus(Bus(data_bits=64, ports=2)).bytes_per_cycle == 8
 
 
 def test_presets_differ() -> None:

@@ -136,3 +136,10 @@ def test_slow_design_does_not_meet_the_clock(tmp_path):
         used=Resources(),
     )
     assert not made.meets_clock
+
+
+def test_several_memory_ports_are_refused(tmp_path):
+    tiny = preset("tiny")
+    striped = replace(tiny, bus=replace(tiny.bus, ports=2))
+    with pytest.raises(CelosiaError, match=r"has 2 memory ports, .* one memory: set ports = 1"):
+        bitstream(striped, ECP5_85K, tmp_path / "out")

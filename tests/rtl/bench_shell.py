@@ -42,7 +42,7 @@ class Bench(wiring.Component):
 
     def __init__(self, config: Accelerator) -> None:
         registers = engine_registers(config, FINGERPRINT)
-        self.shell = Shell(registers, address_bits=config.bus.address_bits)
+        self.shell = Shell(registers, bus=config.bus)
         self.port = ReadPort(config.bus)
         self.sequencer = Sequencer(config.bus)
         self.load = LoadUnit(config)

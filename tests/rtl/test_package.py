@@ -26,6 +26,7 @@ from celosia.dataflow.sparch.accelerator import Elements, Merger, MergeTree, Val
 from celosia.models.formats import BlockScaling, IntScale
 from celosia.rtl import package
 from celosia.rtl.core import core_name, core_ports, core_verilog
+from celosia.rtl.ipxact import memory_ports
 from celosia.rtl.package import generate, package_files, render_waivers
 from celosia.rtl.verilog import count_modules
 from celosia.sim.toolchain import find_toolchain
@@ -54,12 +55,12 @@ ACCELERATORS = {
     ),
     "sparch": replace(sparch.TINY, name="small"),
     "sparch_floats": replace(
-        sparch.TINY, name="small", bus=Bus(data_bits=256),
+        sparch.TINY, name="small", bus=Bus(data_bits=256, ports=2),
         elements=Elements(kind=ValueKind.BFLOAT16, bits=16, accumulator=32, index_bits=10),
         merger=Merger(width=4, chunk=2), tree=MergeTree(ways=8, leaf_fifo=64, node_fifo=8),
     ),
     "eie_cells": replace(
-        TINY, name="small", array=PeArray(pes=3), bus=Bus(data_bits=128),
+        TINY, name="small", array=PeArray(pes=3), bus=Bus(data_bits=128, ports=4),
         cell=CellUnit(segments=32),
     ),
 }  # fmt: skip
@@ -172,9 +173,11 @@ def test_c_header_compiles(core: Path, tmp_path: Path) -> None:
 def test_component_lists_every_port(core: Path) -> None:
     root = ET.parse(core / "component.xml").getroot()
     prefix = root.tag.removesuffix("component")
+    spaces = root.findall(f"{prefix}addressSpaces/{prefix}addressSpace/{prefix}name")
     ports = root.findall(f"{prefix}model/{prefix}ports/{prefix}port/{prefix}name")
     accelerator = load_engine(core / "accelerator.toml")
     assert [port.text for port in ports] == [n for n, _, _ in core_ports(accelerator)]
+    assert [space.text for space in spaces] == list(memory_ports(accelerator))
     mapped = root.findall(f".//{prefix}physicalPort/{prefix}name")
     assert sorted(str(port.text) for port in mapped) == sorted(str(port.text) for port in ports)
     registers = root.findall(f".//{prefix}register")

@@ -41,7 +41,7 @@ def walk(
     ``address`` is where its descriptors lie. Raises ``ValueError`` if the program
     comes to a halt before its end (its tokens do not add up).
     """
-    memory = memory.on_bus(accelerator.bus.data_bytes)
+    memory = memory.on_bus(accelerator.bus)
     agenda = Agenda()
     tokens = Tokens(agenda)
     queues = {unit: Queue(agenda) for unit in Unit}
