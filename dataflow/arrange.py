@@ -12,7 +12,7 @@ import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.columns import ColumnPool, Need, Needs
-from celosia.dataflow.layout import PLAIN
+from celosia.dataflow.fuse import fuse_pools
 from celosia.dataflow.lower import Lowered, Lowering, Step, lower
 from celosia.dataflow.presets import scaling_advice
 from celosia.models.bounds import sum_range
@@ -81,10 +81,11 @@ def arrange(
     lowering = Lowering(network)
     _check_tensors(network, accelerator)
     ranges = ranges or SumRanges(network)
+    fuse_pools(lowering, accelerator)
     lowering.split_borders()
     pool = ColumnPool(accelerator.array)
     classes = _Ties(lowering, pool, accelerator).settle()
-    lowered = lower(lowering, accelerator.array.lanes)
+    lowered = lower(lowering, accelerator)
     for step in lowered.steps:
         _check_step(step, ranges.of(step, lowered), accelerator)
     placer = _Placer(lowered, classes, pool, accelerator)
@@ -331,9 +332,9 @@ class _Placer:
     def place(self) -> None:
         for name in self._lowered.network.inputs:
             channels = self._lowered.tensors[name].shape[0]
-            copies = self._lowered.unfolds.get(name, PLAIN).count
-            if copies > 1:
-                self.positions[name] = np.arange(channels * copies)
+            unfold = self._lowered.unfolds.get(name)
+            if unfold is not None:
+                self.positions[name] = np.arange(channels * unfold.count)
                 self._own_memory(name)
             else:
                 self._place(name, np.arange(channels), None)
@@ -404,7 +405,7 @@ def _borders(
     fills = dict.fromkeys(roots, 0)
     for step in lowered.steps:
         source, root = lowered.tensors[step.input], lowered.root(step.input)
-        border = step.border(source, lowered.tensors[step.output])
+        border = step.border(lowered.grid(step.input), lowered.tensors[step.output])
         top, left, bottom, right = (max(a, b) for a, b in zip(borders[root], border, strict=True))
         borders[root] = (top, left, bottom, right)
         if step.is_pool and any(border):

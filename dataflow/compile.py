@@ -152,7 +152,7 @@ class _Compiler:
             base_address=self.layout.base,
             program_address=program_address,
             samples=self.mapping.samples,
-            kept=tuple(sorted(self.residency.kept)),
+            kept=tuple(sorted(self.residency.kept | self.lowered.nowhere)),
         )
 
     def _put(self, image: np.ndarray, address: int, words: np.ndarray) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from celosia.dataflow.descriptors import Buffer, Compute, Load, Loop, Post, Store, Transfer
 from celosia.dataflow.emit import Emitter, StepData
@@ -15,6 +16,20 @@ from celosia.dataflow.resident import input_transfer
 from celosia.dataflow.tiles import Block, ChannelTile, Chunk, PixelTile
 from celosia.dataflow.tracking import Slots
 from celosia.dataflow.transfers import Axis, transfer
+from celosia.dataflow.windows import cut_alike
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Span:
+    """``count`` outputs of a tile from number ``first`` on, with windows of ``kernel`` sums.
+
+    The first window begins at row or column ``start`` of the tile's sums.
+    """
+
+    first: int
+    count: int
+    start: int
+    kernel: int
 
 
 class StepEmitter:
@@ -280,8 +295,36 @@ class StepEmitter:
         outputs: int,
         residuals: int | None,
     ) -> None:
+        """Post a tile, in parts whose windows are cut alike."""
+        for down in self._spans(0, pixel.y, pixel.rows):
+            for across in self._spans(1, pixel.x, pixel.cols):
+                self._post_part(
+                    tile, pixel, (down, across), (accumulators, constants, outputs), residuals
+                )
+
+    def _spans(self, axis: int, first: int, count: int) -> Iterator[_Span]:
+        """Yield the parts of ``count`` outputs along ``axis`` whose windows are cut alike."""
+        pool, within = self.plan.step.pool, self.plan.step.within
+        window = pool.stride[axis], pool.dilation[axis], pool.kernel[axis]
+        place = first
+        while place < first + count:
+            last, skipped, kernel = cut_alike(
+                place, first + count, *window, within[axis], within[axis + 2]
+            )
+            start = (place - first) * pool.stride[axis] + skipped * pool.dilation[axis]
+            yield _Span(first=place - first, count=last - place, start=start, kernel=kernel)
+            place = last
+
+    def _post_part(
+        self,
+        tile: ChannelTile,
+        pixel: PixelTile,
+        spans: tuple[_Span, _Span],
+        bases: tuple[int, int, int],
+        residuals: int | None,
+    ) -> None:
         step, trackers = self.plan.step, self.emitter.trackers
-        pool = step.pool
+        pool, (down, across), (accumulators, constants, outputs) = step.pool, spans, bases
         rows, cols = step.conv_size((pixel.rows, pixel.cols))
         index = self.emitter.next
         lanes = self.plan.accelerator.array.lanes // self.plan.accelerator.post_lanes
@@ -292,17 +335,19 @@ class StepEmitter:
             trackers["constants"].read(constants, constants + tile.groups, index),
             trackers["outputs"].write(first, first + size, index),
         ]
+        place = down.first * pixel.cols + across.first
         residual = 0
         if residuals is not None:
             residual = residuals + tile.word * pixel.area
             needs.append(trackers["residuals"].read(residual, residual + size, index))
+            residual += place
         target, operand = self.plan.target, self.plan.operand
         scaled = target.scaling is not None
         post = Post(
-            window_x=pool.kernel[1],
-            window_y=pool.kernel[0],
-            out_x=pixel.cols,
-            out_y=pixel.rows,
+            window_x=across.kernel,
+            window_y=down.kernel,
+            out_x=across.count,
+            out_y=down.count,
             pixels=pixel.lanes,
             groups=tile.groups,
             acc_window_x=pool.dilation[1],
@@ -313,9 +358,9 @@ class StepEmitter:
             out_out_y=pixel.cols,
             out_pixel=pixel.rows * pixel.cols,
             out_word=pixel.area,
-            accumulators=accumulators,
+            accumulators=accumulators + down.start * cols + across.start,
             constants=constants,
-            outputs=first,
+            outputs=first + place,
             residuals=residual,
             lane_group=tile.lane_group,
             low=max(step.requant.low, -1) if scaled else step.requant.low,

@@ -5,13 +5,13 @@ A tensor is ``[word][row][x]`` of activation words with a border round each plan
 word; which, its producer's columns decide.
 
 A network input that is read by one convolution with few channels may be
-*unfolded*: the word at (y, x) then also holds the pixels at (y + jy*dy, x + jx*dx),
-so that the kernel's positions fill lanes that would stay empty.
+*unfolded*: its words then also hold neighbouring pixels, so that the kernel's positions
+fill lanes that would stay empty (:mod:`celosia.dataflow.unfold`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,20 +22,45 @@ from celosia.models.formats import Element, Fixed
 class Unfold:
     """``copies`` (vertical, horizontal) of the pixels in each word, ``step`` pixels apart.
 
-    Copy (jy, jx) of channel c is the layout's channel ``(jy * copies[1] + jx) * C + c``.
+    Words lie in a grid of their own, of ``grid`` rows and columns: that of row g and column h
+    holds the pixels at ``origin + (g, h) * stride + j * step``, j up to ``copies``; outside the
+    tensor they are 0. Copy (jy, jx) of channel c is the layout's channel
+    ``(jy * copies[1] + jx) * C + c``.
     """
 
-    copies: tuple[int, int] = (1, 1)
-    step: tuple[int, int] = (1, 1)
+    copies: tuple[int, int]
+    step: tuple[int, int]
+    stride: tuple[int, int]
+    origin: tuple[int, int]
+    grid: tuple[int, int]
 
     @property
     def count(self) -> int:
         """Copies of each pixel."""
         return self.copies[0] * self.copies[1]
 
+    def pixels(self, axis: int, before: int = 0, after: int = 0) -> np.ndarray:
+        """Return the pixel of each copy along ``axis`` (0: vertical) in each row of the grid.
 
-PLAIN = Unfold()
-"""Every pixel once."""
+        int64 of shape (rows, copies); there are ``before`` and ``after`` more rows round the grid.
+        """
+        rows = np.arange(-before, self.grid[axis] + after)[:, None]
+        copies = np.arange(self.copies[axis])
+        return np.asarray(
+            self.origin[axis] + rows * self.stride[axis] + copies * self.step[axis], np.int64
+        )
+
+    def places(self, axis: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a row of the grid and a copy that hold each of ``size`` pixels along ``axis``.
+
+        Raises ``ValueError`` where a pixel is in no word.
+        """
+        pixels = self.pixels(axis)
+        _, first = np.unique(pixels, return_index=True)
+        inside = first[(pixels.flat[first] >= 0) & (pixels.flat[first] < size)]
+        if len(inside) != size:
+            raise ValueError(f"{self!r} holds {len(inside)} of {size} pixels")
+        return inside // self.copies[axis], inside % self.copies[axis]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,13 +82,13 @@ class Placement:
     border : (top, left, bottom, right)
         Rows and columns round each plane.
     words, lanes : numpy.ndarray
-        int64 of shape (C * unfold.count,): where each channel lies.
+        int64 of shape (C,), or of C times the copies: where each channel lies.
     lane_bits : int
         Bits of a lane.
     first_bit : int
         Where in a word lane 0 begins.
-    unfold : Unfold
-        Copies of neighbouring pixels in each word.
+    unfold : Unfold, optional
+        Which pixels are in each word; by default one, as the tensor has them.
     """
 
     name: str
@@ -79,7 +104,7 @@ class Placement:
     lanes: np.ndarray
     lane_bits: int
     first_bit: int = 0
-    unfold: Unfold = field(default=PLAIN)
+    unfold: Unfold | None = None
     sample_bytes: int = 0
 
     def at(self, sample: int) -> int:
@@ -95,10 +120,15 @@ class Placement:
         """Words from the first to the last used one."""
         return int(self.words.max()) + 1
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of words, without the border."""
+        return self.shape[1:] if self.unfold is None else self.unfold.grid
+
     def _region(self, image: np.ndarray, with_border: bool) -> np.ndarray:
         """View of the tensor's bytes in ``image``: (word, row, x, byte)."""
         top, left, bottom, right = self.border if with_border else (0, 0, 0, 0)
-        _, height, width = self.shape
+        height, width = self.grid
         start = self.address - self.base - top * self.pitch - left * self.word_bytes
         shape = (self.word_count, height + top + bottom, width + left + right, self.word_bytes)
         strides = (self.plane, self.pitch, self.word_bytes, 1)
@@ -135,10 +165,9 @@ class Placement:
                 f"tensor {self.name!r}: codes must be in {self.format.low}..{self.format.high}, "
                 f"not {codes.min()}..{codes.max()}"
             )
-        unfolded = self.unfold.count > 1
-        region = self._region(image, unfolded)
-        if unfolded:
-            codes = self._unfolded(codes)
+        region = self._region(image, self.unfold is not None)
+        if self.unfold is not None:
+            codes = self._unfolded(codes, self.unfold)
         self._put(region, self._stored(codes))
 
     def _stored(self, values: np.ndarray) -> np.ndarray:
@@ -147,21 +176,21 @@ class Placement:
             return np.asarray(values.astype(np.int64) & ((1 << self.lane_bits) - 1))
         return self.format.encode(values)
 
-    def _unfolded(self, codes: np.ndarray) -> np.ndarray:
+    def _unfolded(self, codes: np.ndarray, unfold: Unfold) -> np.ndarray:
         """Return the channels of each word, border included, with every copy of the pixels."""
         top, left, bottom, right = self.border
-        channels, height, width = self.shape
-        (ny, nx), (dy, dx) = self.unfold.copies, self.unfold.step
-        reach_y, reach_x = (ny - 1) * dy, (nx - 1) * dx
-        pads = ((0, 0), (top, bottom + reach_y), (left, right + reach_x))
-        padded = np.pad(codes, pads)
-        rows, cols = height + top + bottom, width + left + right
-        copies = [
-            padded[:, jy * dy : jy * dy + rows, jx * dx : jx * dx + cols]
-            for jy in range(ny)
-            for jx in range(nx)
+        _, height, width = self.shape
+        down, across = unfold.pixels(0, top, bottom), unfold.pixels(1, left, right)
+        inside = ((down >= 0) & (down < height)).T[:, None, None, :, None] & (
+            (across >= 0) & (across < width)
+        ).T[None, :, None, None, :]
+        rows, columns = down.clip(0, height - 1).T, across.clip(0, width - 1).T
+        channels = np.arange(len(codes))
+        # (vertical copy, horizontal copy, channel, row, column)
+        copies = codes[
+            channels[:, None, None], rows[:, None, None, :, None], columns[None, :, None, None, :]
         ]
-        return np.concatenate(copies).reshape(channels * ny * nx, rows, cols)
+        return np.where(inside, copies, 0).reshape(-1, rows.shape[1], columns.shape[1])
 
     @property
     def _bytes(self) -> np.ndarray | None:
@@ -189,21 +218,30 @@ class Placement:
         Raises ``ValueError`` if the tensor does not lie in the image.
         """
         region = self._region(image, False)
-        channels = self.shape[0]
-        words = self.words[:channels]
         if self._bytes is not None:
-            codes = region[words, :, :, self._bytes[:channels]].astype(np.int64)
+            codes = region[self.words, :, :, self._bytes].astype(np.int64)
         else:
             bits = np.unpackbits(region, axis=-1, bitorder="little")
-            codes = np.zeros(self.shape, np.int64)
+            codes = np.zeros((len(self.words), *self.grid), np.int64)
             for bit in range(self.lane_bits):
-                place = self._bits(bit)[:channels]
-                codes |= bits[words, :, :, place].astype(np.int64) << bit
+                place = self._bits(bit)
+                codes |= bits[self.words, :, :, place].astype(np.int64) << bit
+        if self.unfold is not None:
+            codes = self._folded(codes, self.unfold)
         if not isinstance(self.format, Fixed):
             return self.format.decode(codes & ((1 << self.format.bits) - 1))
         if self.format.signed:
             codes = np.where(codes >> (self.lane_bits - 1), codes - (1 << self.lane_bits), codes)
         return codes
+
+    def _folded(self, codes: np.ndarray, unfold: Unfold) -> np.ndarray:
+        """Return the channels of each pixel from those of each word."""
+        channels, height, width = self.shape
+        rows, down = unfold.places(0, height)
+        columns, across = unfold.places(1, width)
+        copies = codes.reshape(*unfold.copies, channels, *unfold.grid)
+        picked = copies[down[:, None], across, :, rows[:, None], columns]
+        return np.asarray(picked.transpose(2, 0, 1))
 
     def fill(self, image: np.ndarray, value: int) -> None:
         """Fill the tensor and its border with ``value``, in every word (used for borders)."""

@@ -1,7 +1,8 @@
 """From a network to the steps that the array runs.
 
 Every operation becomes one :class:`Step`: a convolution with a maximum window behind
-it. Max-pooling is a convolution with weights of 1; a concat is a word range. Where
+it. Max-pooling is a convolution with weights of 1, or the window behind the convolution that makes
+its input (:mod:`celosia.dataflow.fuse`); a concat is a word range. Where
 the layout cannot serve a reader, a copy step is put before it:
 
 - a residual operand whose channels cannot lie where the output's do;
@@ -15,7 +16,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.layout import Unfold
+from celosia.dataflow.unfold import Unfolding, unfolded_weights
+from celosia.dataflow.windows import ENDLESS
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed, Format
 from celosia.models.lstm import Lstm
@@ -41,7 +45,9 @@ class Step:
 
     ``layer`` is the network's operation that it belongs to. ``formats`` is ``None``
     for weights that every column of its ``operation`` holds. ``window`` is the convolution's,
-    ``pool`` the maximum's (never padded). ``scales`` multiply the weights as a :class:`Conv`'s do.
+    ``pool`` the maximum's: maxima are taken of the sums ``within`` (top, left, bottom, right), and
+    of each window some are. ``scales`` multiply the weights as a :class:`Conv`'s do. ``is_pool``
+    says that it takes maxima of its input, whose border must then never win one.
     """
 
     name: str
@@ -57,24 +63,21 @@ class Step:
     residual: str | None = None
     scales: WeightScales | None = None
     operation: Operation = MULTIPLY
-
-    @property
-    def is_pool(self) -> bool:
-        """Whether its border must never win a maximum."""
-        return self.pool.kernel != (1, 1)
+    within: tuple[int, int, int, int] = (0, 0, ENDLESS, ENDLESS)
+    is_pool: bool = False
 
     def conv_size(self, out: tuple[int, int]) -> tuple[int, int]:
         """Return the rows and columns of accumulators for ``out`` rows and columns."""
         (sy, sx), (ey, ex) = self.pool.stride, self.pool.extent
         return (out[0] - 1) * sy + ey, (out[1] - 1) * sx + ex
 
-    def border(self, source: Tensor, target: Tensor) -> tuple[int, int, int, int]:
-        """Return the rows and columns (top, left, bottom, right) read outside ``source``."""
+    def border(self, source: tuple[int, int], target: Tensor) -> tuple[int, int, int, int]:
+        """Return the rows and columns (top, left, bottom, right) read outside ``source``'s."""
         rows, cols = self.conv_size(target.shape[1:])
         (sy, sx), (ey, ex) = self.window.stride, self.window.extent
         top, left = self.window.padding[:2]
-        bottom = (rows - 1) * sy + ey - top - source.shape[1]
-        right = (cols - 1) * sx + ex - left - source.shape[2]
+        bottom = (rows - 1) * sy + ey - top - source[0]
+        right = (cols - 1) * sx + ex - left - source[1]
         return top, left, max(0, bottom), max(0, right)
 
 
@@ -91,6 +94,15 @@ class Lowered:
     tensors: dict[str, Tensor]
     concats: dict[str, tuple[str, ...]]
     unfolds: dict[str, Unfold]
+
+    @property
+    def nowhere(self) -> frozenset[str]:
+        """Names of the network's tensors that maxima are taken of as they are made."""
+        return frozenset(tensor.name for tensor in self.network.tensors) - self.tensors.keys()
+
+    def grid(self, name: str) -> tuple[int, int]:
+        """Return the rows and columns of words of a tensor."""
+        return self.unfolds[name].grid if name in self.unfolds else self.tensors[name].shape[1:]
 
     def root(self, name: str) -> str:
         """Return the tensor whose memory holds ``name``: its concat's output or itself."""
@@ -148,6 +160,7 @@ def _diagonal(
             negative=np.full(channels, sign, np.int64),
         ),
         operation=operation,
+        is_pool=window.kernel != (1, 1),
     )
 
 
@@ -178,8 +191,17 @@ class Lowering:
         """Return the tensor whose memory holds ``name``."""
         return self._members.get(name, name)
 
+    def is_joined(self, name: str) -> bool:
+        """Return whether tensor ``name`` is a concat or a member of one."""
+        return name in self.concats or name in self._members
+
+    def fuse(self, maker: Step, pool: Step, fused: Step) -> None:
+        """Put ``fused`` in the place of ``maker`` and ``pool``; what is between them is nowhere."""
+        del self.tensors[maker.output]
+        self.steps = [fused if step is maker else step for step in self.steps if step is not pool]
+
     def _border(self, step: Step) -> bool:
-        return any(step.border(self.tensors[step.input], self.tensors[step.output]))
+        return any(step.border(self.tensors[step.input].shape[1:], self.tensors[step.output]))
 
     def copy_before(self, index: int, residual: bool) -> None:
         """Put a copy of step ``index``'s input or residual operand before it."""
@@ -216,7 +238,7 @@ class Lowering:
                 index += 1
             index += 1
 
-    def unfold_inputs(self, lanes: int) -> dict[str, Unfold]:
+    def unfold_inputs(self, accelerator: Accelerator) -> dict[str, Unfold]:
         """Unfold inputs of few channels that one convolution reads; return how.
 
         Not where weights have scales: a vector would hold several kernel positions.
@@ -229,15 +251,28 @@ class Lowering:
             if len(readers) != 1:
                 continue
             step = self.steps[readers[0]]
-            if step.residual == name or step.groups != 1 or step.formats is None:
+            channels, *size = self.tensors[name].shape
+            few = 2 * channels <= accelerator.array.lanes
+            if step.residual == name or step.groups != 1 or step.formats is None or not few:
                 continue
             # A kernel that copies do not divide leaves lanes whose weights must be none, not 0.
             if step.scales is not None or step.operation == DISTANCE:
                 continue
-            unfold = _best_unfold(self.tensors[name].shape[0], step.window, lanes)
-            if unfold.count > 1:
+            unfolding = Unfolding(
+                channels=channels,
+                size=(size[0], size[1]),
+                window=step.window,
+                sums=step.conv_size(self.tensors[step.output].shape[1:]),
+                rows=len(step.weights),
+            )
+            unfold = unfolding.best(accelerator)
+            if unfold is not None:
                 unfolds[name] = unfold
-                self.steps[readers[0]] = _unfolded(step, unfold)
+                self.steps[readers[0]] = replace(
+                    step,
+                    window=unfolding.reader(unfold),
+                    weights=unfolded_weights(step.weights, unfold),
+                )
         return unfolds
 
 
@@ -259,34 +294,9 @@ def _conv_step(op: Conv) -> Step:
     )
 
 
-def _best_unfold(channels: int, window: Window, lanes: int) -> Unfold:
-    """Return the unfolding of an input with the fewest steps for each pixel."""
-    (ky, kx), step = window.kernel, window.dilation
-    across = max(1, min(kx, lanes // channels))
-    down = max(1, min(ky, lanes // (channels * across))) if across == kx else 1
-    # The same number of steps with fewer copies where the division leaves a rest.
-    across = -(-kx // -(-kx // across))
-    down = -(-ky // -(-ky // down))
-    return Unfold(copies=(down, across), step=step)
-
-
-def _unfolded(step: Step, unfold: Unfold) -> Step:
-    """Return ``step`` reading an unfolded input: kernel positions become channels."""
-    ny, nx = unfold.copies
-    rows, channels, ky, kx = step.weights.shape
-    oy, ox = -(-ky // ny), -(-kx // nx)
-    padded = np.zeros((rows, channels, oy * ny, ox * nx), np.int64)
-    padded[:, :, :ky, :kx] = step.weights
-    split = padded.reshape(rows, channels, oy, ny, ox, nx).transpose(0, 3, 5, 1, 2, 4)
-    dy, dx = step.window.dilation
-    window = replace(step.window, kernel=(oy, ox), dilation=(dy * ny, dx * nx))
-    weights = np.ascontiguousarray(split.reshape(rows, ny * nx * channels, oy, ox))
-    return replace(step, window=window, weights=weights)
-
-
-def lower(lowering: Lowering, lanes: int) -> Lowered:
-    """Return the finished value of ``lowering`` for words of ``lanes`` lanes."""
-    unfolds = lowering.unfold_inputs(lanes)
+def lower(lowering: Lowering, accelerator: Accelerator) -> Lowered:
+    """Return the finished value of ``lowering`` for the words of ``accelerator``."""
+    unfolds = lowering.unfold_inputs(accelerator)
     return Lowered(
         network=lowering.network,
         steps=tuple(lowering.steps),

@@ -12,7 +12,7 @@ from dataclasses import replace
 from celosia.dataflow.arrange import Arrangement
 from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES
 from celosia.dataflow.emit import StepAddresses
-from celosia.dataflow.layout import PLAIN, Placement
+from celosia.dataflow.layout import Placement
 from celosia.dataflow.microarchitecture import PAGE_BYTES
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.resident import Place
@@ -107,7 +107,7 @@ class MemoryLayout:
         )
 
     def _place_root(self, name: str, word_bytes: int) -> None:
-        _, height, width = self._lowered.tensors[name].shape
+        height, width = self._lowered.grid(name)
         top, left, bottom, right = self._arrangement.borders[name]
         pitch = (width + left + right) * word_bytes
         plane = (height + top + bottom) * pitch
@@ -120,7 +120,8 @@ class MemoryLayout:
         tensor, lanes = self._lowered.tensors[name], self._accelerator.array.lanes
         word_bytes = self._accelerator.word_bytes(self._accelerator.activation_word_bits)
         border = self._arrangement.borders[self._lowered.root(name)]
-        pitch = (tensor.shape[2] + border[1] + border[3]) * word_bytes
+        height, width = self._lowered.grid(name)
+        pitch = (width + border[1] + border[3]) * word_bytes
         positions = self._arrangement.positions[name]
         return Placement(
             name=name,
@@ -130,12 +131,12 @@ class MemoryLayout:
             base=self.base,
             word_bytes=word_bytes,
             pitch=pitch,
-            plane=(tensor.shape[1] + border[0] + border[2]) * pitch,
+            plane=(height + border[0] + border[2]) * pitch,
             border=border,
             words=positions // lanes,
             lanes=positions % lanes,
             lane_bits=self._accelerator.array.activation_bits,
-            unfold=self._lowered.unfolds.get(name, PLAIN),
+            unfold=self._lowered.unfolds.get(name),
             sample_bytes=sample_bytes,
         )
 

@@ -28,6 +28,7 @@ from celosia.dataflow.mapping import (
 )
 from celosia.dataflow.precision import Precision, passes, weight_precision
 from celosia.dataflow.tiles import Block, ChannelTile, Chunk, InputTile, PixelTile
+from celosia.dataflow.windows import cut_alike
 from celosia.models.errors import CelosiaError
 
 
@@ -208,7 +209,23 @@ class StepPlan:
         )
         step = self.step
         size = self.samples, self.size, self.passes, self.precision
-        return (*size, step.window, step.pool, step.residual is None, self.uniform, blocks)
+        windows = step.window, step.pool, step.within
+        return (*size, *windows, step.residual is None, self.uniform, blocks)
+
+    @cached_property
+    def maxima(self) -> int:
+        """Codes that maxima are taken of, for each channel: one for each output without pooling."""
+        pool, (top, left, bottom, right) = self.step.pool, self.step.within
+        found = 1
+        for axis, (low, high) in enumerate(((top, bottom), (left, right))):
+            window = pool.stride[axis], pool.dilation[axis], pool.kernel[axis], low, high
+            first = taken = 0
+            while first < self.size[axis]:
+                last, _, each = cut_alike(first, self.size[axis], *window)
+                taken += (last - first) * each
+                first = last
+            found *= taken
+        return found
 
     @property
     def whole(self) -> dict[Dimension, int]:

@@ -114,9 +114,9 @@ class BaseProgram:
     descriptors : tuple
         In memory order, from ``program_address`` on.
     layers : tuple of CompiledLayer
-        In order. A concat that needs no copies has none.
+        In order. A concat that needs no copies has none, nor a pooling behind a convolution.
     placements : tuple of Placement
-        Every tensor of the network, copies included.
+        Every tensor of the network that is in memory or stays on chip, copies included.
     inputs, outputs : tuple of str
         Names of the network's inputs and outputs.
     image : numpy.ndarray
@@ -128,7 +128,7 @@ class BaseProgram:
     samples : int
         Samples that one start runs.
     kept : tuple of str
-        Tensors that stay on chip and are not in memory.
+        Tensors that stay on chip, or of which maxima are taken as they are made: not in memory.
     """
 
     network: str

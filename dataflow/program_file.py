@@ -41,7 +41,7 @@ from celosia.models.files import atomic_file
 from celosia.models.formats import Esb, Fixed, parse_format
 from celosia.models.network import Rounding
 
-VERSION = 2
+VERSION = 3
 _DAMAGED = (
     OSError, ValueError, KeyError, EOFError, RuntimeError, SyntaxError,
     zipfile.BadZipFile, zlib.error, tokenize.TokenError, struct.error,
@@ -132,7 +132,8 @@ def _encode(program: Program) -> dict[str, object]:
     placements = []
     for placement in program.placements:
         entry = {f.name: getattr(placement, f.name) for f in fields(placement)}
-        entry |= {"format": placement.format.name, "unfold": asdict(placement.unfold)}
+        unfold = None if placement.unfold is None else asdict(placement.unfold)
+        entry |= {"format": placement.format.name, "unfold": unfold}
         entry |= {"words": placement.words.tolist(), "lanes": placement.lanes.tolist()}
         placements.append(entry)
     return {
@@ -191,13 +192,15 @@ def _placement(entry: dict[str, Any]) -> Placement:
     fmt = parse_format(entry["format"])
     if not isinstance(fmt, Fixed | Esb):
         raise TypeError(f"tensor {entry['name']!r} has format {fmt.name}")
-    unfold = {key: tuple(value) for key, value in entry["unfold"].items()}
+    unfold = entry["unfold"]
+    if unfold is not None:
+        unfold = Unfold(**{key: tuple(value) for key, value in unfold.items()})
     changed = {
         "format": fmt,
         "shape": tuple(entry["shape"]),
         "border": tuple(entry["border"]),
         "words": np.array(entry["words"], np.int64),
         "lanes": np.array(entry["lanes"], np.int64),
-        "unfold": Unfold(**unfold),
+        "unfold": unfold,
     }
     return Placement(**{**entry, **changed})

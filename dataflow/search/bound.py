@@ -84,7 +84,7 @@ def lower_bound(
     samples = plan.samples
     compute = samples * rows * columns * words * math.prod(plan.kernel) * plan.passes
     groups = sum(tile.groups for tile in plan.tiles)
-    post = samples * groups * height * width * math.prod(pool.kernel)
+    post = samples * groups * plan.maxima
     # Strided windows may leave rows and columns of the input out.
     sums = _spread(height, pool.stride[0], pool.extent[0])
     tall = _touched(sums, window.stride[0], window.dilation[0], window.kernel[0])

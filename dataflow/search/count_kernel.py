@@ -110,26 +110,27 @@ def count_compute(
 
 @inlined
 def count_post(
-    window: np.ndarray, pixel: np.ndarray, word: tuple[int, int, int], residual: bool,
-    nest: np.ndarray, counters: np.ndarray,
+    window: np.ndarray, pixel: np.ndarray, part: tuple[int, int, int, int],
+    word: tuple[int, int, int], residual: bool, nest: np.ndarray, counters: np.ndarray,
 ) -> None:  # fmt: skip
-    """Add the accesses of one post descriptor over a pixel tile to ``counters``.
+    """Add the accesses of one post descriptor over a part of a pixel tile to ``counters``.
 
-    ``word`` has its groups of lanes, the first one's place in a word and the groups of a word;
-    ``nest`` is room for the loops.
+    The ``part`` has rows and columns of outputs, and of each one's window of sums; ``word`` its
+    groups of lanes, the first one's place in a word and the groups of a word; ``nest`` is room for
+    the loops.
     """
     groups, lane_group, lane_groups = word
-    rows, columns = pixel[3], pixel[4]
-    lanes = -(-pixel[5] // rows)
-    wide = (columns - 1) * window[11] + window[13]
-    _set(nest, 0, rows, (window[10] * wide, columns, 0))
+    rows, columns, tall, across = part
+    lanes = -(-pixel[5] // pixel[3])
+    wide = (pixel[4] - 1) * window[11] + window[13]
+    _set(nest, 0, rows, (window[10] * wide, pixel[4], 0))
     _set(nest, 1, columns, (window[11], 1, 0))
-    _set(nest, 2, window[14], (window[2] * wide, 0, 0))
-    _set(nest, 3, window[15], (window[3], 0, 0))
+    _set(nest, 2, tall, (window[2] * wide, 0, 0))
+    _set(nest, 3, across, (window[3], 0, 0))
     windows = groups * lanes * rows * columns
     # The pixel lane and the group change the address whatever it is.
     within = _runs(nest, _DRAINED, 1)
-    counters[_POST_STEPS] += windows * window[14] * window[15]
+    counters[_POST_STEPS] += windows * tall * across
     counters[_DRAINS] += within * lanes * groups
     counters[_CONSTANTS] += groups
     counters[_OUTPUTS] += windows

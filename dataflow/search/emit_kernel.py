@@ -37,9 +37,13 @@ from celosia.dataflow.search.program_kernel import (
     take,
     touch,
 )
+from celosia.dataflow.windows import cut_alike
 
 _READ_BEATS, _WRITE_BEATS = int(Counter.READ_BEATS), int(Counter.WRITE_BEATS)
 _OUTPUT_READS = int(Counter.OUTPUT_READS)
+
+_MOST_POSTS = 32
+"""More than a channel tile's loads, compute, and posts of parts: windows are cut in few ways."""
 
 
 @inlined
@@ -193,19 +197,31 @@ def _finish(
     groups, word, lane_group = shape.tiles[tile, 0], shape.tiles[tile, 1], shape.tiles[tile, 2]
     sums = ((rows - 1) * window[10] + window[12]) * ((columns - 1) * window[11] + window[13])
     size = -(-(lane_group + groups) // shape.sizes[6]) * area
-    touch(program, ACCUMULATORS, accumulators, accumulators + sums, False)
-    touch(program, CONSTANTS, constants, constants + groups, False)
-    first = outputs + word * area
-    touch(program, OUTPUTS, first, first + size, True)
-    if residuals >= 0:
-        first = residuals + word * area
-        touch(program, RESIDUALS, first, first + size, False)
-    steps = window[14] * window[15] * area * groups
-    add(program, POST, steps)
-    count_post(
-        window, pixel, (groups, lane_group, shape.sizes[6]), residuals >= 0, program.strides,
-        program.counters,
-    )  # fmt: skip
+    row, column = pixel[1], pixel[2]
+    while row < pixel[1] + rows:
+        # Parts whose windows are cut alike; most often the whole.
+        down, _, tall = cut_alike(
+            row, pixel[1] + rows, window[10], window[2], window[14], window[16], window[18]
+        )
+        across, _, wide = cut_alike(
+            column, pixel[2] + columns, window[11], window[3], window[15], window[17], window[19]
+        )
+        touch(program, ACCUMULATORS, accumulators, accumulators + sums, False)
+        touch(program, CONSTANTS, constants, constants + groups, False)
+        first = outputs + word * area
+        touch(program, OUTPUTS, first, first + size, True)
+        if residuals >= 0:
+            first = residuals + word * area
+            touch(program, RESIDUALS, first, first + size, False)
+        part = down - row, across - column, tall, wide
+        add(program, POST, part[0] * part[1] * tall * wide * lanes * groups)
+        count_post(
+            window, pixel, part, (groups, lane_group, shape.sizes[6]), residuals >= 0,
+            program.strides, program.counters,
+        )  # fmt: skip
+        column = across
+        if column == pixel[2] + columns:
+            row, column = down, pixel[2]
     posted[slot] += 1
     if posted[slot] == shape.blocks[block, 2]:
         _store(shape, program, stays, pixel, block, outputs)
@@ -305,7 +321,8 @@ def _emit(
         count = tiles_of(shape, walk, runs, pixel, chunk)
         tiles = walk.part[1]
         for number in range(count):
-            most = (tiles[1] - tiles[0]) * (4 + 2 * len(shape.block_runs)) + 5 * shape.sizes[3]
+            each = _MOST_POSTS + 2 * len(shape.block_runs)
+            most = (tiles[1] - tiles[0]) * each + 5 * shape.sizes[3]
             program.at[4] = most
             if not has_room(program, most):
                 return False

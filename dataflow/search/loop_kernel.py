@@ -19,7 +19,8 @@ class Shape(NamedTuple):
     same runs have in common, and the groups of all tiles before. ``blocks`` has a row for each
     block: word, words, tiles, first and last row of ``block_runs``. ``window`` holds, all down and
     across, the convolution's stride, the pooling's dilation, the convolution's padding, dilation
-    and kernel, and the pooling's stride, extent and window. ``source``, ``target`` and ``operand``
+    and kernel, the pooling's stride, extent and window, and the sums that maxima are taken of (top,
+    left, bottom, right). ``source``, ``target`` and ``operand``
     hold address, plane, pitch, bytes of a sample, first word, and the number of the tensor's memory
     (-1: there is none). ``words`` holds bytes of an activation and weight word, beats of these and
     of a constant word. ``sizes`` holds samples, rows, columns, pixel lanes, passes, whether all

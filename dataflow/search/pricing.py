@@ -127,7 +127,7 @@ class Pricer:
         window, pool = step.window, step.pool
         values = (
             *window.stride, *pool.dilation, *window.padding[:2], *window.dilation,
-            *window.kernel, *pool.stride, *pool.extent, *pool.kernel,
+            *window.kernel, *pool.stride, *pool.extent, *pool.kernel, *step.within,
         )  # fmt: skip
         array = accelerator.array
         sizes = (plan.samples, *plan.size, array.pixels, plan.passes, plan.uniform)
@@ -321,7 +321,7 @@ class Pricer:
             sources.append([*shape.source, *self.plans[stay.reader].source.shape[1:]])
         return Stays(
             rows=np.array(rows, np.int64).reshape(-1, 4),
-            windows=np.array(windows, np.int64).reshape(-1, 16),
+            windows=np.array(windows, np.int64).reshape(-1, 20),
             sources=np.array(sources, np.int64).reshape(-1, 8),
             keys=np.concatenate(keys),
             bordered=np.zeros(first, np.bool_),

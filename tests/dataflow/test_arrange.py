@@ -44,10 +44,11 @@ def test_inputs_of_few_channels_are_unfolded() -> None:
     build.conv(build.input((3, 9, 9)), 8, k(5, dilation=(1, 2)))
     lowered = arrange(build.network(), accelerator({"fixed8": 8}, 32, 1)).lowered
     # Five columns and two rows of three channels fill 30 of 32 lanes; three times two rows.
-    assert lowered.unfolds == {"in0": Unfold(copies=(2, 5), step=(1, 2))}
+    unfold = Unfold(copies=(2, 5), step=(1, 2), stride=(1, 1), origin=(0, 0), grid=(9, 9))
+    assert lowered.unfolds == {"in0": unfold}
     step = lowered.steps[0]
     assert step.weights.shape == (8, 30, 3, 1)
-    assert step.window.dilation == (2, 10)
+    assert (step.window.kernel, step.window.dilation) == ((3, 1), (2, 10))
 
 
 def test_an_input_with_two_readers_is_not_unfolded() -> None:
@@ -79,9 +80,8 @@ def test_borders_serve_every_reader() -> None:
 
 def test_signed_pooling_borders_are_the_lowest_code() -> None:
     build = Build()
-    first = build.conv(build.input((8, 9, 9)), 8, same(1), fmt="fixed5")
-    build.pool(first, Window(kernel=(3, 3), padding=(1, 1, 1, 1)))
-    assert arrange(build.network(), EIGHT).fills["top0"] == -16
+    build.pool(build.input((8, 9, 9), "fixed5"), Window(kernel=(3, 3), padding=(1, 1, 1, 1)))
+    assert arrange(build.network(), EIGHT).fills["in0"] == -16
 
 
 def test_sums_are_found_once_for_all_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def test_fill_covers_the_border(bits: int) -> None:
 
 
 def test_unfolded_words_hold_neighbours() -> None:
-    unfold = Unfold(copies=(2, 2), step=(1, 2))
+    unfold = Unfold(copies=(2, 2), step=(1, 2), stride=(1, 1), origin=(0, 0), grid=(2, 3))
     place = placement(
         shape=(1, 2, 3), unfold=unfold, words=np.zeros(4, np.int64), lanes=np.arange(4)
     )
@@ -80,6 +80,27 @@ def test_unfolded_words_hold_neighbours() -> None:
     np.testing.assert_array_equal(words[0, 0], [0, 0, 0, 1])
     np.testing.assert_array_equal(words[1, 2], [1, 3, 4, 6])
     np.testing.assert_array_equal(words[2, 3], [5, 0, 0, 0])
+
+
+def test_words_of_a_stride_hold_every_pixel() -> None:
+    # Rows -1, 1 of pixels two by two, columns as they are: word (g, x) has rows 2g - 1 and 2g.
+    unfold = Unfold(copies=(2, 1), step=(1, 1), stride=(2, 1), origin=(-1, 0), grid=(2, 3))
+    place = placement(
+        shape=(1, 3, 3), unfold=unfold, words=np.zeros(2, np.int64), lanes=np.arange(2)
+    )
+    image = np.zeros(400, np.uint8)
+    codes = np.arange(1, 10).reshape(1, 3, 3)
+    place.write(image, codes)
+    np.testing.assert_array_equal(place.read(image), codes)
+    words = image[: 3 * 48].reshape(3, 6, 8)[1:, 2:5, :2]
+    np.testing.assert_array_equal(words[:, 0], [[0, 1], [4, 7]])
+
+
+def test_a_pixel_in_no_word_is_not_read() -> None:
+    unfold = Unfold(copies=(1, 1), step=(1, 1), stride=(2, 1), origin=(0, 0), grid=(1, 3))
+    place = placement(shape=(3, 2, 3), unfold=unfold)
+    with pytest.raises(ValueError, match="holds 1 of 2 pixels"):
+        place.read(np.zeros(400, np.uint8))
 
 
 @pytest.mark.parametrize(
