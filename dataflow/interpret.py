@@ -79,7 +79,7 @@ def interpret(program: Program, image: np.ndarray, seed: int | None = None) -> n
         If a token is taken that was not given, a counter overflows, the units block each
         other, an address is outside a buffer or the memory.
     """
-    machine = _Machine(program, image.copy(), np.random.default_rng(seed or 0))
+    machine = Machine(program, image.copy(), np.random.default_rng(seed or 0))
     machine.run(seed is not None)
     return machine.image
 
@@ -127,7 +127,7 @@ def _dot(operation: Operation, codes: np.ndarray, weights: np.ndarray, idle: np.
     return sums.transpose(1, 0, 2).astype(np.int64)
 
 
-class _Buffers:
+class Buffers:
     """The on-chip memories, full of garbage at first."""
 
     def __init__(self, accelerator: Accelerator, random: np.random.Generator) -> None:
@@ -180,33 +180,55 @@ class _Buffers:
                 self.residuals[addresses] = fields[:, : self.lanes]
                 self.residual_scales[addresses] = fields[:, self.lanes :]
             case Buffer.WEIGHTS:
-                codes = unpack(data, self._weight_widths)
-                codes = codes.reshape(len(codes), self.columns, -1)
-                for column, fmt in enumerate(self._formats):
-                    self.weights[addresses, column] = fmt.decode(codes[:, column, : self.lanes])
-                if self._scaling is not None:
-                    scales = self._scaling.scale.decode(codes[..., self.lanes :])
+                self.weights[addresses], scales = self.decode_weights(data)
+                if scales is not None:
                     self.weight_scales[addresses] = scales
             case Buffer.CONSTANTS:
-                widths = self._constant_widths
-                starts = np.cumsum(widths) - widths
-                size = int(widths.sum())
-                for post in range(self._post_lanes):
-                    for index, (start, bits) in enumerate(zip(starts, widths, strict=True)):
-                        value = field(data, post * size + int(start), int(bits))
-                        value = value if index == 4 else signed(value, int(bits))
-                        self.constants[addresses, post, index] = value
+                self.constants[addresses] = self.decode_constants(data)
+
+    def decode_weights(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the weights (words, columns, lanes) in memory words, and scales of their vectors.
+
+        ``data`` is uint8 (words, bytes).
+        """
+        codes = unpack(data, self._weight_widths).reshape(len(data), self.columns, -1)
+        weights = np.empty((len(data), self.columns, self.lanes))
+        for column, fmt in enumerate(self._formats):
+            weights[:, column] = fmt.decode(codes[:, column, : self.lanes])
+        if self._scaling is None:
+            return weights, None
+        return weights, self._scaling.scale.decode(codes[..., self.lanes :])
+
+    def decode_constants(self, data: np.ndarray) -> np.ndarray:
+        """Return the constants in memory words (uint8 rows): int64 (words, post lanes, fields)."""
+        widths = self._constant_widths
+        starts = np.cumsum(widths) - widths
+        size = int(widths.sum())
+        constants = np.empty((len(data), self._post_lanes, len(widths)), np.int64)
+        for post in range(self._post_lanes):
+            for index, (start, bits) in enumerate(zip(starts, widths, strict=True)):
+                value = field(data, post * size + int(start), int(bits))
+                constants[:, post, index] = value if index == 4 else signed(value, int(bits))
+        return constants
 
 
-class _Machine:
-    """Memory, buffers, queues and counters."""
+class Machine:
+    """Memory, buffers, queues and counters.
+
+    Attributes
+    ----------
+    image : numpy.ndarray
+        The memory; it is changed.
+    buffers : Buffers
+        The on-chip memories.
+    """
 
     def __init__(self, program: Program, image: np.ndarray, random: np.random.Generator) -> None:
         self.program = program
         self.accelerator = program.accelerator
         self.image = image
         self.random = random
-        self.buffers = _Buffers(program.accelerator, random)
+        self.buffers = Buffers(program.accelerator, random)
         self.tokens = dict.fromkeys(Token, 0)
         self.queues: dict[Unit, deque[tuple[int, Descriptor]]] = {unit: deque() for unit in Unit}
         self.where = ""
@@ -241,6 +263,12 @@ class _Machine:
             if token.taker is not unit_of(descriptor) or not self.tokens[token]:
                 raise InterpretError(f"{self.where} takes a token {token.name} that was not given")
             self.tokens[token] -= 1
+        self.execute(descriptor)
+        if not isinstance(descriptor, End):
+            self._signal(descriptor.signal, descriptor)
+
+    def execute(self, descriptor: Descriptor) -> None:
+        """Do what ``descriptor`` says, whatever its tokens."""
         match descriptor:
             case Load():
                 self._load(descriptor)
@@ -256,8 +284,7 @@ class _Machine:
                 beat = self.accelerator.bus.data_bytes
                 self.image[self._bytes(np.array([descriptor.address]), beat)] = 0
             case End():
-                return
-        self._signal(descriptor.signal, descriptor)
+                pass
 
     def _signal(self, tokens: Iterable[Token], descriptor: Descriptor) -> None:
         for token in tokens:

@@ -14,7 +14,7 @@ import numpy as np
 from celosia.dataflow.memory import MemoryModel
 from celosia.models.errors import CelosiaError
 
-_ABI: Final = 2
+_ABI: Final = 3
 _HANDLE: Final = ctypes.c_void_p
 _UINT64: Final = ctypes.c_uint64
 _UINT32_OUT: Final = ctypes.POINTER(ctypes.c_uint32)
@@ -43,7 +43,15 @@ _SIGNATURES: Final[dict[str, tuple[object, list[object]]]] = {
     "celosia_replay": (_UINT64, [_HANDLE]),
     "celosia_trace_begin": (ctypes.c_int, [_HANDLE, ctypes.c_char_p]),
     "celosia_trace_end": (None, [_HANDLE]),
+    "celosia_peek": (
+        ctypes.c_uint,
+        [_HANDLE, ctypes.c_char_p, ctypes.c_char_p, _UINT64, ctypes.c_char_p, ctypes.c_uint],
+    ),
 }
+
+_TOP: Final = "engine"
+"""What the harness calls the model."""
+_ROW_BYTES: Final = 1 << 16
 
 
 class Outcome(enum.Enum):
@@ -234,6 +242,17 @@ class Model:
     def end_trace(self) -> None:
         """Finish the file that :meth:`trace` began."""
         self._calls.celosia_trace_end(self._handle)
+
+    def peek(self, scope: str, name: str, row: int) -> int | None:
+        """Return a row of a memory inside the engine as it is now; None if there is none such.
+
+        Only traced builds know their memories. ``scope`` is the path of the instance that holds
+        memory ``name``, from the top module on, its parts joined by dots.
+        """
+        room = ctypes.create_string_buffer(_ROW_BYTES)
+        path = f"{_TOP}.{scope}".encode()
+        size = self._calls.celosia_peek(self._handle, path, name.encode(), row, room, _ROW_BYTES)
+        return int.from_bytes(room.raw[:size], "little") if size else None
 
     def _check(self, status: int) -> None:
         if status == _VIOLATION:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import BaseProgram
+from celosia.dataflow.provenance import Place
+from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
 from celosia.sim.check import CounterDivergence, Divergence, ValueDivergence
 from celosia.sim.driver import Driver
+from celosia.sim.inside import Inside
 from celosia.sim.library import Outcome
 from celosia.sim.run import Run, Simulator, program_image, write_inputs
 from celosia.sim.verilate import Progress
 
 TRACE_CYCLES: Final = 512
 """Cycles that a trace shows before and after the one that is looked at."""
+
+MOST_CYCLES: Final = 4 * TRACE_CYCLES
+"""Most cycles of a trace that nobody chose: signals of an engine take some kilobytes each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +91,10 @@ def locate(
         When a tool that tracing needs is missing, or the file cannot be written: then no file
         is left.
     """
-    replay = _Replay(program, inputs, run.memory, divergence.sample, int(run.cycles.max()))
+    replay = Replay(program, inputs, run.memory, divergence.sample, int(run.cycles.max()))
     watched = None
     if isinstance(divergence, ValueDivergence):
-        watched = _address(program, divergence)
+        watched = code_address(program, divergence)
     written, end = replay.whole(simulator, watched)
     # The harness counts from the model's making, the engine from the start.
     start = divergence.sample // program.samples
@@ -98,13 +105,62 @@ def locate(
         cycle = _expected_end(run, start, divergence)
     if trace is None:
         return Location(cycle=cycle, trace=None)
-    traced = Simulator(simulator.accelerator, traced=True, progress=progress)
-    centre = offset + (_layer_end(run, start, divergence) if cycle is None else cycle)
-    first = replay.trace(traced, centre, trace)
-    return Location(cycle=cycle, trace=trace, first=first - offset, first_time=10 * first)
+    centre = _layer_end(run, start, divergence) if cycle is None else cycle
+    window = max(0, centre - TRACE_CYCLES), centre + TRACE_CYCLES
+    traced = simulator.with_traces(progress)
+    return replace(replay.trace(traced, window, trace, offset), cycle=cycle)
 
 
-def _address(program: BaseProgram, divergence: ValueDivergence) -> int:
+def bounded(first: int, last: int) -> tuple[int, int]:
+    """Return a window round cycles ``first`` to ``last``; of a long time its end."""
+    stop = last + TRACE_CYCLES // 4
+    return max(0, first - TRACE_CYCLES // 4, stop - MOST_CYCLES), stop
+
+
+def trace_window(
+    simulator: Simulator,
+    program: BaseProgram,
+    inputs: Mapping[str, np.ndarray],
+    run: Run,
+    sample: int,
+    window: tuple[int, int],
+    path: Path,
+    progress: Progress | None = None,
+) -> Location:
+    """Write the signals in the cycles ``window`` of the start that runs ``sample``.
+
+    Parameters
+    ----------
+    simulator : Simulator
+        What ``run`` was made with.
+    program, inputs, run
+        What was run, and what came of it.
+    sample : int
+        One of the start's.
+    window : (int, int)
+        First and last cycle by the engine's counter.
+    path : Path
+        Receives the FST.
+    progress : Callable, optional
+        Shown the steps of the traced build that this takes.
+
+    Raises
+    ------
+    CelosiaError
+        When no cycle of the window is of this start, or the file cannot be written.
+    """
+    cycles = int(run.cycles[sample // program.samples])
+    if not 0 <= window[0] <= min(window[1], cycles):
+        raise CelosiaError(
+            f"cycles {window[0]} to {window[1]} are not in the start of sample {sample}, which "
+            f"takes {cycles}"
+        )
+    replay = Replay(program, inputs, run.memory, sample, int(run.cycles.max()))
+    offset = replay.offset(simulator, cycles)
+    return replay.trace(simulator.with_traces(progress), window, path, offset)
+
+
+def code_address(program: BaseProgram, divergence: ValueDivergence) -> int:
     """Return the address of the byte that holds the lowest bit of the code."""
     placement = program.placement(divergence.tensor)
     c, y, x = divergence.index
@@ -129,7 +185,7 @@ def _layer_end(run: Run, start: int, divergence: Divergence) -> int:
     return int(run.layer_cycles[start, : index + 1].sum())
 
 
-class _Replay:
+class Replay:
     """One start, of the samples beside ``sample``, from reset, the same each time."""
 
     def __init__(
@@ -145,6 +201,11 @@ class _Replay:
         self._limit = 2 * cycles + 100_000
         self._image = program_image(program)
         write_inputs(program, self._image, inputs, sample - sample % program.samples)
+
+    @property
+    def image(self) -> np.ndarray:
+        """The memory before the start."""
+        return self._image
 
     def _start(self, simulator: Simulator, image: np.ndarray) -> Driver:
         driver = simulator.driver()
@@ -164,18 +225,52 @@ class _Replay:
             end = model.cycle - 1  # in this cycle the interrupt was seen
             return (None if address is None else model.watched(address)), end
 
-    def trace(self, simulator: Simulator, centre: int, path: Path) -> int:
-        """Write the signals round cycle ``centre``; return the first cycle that is in."""
+    def offset(self, simulator: Simulator, cycles: int) -> int:
+        """Return the harness's cycle in which the counter of a run of ``cycles`` is 0."""
+        _, end = self.whole(simulator, None)
+        return end - cycles
+
+    def trace(
+        self, simulator: Simulator, window: tuple[int, int], path: Path, offset: int
+    ) -> Location:
+        """Write the signals in cycles ``window`` by the engine's counter, 0 at ``offset``.
+
+        The location's ``cycle`` is the first one traced.
+        """
         driver = self._start(simulator, self._image.copy())
         with driver.model as model:
             driver.start()
-            first = max(model.cycle, centre - TRACE_CYCLES)
+            first, last = max(model.cycle, offset + window[0]), offset + window[1]
             if first > model.cycle:
                 model.run(first - model.cycle)
             with atomic_file(path) as draft:
                 model.trace(draft)
-                while model.cycle < centre + TRACE_CYCLES:
-                    if model.run(centre + TRACE_CYCLES - model.cycle) is Outcome.INTERRUPT:
+                while model.cycle < last:
+                    if model.run(last - model.cycle) is Outcome.INTERRUPT:
                         break
                 model.end_trace()
-            return first
+            return Location(
+                cycle=first - offset, trace=path, first=first - offset, first_time=10 * first
+            )
+
+    def probe(
+        self, simulator: Simulator, offset: int, cycles: Sequence[int], places: Sequence[Place]
+    ) -> list[int | None]:
+        """Return what is in the engine at each of ``places`` in the cycle beside it.
+
+        ``simulator`` must be traced; cycles are those of the engine's counter, which began at
+        ``offset``. None where the run was over before, or there is no such memory.
+        """
+        accelerator = self._program.accelerator
+        assert isinstance(accelerator, Accelerator)
+        found: list[int | None] = [None] * len(places)
+        driver = self._start(simulator, self._image.copy())
+        with driver.model as model:
+            inside = Inside(accelerator, model)
+            driver.start()
+            for index in sorted(range(len(places)), key=lambda index: cycles[index]):
+                ahead = offset + cycles[index] - model.cycle
+                if ahead > 0 and model.run(ahead) is Outcome.INTERRUPT:
+                    break
+                found[index] = inside.read(places[index])
+        return found

@@ -97,6 +97,9 @@ class Simulator:
         What to simulate.
     traced : bool
         Whether signals can be traced: slower to build and to run.
+    verilog : str, optional
+        Other Verilog with the same ports and registers, to be simulated in the place of its own:
+        a changed one.
     progress : Callable, optional
         Shown the steps of a build, see :data:`celosia.sim.verilate.Progress`.
 
@@ -111,11 +114,16 @@ class Simulator:
         accelerator: Description,
         *,
         traced: bool = False,
+        verilog: str | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._accelerator = accelerator
+        self._verilog = verilog
         self._build = verilate(
-            core_verilog(accelerator), core_name(accelerator), traced=traced, progress=progress
+            self.verilog,
+            core_name(accelerator),
+            traced=traced,
+            progress=progress,
         )
 
     @property
@@ -124,9 +132,20 @@ class Simulator:
         return self._accelerator
 
     @property
+    def verilog(self) -> str:
+        """Its Verilog."""
+        return core_verilog(self._accelerator) if self._verilog is None else self._verilog
+
+    @property
     def build(self) -> Build:
         """The build."""
         return self._build
+
+    def with_traces(self, progress: Progress | None = None) -> Simulator:
+        """Return a simulator of the same hardware whose signals can be traced, building it."""
+        if self._build.traced:
+            return self
+        return Simulator(self._accelerator, traced=True, verilog=self._verilog, progress=progress)
 
     def driver(self) -> Driver:
         """Return a new instance of the engine."""

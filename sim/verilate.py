@@ -46,6 +46,12 @@ _SLOW: Final = ("-O0",)
 _RUNTIME: Final = ("verilated.cpp", "verilated_threads.cpp")
 _TRACE_RUNTIME: Final = ("verilated_fst_c.cpp",)
 _DEFINES: Final = ("-DVL_TIME_CONTEXT",)
+_MEMORIES: Final = """\
+`verilator_config
+public_flat_rd -module "ram_*" -var "rows"
+public_flat_rd -module "*" -var "accumulators_*"
+"""
+"""Of traced builds: the memories that :meth:`celosia.sim.library.Model.peek` reads."""
 _TRACE_DEFINES: Final = ("-DCELOSIA_TRACE", "-DVM_TRACE=1", "-DVM_TRACE_FST=1")
 
 
@@ -167,7 +173,8 @@ class _Options:
         """Return the hash of all that a build depends on but the tools."""
         digest = hashlib.sha256()
         flags = (*CXX_FLAGS, *_DEFINES, *self.optimise, *_SLOW, *self.verilator_flags)
-        for part in (processor(), top, str(self.traced), *flags, verilog):
+        memories = _MEMORIES if self.traced else ""
+        for part in (processor(), top, str(self.traced), memories, *flags, verilog):
             digest.update(part.encode() + b"\0")
         for source in sorted(NATIVE.rglob("*")):
             if source.is_file():
@@ -198,6 +205,9 @@ class _Job:
         source.write_text(verilog)
         command = [*self.toolchain.verilator, *self.options.verilator_flags, "--top-module", top]
         command += ["-Mdir", str(work / "cpp"), str(source)]
+        if self.options.traced:
+            (work / "memories.vlt").write_text(_MEMORIES)
+            command.append(str(work / "memories.vlt"))
         self.progress("verilate", 0, 1)
         processes.run(command, work, self.toolchain.environment)
         self._compile(processes, work / "cpp")

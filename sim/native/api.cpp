@@ -10,7 +10,7 @@ using celosia::Harness;
 extern "C" {
 
 // What the Python side checks before it trusts the rest.
-int celosia_abi() { return 2; }
+int celosia_abi() { return 3; }
 unsigned celosia_ports() { return Harness::PORTS; }
 unsigned celosia_port_bytes() { return Harness::PORT_BYTES; }
 
@@ -53,5 +53,8 @@ uint64_t celosia_replay(Harness* harness) { return harness->replay(); }
 
 int celosia_trace_begin(Harness* harness, const char* path) { return harness->trace_begin(path) ? 1 : 0; }
 void celosia_trace_end(Harness* harness) { harness->trace_end(); }
+unsigned celosia_peek(Harness* harness, const char* scope, const char* name, uint64_t row, uint8_t* to, unsigned room) {
+    return harness->peek(scope, name, row, to, room);
+}
 
 }  // extern "C"

@@ -18,6 +18,7 @@
 #include "verilated.h"
 #ifdef CELOSIA_TRACE
 #include "verilated_fst_c.h"
+#include "verilated_syms.h"
 #endif
 
 namespace celosia {
@@ -138,6 +139,21 @@ public:
 #ifdef CELOSIA_TRACE
         if (trace_) trace_->close();
         trace_.reset();
+#endif
+    }
+    // Copies a row of a memory inside the engine; returns its bytes, 0 where there is none such.
+    unsigned peek(const char* scope, const char* name, uint64_t row, uint8_t* to, unsigned room) {
+#ifdef CELOSIA_TRACE
+        const VerilatedScope* const found = context_->scopeFind(scope);
+        VerilatedVar* const memory = found ? found->varFind(name) : nullptr;
+        if (!memory || memory->udims() != 1 || row >= uint64_t(memory->elements(1))) return 0;
+        const unsigned bytes = memory->entSize();
+        if (bytes > room) return 0;
+        std::memcpy(to, static_cast<const uint8_t*>(memory->datap()) + row * bytes, bytes);
+        return bytes;
+#else
+        (void)scope, (void)name, (void)row, (void)to, (void)room;
+        return 0;
 #endif
     }
 
