@@ -72,6 +72,17 @@ def read_memory(text: str) -> MemoryModel:
         ) from error
 
 
+def read_window(text: str) -> tuple[int, int]:
+    """Return the first and the last cycle of ``BEGIN:END``."""
+    first, _, last = text.partition(":")
+    if not (first.isdecimal() and last.isdecimal()) or int(first) > int(last):
+        raise CelosiaError(
+            f"--trace-window {text!r} is not understood: write BEGIN:END, two cycles of the "
+            "engine's counter, such as 1000:2000"
+        )
+    return int(first), int(last)
+
+
 def read_arrays(path: Path) -> Arrays:
     """Return the array of a ``.npy`` file, or those of a ``.npz`` file by name.
 

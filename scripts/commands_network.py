@@ -181,11 +181,25 @@ def simulate(
     trace: Annotated[
         Path,
         typer.Option(
-            help="Where to write signals (FST) should there be a difference.",
+            help="Where to write signals (FST) should there be a difference, or cycles be chosen.",
             parser=path,
             metavar="PATH",
         ),
     ] = Path("divergence.fst"),
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Of the first difference: what fed it, which unit is to blame, signals.",
+        ),
+    ] = False,
+    trace_layer: Annotated[
+        str | None, typer.Option(help="Write the signals of this layer, whatever is found.")
+    ] = None,
+    trace_window: Annotated[
+        str | None,
+        typer.Option(metavar="BEGIN:END", help="Write the signals of these cycles."),
+    ] = None,
     timeline: Annotated[
         Path | None,
         typer.Option(
@@ -199,16 +213,25 @@ def simulate(
     """Run a network on the RTL and compare every bit, cycle and access with what is expected."""
     from celosia.dataflow.mapping import load_mapping
     from celosia.models.storage import load
-    from celosia.scripts.arguments import input_codes, read_arrays, read_engine, read_memory
+    from celosia.scripts.arguments import (
+        input_codes,
+        read_arrays,
+        read_engine,
+        read_memory,
+        read_window,
+    )
+    from celosia.scripts.simulate import Look
     from celosia.scripts.simulate import simulate as run
     from celosia.scripts.trace_events import write_timeline
 
+    window = None if trace_window is None else read_window(trace_window)
+    look = Look(trace=trace, explain=explain, layer=trace_layer, window=window)
     loaded = load(network)
     data = input_codes(loaded, read_arrays(inputs), codes=codes)
     chosen, model = read_engine(accelerator), read_memory(memory)
     tiles = None if mapping is None else load_mapping(mapping)
     with progress("Simulating") as report:
-        result = run(loaded, chosen, data, model, report, trace, tiles)
+        result = run(loaded, chosen, data, model, report, look, tiles)
     if timeline is not None:
         write_timeline(result.program, model, timeline)
 

@@ -35,7 +35,7 @@ from celosia.rtl.package import generate
 from celosia.rtl.verilog import count_modules
 from celosia.scripts.console import errors, progress, table
 from celosia.scripts.report import write_report
-from celosia.scripts.simulate import simulate
+from celosia.scripts.simulate import Look, simulate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +227,7 @@ class _Task:
         verilog = self._generate(accelerator)
         codes = quantise_inputs(network, work.inputs[:count])
         with progress(job.name) as report, self._step("simulate and compare"):
-            found = simulate(network, accelerator, codes, DDR4, report, self._trace())
+            found = simulate(network, accelerator, codes, DDR4, report, self._look())
         outputs = [found.run.tensors[name] for name in network.outputs]
         self._seconds |= found.seconds
         return {
@@ -263,8 +263,8 @@ class _Task:
                 self._generated.add(accelerator.name)
         return "".join(path.read_text() for path in sorted(folder.rglob("*.v")))
 
-    def _trace(self) -> Path:
-        return self._target / f"{self._job.name}_divergence.fst"
+    def _look(self) -> Look:
+        return Look(trace=self._target / f"{self._job.name}_divergence.fst", explain=True)
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:

@@ -6,7 +6,7 @@ import collections.abc
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from rich.table import Table
@@ -23,15 +23,69 @@ from celosia.models.golden import evaluate
 from celosia.models.network import Network
 from celosia.scripts.console import Report, table
 from celosia.sim.check import Verdict, check
-from celosia.sim.locate import Location, locate
+from celosia.sim.explain import Explanation, explain
+from celosia.sim.locate import MOST_CYCLES, Location, locate, trace_window
 from celosia.sim.run import Run, Simulator
+from celosia.sim.waves import Views, write_views
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What to look at more closely.
+
+    Attributes
+    ----------
+    trace : Path or None
+        Where to write signals (FST), of the cycles chosen or round the first difference.
+    explain : bool
+        Whether to say what fed the first difference, and which unit is to blame.
+    layer : str or None
+        Signals of this layer's cycles are written, whatever the comparison finds; of a long one
+        its first :data:`~celosia.sim.locate.MOST_CYCLES`.
+    window : tuple of int or None
+        Signals of these cycles, from the first to the last, by the engine's counter.
+    """
+
+    trace: Path | None = None
+    explain: bool = False
+    layer: str | None = None
+    window: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.layer is not None and self.window is not None:
+            raise CelosiaError("--trace-layer and --trace-window both choose cycles: give one")
+        if self.chosen and self.trace is None:
+            raise ValueError("trace must be a file where cycles are chosen")
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the cycles of the trace are chosen."""
+        return self.layer is not None or self.window is not None
+
+    def cycles(self, run: Run) -> tuple[int, int]:
+        """Return the first and last cycle chosen, of the first start of ``run``."""
+        if self.window is not None:
+            return self.window
+        if self.layer not in run.layer_names:
+            raise CelosiaError(
+                f"--trace-layer {self.layer!r}: the layers are {', '.join(run.layer_names)}"
+            )
+        index = run.layer_names.index(self.layer)
+        ends = run.layer_cycles[0].cumsum()
+        end, cycles = int(ends[index]), int(run.layer_cycles[0, index])
+        return end - cycles, min(end, end - cycles + MOST_CYCLES)
+
+
+NOTHING: Final = Look()
+"""No file is written, and of a difference only its cycle is found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Simulation:
     """What was expected of a network on an accelerator, and what the RTL did.
 
-    ``location`` says when the first difference happened, where there is one; ``seconds`` is wall
+    ``location`` says when the first difference happened, where there is one, and ``explanation``
+    why, where that was asked for; ``views`` are of cycles that were chosen. ``seconds`` is wall
     clock by step, and building a simulator that is in the cache takes next to none.
     """
 
@@ -43,6 +97,8 @@ class Simulation:
     verdict: Verdict
     location: Location | None
     seconds: dict[str, float]
+    explanation: Explanation | None = None
+    views: Views | None = None
 
     @property
     def holds(self) -> bool:
@@ -108,6 +164,8 @@ class Simulation:
             "values_compared": self.verdict.elements,
             "differences": [str(divergence) for divergence in self.verdict.divergences],
             "location": None if self.location is None else str(self.location),
+            "explanation": None if self.explanation is None else self.explanation.as_dict(),
+            "views": None if self.views is None else self.views.as_dict(),
             "cycles_predicted": self.predicted.cycles,
             "cycles_measured": self.cycles_measured,
             "utilisation": self.utilisation,
@@ -139,7 +197,10 @@ class Simulation:
     def verdict_line(self) -> str:
         """Return the verdict as text: what was compared, or the differences and where to look."""
         where = f"\nfirst difference: {self.location}" if self.location else ""
-        return f"{self.run.samples} samples: {self.verdict}{where}"
+        if self.explanation is not None:
+            where = "\n" + "\n".join(self.explanation.lines())
+        shown = f"\nsignals: {self.views}" if self.views else ""
+        return f"{self.run.samples} samples: {self.verdict}{where}{shown}"
 
 
 def compile_for(
@@ -175,7 +236,7 @@ def simulate(
     inputs: collections.abc.Mapping[str, np.ndarray],
     memory: MemoryModel,
     report: Report | None = None,
-    trace: str | Path | None = None,
+    look: Look = NOTHING,
     mapping: Mapping | None = None,
 ) -> Simulation:
     """Run ``network`` on the RTL of ``accelerator`` and compare it with what is expected.
@@ -190,8 +251,8 @@ def simulate(
         The memory that the engine sees.
     report
         Called as the work proceeds.
-    trace
-        Where to write the signals round the first difference (FST), should there be one.
+    look
+        What to look at more closely; by default nothing but when the first difference happened.
     mapping
         How each layer is tiled; the default mapping where there is none.
 
@@ -225,17 +286,19 @@ def simulate(
     tell("compare", 0, 1)
     verdict = check(program, run, golden, predicted)
     timed("compare", begin)
-    location = None
+    simulated = _Simulated(
+        simulator=simulator, network=network, program=program, inputs=inputs, run=run, tell=tell
+    )
+    views = simulated.chosen(look) if look.chosen else None
+    location, explanation = None, None
     if verdict.divergences:
         tell("locate the difference", 0, 1)
-        location = locate(
-            simulator,
-            program,
-            inputs,
-            run,
-            verdict.divergences[0],
-            trace=None if trace is None else Path(trace),
-        )
+        trace = None if look.chosen else look.trace
+        if look.explain:
+            explanation = simulated.explain(golden, verdict, mapping, trace)
+            location = explanation.location
+        else:
+            location = locate(simulator, program, inputs, run, verdict.divergences[0], trace=trace)
     return Simulation(
         network=network,
         program=program,
@@ -245,4 +308,44 @@ def simulate(
         verdict=verdict,
         location=location,
         seconds=seconds,
+        explanation=explanation,
+        views=views,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Simulated:
+    """A run that is looked at."""
+
+    simulator: Simulator
+    network: Network
+    program: BaseProgram
+    inputs: collections.abc.Mapping[str, np.ndarray]
+    run: Run
+    tell: Report
+
+    def _building(self, what: str, done: int, total: int) -> None:
+        self.tell(f"build with traces: {what}", done, total)
+
+    def chosen(self, look: Look) -> Views:
+        """Write the signals of the cycles that ``look`` chooses, of the first start."""
+        assert look.trace is not None
+        window = look.cycles(self.run)
+        location = trace_window(
+            self.simulator, self.program, self.inputs, self.run, 0, window, look.trace,
+            self._building,
+        )  # fmt: skip
+        return write_views(self.simulator, location, window, None)
+
+    def explain(
+        self,
+        golden: dict[str, np.ndarray],
+        verdict: Verdict,
+        mapping: Mapping | None,
+        trace: Path | None,
+    ) -> Explanation:
+        """Explain the first divergence of ``verdict``."""
+        return explain(
+            self.simulator, self.network, self.program, self.inputs, self.run, golden,
+            verdict.divergences[0], mapping=mapping, trace=trace, progress=self._building,
+        )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any, Final
 from celosia.rtl.package import generate
 from celosia.scripts.console import Report
 from celosia.scripts.explore.run import Exploration
-from celosia.scripts.simulate import simulate
+from celosia.scripts.simulate import Look, simulate
 
 RTL: Final = "rtl"
 TRACE: Final = "divergence.fst"
@@ -36,7 +36,7 @@ def verify(exploration: Exploration, folder: Path, report: Report) -> dict[str, 
         subject.inputs(best.variant, exploration.request.goal.samples),
         exploration.request.memory,
         report,
-        folder / TRACE,
+        Look(trace=folder / TRACE, explain=True),
         exploration.mapped.mapping,
     )
     searched = exploration.best.outcome.cycles

@@ -439,6 +439,10 @@ def test_simulate_refuses_what_does_not_fit(files, capsys):
     status, _, err = run(capsys, *simulate, "x.npy", "--memory", "40,16")
     assert status == 1
     assert "write latency,bytes-per-cycle,outstanding, such as 40,16,16" in err
+    for window in ("5", "5:", "7:5", "-1:5", "a:b"):
+        status, _, err = run(capsys, *simulate, "x.npy", "--trace-window", window)
+        assert status == 1
+        assert "write BEGIN:END, two cycles of the engine's counter" in err
     status, _, err = run(capsys, *simulate, "x.npy", "--memory", "0,16,1")
     assert status == 1
     assert "latency must be 1 to 65535" in err

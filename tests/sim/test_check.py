@@ -8,7 +8,6 @@ import pytest
 
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.memory import DDR4
-from celosia.dataflow.presets import preset
 from celosia.dataflow.program import Counter, Program
 from celosia.dataflow.timing import LayerTiming, Timing, timing
 from celosia.models.errors import CelosiaError
@@ -23,7 +22,8 @@ from celosia.sim.check import (
 from celosia.sim.locate import locate
 from celosia.sim.run import Run, Simulator
 
-ACCELERATOR = preset("tiny")
+from .faulty import ACCELERATOR, FaultySimulator
+
 FORMATS = tuple(group.format for group in ACCELERATOR.array.columns)
 NETWORK = random_network(2, FORMATS)
 Case = tuple[Program, Run, dict[str, np.ndarray], Timing]
@@ -31,7 +31,7 @@ Case = tuple[Program, Run, dict[str, np.ndarray], Timing]
 
 @pytest.fixture(scope="module")
 def simulator() -> Simulator:
-    return Simulator(ACCELERATOR)
+    return FaultySimulator()  # with no fault: the traced build that other tests have as well
 
 
 @pytest.fixture(scope="module")

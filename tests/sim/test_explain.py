@@ -17,10 +17,12 @@ from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.program import Program
 from celosia.dataflow.tiles import ChannelTile
 from celosia.dataflow.timing import timing
+from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed
 from celosia.models.golden import evaluate
 from celosia.models.network import Conv, Network, Requant, Tensor, Window
 from celosia.models.random_network import random_network
+from celosia.scripts import simulate as command
 from celosia.sim.blame import Suspect
 from celosia.sim.check import ValueDivergence, check
 from celosia.sim.explain import Explanation, explain
@@ -230,3 +232,42 @@ def test_sound_hardware_is_as_the_interpreter_says(seed: int) -> None:
     # Nothing inside differs, so all that is left is the way to memory.
     assert found.suspect is Suspect.STORE, found.lines()
     assert found.told == value
+
+
+def test_command_explains(
+    network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(command, "Simulator", lambda *_, **__: FaultySimulator(Fault.ROUNDING))
+    look = command.Look(trace=tmp_path / "x.fst", explain=True)
+    found = command.simulate(network, ACCELERATOR, inputs_of(network), DDR4, look=look)
+    assert not found.holds
+    value = found.as_dict()["explanation"]
+    assert value["suspect"] == "post"
+    assert value["layer"] == "to_a"
+    assert value["views"]["gtkwave"] == str(tmp_path / "x.gtkw")
+    said = found.verdict_line()
+    assert "suspect: post unit: outputs[" in said
+    assert f"gtkwave {tmp_path / 'x.gtkw'}, or surfer -c {tmp_path / 'x.sucl'}" in said
+
+
+def test_chosen_cycles_are_traced(
+    network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(command, "Simulator", lambda *_, **__: FaultySimulator())
+    look = command.Look(trace=tmp_path / "layer.fst", layer=LAYER)
+    found = command.simulate(network, ACCELERATOR, inputs_of(network), DDR4, look=look)
+    assert found.holds
+    assert found.views is not None
+    begin, end = look.cycles(found.run)
+    assert (begin, end) == tuple(found.run.layer_cycles[0].cumsum())
+    for wrong, message in (
+        (command.Look(trace=tmp_path / "no.fst", layer="x"), "the layers are to_a, to_b"),
+        (command.Look(trace=tmp_path / "no.fst", window=(10**6, 10**7)), "are not in the start"),
+    ):
+        with pytest.raises(CelosiaError, match=message):
+            command.simulate(network, ACCELERATOR, inputs_of(network), DDR4, look=wrong)
+    with pytest.raises(CelosiaError, match="both choose cycles"):
+        command.Look(trace=tmp_path / "no.fst", layer="x", window=(1, 2))
+    with pytest.raises(ValueError, match="trace must be a file"):
+        command.Look(window=(1, 2))
+    assert not (tmp_path / "no.fst").exists()
