@@ -20,7 +20,7 @@ from celosia.dataflow.layout import Placement
 from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.program import Program
 from celosia.dataflow.provenance import Operands, Provenance
-from celosia.models.network import Conv, Network, Requant
+from celosia.models.network import Conv, MaxPool, Network, Requant
 
 _FIELDS = ("bias", "positive", "negative", "residual", "shift")
 
@@ -79,17 +79,43 @@ def blame_program(
         return changed
     if not found.writes:
         return Blame(suspect=Suspect.DESCRIPTOR, reason="no store of the program writes this value")
-    op = next((op for op in network.ops if op.output == target[0]), None)
-    if isinstance(op, Conv):
+    op, sums = _convolution(network, program, target[0], target[2])
+    if op is not None:
         told = _Told(program, found, image)
-        blame = told.kernel_differs(op, target[1], target[2])
-        blame = blame or told.constants_differ(op.requant, target[2][0])
+        for number, where in enumerate(sums):
+            blame = told.kernel_differs(op, target[1], where, number)
+            if blame is not None:
+                return blame
+        blame = told.constants_differ(op.requant, target[2][0])
         if blame is not None:
             return blame
     return Blame(
         suspect=Suspect.PROGRAM,
         reason="its weights, constants and descriptors are those that the network says",
     )
+
+
+def _convolution(
+    network: Network, program: Program, tensor: str, where: Element
+) -> tuple[Conv | None, tuple[Element, ...]]:
+    """Return the convolution that ``tensor`` is made by, and which of its sums ``where`` is of.
+
+    Those are several where the maximum behind it is taken in the same step.
+    """
+    made = {op.output: op for op in network.ops}
+    op = made.get(tensor)
+    if isinstance(op, Conv):
+        return op, (where,)
+    if isinstance(op, MaxPool) and not any(op.window.padding):
+        behind = made.get(op.input)
+        placed = any(placement.name == op.input for placement in program.placements)
+        if isinstance(behind, Conv) and not placed:
+            (sy, sx), (dy, dx) = op.window.stride, op.window.dilation
+            return behind, tuple(
+                (where[0], where[1] * sy + wy * dy, where[2] * sx + wx * dx)
+                for wy, wx in np.ndindex(*op.window.kernel)
+            )
+    return None, ()
 
 
 def _changed(
@@ -146,13 +172,18 @@ class _Told:
         self._buffers = Buffers(program.accelerator, np.random.default_rng(0))
         self._column = found.accumulators[0].lane if found.accumulators else 0
 
-    def kernel_differs(self, op: Conv, sample: int, where: Element) -> Blame | None:
-        """Return what is wrong with the operands of the sum at ``where``, if anything is."""
-        if len(self._found.accumulators) != 1 or any(
-            operand.activation_address is None for operand in self._found.operands
-        ):
-            return None  # maxima and inputs that stay on chip: descriptors alone are compared
-        got, twice = self._terms(self._program.placement(op.input), sample)
+    def kernel_differs(self, op: Conv, sample: int, where: Element, number: int) -> Blame | None:
+        """Return what is wrong with the operands of the sum at ``where``, if anything is.
+
+        It is the one with this ``number`` of those that the value was made of.
+        """
+        if number >= len(self._found.accumulators):
+            return None  # the maximum is a step of its own, of which descriptors are compared
+        sums = self._found.accumulators[number].address
+        met = [operand for operand in self._found.operands if operand.accumulator == sums]
+        if any(operand.activation_address is None for operand in met):
+            return None  # inputs that stay on chip: what was kept there was compared
+        got, twice = self._terms(self._program.placement(op.input), sample, met)
         expected = self._expected(op, where, where[0])
         weights = {element: term.weight for element, term in got.items()}
         if twice is not None:
@@ -204,10 +235,12 @@ class _Told:
     def _idle(self) -> int:
         return int(self._buffers.idle[self._column])
 
-    def _terms(self, source: Placement, sample: int) -> tuple[dict[Element, _Term], Element | None]:
+    def _terms(
+        self, source: Placement, sample: int, met: list[Operands]
+    ) -> tuple[dict[Element, _Term], Element | None]:
         """Return the weight that meets each element, and an element that is met twice."""
         terms: dict[Element, _Term] = {}
-        for operands in self._found.operands:
+        for operands in met:
             if operands.weight_address is None or operands.activation_address is None:
                 continue
             weights = self._weights(operands.weight_address)
@@ -272,12 +305,16 @@ def _elements(source: Placement, sample: int, address: int) -> list[tuple[int, E
     offset = address - source.at(sample) + top * source.pitch + left * source.word_bytes
     word, rest = divmod(offset, source.plane)
     row, rest = divmod(rest, source.pitch)
-    y, x = row - top, rest // source.word_bytes - left
-    (_, across), (dy, dx) = source.unfold.copies, source.unfold.step
+    row, column = row - top, rest // source.word_bytes - left
     found = []
     for held in np.flatnonzero(source.words == word).tolist():
         copy, channel = divmod(held, channels)
-        element = channel, y + copy // across * dy, x + copy % across * dx
-        if 0 <= element[1] < height and 0 <= element[2] < width:
-            found.append((int(source.lanes[held]), element))
+        y, x = row, column
+        unfold = source.unfold
+        if unfold is not None:
+            jy, jx = divmod(copy, unfold.copies[1])
+            y = unfold.origin[0] + row * unfold.stride[0] + jy * unfold.step[0]
+            x = unfold.origin[1] + column * unfold.stride[1] + jx * unfold.step[1]
+        if 0 <= y < height and 0 <= x < width:
+            found.append((int(source.lanes[held]), (channel, y, x)))
     return found
