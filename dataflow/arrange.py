@@ -251,6 +251,8 @@ class _Ties:
             self._needs[name] = [frozenset()] * self._lowering.tensors[name].shape[0]
         for step in steps:
             self._needs[step.output] = self._output_needs(step)
+        for output, parts in self._lowering.interleaves.items():
+            self._tie_parts(output, [part.input for part in parts])
         index = 0
         while index < len(steps):
             step = steps[index]
@@ -264,6 +266,21 @@ class _Ties:
             for name in self._lowering.tensors
             if name not in self._lowering.concats
         }
+
+    def _tie_parts(self, output: str, parts: list[str]) -> None:
+        """Lay the ``parts`` of an interleave alike, at any cost, and its ``output`` with them."""
+        self._needs[output] = self._needs[parts[0]]
+        self._parent[output] = parts[0]
+        for part in parts[1:]:
+            first = self.find(parts[0])
+            if self._pool.tiles(self._joint(part, first)) is None:
+                raise CelosiaError(
+                    f"tensor {output!r}: its parts {parts[0]!r} and {part!r} have channels whose "
+                    "weights have formats of different columns, so that they cannot lie alike, and "
+                    f"accelerator {self._accelerator.name!r} has no column for both: quantise them "
+                    "to one format"
+                )
+            self._join(part, first)
 
     def _tie(self, operand: str, output: str) -> bool:
         """Join the classes of both if one assignment of channels serves both well."""
@@ -341,7 +358,14 @@ class _Placer:
         for step in self._lowered.steps:
             self._place_concats(step.input, step.residual)
             self._place(step.output, *self._wish(step))
+            whole = self._lowered.wholes.get(step.output)
+            if whole in self._lowered.interleaves and whole not in self.positions:
+                self._place(whole, *self._wish(step))
         self._place_concats(*self._lowered.concats)
+        for output, parts in self._lowered.interleaves.items():
+            self.first_word |= dict.fromkeys(
+                (part.input for part in parts), self.first_word[output]
+            )
 
     def _wish(self, step: Step) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the best order of the output channels and, if any, the best positions.

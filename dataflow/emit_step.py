@@ -257,12 +257,16 @@ class StepEmitter:
         """Return the transfer of the words ``run`` of ``block``, of valid rows only."""
         first, stop = run
         address = placement.at(pixel.sample) + (block.word + first) * placement.plane
-        address += pixel.y * placement.pitch + pixel.x * placement.word_bytes
+        address += pixel.y * placement.pitch + pixel.x * placement.x_bytes
+        words, columns = pixel.cols, 1
+        if placement.spread > 1:
+            words, columns = columns, words
         return transfer(
             address,
             start + first * pixel.area,
-            pixel.cols,
+            words,
             (
+                Axis(count=columns, memory=placement.x_bytes, buffer=1),
                 Axis(count=pixel.valid, memory=placement.pitch, buffer=pixel.cols),
                 Axis(count=stop - first, memory=placement.plane, buffer=pixel.area),
             ),
@@ -388,5 +392,5 @@ class StepEmitter:
             first, stop = (outputs + word * pixel.area for word in run)
             self.emitter.add(Store(transfer=moved), tracker.read(first, stop, index))
             words = place.word + block.word + run[0], place.word + block.word + run[1]
-            rows = pixel.y, pixel.y + pixel.valid
+            rows = place.rows(pixel.y, pixel.y + pixel.valid)
             self.emitter.tensor(place.root).store(pixel.sample, words, rows, index)

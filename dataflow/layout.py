@@ -76,7 +76,7 @@ class Placement:
     base : int
         Address of the memory image's first byte.
     word_bytes, pitch, plane : int
-        Bytes from one x, row and word to the next.
+        Bytes of a word, and from one row and word to the next.
     sample_bytes : int
         Bytes from one sample to the next, where a program has several.
     border : (top, left, bottom, right)
@@ -89,6 +89,8 @@ class Placement:
         Where in a word lane 0 begins.
     unfold : Unfold, optional
         Which pixels are in each word; by default one, as the tensor has them.
+    spread : int
+        Words from one x to the next: more than 1 where other pixels lie between.
     """
 
     name: str
@@ -106,6 +108,12 @@ class Placement:
     first_bit: int = 0
     unfold: Unfold | None = None
     sample_bytes: int = 0
+    spread: int = 1
+
+    @property
+    def x_bytes(self) -> int:
+        """Bytes from one x to the next."""
+        return self.spread * self.word_bytes
 
     def at(self, sample: int) -> int:
         """Return the address of ``sample``: of its word 0, row 0, x 0."""
@@ -131,7 +139,7 @@ class Placement:
         height, width = self.grid
         start = self.address - self.base - top * self.pitch - left * self.word_bytes
         shape = (self.word_count, height + top + bottom, width + left + right, self.word_bytes)
-        strides = (self.plane, self.pitch, self.word_bytes, 1)
+        strides = (self.plane, self.pitch, self.x_bytes, 1)
         size = 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
         if image.dtype != np.uint8 or image.ndim != 1 or start < 0 or start + size > image.size:
             raise ValueError(

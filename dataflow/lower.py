@@ -2,8 +2,9 @@
 
 Every operation becomes one :class:`Step`: a convolution with a maximum window behind
 it. Max-pooling is a convolution with weights of 1, or the window behind the convolution that makes
-its input (:mod:`celosia.dataflow.fuse`); a concat is a word range. Where
-the layout cannot serve a reader, a copy step is put before it:
+its input (:mod:`celosia.dataflow.fuse`); a concat is a word range, an interleave a matter of the
+strides with which its parts are stored. Where the layout cannot serve a reader, a copy step is put
+before it:
 
 - a residual operand whose channels cannot lie where the output's do;
 - a signed tensor that both a padded convolution (border 0) and a padded max-pooling
@@ -26,8 +27,10 @@ from celosia.models.lstm import Lstm
 from celosia.models.network import (
     Concat,
     Conv,
+    Interleave,
     MaxPool,
     Network,
+    Part,
     Requant,
     Tensor,
     WeightScales,
@@ -85,14 +88,17 @@ class Step:
 class Lowered:
     """Steps in execution order and the tensors that they read and write.
 
-    ``concats`` maps a concat's output to its members in order; ``unfolds`` the network
-    inputs whose words hold several pixels.
+    ``concats`` maps a concat's output to its members in order, ``interleaves`` an interleave's to
+    its parts, ``wholes`` members and parts to these outputs; ``unfolds`` the network inputs whose
+    words hold several pixels.
     """
 
     network: Network
     steps: tuple[Step, ...]
     tensors: dict[str, Tensor]
     concats: dict[str, tuple[str, ...]]
+    interleaves: dict[str, tuple[Part, ...]]
+    wholes: dict[str, str]
     unfolds: dict[str, Unfold]
 
     @property
@@ -105,10 +111,9 @@ class Lowered:
         return self.unfolds[name].grid if name in self.unfolds else self.tensors[name].shape[1:]
 
     def root(self, name: str) -> str:
-        """Return the tensor whose memory holds ``name``: its concat's output or itself."""
-        for output, members in self.concats.items():
-            if name in members:
-                return output
+        """Return the tensor whose memory holds ``name``: what it is a part of, or itself."""
+        while name in self.wholes:
+            name = self.wholes[name]
         return name
 
 
@@ -172,7 +177,9 @@ class Lowering:
         self.steps: list[Step] = []
         self.tensors = {tensor.name: tensor for tensor in network.tensors}
         self.concats = {op.output: op.inputs for op in network.ops if isinstance(op, Concat)}
-        self._members = {m: out for out, members in self.concats.items() for m in members}
+        joins = [op for op in network.ops if isinstance(op, Concat | Interleave)]
+        self.wholes = {name: op.output for op in joins for name in op.inputs}
+        self.interleaves = {op.output: op.parts for op in joins if isinstance(op, Interleave)}
         for op in network.ops:
             if isinstance(op, Conv):
                 self.steps.append(_conv_step(op))
@@ -189,11 +196,13 @@ class Lowering:
 
     def root(self, name: str) -> str:
         """Return the tensor whose memory holds ``name``."""
-        return self._members.get(name, name)
+        while name in self.wholes:
+            name = self.wholes[name]
+        return name
 
     def is_joined(self, name: str) -> bool:
-        """Return whether tensor ``name`` is a concat or a member of one."""
-        return name in self.concats or name in self._members
+        """Return whether tensor ``name`` is a concat or an interleave, or a part of one."""
+        return name in self.concats or name in self.interleaves or name in self.wholes
 
     def fuse(self, maker: Step, pool: Step, fused: Step) -> None:
         """Put ``fused`` in the place of ``maker`` and ``pool``; what is between them is nowhere."""
@@ -302,5 +311,7 @@ def lower(lowering: Lowering, accelerator: Accelerator) -> Lowered:
         steps=tuple(lowering.steps),
         tensors=dict(lowering.tensors),
         concats=dict(lowering.concats),
+        interleaves=dict(lowering.interleaves),
+        wholes=dict(lowering.wholes),
         unfolds=unfolds,
     )

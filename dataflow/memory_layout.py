@@ -81,12 +81,7 @@ class MemoryLayout:
             if self._lowered.root(name) == name:
                 self._place_root(name, word_bytes)
         for name in self._lowered.tensors:
-            root = self._lowered.root(name)
-            if root != name:
-                first = self._arrangement.first_word[name]
-                whole = self.placements[root]
-                address = whole.address + first * whole.plane
-                self.placements[name] = self._placement(name, address, whole.sample_bytes)
+            self._place_part(name)
         for name, tensor in self._lowered.tensors.items():
             if tensor.scaling is not None:
                 self.placements[tensor.scales_name] = self._scales(name, tensor, tensor.scaling)
@@ -116,6 +111,30 @@ class MemoryLayout:
         address = start + top * pitch + left * word_bytes
         self.placements[name] = self._placement(name, address, size)
 
+    def _place_part(self, name: str) -> None:
+        """Place what lies in the memory of another tensor, after that."""
+        if name in self.placements:
+            return
+        output = self._lowered.wholes[name]
+        self._place_part(output)
+        whole = self.placements[output]
+        if output in self._lowered.concats:
+            words = self._arrangement.first_word[name] - self._arrangement.first_word[output]
+            address = whole.address + words * whole.plane
+            self.placements[name] = self._placement(name, address, whole.sample_bytes)
+            return
+        part = next(p for p in self._lowered.interleaves[output] if p.input == name)
+        (top, left), (down, across) = part.origin, part.stride
+        self.placements[name] = replace(
+            whole,
+            name=name,
+            shape=self._lowered.tensors[name].shape,
+            address=whole.address + top * whole.pitch + left * whole.word_bytes,
+            pitch=down * whole.pitch,
+            border=(0, 0, 0, 0),
+            spread=across,
+        )
+
     def _placement(self, name: str, address: int, sample_bytes: int) -> Placement:
         tensor, lanes = self._lowered.tensors[name], self._accelerator.array.lanes
         word_bytes = self._accelerator.word_bytes(self._accelerator.activation_word_bits)
@@ -141,10 +160,14 @@ class MemoryLayout:
         )
 
     def _place(self, name: str) -> Place:
+        parts = self._lowered.interleaves.get(self._lowered.wholes.get(name, ""), ())
+        part = next((part for part in parts if part.input == name), None)
         return Place(
             placement=self.placements[name],
             root=self._lowered.root(name),
             word=self._arrangement.first_word[name],
+            top=0 if part is None else part.origin[0],
+            down=1 if part is None else part.stride[0],
         )
 
     def _step(self, plan: StepPlan) -> StepAddresses:

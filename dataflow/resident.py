@@ -18,11 +18,20 @@ TileKey = tuple[PixelTile, Chunk]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A tensor's placement, and its first ``word`` in the memory of ``root``."""
+    """A tensor's placement, and its first ``word`` in the memory of ``root``.
+
+    Row y is row ``top + y * down`` there.
+    """
 
     placement: Placement
     root: str
     word: int
+    top: int = 0
+    down: int = 1
+
+    def rows(self, first: int, stop: int) -> tuple[int, int]:
+        """Return the rows of the root from ``first`` on that hold rows before ``stop``."""
+        return self.top + first * self.down, self.top + (stop - 1) * self.down + 1
 
 
 class Loads(Protocol):

@@ -19,6 +19,9 @@ class Axis:
     buffer: int
 
 
+_NONE = Axis(count=1, memory=0, buffer=0)
+
+
 def transfer(
     address: int,
     buffer_address: int,
@@ -30,7 +33,7 @@ def transfer(
     """Return the transfer of runs of ``words`` words repeated along ``axes``, innermost first.
 
     An axis along which runs follow each other without a gap lengthens the run; at most
-    two others may remain. ``lanes`` is the outermost loop of a load of activations.
+    three others may remain, two beside ``lanes``, the outermost loop of a load of activations.
     """
     loops: list[Axis] = []
     for axis in axes:
@@ -50,11 +53,11 @@ def transfer(
                 )
                 continue
         loops.append(axis)
-    if len(loops) > 2:
-        raise ValueError(f"a transfer has at most two loops round its runs, not {loops!r}")
-    none = Axis(count=1, memory=0, buffer=0)
-    first, second = (*loops, none, none)[:2]
-    third = lanes if lanes is not None and lanes.count > 1 else none
+    if lanes is not None and lanes.count > 1:
+        loops += [_NONE] * (2 - len(loops)) + [lanes]
+    if len(loops) > 3:
+        raise ValueError(f"a transfer has at most three loops round its runs, not {loops!r}")
+    first, second, third = (*loops, _NONE, _NONE, _NONE)[:3]
     return Transfer(
         address=address,
         buffer_address=buffer_address,

@@ -12,7 +12,7 @@ from celosia.models.errors import CelosiaError
 from celosia.models.find_scales import find_scales
 from celosia.models.formats import E8M0, BlockScaling, Element, Fixed, element_of
 from celosia.models.graph import FloatConv, FloatGraph, reads
-from celosia.models.network import Concat, MaxPool
+from celosia.models.network import Concat, Interleave, MaxPool
 from celosia.models.recipe import Recipe
 from celosia.models.vector_choice import activation_obstacle
 from celosia.models.vectors import quantise_vectors, spread_scales, vector_limit
@@ -160,7 +160,7 @@ def grid_groups(graph: FloatGraph) -> list[list[str]]:
         return name
 
     for op in graph.ops:
-        if isinstance(op, MaxPool | Concat):
+        if isinstance(op, MaxPool | Concat | Interleave):
             for name in reads(op):
                 leader[find(name)] = find(op.output)
     groups: dict[str, list[str]] = {}

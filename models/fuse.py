@@ -1,8 +1,9 @@
 """Fusion: fewer operations in a float graph, with the same results.
 
 Pointwise depthwise operations (activation, addition, batch normalisation) are merged
-into the convolution before them; a batch normalisation that has none is merged into the
-convolutions after it. Each pass returns the graph it was given when it changes nothing.
+into the convolution before them, through a max pooling or an interleave too; a batch
+normalisation that has none is merged into the convolutions after it. Each pass returns the
+graph it was given when it changes nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from celosia.models.graph import FloatConv, FloatGraph, FloatOp, reads
-from celosia.models.network import Concat, MaxPool, Window
+from celosia.models.network import Concat, Interleave, MaxPool, Window
 
 Pass = Callable[[FloatGraph], FloatGraph]
 
@@ -128,7 +129,41 @@ def hoist_over_pool(graph: FloatGraph) -> FloatGraph:
     return graph
 
 
-PASSES: tuple[Pass, ...] = (remove_dead, merge_backward, merge_forward, hoist_over_pool)
+def hoist_over_interleave(graph: FloatGraph) -> FloatGraph:
+    """Move one operation of each pixel alone to before an interleave, into all of its parts."""
+    readers, writers = graph.readers(), graph.writers()
+    for op in graph.ops:
+        if not isinstance(op, FloatConv) or not op.pointwise or op.residual is not None:
+            continue
+        joined = writers.get(op.input)
+        if not isinstance(joined, Interleave) or len(readers[joined.output]) > 1:
+            continue
+        parts = [writers[name] for name in joined.inputs]
+        if joined.output in graph.outputs or not all(
+            isinstance(part, FloatConv) and _merge(part, op) is not None for part in parts
+        ):
+            continue
+        moved = [
+            replace(op, name=f"{op.name}_{part.name}", input=part.output, output=f"{op.output}_{n}")
+            for n, part in enumerate(parts)
+        ]
+        places = zip(joined.parts, moved, strict=True)
+        ops: list[FloatOp] = []
+        for other in graph.ops:
+            if other is joined:
+                ops += moved
+            elif other is op:
+                inner = tuple(replace(part, input=new.output) for part, new in places)
+                ops.append(replace(joined, parts=inner, output=op.output))
+            else:
+                ops.append(other)
+        return replace(graph, ops=tuple(ops))
+    return graph
+
+
+PASSES: tuple[Pass, ...] = (
+    remove_dead, merge_backward, merge_forward, hoist_over_pool, hoist_over_interleave
+)  # fmt: skip
 
 
 def separate_concats(graph: FloatGraph) -> FloatGraph:

@@ -21,6 +21,7 @@ from celosia.models.lstm import CODE_BITS, GATES, TABLE_FRACTION, Lstm
 from celosia.models.network import (
     Concat,
     Conv,
+    Interleave,
     MaxPool,
     Network,
     Rounding,
@@ -91,6 +92,11 @@ def evaluate(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, np
             )
         elif isinstance(op, MaxPool):
             _keep(target, max_pool(op, _scaled(network.tensor(op.input), values)), values)
+        elif isinstance(op, Interleave):
+            values[op.output] = interleave(op, values, target.shape)
+            if target.scaling is not None:
+                given = {name: values[network.tensor(name).scales_name] for name in op.inputs}
+                values[target.scales_name] = interleave(op, given, target.scales_shape)
         else:
             assert isinstance(op, Concat)
             values[op.output] = np.concatenate([values[name] for name in op.inputs], axis=1)
@@ -250,6 +256,17 @@ def max_pool(pool: MaxPool, codes: np.ndarray) -> np.ndarray:
         dilation=pool.window.dilation,
     )
     return result.numpy().astype(np.int64)
+
+
+def interleave(
+    op: Interleave, values: Mapping[str, np.ndarray], shape: tuple[int, int, int]
+) -> np.ndarray:
+    """Return the output of ``op``, int64 (N, *shape), from the ``values`` of its parts."""
+    result = np.empty((len(values[op.inputs[0]]), *shape), np.int64)
+    for part in op.parts:
+        given = values[part.input]
+        result[:, :, *part.places(*given.shape[2:])] = given
+    return result
 
 
 def _pad(codes: np.ndarray, window: Window, value: float) -> torch.Tensor:

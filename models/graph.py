@@ -18,7 +18,7 @@ import torch
 from celosia.models.distances import sum_distances
 from celosia.models.errors import NotFiniteError
 from celosia.models.formats import Pot
-from celosia.models.network import Concat, MaxPool, Window
+from celosia.models.network import Concat, Interleave, MaxPool, Window
 from celosia.models.validation import windows_touch
 
 
@@ -101,7 +101,7 @@ class FloatConv:
         return self.low > -math.inf or self.high < math.inf
 
 
-FloatOp = FloatConv | MaxPool | Concat
+FloatOp = FloatConv | MaxPool | Concat | Interleave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -152,7 +152,7 @@ class FloatGraph:
 
 def reads(op: FloatOp) -> tuple[str, ...]:
     """Return the names of the tensors that ``op`` reads."""
-    if isinstance(op, Concat):
+    if isinstance(op, Concat | Interleave):
         return op.inputs
     if isinstance(op, FloatConv) and op.residual is not None:
         return (op.input, op.residual)
@@ -165,6 +165,10 @@ def _output_shape(op: FloatOp, shapes: dict[str, tuple[int, int, int]]) -> tuple
         if len(sizes) != 1:
             raise ValueError(f"concat {op.name!r}: members differ in size: {sorted(sizes)}")
         return (sum(shapes[name][0] for name in op.inputs), *sizes.pop())
+    if isinstance(op, Interleave):
+        ends = [part.places(*shapes[part.input][1:]) for part in op.parts]
+        height, width = (max(end[axis].stop for end in ends) for axis in range(2))
+        return (shapes[op.inputs[0]][0], height, width)
     channels, height, width = shapes[op.input]
     size = op.window.output_size(height, width)
     if min(size) < 1:
@@ -202,6 +206,8 @@ def evaluate_float(
             values[op.output] = torch.cat([values[name] for name in op.inputs], dim=1)
         elif isinstance(op, MaxPool):
             values[op.output] = pool_float(op, values[op.input])
+        elif isinstance(op, Interleave):
+            values[op.output] = interleave_float(op, values)
         else:
             acc = convolve_float(op, values[op.input], instead.get(op.name))
             residual = None if op.residual is None else values[op.residual]
@@ -242,6 +248,17 @@ def pool_float(op: MaxPool, x: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.max_pool2d(
         pad_float(x, window, -math.inf), window.kernel, window.stride, 0, window.dilation
     )
+
+
+def interleave_float(op: Interleave, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the output of ``op`` from the ``values`` of its parts."""
+    ends = [part.places(*values[part.input].shape[2:]) for part in op.parts]
+    height, width = (max(end[axis].stop for end in ends) for axis in range(2))
+    first = values[op.inputs[0]]
+    result = first.new_empty((*first.shape[:2], height, width))
+    for part, (rows, columns) in zip(op.parts, ends, strict=True):
+        result[:, :, rows, columns] = values[part.input]
+    return result
 
 
 def pad_float(x: torch.Tensor, window: Window, value: float) -> torch.Tensor:

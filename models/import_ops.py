@@ -86,12 +86,12 @@ def constant(call: Call, argument: str) -> np.ndarray | None:
     return array(value)
 
 
-@handles("conv2d", "convolution")
+@handles("conv2d")
 def convolution(builder: Builder, call: Call) -> View:
     """Import a convolution: any kernel, stride, padding, dilation and grouping."""
     source = image(call)
     weight, bias = constant(call, "weight"), constant(call, "bias")
-    if weight is None or weight.ndim != 4 or call.args.get("transposed"):
+    if weight is None or weight.ndim != 4:
         raise Unsupported("it is not a 2-d convolution", "use Conv2d")
     kernel = (weight.shape[2], weight.shape[3])
     dilation = pair(call.args["dilation"])

@@ -1,4 +1,4 @@
-"""The pooling operators that can be imported; with them :data:`HANDLERS` is complete."""
+"""The pooling operators that can be imported."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 
 import numpy as np
 
-from celosia.models.import_ops import HANDLERS, Call, emit, handles, image, pair, unpadded
+from celosia.models.import_ops import Call, emit, handles, image, pair, unpadded
 from celosia.models.import_values import Builder, Unsupported, View
 from celosia.models.network import MaxPool, Window
 
-__all__ = ["HANDLERS", "adaptive_avg_pool", "avg_pool", "max_pool", "mean"]
+__all__ = ["adaptive_avg_pool", "avg_pool", "max_pool", "mean"]
 
 
 def _pool_window(call: Call, source: View) -> Window:

@@ -17,7 +17,7 @@ from celosia.models.fuse import fuse
 from celosia.models.graph import FloatGraph
 from celosia.models.import_adder import OPERATORS
 from celosia.models.import_ops import Call
-from celosia.models.import_pools import HANDLERS
+from celosia.models.import_phases import HANDLERS
 from celosia.models.import_values import Builder, Unsupported, View
 
 __all__ = [
@@ -433,6 +433,6 @@ def _remedy(operator: str) -> str:
         "_native_batch_norm_legit_functional": "call model.eval() before exporting",
         "cudnn_batch_norm": "call model.eval() before exporting",
         "conv1d": "use Conv2d with a kernel of one row",
-        "conv_transpose2d": "use upsampling outside, or a convolution",
+        "conv_transpose1d": "use ConvTranspose2d with a kernel of one row",
     }
     return known.get(operator, "replace it by a supported operator, or keep it outside the model")

@@ -401,7 +401,63 @@ class Concat:
             )
 
 
-Op = Conv | MaxPool | Concat | SparseLinear | Lstm
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of an :class:`Interleave`: every ``stride``-th pixel of its output from ``origin`` on.
+
+    Both are (vertical, horizontal); element (y, x) of ``input`` is the output's element
+    ``(origin[0] + y * stride[0], origin[1] + x * stride[1])``.
+    """
+
+    input: str
+    origin: tuple[int, int] = (0, 0)
+    stride: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        for field, least in (("origin", 0), ("stride", 1)):
+            value = getattr(self, field)
+            if not isinstance(value, tuple) or len(value) != 2 or not integers(value):
+                raise TypeError(f"part {field} must be 2 integers, not {value!r}")
+            if min(value) < least:
+                raise ValueError(f"part {field} must be at least {least}, not {value!r}")
+
+    def places(self, height: int, width: int) -> tuple[slice, slice]:
+        """Return which rows and columns of the output ``height x width`` elements are."""
+        rows, columns = (
+            slice(first, first + (size - 1) * step + 1, step)
+            for first, step, size in zip(self.origin, self.stride, (height, width), strict=True)
+        )
+        return rows, columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Interleave:
+    """Pixels of ``parts`` between one another: how transposed convolutions and resizes end.
+
+    All have the output's channels, format and scale, and every pixel of the output is in exactly
+    one. As with :class:`Concat` nothing is moved: each part is written by a :class:`Conv` or a
+    :class:`MaxPool`, is a part of one interleave only, and is read by nothing else.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    output: str
+
+    def __post_init__(self) -> None:
+        check_name("operation", self.name)
+        if len(set(self.inputs)) != len(self.parts) or not self.parts:
+            raise ValueError(
+                f"interleave {self.name!r}: parts must be one or more different tensors, "
+                f"not {self.inputs!r}"
+            )
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The tensors of the parts, in order."""
+        return tuple(part.input for part in self.parts)
+
+
+Op = Conv | MaxPool | Concat | Interleave | SparseLinear | Lstm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

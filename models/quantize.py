@@ -19,12 +19,13 @@ import torch
 from celosia.models.calibrate import Grid, calibrate
 from celosia.models.curvature import row_curvatures
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import Format
-from celosia.models.golden import convolve, max_pool
+from celosia.models.formats import BlockScaling, Format
+from celosia.models.golden import convolve, interleave, max_pool
 from celosia.models.graph import FloatConv, FloatGraph, evaluate_float
 from celosia.models.network import (
     Concat,
     Conv,
+    Interleave,
     MaxPool,
     Network,
     Op,
@@ -139,6 +140,11 @@ def quantize(
 
     ops: list[Op] = []
     formats: dict[str, tuple[Format, ...]] = {}
+    shapes = graph.shapes()
+    # The parts of an interleave lie alike, so that their rows have the same formats.
+    whole = {
+        name: op.output for op in graph.ops if isinstance(op, Interleave) for name in op.inputs
+    }
     for op in graph.ops:
         if isinstance(op, MaxPool):
             keep(op.output, max_pool(op, codes[op.input]))
@@ -151,6 +157,11 @@ def quantize(
                 elements, scales = (np.concatenate(some, axis=1) for some in several)
                 parts[op.output] = elements, scales
             ops.append(op)
+        elif isinstance(op, Interleave):
+            codes[op.output] = interleave(op, codes, shapes[op.output])
+            if (scaling := known[op.output].scaling) is not None:
+                parts[op.output] = _interleaved(op, parts, shapes[op.output], scaling)
+            ops.append(op)
         else:
             task = LayerTask(
                 graph=graph,
@@ -159,9 +170,12 @@ def quantize(
                 recipe=recipe,
                 planned=rows.get(op.name),
                 curvature=curvatures.get(op.name),
+                given=formats.get(whole.get(op.output, "")) if op.useful else None,
             )
             conv = task.quantize(values, codes, formats.get(op.input, ()))
             formats[op.output] = conv.formats
+            if op.output in whole:
+                formats.setdefault(whole[op.output], conv.formats)
             residual = None if op.residual is None else codes[op.residual]
             source = known[op.input]
             elements, given = parts.get(op.input, (codes[op.input], None))
@@ -169,6 +183,21 @@ def quantize(
             keep(op.output, requantise(acc, conv.requant, residual))
             ops.append(conv)
     return _network(graph, known, ops)
+
+
+def _interleaved(
+    op: Interleave,
+    parts: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    shape: tuple[int, int, int],
+    scaling: BlockScaling,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the elements and scales of the output of ``op`` from those of its parts."""
+    few = -(-shape[0] // scaling.vector), *shape[1:]
+    elements, scales = (
+        interleave(op, {name: parts[name][which] for name in op.inputs}, size)
+        for which, size in enumerate((shape, few))
+    )
+    return elements, scales
 
 
 def _curvatures(

@@ -31,6 +31,8 @@ from celosia.models.round_weights import Rounded, Rounder
 from celosia.models.vector_choice import weight_obstacle
 
 MULTIPLIER_MAX = (1 << (MULTIPLIER_BITS - 1)) - 1
+MOST_MULTIPLE = 127
+"""Greatest weight of a resize, in its least: 49 for a bilinear one by 4."""
 BIAS_LIMIT = 1 << 38
 """Largest bias code."""
 
@@ -67,7 +69,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTask:
-    """Quantisation of one convolution."""
+    """Quantisation of one convolution; ``given`` are its rows' formats where they are known."""
 
     graph: FloatGraph
     op: FloatConv
@@ -75,6 +77,7 @@ class LayerTask:
     recipe: Recipe
     planned: Rows | None
     curvature: np.ndarray | None
+    given: tuple[Format, ...] | None = None
 
     def quantize(
         self,
@@ -86,7 +89,7 @@ class LayerTask:
         if op.distance:
             return self.distances(values, codes)
         flat = op.weight.reshape(rows, -1)
-        formats = self.planned.formats if self.planned else self.formats(flat, before)
+        formats = self.planned.formats if self.planned else self.given or self.formats(flat, before)
         bias, blocks = op.bias, None
         if self.planned is not None:
             rounded = Rounded(
@@ -156,11 +159,14 @@ class LayerTask:
         """Return rows that are a scale times integers as they stand; None for other rows.
 
         Rows of one magnitude (copies, average pooling) have weights of 1; one that is next to
-        nothing beside its bias is nothing. Powers of two are values of their format, to which
-        what training made of them is rounded.
+        nothing beside its bias is nothing. Those of a resize are small integers. Powers of two are
+        values of their format, to which what training made of them is rounded.
         """
         levels = np.abs(flat).max(axis=1)
         steps = np.where(levels > 0, levels, 1.0)[:, None]
+        if (whole := self.multiples) is not None:
+            scale = levels / np.abs(whole).max(axis=1)
+            return Rounded(values=whole, scale=scale, factors=np.ones_like(whole))
         if self.op.power is not None:
             high = self.op.power.high
             powers = nearest(flat / steps * high, self.op.power).astype(np.int64)
@@ -171,6 +177,22 @@ class LayerTask:
         floor = self.floor(self.op.bias)
         values = (np.rint(flat / steps) * (levels >= floor)[:, None]).astype(np.int64)
         return Rounded(values=values, scale=np.maximum(levels, floor), factors=np.ones_like(values))
+
+    @property
+    def multiples(self) -> np.ndarray | None:
+        """Weights of a resize as integers, int64 (O, K); None of other layers.
+
+        Each row is its least weight times 1 to ``MOST_MULTIPLE``.
+        """
+        flat = np.abs(self.op.weight.reshape(len(self.op.weight), -1))
+        least = np.where(flat > 0, flat, np.inf).min(axis=1)
+        if self.op.useful or not np.isfinite(least).all():
+            return None
+        ratios = flat / least[:, None]
+        whole = np.rint(ratios)
+        if whole.max() < 2 or whole.max() > MOST_MULTIPLE or np.abs(ratios - whole).max() > 1e-9:
+            return None
+        return np.asarray(np.sign(self.op.weight).reshape(whole.shape) * whole, dtype=np.int64)
 
     @property
     def blocks(self) -> BlockScaling | None:
@@ -202,6 +224,8 @@ class LayerTask:
         """Return the rows' formats; a copy takes over those of the layer before it."""
         if self.op.power is not None:
             return (self.op.power,) * len(flat)
+        if (whole := self.multiples) is not None:
+            return (Fixed(bits=int(np.abs(whole).max()).bit_length() + 1),) * len(flat)
         edge = self.op.input in self.graph.inputs or self.op.output in self.graph.outputs
         if edge and self.recipe.first_last_8bit:
             return (Fixed(bits=8),) * len(flat)

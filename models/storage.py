@@ -26,9 +26,11 @@ from celosia.models.lstm import Lstm, Table
 from celosia.models.network import (
     Concat,
     Conv,
+    Interleave,
     MaxPool,
     Network,
     Op,
+    Part,
     Requant,
     Rounding,
     Tensor,
@@ -216,6 +218,12 @@ def _encode_op(index: int, op: Op, arrays: dict[str, np.ndarray]) -> dict[str, A
     }
     if isinstance(op, Concat):
         return {**entry, "inputs": list(op.inputs)}
+    if isinstance(op, Interleave):
+        parts = [
+            {"input": part.input, "origin": list(part.origin), "stride": list(part.stride)}
+            for part in op.parts
+        ]
+        return {**entry, "parts": parts}
     if isinstance(op, SparseLinear):
         return entry | _encode_sparse(index, op, arrays)
     if isinstance(op, Lstm):
@@ -357,6 +365,12 @@ def _decode_op(index: int, entry: dict[str, Any], arrays: dict[str, np.ndarray])
     name, output = entry["name"], entry["output"]
     if entry["kind"] == "concat":
         return Concat(name=name, inputs=tuple(entry["inputs"]), output=output)
+    if entry["kind"] == "interleave":
+        parts = tuple(
+            Part(input=part["input"], origin=tuple(part["origin"]), stride=tuple(part["stride"]))
+            for part in entry["parts"]
+        )
+        return Interleave(name=name, parts=parts, output=output)
     if entry["kind"] == "sparselinear":
         return _decode_sparse(index, entry, arrays)
     if entry["kind"] == "lstm":

@@ -16,10 +16,11 @@ from celosia.models.graph import (
     FloatGraph,
     FloatOp,
     finish_float,
+    interleave_float,
     pad_float,
     pool_float,
 )
-from celosia.models.network import Concat, Conv, MaxPool, Network
+from celosia.models.network import Concat, Conv, Interleave, MaxPool, Network
 from celosia.models.quantize import Plan, quantize
 from celosia.models.recipe import Recipe
 
@@ -129,6 +130,8 @@ class Student:
                 values[op.output] = self.settle(op.output, value) if scaled else value
             elif isinstance(op, Concat):
                 values[op.output] = torch.cat([values[name] for name in op.inputs], dim=1)
+            elif isinstance(op, Interleave):
+                values[op.output] = interleave_float(op, values)
             else:
                 value = self.convolve(op, self.rounded(op), values)
                 values[op.output] = self.settle(op.output, value)

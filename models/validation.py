@@ -14,6 +14,7 @@ from celosia.models.network import (
     MAX_ACCUMULATOR_BITS,
     Concat,
     Conv,
+    Interleave,
     MaxPool,
     Network,
     Op,
@@ -50,13 +51,15 @@ def check_network(network: Network) -> None:
             _check_lstm(op, tensors)
         elif isinstance(op, MaxPool):
             _check_pool(op, tensors)
+        elif isinstance(op, Interleave):
+            _check_interleave(op, network, tensors, writers)
         else:
             _check_concat(op, tensors, writers, members)
 
 
 def reads(op: Op) -> tuple[str, ...]:
     """Return the names of the tensors that ``op`` reads."""
-    if isinstance(op, Concat):
+    if isinstance(op, Concat | Interleave):
         return op.inputs
     if isinstance(op, Conv) and op.residual is not None:
         return (op.input, op.residual)
@@ -307,6 +310,38 @@ def _check_concat(
         raise ValueError(
             f"concat {op.name!r}: output {target.name!r} must have {channels} channels, "
             f"not {target.shape[0]}"
+        )
+
+
+def _check_interleave(
+    op: Interleave, network: Network, tensors: dict[str, Tensor], writers: dict[str, Op]
+) -> None:
+    target, where = tensors[op.output], f"interleave {op.name!r}"
+    readers = Counter(name for other in network.ops for name in reads(other))
+    covered = np.zeros(target.shape[1:], np.int64)
+    for part in op.parts:
+        source = tensors[part.input]
+        if not isinstance(writers.get(part.input), Conv | MaxPool):
+            raise ValueError(
+                f"{where}: part {part.input!r} must be written by a convolution or pooling"
+            )
+        if readers[part.input] > 1 or part.input in network.outputs:
+            raise ValueError(f"{where}: something else reads its part {part.input!r} too")
+        if source.shape[0] != target.shape[0]:
+            raise ValueError(
+                f"{where}: part {part.input!r} must have the output's {target.shape[0]} channels, "
+                f"not {source.shape[0]}"
+            )
+        rows, columns = part.places(*source.shape[1:])
+        if rows.stop > target.shape[1] or columns.stop > target.shape[2]:
+            raise ValueError(f"{where}: part {part.input!r} reaches beyond the output")
+        covered[rows, columns] += 1
+        _check_same(op, source, target)
+    if (covered != 1).any():
+        y, x = np.argwhere(covered != 1)[0].tolist()
+        raise ValueError(
+            f"{where}: pixel ({y}, {x}) of its output is in {int(covered[y, x])} parts, "
+            "must be in one"
         )
 
 

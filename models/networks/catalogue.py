@@ -24,6 +24,7 @@ from celosia.models.network import Network
 from celosia.models.networks.mobilenet import MobileNetV1, MobileNetV2
 from celosia.models.networks.resnet import CifarResNet, ImageNetResNet
 from celosia.models.networks.tiny import DSCNN, Autoencoder
+from celosia.models.networks.unet import UNet
 from celosia.models.quantize import quantize
 from celosia.models.recipe import Recipe
 from celosia.models.threads import single_thread
@@ -96,6 +97,7 @@ _ALL = (
         shape=(640, 1, 1),
         make=Autoencoder,
     ),
+    Builtin(name="unet", title="U-Net (small)", shape=(3, 128, 128), make=UNet),
 )
 
 NETWORKS: Final = {network.name: network for network in _ALL}

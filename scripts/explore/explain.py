@@ -17,7 +17,7 @@ from celosia.dataflow.search import Pricer
 from celosia.dataflow.search.layer import ROWS, Climber
 from celosia.dataflow.timing import timing
 from celosia.models.errors import CelosiaError
-from celosia.models.network import Concat
+from celosia.models.network import Concat, Interleave
 from celosia.scripts.explore.networks import Subject
 from celosia.scripts.explore.run import Exploration
 
@@ -30,7 +30,7 @@ def check_layer(subject: Subject, layer: str) -> None:
     Copies that some accelerators need before a layer (``layer/residual``) are let through.
     """
     ops = [op for variant in subject.variants for op in variant.network.ops]
-    names = list(dict.fromkeys(op.name for op in ops if not isinstance(op, Concat)))
+    names = list(dict.fromkeys(op.name for op in ops if not isinstance(op, Concat | Interleave)))
     if layer not in names and re.sub(r"/(input|residual)'*$", "", layer) not in names:
         raise CelosiaError(_unknown(layer, names))
 

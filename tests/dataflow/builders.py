@@ -17,9 +17,11 @@ from celosia.models.golden import evaluate
 from celosia.models.network import (
     Concat,
     Conv,
+    Interleave,
     MaxPool,
     Network,
     Op,
+    Part,
     Requant,
     Tensor,
     Window,
@@ -153,6 +155,19 @@ class Build:
         shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
         output = self._tensor(f"t{name}", shape, parts[0].format)
         self.ops.append(Concat(name=name, inputs=members, output=output))
+        return output
+
+    def interleave(self, *columns: str) -> str:
+        """Add what has the columns of ``columns`` in turn."""
+        taken, name = self.tensors[columns[0]], f"op{len(self.ops)}"
+        channels, height, width = taken.shape
+        shape = (channels, height, width * len(columns))
+        output = self._tensor(f"t{name}", shape, taken.format)
+        parts = tuple(
+            Part(input=column, origin=(0, x), stride=(1, len(columns)))
+            for x, column in enumerate(columns)
+        )
+        self.ops.append(Interleave(name=name, parts=parts, output=output))
         return output
 
     def network(self) -> Network:

@@ -26,6 +26,26 @@ def test_residual_operands_lie_like_the_output() -> None:
     np.testing.assert_array_equal(positions["top0"], positions["top1"])
 
 
+def test_parts_of_an_interleave_lie_alike() -> None:
+    build = Build()
+    source = build.input((8, 4, 4))
+    parts = [build.conv(source, 12, same(1), rows=rows) for rows in (("sp2_4",), ("fixed8",))]
+    whole = build.interleave(*parts)
+    build.conv(whole, 4, same(3))
+    net = build.network()
+    arrangement = arrange(net, ACCELERATORS["8x8x1"])
+    for part in parts:
+        np.testing.assert_array_equal(arrangement.positions[part], arrangement.positions[whole])
+        assert arrangement.lowered.root(part) == whole
+    narrow = accelerator({"sp2_4": 4, "fixed4": 4}, 8, 1)
+    two = Build()
+    source = two.input((8, 4, 4))
+    forms = ("sp2_4", "fixed4")
+    two.interleave(*(two.conv(source, 12, same(1), rows=(form,)) for form in forms))
+    with pytest.raises(CelosiaError, match="cannot lie alike, and accelerator"):
+        arrange(two.network(), narrow)
+
+
 def test_members_of_a_concat_are_word_ranges() -> None:
     build = Build()
     source = build.input((8, 4, 4))
