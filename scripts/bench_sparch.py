@@ -2,27 +2,42 @@
 
 Cycles and bytes are measured in RTL and predicted; OuterSPACE's bytes are those of its dataflow on
 the same memory (:mod:`celosia.dataflow.sparch.traffic`).
+
+.. code-block:: sh
+
+    python -c "
+    from celosia.dataflow.sparch.presets import TINY
+    from celosia.scripts.bench_sparch import Limits, bench_sparch
+    limits = Limits(products=2000)
+    for row in bench_sparch(TINY, names=['mario'], modes=['sparch'], limits=limits):
+        print(row.matrix, row.cycles_measured, row.exact)"
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
+from celosia.dataflow.sparch.accelerator_file import dump_sparch
 from celosia.dataflow.sparch.choose import choose
 from celosia.dataflow.sparch.counters import SparchCounter
-from celosia.dataflow.sparch.plan import Strategy
-from celosia.dataflow.sparch.traffic import outerspace_traffic
+from celosia.dataflow.sparch.plan import Plan, Strategy, plan_product
+from celosia.dataflow.sparch.traffic import gustavson_traffic, outerspace_traffic, plan_traffic
 from celosia.models.csr import Csr
 from celosia.models.errors import CelosiaError
-from celosia.models.matrix_market import read_matrix_market
-from celosia.models.random_sparse import Pattern, random_matrix
+from celosia.scripts.console import table
+from celosia.scripts.explore.workers import Workers
+from celosia.scripts.sparch_matrices import Source, find_matrices
+from celosia.scripts.sparch_results import Kept, SparchRow
 from celosia.scripts.spgemm import multiplication
 from celosia.sim.product import run_product
 from celosia.sim.run import Simulator
@@ -45,162 +60,125 @@ MODES: dict[str, tuple[Strategy, ...]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
-    """Rows, elements and the longest row of one of the paper's matrices, and its kind.
+class Limits:
+    """How large what is measured may be.
 
-    Densities are those of the published list where that has them. ``longest`` was not checked
-    against the collection (SuiteSparse), nor sizes of what the list leaves out.
+    Attributes
+    ----------
+    products
+        About the most products of a stand-in with itself; a larger matrix is cut.
+    cycles
+        The most predicted cycles of a product that is run in RTL.
+    elements
+        The most elements that a product moves to be merged for its cycles to be predicted. Beyond
+        there are only bytes; the adaptive mode is always predicted.
     """
 
-    name: str
-    rows: int
-    nonzeros: int
-    longest: int
-    pattern: Pattern
+    products: int = 2_000_000
+    cycles: int = 3_000_000
+    elements: int = 400_000_000
 
-    def matrix(self, most: int) -> Csr:
-        """Return a random matrix with these, cut to ``most`` elements with rows as they are."""
-        share = min(1.0, most / self.nonzeros)
-        nonzeros = round(self.nonzeros * share)
-        rows = max(round(self.rows * share), min(self.longest + 1, nonzeros))
-        longest = min(self.longest, rows)
-        return random_matrix(
-            (rows, rows), nonzeros, np.random.default_rng(0), pattern=self.pattern, longest=longest
-        )
-
-
-def _list(kind: Pattern, *entries: tuple[str, int, int, int]) -> list[Statistics]:
-    return [
-        Statistics(name=name, rows=rows, nonzeros=nonzeros, longest=longest, pattern=kind)
-        for name, rows, nonzeros, longest in entries
-    ]
-
-
-MATRICES = (
-    *_list(
-        Pattern.BANDED,
-        ("2cubes_sphere", 101492, 1647264, 31),
-        ("cage12", 130228, 2032536, 33),
-        ("filter3D", 106437, 2707179, 112),
-        ("mario002", 389874, 2101242, 7),
-        ("offshore", 259789, 4242673, 31),
-        ("roadNet-CA", 1971281, 5533214, 12),
-        ("amazon0312", 400727, 3200440, 10),
-    ),
-    *_list(Pattern.UNIFORM, ("m133-b3", 200200, 800800, 4)),
-    *_list(
-        Pattern.POWER_LAW,
-        ("cop20k_A", 121192, 2624331, 81),
-        ("p2p-Gnutella31", 62586, 147892, 78),
-        ("patents_main", 240547, 560943, 206),
-        ("poisson3Da", 13514, 352762, 110),
-        ("web-Google", 916428, 5105039, 456),
-        ("webbase-1M", 1000005, 3105536, 4700),
-        ("wiki-Vote", 8297, 103689, 893),
-        ("cit-Patents", 3774768, 16518948, 770),
-    ),
-    *_list(
-        Pattern.NETWORK,
-        ("ca-CondMat", 23133, 186936, 280),
-        ("email-Enron", 36692, 367662, 1383),
-        ("scircuit", 170998, 958936, 353),
-        ("facebook", 4039, 176468, 1045),
-    ),
-)
-"""Statistics of the paper's twenty matrices, by kind."""
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value < 0:
+                raise ValueError(f"{name} must be at least 0, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SparchRow:
-    """One matrix times itself in one mode.
+class Job:
+    """A matrix to multiply by itself in a mode."""
 
-    Bytes are those of the product's own streams, program and stamps left out.
-    ``bandwidth_utilisation`` is the share of what the memory could have moved, both ways, in the
-    cycles; ``multiplier_utilisation`` that of products. ``exact`` says whether every bit, cycle
-    and counter was as expected.
-    """
-
-    matrix: str
+    source: Source
     mode: str
-    rows: int
-    nonzeros: int
-    products: int
-    cycles_measured: int
-    cycles_predicted: int
-    dram_bytes_measured: int
-    dram_bytes_predicted: int
-    dram_bytes_outerspace: int
-    gflops_at_1ghz: float
-    multiplier_utilisation: float
-    bandwidth_utilisation: float
-    exact: bool
-    sim_seconds: float
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the row as JSON values."""
-        return asdict(self)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """How jobs are measured; a value that goes to workers."""
+
+    accelerator: SparchAccelerator
+    limits: Limits
+    predict: bool
 
     @property
-    def holds(self) -> bool:
-        """Whether all is as predicted."""
-        return self.exact and self.dram_bytes_measured == self.dram_bytes_predicted
+    def setting(self) -> str:
+        """All that a row hangs on but its job."""
+        return json.dumps([dump_sparch(self.accelerator), asdict(self.limits), self.predict])
+
+    def __call__(self, job: Job) -> SparchRow:
+        """Return what a job takes."""
+        matrix = _matrix(job.source)
+        name = f"{job.source.name}, {job.mode}"
+        plan = plan_product(matrix, matrix, self.accelerator, _first(job.mode))
+        merged = plan.products + 2 * sum(plan.sizes)
+        if MODES[job.mode] and merged > self.limits.elements:
+            return _row(job, matrix, plan, None)
+        priced = choose(matrix, matrix, self.accelerator, HBM, tried=MODES[job.mode], name=name)
+        plan, cycles = priced.program.plan, priced.timing.cycles
+        if self.predict or cycles > self.limits.cycles:
+            return _row(job, matrix, plan, cycles)
+        run = run_product(_simulator(self.accelerator), priced.program, HBM)
+        done = multiplication(priced, run)
+        streams = (
+            SparchCounter.LEFT_BEATS, SparchCounter.RIGHT_BEATS, SparchCounter.PARTIAL_READ_BEATS,
+            SparchCounter.PARTIAL_WRITE_BEATS, SparchCounter.OUTPUT_BEATS,
+            SparchCounter.POINTER_BEATS,
+        )  # fmt: skip
+        moved = sum(run.counters[each] for each in streams) * self.accelerator.bus.data_bytes
+        return _row(
+            job, matrix, plan, cycles,
+            cycles_measured=run.cycles, dram_bytes_measured=moved, exact=done.holds,
+            dram_bytes_predicted=done.traffic.total, sim_seconds=run.seconds,
+        )  # fmt: skip
 
 
-def load_matrices(folder: Path | None, names: Sequence[str], most: int) -> dict[str, Csr]:
-    """Return the matrices of the benchmark by name.
+def _first(mode: str) -> Strategy:
+    return (MODES[mode] or (Strategy(),))[0]
 
-    All Matrix Market files of ``folder``, whole, and random matrices of the statistics of
-    :data:`MATRICES`, of up to ``most`` elements; of both only those of ``names``, all for none.
 
-    Raises :class:`CelosiaError` where a name is unknown or a file is no such file.
-    """
-    files = {} if folder is None else {
-        path.name.removesuffix(".gz").removesuffix(".mtx"): path
-        for path in sorted([*folder.glob("*.mtx"), *folder.glob("*.mtx.gz")])
+@functools.lru_cache(maxsize=1)
+def _matrix(source: Source) -> Csr:
+    """Return a matrix; all modes of one come one after another."""
+    return source.matrix()
+
+
+@functools.lru_cache(maxsize=1)
+def _simulator(accelerator: SparchAccelerator) -> Simulator:
+    return Simulator(accelerator)
+
+
+def _row(job: Job, matrix: Csr, plan: Plan, cycles: int | None, **measured: Any) -> SparchRow:
+    accelerator = plan.accelerator
+    traffic = plan_traffic(plan)
+    values: dict[str, Any] = {
+        "cycles_measured": None, "dram_bytes_measured": None, "exact": None, "sim_seconds": None,
+        "dram_bytes_predicted": traffic.total, **measured,
     }  # fmt: skip
-    known = [*files, *(f"{each.name} (generated)" for each in MATRICES)]
-    chosen = [name for name in known if not names or any(word in name for word in names)]
-    for word in names:
-        if not any(word in name for name in known):
-            raise CelosiaError(f"there is no matrix {word!r}: known are {', '.join(known)}")
-    generated = {f"{each.name} (generated)": each for each in MATRICES}
-    return {
-        name: read_matrix_market(files[name]) if name in files else generated[name].matrix(most)
-        for name in chosen
-    }
-
-
-def measure(name: str, matrix: Csr, mode: str, simulator: Simulator) -> SparchRow:
-    """Multiply ``matrix`` by itself in ``mode``, in RTL."""
-    accelerator = simulator.accelerator
-    if not isinstance(accelerator, SparchAccelerator):
-        raise CelosiaError(f"{accelerator.name} is no SpArch engine")
-    priced = choose(matrix, matrix, accelerator, HBM, tried=MODES[mode], name=name)
-    run = run_product(simulator, priced.program, HBM)
-    done = multiplication(priced, run)
-    plan, counters = priced.program.plan, run.counters
-    streams = (
-        SparchCounter.LEFT_BEATS, SparchCounter.RIGHT_BEATS, SparchCounter.PARTIAL_READ_BEATS,
-        SparchCounter.PARTIAL_WRITE_BEATS, SparchCounter.OUTPUT_BEATS, SparchCounter.POINTER_BEATS,
-    )  # fmt: skip
-    moved = sum(counters[each] for each in streams) * accelerator.bus.data_bytes
-    rate = 2 * HBM.on_bus(accelerator.bus).bytes_per_cycle
+    speed = busy = used = None
+    if cycles is not None:
+        rate = 2 * HBM.on_bus(accelerator.bus).bytes_per_cycle
+        taken = values["cycles_measured"] or cycles
+        moved = values["dram_bytes_measured"] or traffic.total
+        speed = plan.products / taken
+        busy, used = speed / accelerator.right.multipliers, moved / (rate * taken)
     return SparchRow(
-        matrix=name,
-        mode=mode,
+        matrix=job.source.name,
+        mode=job.mode,
+        share=job.source.share,
         rows=matrix.shape[0],
         nonzeros=matrix.nonzeros,
+        longest=int(matrix.counts.max()),
         products=plan.products,
-        cycles_measured=run.cycles,
-        cycles_predicted=priced.timing.cycles,
-        dram_bytes_measured=moved,
-        dram_bytes_predicted=done.traffic.total,
+        size=plan.sizes[-1],
+        rounds=len(plan.sizes),
+        cycles_predicted=cycles,
         dram_bytes_outerspace=outerspace_traffic(plan).total,
-        gflops_at_1ghz=2 * done.products_a_cycle,
-        multiplier_utilisation=done.products_a_cycle / accelerator.right.multipliers,
-        bandwidth_utilisation=moved / (rate * run.cycles),
-        exact=done.holds,
-        sim_seconds=run.seconds,
+        dram_bytes_gustavson=gustavson_traffic(plan).total,
+        streams=asdict(traffic),
+        gflops_at_1ghz=None if speed is None else 2 * speed,
+        multiplier_utilisation=busy,
+        bandwidth_utilisation=used,
+        **values,
     )
 
 
@@ -210,7 +188,10 @@ def bench_sparch(
     folder: Path | None = None,
     names: Sequence[str] = (),
     modes: Sequence[str] = (),
-    most: int = 20_000,
+    limits: Limits | None = None,
+    predict: bool = False,
+    workers: int = 1,
+    results: Path | None = None,
     progress: Report | None = None,
 ) -> list[SparchRow]:
     """Measure products of matrices with themselves, in RTL.
@@ -219,32 +200,54 @@ def bench_sparch(
     ----------
     accelerator
         The engine.
-    folder, names, most
-        Which matrices: :func:`load_matrices`.
+    folder, names
+        Which matrices: :func:`~celosia.scripts.sparch_matrices.find_matrices`.
     modes
         Of :data:`MODES`; all by default.
+    limits
+        How large they may be.
+    predict
+        Whether nothing is run: only what the exact models say.
+    workers
+        Processes that share the work.
+    results
+        A file that each row is added to as soon as there is one. What it has already, of the same
+        engine and limits, is not measured again.
     progress
         Told of each product.
 
     Raises
     ------
     CelosiaError
-        A matrix or a mode is unknown, or does not fit the engine.
+        A matrix or a mode is unknown, or does not fit the engine, or ``results`` is no such file.
     """
     for mode in modes:
         if mode not in MODES:
             raise CelosiaError(f"there is no mode {mode!r}: known are {', '.join(MODES)}")
-    chosen = tuple(modes) or tuple(MODES)
-    matrices = load_matrices(folder, names, most)
-    simulator = Simulator(accelerator, progress=progress)
-    rows: list[SparchRow] = []
-    total = len(matrices) * len(chosen)
-    for name, matrix in matrices.items():
-        for mode in chosen:
-            if progress is not None:
-                progress(f"{name}, {mode}", len(rows), total)
-            rows.append(measure(name, matrix, mode, simulator))
-    return rows
+    bench = Bench(accelerator=accelerator, limits=limits or Limits(), predict=predict)
+    chosen = [mode for mode in MODES if not modes or mode in modes]
+    jobs = [
+        Job(source=source, mode=mode)
+        for source in find_matrices(folder, names, bench.limits.products)
+        for mode in chosen
+    ]
+    if not predict:
+        Simulator(accelerator, progress=progress)  # built once, before workers want it
+    kept = Kept(results, bench.setting)
+    found = {job: row for job in jobs if (row := kept.row(job.source.name, job.mode))}
+    missing = [job for job in jobs if job not in found]
+    for job, row in _measured(bench, missing, workers):
+        kept.add(row)
+        found[job] = row
+        if progress is not None:
+            progress(f"{row.matrix}, {row.mode}", len(found), len(jobs))
+    return [found[job] for job in jobs]
+
+
+def _measured(bench: Bench, jobs: Sequence[Job], count: int) -> Iterator[tuple[Job, SparchRow]]:
+    with Workers(bench, count, lambda job: f"{job.source.name}, {job.mode}") as workers:
+        for index, row in workers.outcomes(jobs):
+            yield jobs[index], row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,15 +266,51 @@ def summary(rows: Sequence[SparchRow]) -> Summary:
     """Return the means of ``rows``."""
     saved = {}
     for mode in MODES:
-        ratios = [
-            row.dram_bytes_outerspace / row.dram_bytes_measured for row in rows if row.mode == mode
-        ]
+        ratios = [row.saved for row in rows if row.mode == mode]
         if ratios:
-            saved[mode] = float(np.exp(np.mean(np.log(ratios))))
-    cycles = {(row.matrix, row.mode): row.cycles_measured for row in rows}
+            saved[mode] = _mean(ratios)
+    cycles = {(row.matrix, row.mode): row.cycles_predicted for row in rows}
     gains = [
-        count / cycles[matrix, "adaptive"]
+        count / best
         for (matrix, mode), count in cycles.items()
-        if mode == "sparch" and (matrix, "adaptive") in cycles
+        if mode == "sparch" and count and (best := cycles.get((matrix, "adaptive")))
     ]
-    return Summary(saved=saved, adaptive=float(np.exp(np.mean(np.log(gains)))) if gains else None)
+    return Summary(saved=saved, adaptive=_mean(gains) if gains else None)
+
+
+def _mean(ratios: Sequence[float]) -> float:
+    """Return the geometric mean."""
+    return float(np.exp(np.mean(np.log(ratios))))
+
+
+def tables(rows: Sequence[SparchRow]) -> list[Table | str]:
+    """Return what a person wants to see: the rows, and the means."""
+    headers = (
+        "matrix", "part", "nonzeros", "products", "mode", "cycles", "predicted", "MB", "predicted",
+        "OuterSPACE", "GFLOP/s", "multipliers", "bandwidth", "exact",
+    )  # fmt: skip
+    lines = [
+        tuple("-" if cell is None else cell for cell in (
+            row.matrix, f"{row.share:.1%}", row.nonzeros, row.products, row.mode,
+            row.cycles_measured, row.cycles_predicted,
+            row.dram_bytes_measured and row.dram_bytes_measured / 1e6,
+            row.dram_bytes_predicted / 1e6, f"{row.saved:.2f} x", row.gflops_at_1ghz,
+            _percent(row.multiplier_utilisation), _percent(row.bandwidth_utilisation),
+            row.exact and "yes",
+        ))
+        for row in rows
+    ]  # fmt: skip
+    means = summary(rows)
+    found: list[Table | str] = [
+        table(headers, lines),
+        table(
+            ("geometric mean over matrices", "OuterSPACE's bytes over its own"), means.saved.items()
+        ),
+    ]
+    if means.adaptive is not None:
+        found.append(f"cycles, sparch over adaptive, geometric mean: {means.adaptive:.3g}")
+    return found
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.0%}"

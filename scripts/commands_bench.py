@@ -310,36 +310,47 @@ def bench_sparch(
         Path | None,
         typer.Option(help="Matrix Market files to run whole.", parser=path, metavar="PATH"),
     ] = None,
-    elements: Annotated[
-        int, typer.Option(min=1, help="Most elements of a generated matrix; rows stay as long.")
-    ] = 20_000,
+    products: Annotated[
+        int,
+        typer.Option(min=1, help="Most products of a generated matrix, about; rows stay as long."),
+    ] = 2_000_000,
+    cycles: Annotated[
+        int, typer.Option(min=0, help="Most predicted cycles of a product to run in RTL.")
+    ] = 3_000_000,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Run nothing: only what the exact models say.")
+    ] = False,
     mode: Annotated[
         list[str] | None,
         typer.Option(help="Only this, such as sparch, row-wise or adaptive; may be repeated."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 2,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of rows so far: what it has is not done again.", parser=path, metavar="PATH"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Square matrices of the paper's kinds on SpArch, in RTL: cycles, and bytes by mode."""
     from celosia.scripts.arguments import read_sparch
+    from celosia.scripts.bench_sparch import Limits, tables
     from celosia.scripts.bench_sparch import bench_sparch as run
-    from celosia.scripts.bench_sparch import summary
 
     engine = read_sparch(accelerator)
     with progress("SpArch") as report:
         rows = run(
-            engine, folder=folder, names=matrices or (), modes=mode or (), most=elements,
+            engine, folder=folder, names=matrices or (), modes=mode or (), predict=predict,
+            limits=Limits(products=products, cycles=cycles), workers=workers, results=results,
             progress=report,
         )  # fmt: skip
-    values = [row.as_dict() for row in rows]
 
     def show(console: Console) -> None:
-        console.print(table(tuple(values[0]), [tuple(value.values()) for value in values]))
-        means = summary(rows)
-        console.print(table(("mode", "OuterSPACE's bytes over its own"), means.saved.items()))
-        if means.adaptive is not None:
-            console.print(f"cycles, sparch over adaptive: {means.adaptive:.3g}")
+        for part in tables(rows):
+            console.print(part)
 
-    emit(values, as_json=as_json, show=show)
+    emit([row.as_dict() for row in rows], as_json=as_json, show=show)
     hold(all(row.holds for row in rows))
 
 

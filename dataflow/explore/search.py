@@ -37,6 +37,10 @@ class Job:
     key: str
 
 
+Evaluate = Callable[[Job], Outcome]
+"""Gives the outcome of a job. It goes to workers, so it can be pickled."""
+
+
 class Executor(Protocol):
     """Evaluates jobs, somewhere."""
 

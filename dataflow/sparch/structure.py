@@ -14,9 +14,9 @@ def _common(one: int, other: int, parents: np.ndarray, heads: np.ndarray) -> int
     """Return the first round that takes what both rounds make; parents have higher numbers."""
     while heads[one] != heads[other]:
         if heads[one] < heads[other]:
-            one = parents[heads[one]]
+            one = int(parents[heads[one]])
         else:
-            other = parents[heads[other]]
+            other = int(parents[heads[other]])
     return max(one, other)
 
 
@@ -45,7 +45,7 @@ def _new_elements(
                     made[number] += 1
                 elif last[column] != number:
                     made[number] += 1
-                    made[_common(last[column], number, parents, heads)] -= 1
+                    made[_common(int(last[column]), int(number), parents, heads)] -= 1
                 last[column] = number
     return made
 

@@ -78,21 +78,101 @@ def _matrix_beats(accelerator: SparchAccelerator, matrix: Csr) -> int:
     return beats_of(matrix.nonzeros, accelerator.right_lanes) + pointers
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packing:
+    """How elements lie in memory: ``lanes`` of them in each ``size`` bytes that are moved."""
+
+    lanes: int
+    size: int
+
+    def bytes_of(self, count: int) -> int:
+        """Return the bytes of ``count`` elements."""
+        return beats_of(count, self.lanes) * self.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OuterspaceFormat:
+    """How an engine with the OuterSPACE dataflow stores things.
+
+    An element of a ``factor``, a ``product`` in the list of its row, an element of the ``output``,
+    and a ``pointer``.
+    """
+
+    factor: Packing
+    product: Packing
+    output: Packing
+    pointer: Packing
+
+
+def format_of(accelerator: SparchAccelerator) -> OuterspaceFormat:
+    """Return the format with the elements of ``accelerator``, in whole beats.
+
+    A product takes what an element of the output does: it lies in a list of its row.
+    """
+    beat = accelerator.bus.data_bytes
+    output = Packing(lanes=accelerator.output_lanes, size=beat)
+    return OuterspaceFormat(
+        factor=Packing(lanes=accelerator.right_lanes, size=beat),
+        product=output,
+        output=output,
+        pointer=Packing(lanes=accelerator.pointer_lanes, size=beat),
+    )
+
+
 def outerspace_traffic(plan: Plan) -> Traffic:
     """Return what the OuterSPACE dataflow ("OuterSPACE", HPCA 2018) moves for the same product.
 
-    Both factors are read once. Every product is written, in a list for each row, and read again to
-    be merged. Elements are those of the engine: a product takes what an element of the output does.
+    Elements and beats are those of the engine: :func:`outerspace_bytes`.
     """
-    accelerator = plan.accelerator
-    beat = accelerator.bus.data_bytes
-    partial = beats_of(plan.products, accelerator.output_lanes) * beat
+    left, right = plan.left, plan.right
+    met = np.zeros(right.shape[0], bool)
+    met[left.columns] = True
+    return outerspace_bytes(
+        format_of(plan.accelerator),
+        shape=left.shape,
+        left=left.nonzeros,
+        right=int(right.counts[met].sum()),
+        chunks=int((right.counts[left.columns] > 0).sum()),
+        products=plan.products,
+        output=plan.sizes[-1],
+    )
+
+
+def outerspace_bytes(
+    stored: OuterspaceFormat,
+    *,
+    shape: tuple[int, int],
+    left: int,
+    right: int,
+    chunks: int,
+    products: int,
+    output: int,
+) -> Traffic:
+    """Return what the OuterSPACE dataflow moves.
+
+    Both factors are read once, with a pointer for each column of the left and each row of the right
+    one; of the right one only rows that are met. Each nonzero of the left matrix makes a *chunk* of
+    products, which is written with a pointer to it in the list of the row, and read again to be
+    merged.
+
+    Parameters
+    ----------
+    stored
+        How elements lie in memory.
+    shape
+        Of the left matrix.
+    left, right, chunks, products, output
+        Elements of the left matrix; of rows of the right one that are met; nonzeros that meet a
+        row that is not empty; products; elements of the output.
+    """
+    rows, inner = shape
+    partial = stored.product.bytes_of(products) + stored.pointer.bytes_of(chunks)
     return Traffic(
-        left=_matrix_beats(accelerator, plan.left) * beat,
-        right=_matrix_beats(accelerator, plan.right) * beat,
+        left=stored.factor.bytes_of(left) + stored.pointer.bytes_of(inner + 1),
+        right=stored.factor.bytes_of(right) + stored.pointer.bytes_of(inner + 1),
         partial_read=partial,
         partial_write=partial,
-        output=_output_beats(accelerator, plan.sizes[-1], plan.left.shape[0]) * beat,
+        output=stored.output.bytes_of(output) + stored.pointer.bytes_of(rows + 1),
     )
 
 

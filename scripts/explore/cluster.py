@@ -17,9 +17,8 @@ import distributed
 from distributed.comm.addressing import get_address_host_port
 
 from celosia.dataflow.explore.outcome import Outcome
-from celosia.dataflow.explore.search import Job
+from celosia.dataflow.explore.search import Evaluate, Job
 from celosia.models.errors import CelosiaError
-from celosia.scripts.explore.workers import Evaluate
 
 PATIENCE: Final = 120.0
 """Seconds that a lost scheduler may take to come back."""

@@ -18,7 +18,16 @@ from celosia.dataflow.explore.evaluate import Evaluator, mapping_objective
 from celosia.dataflow.explore.knobs import Point
 from celosia.dataflow.explore.outcome import Goal, Quantity
 from celosia.dataflow.explore.reasons import LayerReason, reasons
-from celosia.dataflow.explore.search import Candidate, Effort, Executor, Found, Progress, Search
+from celosia.dataflow.explore.search import (
+    Candidate,
+    Effort,
+    Evaluate,
+    Executor,
+    Found,
+    Job,
+    Progress,
+    Search,
+)
 from celosia.dataflow.explore.space import AcceleratorSpace
 from celosia.dataflow.explore.starts import array_size, check_budget, starts
 from celosia.dataflow.jit import kept
@@ -32,7 +41,7 @@ from celosia.scripts.explore.networks import Subject
 from celosia.scripts.explore.store import SqlStore
 from celosia.scripts.explore.strategies import STRATEGIES
 from celosia.scripts.explore.targets import area_model, hard_circuit
-from celosia.scripts.explore.workers import Evaluate, Workers
+from celosia.scripts.explore.workers import Workers
 
 Tell = Callable[[Progress, Goal, Bound], None]
 """Told how a search stands."""
@@ -183,12 +192,16 @@ def executor_of(request: Request, evaluate: Evaluate) -> Iterator[Executor]:
     """Yield what evaluates: processes of this machine, or a cluster."""
     with ExitStack() as stack:
         if request.cluster is None:
-            yield stack.enter_context(Workers(evaluate, request.workers))
+            yield stack.enter_context(Workers(evaluate, request.workers, _describe))
         else:
             # Takes a second to import.
             from celosia.scripts.explore.cluster import cluster_of
 
             yield stack.enter_context(cluster_of(request.cluster, evaluate, request.workers))
+
+
+def _describe(job: Job) -> str:
+    return f"one accelerator of {array_size(job.accelerator.array)}"
 
 
 def _name(text: str) -> str:

@@ -8,24 +8,21 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
-from celosia.dataflow.explore.outcome import Outcome
-from celosia.dataflow.explore.search import Job
-from celosia.dataflow.explore.starts import array_size
 from celosia.models.errors import CelosiaError
 
 LOSSES: Final = 3
 """Workers that one job may cost before it is believed to be the reason."""
 
-Evaluate = Callable[[Job], Outcome]
-"""Gives the outcome of a job. It goes to workers, so it can be pickled."""
+Job = TypeVar("Job")
+Outcome = TypeVar("Outcome")
 
 # Not a fork: the process that asks has threads.
 _CONTEXT: Final = multiprocessing.get_context("spawn")
 
 
-def _work(evaluate: Evaluate, link: Connection) -> None:
+def _work(evaluate: Callable[[Any], Any], link: Connection) -> None:
     """Evaluate what comes over ``link`` until it is closed."""
     # Ctrl-C reaches all processes of a terminal; what becomes of workers, the asking one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -42,14 +39,14 @@ def _work(evaluate: Evaluate, link: Connection) -> None:
 class _Worker:
     """One process, with the position of the job that it has, if any."""
 
-    def __init__(self, evaluate: Evaluate) -> None:
+    def __init__(self, evaluate: Callable[[Any], Any]) -> None:
         self.link, other = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=_work, args=(evaluate, other), daemon=True)
         self._process.start()
         other.close()
         self.position: int | None = None
 
-    def give(self, position: int, job: Job) -> None:
+    def give(self, position: int, job: Any) -> None:
         self.position = position
         # One that has died is noticed when its answer is waited for.
         with suppress(OSError):
@@ -62,20 +59,32 @@ class _Worker:
         self._process.join()
 
 
-class Workers:
+class Workers(Generic[Job, Outcome]):
     """An executor of ``count`` processes on this machine; in this process where it is 1.
 
     A worker that dies (killed, out of memory) is replaced, and its job given out again.
+
+    Parameters
+    ----------
+    evaluate
+        Gives the outcome of a job. It goes to workers, so it can be pickled.
+    count
+        Of processes.
+    describe
+        Says what a job is, in the error when it costs several workers.
     """
 
-    def __init__(self, evaluate: Evaluate, count: int) -> None:
+    def __init__(
+        self, evaluate: Callable[[Job], Outcome], count: int, describe: Callable[[Job], str] = repr
+    ) -> None:
         if count < 1:
             raise ValueError(f"count must be at least 1, not {count!r}")
         self._evaluate = evaluate
         self._count = count
+        self._describe = describe
         self._workers: list[_Worker] = []
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> Workers[Job, Outcome]:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,7 +111,7 @@ class Workers:
                         worker.end()
                         losses[position] += 1
                         if losses[position] == LOSSES:
-                            raise CelosiaError(_blame(jobs[position], self._count)) from error
+                            raise CelosiaError(self._blame(jobs[position])) from error
                         waiting.appendleft(position)
                         continue
                     worker.position = None
@@ -130,10 +139,8 @@ class Workers:
         ready = set(wait(list(busy)))
         return [worker for link, worker in busy.items() if link in ready]
 
-
-def _blame(job: Job, count: int) -> str:
-    return (
-        f"{LOSSES} workers ended while they evaluated one accelerator of "
-        f"{array_size(job.accelerator.array)}: this machine may have too little memory for {count} "
-        "workers; ask for fewer with --workers"
-    )
+    def _blame(self, job: Job) -> str:
+        return (
+            f"{LOSSES} workers ended while they evaluated {self._describe(job)}: this machine may "
+            f"have too little memory for {self._count} workers; ask for fewer with --workers"
+        )

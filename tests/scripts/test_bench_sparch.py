@@ -5,79 +5,157 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import scipy.io
 import scipy.sparse
 
 from celosia.dataflow.sparch.presets import TINY
 from celosia.models.errors import CelosiaError
-from celosia.scripts.bench_sparch import (
-    MATRICES,
-    MODES,
-    SparchRow,
-    bench_sparch,
-    load_matrices,
-    summary,
-)
+from celosia.scripts.bench_sparch import MODES, Limits, bench_sparch, summary, tables
 from celosia.scripts.cli import run_command
+from celosia.scripts.sparch_matrices import MATRICES, find_matrices
+from celosia.scripts.sparch_results import JSON_FIELDS
+
+SMALL = Limits(products=1000)
 
 
 def test_rows_of_all_modes():
-    rows = bench_sparch(TINY, names=("cop20k", "mario"), most=300)
+    rows = bench_sparch(TINY, names=("m133", "mario"), limits=SMALL)
     assert [(row.matrix, row.mode) for row in rows] == [
-        (f"{name} (generated)", mode) for name in ("mario002", "cop20k_A") for mode in MODES
+        (f"{name} (generated)", mode) for name in ("m133-b3", "mario002") for mode in MODES
     ]
-    assert all(row.holds for row in rows)
-    by_mode = {row.mode: row for row in rows if row.matrix.startswith("cop20k")}
-    moved = [row.dram_bytes_measured for row in by_mode.values()]
-    assert moved[3] < moved[2]  # lines that stay
-    assert by_mode["adaptive"].cycles_measured <= by_mode["sparch"].cycles_measured
+    assert all(row.holds and row.exact for row in rows)
+    by_mode = {row.mode: row for row in rows if row.matrix.startswith("mario")}
+    moved = [row.dram_bytes_predicted for row in by_mode.values()]
+    assert moved[:4] == sorted(moved[:4], reverse=True)  # what each part saves
+    assert all(row.cycles_measured == row.cycles_predicted for row in rows)
     means = summary(rows)
     assert means.adaptive is not None
     assert means.adaptive >= 1
     assert list(means.saved) == list(MODES)
+    assert means.saved["sparch"] == pytest.approx(
+        np.prod([row.saved for row in rows if row.mode == "sparch"]) ** 0.5
+    )
+
+
+def test_what_is_too_large_is_only_predicted():
+    names, modes = ("mario",), ("no condensing", "sparch")
+    limits = replace(SMALL, cycles=0, elements=5000)
+    bytes_only, predicted = bench_sparch(TINY, names=names, modes=modes, limits=limits)
+    assert predicted.cycles_predicted
+    assert predicted.exact is predicted.cycles_measured is predicted.sim_seconds is None
+    assert predicted.holds
+    assert bytes_only.cycles_predicted is bytes_only.gflops_at_1ghz is None
+    assert bytes_only.dram_bytes_predicted > predicted.dram_bytes_predicted
+    measured = bench_sparch(TINY, names=names, modes=modes, limits=SMALL)
+    for one, other in zip(measured, (bytes_only, predicted), strict=True):
+        assert one.dram_bytes_measured == other.dram_bytes_predicted
+    assert measured[1].cycles_measured == predicted.cycles_predicted
+    again = bench_sparch(
+        TINY, names=names, modes=modes, limits=replace(limits, cycles=10**9), predict=True
+    )
+    assert again == [bytes_only, predicted]
+    assert len(tables([bytes_only, predicted])) == 2
+
+
+def test_limits_are_checked():
+    with pytest.raises(ValueError, match="cycles must be at least 0, not -1"):
+        Limits(cycles=-1)
 
 
 def test_a_row_that_does_not_hold():
-    row = bench_sparch(TINY, names=("p2p",), modes=("sparch",), most=200)[0]
+    row = bench_sparch(TINY, names=("p2p",), modes=("sparch",), limits=SMALL)[0]
     assert row.holds
     assert not replace(row, exact=False).holds
-    assert not replace(row, dram_bytes_measured=row.dram_bytes_measured + 16).holds
+    assert not replace(row, dram_bytes_measured=row.dram_bytes_predicted + 16).holds
+
+
+def test_nothing_is_measured_twice(tmp_path):
+    """An interrupted run loses no row, not even where it was cut off while writing one."""
+    file = tmp_path / "rows.jsonl"
+    how = {"names": ("mario",), "limits": SMALL, "predict": True, "results": file}
+    rows = bench_sparch(TINY, modes=("sparch", "row-wise"), **how)
+    lines = file.read_text().splitlines()
+    assert len(lines) == 2
+    marked = json.loads(lines[0]) | {"cycles_predicted": 12345}
+    file.write_text(json.dumps(marked) + "\n" + lines[1][:50])
+    again = bench_sparch(TINY, modes=("sparch", "row-wise"), **how)
+    assert again == [replace(rows[0], cycles_predicted=12345), rows[1]]
+    assert len(file.read_text().splitlines()) == 2
+    how["limits"] = Limits(products=1100)  # another setting: nothing of it counts
+    assert bench_sparch(TINY, modes=("sparch",), **how)[0].cycles_predicted != 12345
+    file.write_text("{}\n")
+    with pytest.raises(CelosiaError, match="line 1: no row of this bench"):
+        bench_sparch(TINY, **how)
+    with pytest.raises(CelosiaError, match="cannot read"):
+        bench_sparch(TINY, **how | {"results": tmp_path})
+    with pytest.raises(CelosiaError, match="cannot write"):
+        bench_sparch(TINY, **how | {"results": tmp_path / "nowhere" / "rows.jsonl"})
+
+
+PUBLISHED = {
+    "2cubes_sphere": 1.6e-4, "amazon0312": 2.0e-5, "ca-CondMat": 3.5e-4, "cage12": 1.2e-4,
+    "cop20k_A": 1.8e-4, "email-Enron": 2.7e-4, "filter3D": 2.4e-4, "m133-b3": 2.0e-5,
+    "mario002": 1.4e-5, "offshore": 6.3e-5, "p2p-Gnutella31": 3.8e-5, "patents_main": 9.7e-6,
+    "poisson3Da": 1.9e-3, "roadNet-CA": 1.4e-6, "scircuit": 3.3e-5, "web-Google": 6.1e-6,
+    "webbase-1M": 3.1e-6, "wiki-Vote": 1.5e-3,
+}  # fmt: skip
+COUNTED = {
+    "wiki-Vote": 4_542_805, "p2p-Gnutella31": 538_318, "ca-CondMat": 4_127_524,
+    "poisson3Da": 11_768_678, "email-Enron": 51_501_448,
+}  # fmt: skip
+"""Products as an independent artefact counted them."""
 
 
 def test_the_paper_s_statistics():
     assert len(MATRICES) == 20
-    densities = {each.name: each.nonzeros / each.rows**2 for each in MATRICES}
-    published = {
-        "2cubes_sphere": 1.6e-4, "amazon0312": 2.0e-5, "ca-CondMat": 3.5e-4, "cage12": 1.2e-4,
-        "cop20k_A": 1.8e-4, "email-Enron": 2.7e-4, "filter3D": 2.4e-4, "m133-b3": 2.0e-5,
-        "mario002": 1.4e-5, "offshore": 6.3e-5, "p2p-Gnutella31": 3.8e-5, "patents_main": 9.7e-6,
-        "poisson3Da": 1.9e-3, "roadNet-CA": 1.4e-6, "scircuit": 3.3e-5, "web-Google": 6.1e-6,
-        "webbase-1M": 3.1e-6, "wiki-Vote": 1.5e-3,
-    }  # fmt: skip
-    for name, density in published.items():
-        assert densities[name] == pytest.approx(density, rel=0.05), name
-    small = MATRICES[0].matrix(2000)
-    assert small.nonzeros == 2000
-    assert small.counts.max() <= MATRICES[0].longest
+    by_name = {each.name: each for each in MATRICES}
+    for name, density in PUBLISHED.items():
+        found = by_name[name].nonzeros / by_name[name].rows ** 2
+        assert found == pytest.approx(density, rel=0.05), name
+    assert {name: by_name[name].products for name in COUNTED} == COUNTED
+
+
+@pytest.mark.parametrize("name", ["wiki-Vote", "p2p-Gnutella31", "ca-CondMat", "poisson3Da"])
+def test_stand_ins_make_as_many_products(name):
+    (known,) = (each for each in MATRICES if each.name == name)
+    whole = known.matrix(known.products)
+    assert (whole.shape[0], whole.nonzeros) == (known.rows, known.nonzeros)
+    assert whole.counts.max() == known.longest
+    assert whole.counts[whole.columns].sum() == pytest.approx(known.products, rel=0.08)
+
+
+@pytest.mark.parametrize("known", MATRICES, ids=lambda each: each.name)
+def test_stand_ins_are_cut_with_rows_as_they_are(known):
+    small = known.matrix(30_000)
+    mean = known.nonzeros / known.rows
+    assert small.nonzeros / small.shape[0] == pytest.approx(mean, rel=0.1)
+    assert small.counts.max() <= known.longest
+    assert small.counts[small.columns].sum() < max(80_000, 20 * mean**3)
+    assert (small.columns == known.matrix(30_000).columns).all()
 
 
 def test_files_come_first(tmp_path):
     scipy.io.mmwrite(tmp_path / "one.mtx", scipy.sparse.eye_array(5, dtype=int))
-    matrices = load_matrices(tmp_path, ("one", "cage12"), 100)
-    assert list(matrices) == ["one", "cage12 (generated)"]
-    assert matrices["one"].nonzeros == 5
+    found = find_matrices(tmp_path, ("one", "cage12"), 100)
+    assert [each.name for each in found] == ["one", "cage12 (generated)"]
+    assert found[0].matrix().nonzeros == 5
+    assert found[0].share == 1
     with pytest.raises(CelosiaError, match="there is no matrix 'two': known are one, "):
-        load_matrices(tmp_path, ("two",), 100)
+        find_matrices(tmp_path, ("two",), 100)
+    with pytest.raises(CelosiaError, match="is no folder"):
+        find_matrices(tmp_path / "one.mtx", (), 100)
 
 
-def test_the_command(capsys):
-    words = ["bench", "sparch", "m133", "--accelerator", "sparch_tiny", "--elements", "100"]
-    assert run_command([*words, "--mode", "sparch", "--mode", "adaptive", "--json"]) == 0
+def test_the_command(capsys, tmp_path):
+    words = ["bench", "sparch", "m133", "--accelerator", "sparch_tiny", "--products", "500"]
+    words += ["--workers", "1", "--mode", "sparch"]
+    assert run_command([*words, "--mode", "adaptive", "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert [value["mode"] for value in values] == ["sparch", "adaptive"]
-    assert set(values[0]) == set(SparchRow.__dataclass_fields__)
-    assert run_command([*words, "--mode", "sparch"]) == 0
+    assert tuple(values[0]) == JSON_FIELDS
+    assert run_command([*words, "--results", str(tmp_path / "rows.jsonl"), "--predict"]) == 0
     assert "OuterSPACE" in capsys.readouterr().out
     assert run_command([*words, "--mode", "fast"]) == 1
     assert "there is no mode 'fast'" in " ".join(capsys.readouterr().err.split())
