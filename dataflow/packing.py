@@ -62,9 +62,10 @@ def weight_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
     codes = np.zeros((len(words), ky, kx, columns, lanes + array.vectors), unit)
     codes[..., :lanes] = np.array(idle, unit)[:, None]
     weights = np.zeros((len(tile.channels), channels.shape[1], ky, kx), unit)
-    for row, (channel, column) in enumerate(zip(tile.channels, tile.columns, strict=True)):
-        values = plan.step.weights[channel, :, :ky, :kx]
-        weights[row] = formats[column].encode(values)
+    given = [formats[column] for column in tile.columns]
+    for fmt in set(given):
+        rows = np.flatnonzero([mine == fmt for mine in given])
+        weights[rows] = fmt.encode(plan.step.weights[tile.channels[rows], :, :ky, :kx])
     word = place[positions // lanes]
     codes[word, :, :, tile.columns[:, None], positions % lanes] = weights
     if array.scaling is not None:

@@ -1,8 +1,8 @@
 """The golden model: what a :class:`Network` computes, to the bit.
 
-Convolutions run in torch float64, which is exact here: torch has no transformed
-(Winograd, FFT) float64 convolution, sums distances one by one, and every partial sum is an
-integer below ``2**53``, which a network's constructor ensures with a wide margin
+Products are summed by :mod:`celosia.models.convolution`, distances and products of scaled
+vectors in torch float64, which is exact here: distances are summed one by one, and every partial
+sum is an integer below ``2**53``, which a network's constructor ensures with a wide margin
 (``MAX_ACCUMULATOR_BITS``) and :func:`convolve` checks again.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from celosia.models.bounds import accumulator_bits, accumulator_bound, accumulator_range
+from celosia.models.convolution import convolve_integers
 from celosia.models.distances import sum_distances
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, Element
@@ -135,12 +136,11 @@ def convolve(
 
     ``codes`` is int64 (N, C, H, W) of values in ``activation``; where they have scales of
     ``scaling``, ``scales`` holds the codes of those. Raises ``ValueError`` if an accumulator
-    could exceed what float64 holds exactly.
+    could exceed what float64 holds exactly, with such codes.
     """
-    if int(accumulator_bound(conv, activation, scaling).max()) >= 1 << EXACT_BITS:
-        raise ValueError(f"conv {conv.name!r}: accumulators must stay below 2**{EXACT_BITS}")
     if scaling is not None and scales is not None:
         if conv.scales is not None and scaling.dropped_bits:
+            _check_bound(conv, activation, scaling)
             return _convolve_vectors(conv, codes, conv.scales, scales)
         codes = codes * spread_scales(scales, scaling, codes.shape[1])
     match conv.operation.kind:
@@ -149,7 +149,13 @@ def convolve(
         case Kind.SHIFT:
             return _shifts(conv, codes)
         case Kind.DISTANCE:
+            _check_bound(conv, activation, scaling)
             return _distances(conv, codes)
+
+
+def _check_bound(conv: Conv, activation: Element, scaling: BlockScaling | None) -> None:
+    if int(accumulator_bound(conv, activation, scaling).max()) >= 1 << EXACT_BITS:
+        raise ValueError(f"conv {conv.name!r}: accumulators must stay below 2**{EXACT_BITS}")
 
 
 def _convolve_vectors(
@@ -178,14 +184,7 @@ def _convolve_vectors(
 
 
 def _convolve(conv: Conv, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    result = torch.nn.functional.conv2d(
-        _pad(codes, conv.window, 0.0),
-        torch.from_numpy(weights.astype(np.float64)),
-        stride=conv.window.stride,
-        dilation=conv.window.dilation,
-        groups=conv.groups,
-    )
-    return result.numpy().astype(np.int64)
+    return convolve_integers(codes, weights, conv.window, conv.groups)
 
 
 def _shifts(conv: Conv, codes: np.ndarray) -> np.ndarray:

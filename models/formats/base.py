@@ -11,6 +11,9 @@ from typing import TypeVar
 
 import numpy as np
 
+_DENSE = 1 << 16
+"""Formats whose values lie closer together than this are encoded by a table of all integers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format(abc.ABC):
@@ -65,11 +68,16 @@ class Format(abc.ABC):
         Raises ``ValueError`` naming the first value that is not in the format.
         """
         values = np.asarray(values, dtype=np.int64)
-        index = np.clip(np.searchsorted(self.values, values), 0, len(self.values) - 1)
-        wrong = self.values[index] != values
+        # What is no value meets the code of one that it does not equal.
+        if self.high - self.low < _DENSE:
+            codes = _dense_codes(self).take(values - self.low, mode="clip")
+        else:
+            index = np.searchsorted(self.values, values)
+            codes = _codes(self).take(index, mode="clip")
+        wrong = _table(self)[codes] != values
         if wrong.any():
             raise ValueError(f"{int(values[wrong].flat[0])} is not a value of {self.name}")
-        return _codes(self)[index]
+        return codes
 
     def covers(self, other: Format) -> bool:
         """Whether every value of ``other`` is a value of this format."""
@@ -95,6 +103,13 @@ def _codes(fmt: Format) -> np.ndarray:
     """Return the canonical code of each value: the smallest code that decodes to it."""
     _, first = np.unique(_table(fmt), return_index=True)
     return first.astype(np.int64)
+
+
+@functools.cache
+def _dense_codes(fmt: Format) -> np.ndarray:
+    """Return the code of every integer from smallest to largest value, or another."""
+    every = np.searchsorted(fmt.values, np.arange(fmt.low, fmt.high + 1))
+    return _codes(fmt)[every]
 
 
 Kind = TypeVar("Kind", bound=type[Format])
