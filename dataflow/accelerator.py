@@ -35,6 +35,8 @@ MIN_PORT_BITS = 32
 """Narrowest memory port."""
 MAX_DEPTH = 65536
 """Deepest buffer, in words: buffer addresses have 16 bits."""
+MAX_WINDOW = 16
+"""Most rows and columns of a depthwise array's windows."""
 
 
 class Circuit(enum.Enum):
@@ -123,6 +125,34 @@ class ColumnGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Depthwise:
+    """What gives each column the window of its own channel, for depthwise convolutions.
+
+    Attributes
+    ----------
+    rows, columns : int
+        Of the window, 1..16: positions of a kernel that one step multiplies, each in a lane of
+        its own. Wider kernels are not run so, higher ones take a step for each ``rows`` rows.
+    width : int
+        Words of a line, 2..65536: the longest row of input words that a tile may have.
+    """
+
+    rows: int
+    columns: int
+    width: int
+
+    def __post_init__(self) -> None:
+        check_range("rows", self.rows, 1, MAX_WINDOW)
+        check_range("columns", self.columns, 2, MAX_WINDOW)
+        check_range("width", self.width, 2, MAX_DEPTH)
+
+    @property
+    def positions(self) -> int:
+        """Positions of the window."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayShape:
     """The array: ``K`` columns x ``lanes`` (reduction) x ``pixels`` that share weights.
 
@@ -134,7 +164,9 @@ class ArrayShape:
     lanes, with elements of that format and, where it has none, of the same with a sign.
     Precision-scalable columns take a step together, so all
     are of one circuit, and have no scales. Tiles need lanes that are a power of two and at least
-    4, fusion units a multiple of 16.
+    4, fusion units a multiple of 16. With ``depthwise`` a column may take the window of its own
+    channel instead of the word that all share; columns then multiply, are not precision-scalable
+    and have no scales.
     """
 
     columns: tuple[ColumnGroup, ...]
@@ -144,6 +176,7 @@ class ArrayShape:
     activation_bits: int = 8
     scaling: BlockScaling | None = None
     elements: Element | None = None
+    depthwise: Depthwise | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.columns, tuple) or not self.columns:
@@ -168,6 +201,30 @@ class ArrayShape:
             self._check_scaling(self.scaling)
         elif self.elements is not None:
             raise ValueError(f"elements must be None without scaling, not {self.elements!r}")
+        if self.depthwise is not None:
+            self._check_depthwise(self.depthwise)
+
+    def _check_depthwise(self, depthwise: Depthwise) -> None:
+        if not isinstance(depthwise, Depthwise):
+            raise TypeError(f"depthwise must be a Depthwise or None, not {depthwise!r}")
+        if depthwise.positions > self.lanes:
+            raise ValueError(
+                f"depthwise.rows and depthwise.columns must have a product of at most the "
+                f"{self.lanes} lanes, not {depthwise.rows!r} x {depthwise.columns!r}"
+            )
+        if self.scalable is not None:
+            raise ValueError(
+                f"depthwise must be None: {self.scalable.value} columns take several passes for a "
+                "word, windows one"
+            )
+        if self.scaling is not None:
+            raise ValueError("depthwise must be None with scaling: windows have no scales")
+        for group in self.columns:
+            if group.operation != MULTIPLY:
+                raise ValueError(
+                    f"depthwise must be None beside columns of operation {group.operation.name}: "
+                    "the lanes outside of a window would have to do nothing"
+                )
 
     def _check_scaling(self, scaling: BlockScaling) -> None:
         if not isinstance(scaling, BlockScaling):
@@ -310,6 +367,12 @@ class ArrayShape:
             placed[chosen] += 1
             order.append(self.columns[chosen])
         return tuple(order)
+
+    @property
+    def first_lanes(self) -> tuple[int, ...]:
+        """The lanes in which a channel tile's first column may have its own channel."""
+        step = math.gcd(self.column_count, self.lanes)
+        return tuple(range(0, self.lanes, step))
 
     @property
     def column_count(self) -> int:

@@ -21,6 +21,11 @@
     product_bits = 6  # left out: all of them
     elements = "ufixed4"  # of activations that have scales too; left out: none have
 
+    [array.depthwise]  # windows of each column's own channel; left out: none
+    rows = 2
+    columns = 3
+    width = 256
+
     [buffers]
     activations = 2048
     weights = 1024
@@ -49,7 +54,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, Circuit, ColumnGroup
+from celosia.dataflow.accelerator import (
+    Accelerator,
+    ArrayShape,
+    Buffers,
+    Bus,
+    Circuit,
+    ColumnGroup,
+    Depthwise,
+)
 from celosia.dataflow.toml_tables import as_table, build, check_keys, parse_toml, read_text
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, Element, check_elements, parse_format, parse_scale
@@ -63,6 +76,7 @@ _BUFFERS = (
 )  # fmt: skip
 _BUS = ("data_bits", "address_bits", "burst_beats", "outstanding", "ports")
 _SCALING = ("scale", "vector", "product_bits", "elements")
+_DEPTHWISE = ("rows", "columns", "width")
 _ARRAY_DEFAULTS = ("accumulator_bits", "activation_bits")
 
 
@@ -78,6 +92,9 @@ def dump_accelerator(accelerator: Accelerator) -> str:
     lines += ["]", *(f"{key} = {getattr(array, key)}" for key in _ARRAY)]
     if array.scaling is not None:
         lines += ["", *scaling_lines(array.scaling, array.elements)]
+    if array.depthwise is not None:
+        lines += ["", "[array.depthwise]"]
+        lines += [f"{key} = {getattr(array.depthwise, key)}" for key in _DEPTHWISE]
     lines += ["", "[buffers]", *(f"{k} = {getattr(accelerator.buffers, k)}" for k in _BUFFERS)]
     lines += ["", "[bus]", *(f"{k} = {v}" for k, v in accelerator.bus.settings.items())]
     lines += ["", "[post]", f"lanes = {accelerator.post_lanes}", ""]
@@ -123,8 +140,8 @@ def parse_accelerator(text: str, where: str) -> Accelerator:
         raise CelosiaError(f"{where}: name must be a string, not {name!r}")
     parts = {key: as_table(where, key, table.get(key, {})) for key in ("array", "bus", "post")}
     array = parts["array"]
-    known = ("columns", *_ARRAY, "scaling")
-    check_keys(where, "array.", array, known, (*_ARRAY_DEFAULTS, "scaling"))
+    known = ("columns", *_ARRAY, "scaling", "depthwise")
+    check_keys(where, "array.", array, known, (*_ARRAY_DEFAULTS, "scaling", "depthwise"))
     buffers = as_table(where, "buffers", table["buffers"])
     check_keys(where, "buffers.", buffers, _BUFFERS, ("activation_banks",))
     check_keys(where, "bus.", parts["bus"], _BUS, _BUS)
@@ -133,6 +150,10 @@ def parse_accelerator(text: str, where: str) -> Accelerator:
     columns = _columns(where, array["columns"])
     if "scaling" in array:
         sizes |= _scaling(where, array["scaling"])
+    if "depthwise" in array:
+        window = as_table(where, "array.depthwise", array["depthwise"])
+        check_keys(where, "array.depthwise.", window, _DEPTHWISE, ())
+        sizes["depthwise"] = build(where, "array.depthwise", lambda: Depthwise(**window))
     shape = build(where, "array", lambda: ArrayShape(columns=columns, **sizes))
     depths = build(where, "buffers", lambda: Buffers(**buffers))
     bus = build(where, "bus", lambda: Bus(**parts["bus"]))

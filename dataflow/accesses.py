@@ -59,6 +59,8 @@ def address_runs(counts: Sequence[int], strides: Sequence[int]) -> int:
 
 def _fresh_runs(compute: Compute) -> int:
     """Count the runs of equal accumulator address that begin with all reduction loops at 0."""
+    if compute.sliding is not None:
+        return math.prod(compute.sliding.sums(*_plane(compute)))
     counts = [loop.count for loop in compute.loops]
     moves = deltas(counts, [loop.accumulators for loop in compute.loops])
     fresh = 1
@@ -69,10 +71,23 @@ def _fresh_runs(compute: Compute) -> int:
     return fresh
 
 
+def _plane(compute: Compute) -> tuple[int, int]:
+    """Return the lines, and words of each, that windows slide over."""
+    return compute.loops[1].count, compute.loops[0].count
+
+
+def _sum_runs(compute: Compute) -> int:
+    """Count the runs of equal accumulator address."""
+    counts = [loop.count for loop in compute.loops]
+    if compute.sliding is not None:
+        return math.prod(compute.sliding.sums(*_plane(compute))) * math.prod(counts[2:])
+    return address_runs(counts, [loop.accumulators for loop in compute.loops])
+
+
 def compute_accesses(compute: Compute) -> Tally[Counter]:
     """Return the counts of one compute descriptor."""
     counts = [loop.count for loop in compute.loops]
-    writes = address_runs(counts, [loop.accumulators for loop in compute.loops])
+    writes = _sum_runs(compute)
     return Tally(
         {
             Counter.COMPUTE_STEPS: compute.steps,

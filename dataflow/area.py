@@ -230,6 +230,9 @@ def memories(accelerator: Accelerator) -> Iterator[tuple[int, int, int]]:
     groups = array.lanes // accelerator.post_lanes
     yield buffers.outputs, word // groups, groups
     yield buffers.accumulators, array.accumulator_bits, 2 * array.column_count * array.pixels
+    if array.depthwise is not None and array.depthwise.rows > 1:
+        line = min(array.column_count, array.lanes) * array.activation_bits
+        yield array.depthwise.width, (array.depthwise.rows - 1) * line, array.pixels
 
 
 def estimate_area(
@@ -258,6 +261,7 @@ def estimate_area(
     for group in array.columns:
         total += _columns(table, array, group)
     total += _choices(accelerator, wide=family == ULTRASCALE_PLUS)
+    total += _windows(array)
     bram = 0.0
     for depth, bits, count in memories(accelerator):
         if count:
@@ -302,6 +306,15 @@ def _packed(array: ArrayShape, group: ColumnGroup) -> int:
         for unit in column_units(array)
         if unit.group is group
     )
+
+
+def _windows(array: ArrayShape) -> Amount:
+    """Return what holds each column's window, and chooses between it and the shared word."""
+    if array.depthwise is None:
+        return Amount()
+    operands = array.column_count * array.pixels * array.depthwise.positions
+    bits = operands * (array.activation_bits + 1)
+    return Amount(lut=bits, ff=bits)
 
 
 def _choices(accelerator: Accelerator, *, wide: bool) -> Amount:

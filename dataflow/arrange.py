@@ -12,6 +12,7 @@ import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.columns import ColumnPool, Need, Needs
+from celosia.dataflow.depthwise import own_windows
 from celosia.dataflow.fuse import fuse_pools
 from celosia.dataflow.lower import Lowered, Lowering, Step, lower
 from celosia.dataflow.presets import scaling_advice
@@ -94,6 +95,7 @@ def arrange(
         _check_order(tensor, placer.positions[tensor.name])
     for step in lowered.steps:
         _check_vectors(step, placer.positions[step.input], accelerator)
+    lowered = own_windows(lowered, placer.positions, accelerator)
     borders, fills = _borders(lowered)
     return Arrangement(
         lowered=lowered,

@@ -143,6 +143,33 @@ COMPUTE_LOOPS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sliding:
+    """How the windows of a depthwise compute slide over the words that its steps read.
+
+    The two innermost loops go along the words of a line, then down the lines, whichever outer loop
+    begins again. A step adds to an accumulator if ``skip_columns`` words of its line lie before its
+    word, plus any multiple of ``column_stride``, and as many lines before its line (0..15 skipped,
+    strides 1..16). Column k takes lane ``(first_lane + k) % lanes`` of the words.
+    """
+
+    skip_rows: int
+    skip_columns: int
+    row_stride: int
+    column_stride: int
+    first_lane: int
+
+    def __post_init__(self) -> None:
+        _check(self, 0, 15, "skip_rows", "skip_columns")
+        _check(self, 1, 16, "row_stride", "column_stride")
+        _check(self, 0, 0xFF, "first_lane")
+
+    def sums(self, lines: int, words: int) -> tuple[int, int]:
+        """Return the rows and columns of sums of ``lines`` lines of ``words`` words."""
+        rows = (lines - self.skip_rows - 1) // self.row_stride + 1
+        return rows, (words - self.skip_columns - 1) // self.column_stride + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Compute:
     """One loop nest on the array, ``loops`` innermost first, one step a cycle.
 
@@ -151,6 +178,10 @@ class Compute:
     have scales; otherwise theirs are 1. Where ``rounded``, products of scales are rounded.
     Precision-scalable columns need ``precision``: their innermost loop, over the reduction, holds
     all addresses and counts the passes of a word, which together are one such product.
+
+    With ``sliding`` each column multiplies the window of its own channel, of which the word just
+    read is the last. The two innermost loops move no accumulator: sums of one turn of both lie one
+    after the other.
     """
 
     loops: tuple[Loop, ...]
@@ -162,6 +193,7 @@ class Compute:
     precision: Precision | None = None
     scaled: bool = False
     rounded: bool = False
+    sliding: Sliding | None = None
     wait: frozenset[Token] = NO_TOKENS
     signal: frozenset[Token] = NO_TOKENS
 
@@ -174,6 +206,20 @@ class Compute:
             inner.activations or inner.weights or inner.accumulators or not inner.reduction
         ):
             raise ValueError(f"Compute loops[0] must count passes and move nothing, not {inner}")
+        if self.sliding is not None:
+            self._check_sliding(self.sliding)
+
+    def _check_sliding(self, sliding: Sliding) -> None:
+        if len(self.loops) < 2:
+            raise ValueError("Compute loops must be at least 2 where windows slide, not 1")
+        for index, loop in enumerate(self.loops[:2]):
+            if loop.accumulators or loop.reduction:
+                raise ValueError(
+                    f"Compute loops[{index}] must slide: not reduce and move no accumulator, "
+                    f"not {loop}"
+                )
+        if min(sliding.sums(self.loops[1].count, self.loops[0].count)) < 1:
+            raise ValueError(f"Compute loops must have a sum at least, not {self.loops[:2]}")
 
     @property
     def steps(self) -> int:

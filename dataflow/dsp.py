@@ -149,8 +149,12 @@ def column_units(array: ArrayShape) -> tuple[ColumnUnit, ...]:
 
 
 def _columns_together(array: ArrayShape, group: ColumnGroup, left: int) -> int:
-    """Return how many of the ``left`` columns share DSPs; those with scales share none."""
-    if group.circuit is not Circuit.DSP or array.scaling is not None:
+    """Return how many of the ``left`` columns share DSPs.
+
+    Those with scales share none, nor do those that may have activations of their own.
+    """
+    alone = array.scaling is not None or array.depthwise is not None
+    if group.circuit is not Circuit.DSP or alone:
         return 1
     return dsp_packing(
         group.format,

@@ -6,7 +6,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from celosia.dataflow.descriptors import Buffer, Compute, Load, Loop, Post, Store, Transfer
+from celosia.dataflow.descriptors import (
+    Buffer,
+    Compute,
+    Load,
+    Loop,
+    Post,
+    Sliding,
+    Store,
+    Transfer,
+)
 from celosia.dataflow.emit import Emitter, StepData
 from celosia.dataflow.layout import Placement
 from celosia.dataflow.mapping import Dimension, LayerMapping
@@ -175,12 +184,23 @@ class StepEmitter:
         """Return the loops of a work's compute descriptor, innermost first."""
         plan, pixel, chunk = self.plan, work.pixel, work.chunk
         window = plan.step.window
-        (sy, sx), (dy, dx) = window.stride, window.dilation
+        (sy, sx), (dy, dx) = window.stride, plan.dilation
         rows, cols = plan.step.conv_size((pixel.rows, pixel.cols))
         step = plan.row_step(pixel.rows, chunk.kernel_rows)
         pitch = plan.input_cols(pixel.cols, chunk.kernel_columns)
         plane = plan.input_rows(pixel.rows, chunk.kernel_rows, step) * pitch
         height, width = plan.weight_kernel(chunk.kernel_rows, chunk.kernel_columns)
+        if plan.reach[1]:
+            lines = plan.input_rows(pixel.rows, 1, step)
+            return tuple(
+                Loop(count=n, activations=a, weights=w, accumulators=0, reduction=r)
+                for n, a, w, r in (
+                    (pitch, 1, 0, False),
+                    (lines, pitch, 0, False),
+                    (chunk.kernel_rows, dy // step * pitch, 1, True),
+                    (chunk.words, plane, height, True),
+                )
+            )
         one, row = (0, 0) if plan.uniform else (1, width)
         weights = chunk.words * height * width
         nest = {
@@ -200,6 +220,21 @@ class StepEmitter:
             held = Loop(count=plan.passes, activations=0, weights=0, accumulators=0, reduction=True)
             return held, *loops
         return loops
+
+    def _sliding(self, work: Work) -> Sliding | None:
+        """Return how the windows of a work's columns slide, where they have some."""
+        plan, array = self.plan, self.plan.accelerator.array
+        if not plan.reach[1]:
+            return None
+        step = plan.row_step(work.pixel.rows, work.chunk.kernel_rows)
+        down, across = plan.step.window.stride
+        return Sliding(
+            skip_rows=plan.reach[0],
+            skip_columns=plan.reach[1],
+            row_stride=max(1, down // step),  # of one row the input's may be farther apart
+            column_stride=across,
+            first_lane=work.tiles[0].index * array.column_count % array.lanes,
+        )
 
     def _compute(self, work: Work, bases: tuple[int, int, int], accumulate: bool) -> None:
         plan, trackers, chunk = self.plan, self.emitter.trackers, work.chunk
@@ -225,6 +260,7 @@ class StepEmitter:
             precision=plan.precision,
             scaled=plan.source.scaling is not None,
             rounded=plan.source.scaling is not None and plan.step.scales is not None,
+            sliding=self._sliding(work),
         )
         self.emitter.add(compute, ready, loaded, free)
 

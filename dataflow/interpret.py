@@ -29,6 +29,7 @@ from celosia.dataflow.descriptors import (
     Load,
     Loop,
     Post,
+    Sliding,
     Stamp,
     Store,
     Token,
@@ -368,6 +369,9 @@ class Machine:
             buffers.activation_scales[lane, to] = buffers.output_scales[source]
 
     def _compute(self, compute: Compute) -> None:
+        if compute.sliding is not None:
+            self._slide(compute, compute.sliding)
+            return
         buffers, depths = self.buffers, self.accelerator.buffers
         precision = compute.precision
         # The passes of a word are one product.
@@ -405,6 +409,42 @@ class Machine:
         bits = self.accelerator.array.accumulator_bits
         touched = np.unique(sums)
         buffers.accumulators[touched] = signed(buffers.accumulators[touched], bits)
+
+    def _slide(self, compute: Compute, sliding: Sliding) -> None:
+        """Run a compute whose columns have windows of their own, sum by sum of each outer turn."""
+        buffers, depths, array = self.buffers, self.accelerator.buffers, self.accelerator.array
+        depthwise, (inner, down, *outer) = array.depthwise, compute.loops
+        if depthwise is None or inner.count > depthwise.width:
+            raise InterpretError(f"{self.where}: columns have no windows of lines as long")
+        rows, columns = sliding.sums(down.count, inner.count)
+        ends = np.indices((rows, columns)).reshape(2, -1).T
+        last = ends * (sliding.row_stride, sliding.column_stride)
+        last += (sliding.skip_rows, sliding.skip_columns)
+        # What lies before a plane's first word meets weights that are 0: any word will do.
+        back = np.indices((depthwise.rows, depthwise.columns)).reshape(2, -1).T
+        back -= (depthwise.rows - 1, depthwise.columns - 1)
+        line, word = np.moveaxis(np.maximum(last[:, None] + back, 0), -1, 0)
+        lanes = (sliding.first_lane + np.arange(buffers.columns)) % array.lanes
+        values = buffers.activations
+        if compute.activations_signed:
+            values = signed(values, array.activation_bits)
+        for turn in np.ndindex(*(loop.count for loop in reversed(outer))):
+            offset = compute.activations + np.dot(turn[::-1], [o.activations for o in outer])
+            weights = compute.weights + np.dot(turn[::-1], [o.weights for o in outer])
+            sums = compute.accumulators + np.dot(turn[::-1], [o.accumulators for o in outer])
+            taken = offset + line * down.activations + word * inner.activations
+            taken = self._wrapped(taken, depths.activations, "activations")
+            found = self._wrapped(np.array([weights]), depths.weights, "weights")
+            at = self._wrapped(sums + np.arange(len(ends)), depths.accumulators, "accumulators")
+            windows = values[:, taken][..., lanes].astype(float)
+            matrix = buffers.weights[found[0], :, : depthwise.positions]
+            # Exact: every product sum lies far below 2**53.
+            added = np.einsum("xspk,kp->sxk", windows, matrix).astype(np.int64)
+            fresh = not compute.accumulate and not any(
+                index for index, loop in zip(turn[::-1], outer, strict=True) if loop.reduction
+            )
+            added += 0 if fresh else buffers.accumulators[at]
+            buffers.accumulators[at] = signed(added, array.accumulator_bits)
 
     def _elements(self, codes: np.ndarray, is_signed: bool) -> np.ndarray:
         """Return the elements that ``codes`` in lanes stand for."""

@@ -51,6 +51,8 @@ class Step:
     ``pool`` the maximum's: maxima are taken of the sums ``within`` (top, left, bottom, right), and
     of each window some are. ``scales`` multiply the weights as a :class:`Conv`'s do. ``is_pool``
     says that it takes maxima of its input, whose border must then never win one.
+    ``own_rows`` is not 0 where each column takes the window of its own channel: so many rows of
+    the kernel, which they divide, in one step of the array.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Step:
     operation: Operation = MULTIPLY
     within: tuple[int, int, int, int] = (0, 0, ENDLESS, ENDLESS)
     is_pool: bool = False
+    own_rows: int = 0
 
     def conv_size(self, out: tuple[int, int]) -> tuple[int, int]:
         """Return the rows and columns of accumulators for ``out`` rows and columns."""

@@ -147,6 +147,8 @@ def _orders(plan: StepPlan, sizes: dict[str, int], dataflow: Dataflow | None) ->
     # Each sum is finished before the next begins: one tile of each buffer is all that is needed.
     pixels, kernel = (sizes["rows"], sizes["columns"]), (sizes["kernel_rows"], plan.kernel[1])
     buffers = plan.accelerator.buffers
+    if not plan.fits_line(sizes["columns"]):
+        return []
     for name, words in plan.tile_sizes(1, sizes["words"], pixels, kernel).items():
         if words > getattr(buffers, name):
             return []
@@ -344,9 +346,8 @@ def _add_pixels(
     count, chunk_count, activation_times = times
     accelerator = plan.accelerator
     beats = accelerator.beats(accelerator.activation_word_bits)
-    conv_rows, conv_cols = plan.step.conv_size((pixel.rows, pixel.cols))
-    steps = plan.input_words * plan.kernel[0] * plan.kernel[1]
-    tally.compute += count * (conv_rows * conv_cols * steps * plan.passes + chunk_count)
+    steps = plan.input_words * plan.steps(pixel.rows, pixel.cols, *plan.kernel)
+    tally.compute += count * (steps + chunk_count)
     window = plan.step.pool.kernel[0] * plan.step.pool.kernel[1]
     groups = plan.groups
     tally.descriptors += count * (chunk_count + len(plan.tiles) + len(plan.blocks))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from celosia.dataflow.accelerator import Depthwise
+from celosia.dataflow.depthwise import window_lanes
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.tiles import ChannelTile
 from celosia.models.network import MULTIPLIER_BITS, Requant
@@ -61,6 +63,9 @@ def weight_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
     unit = np.dtype("<u2" if wide else "u1")
     codes = np.zeros((len(words), ky, kx, columns, lanes + array.vectors), unit)
     codes[..., :lanes] = np.array(idle, unit)[:, None]
+    if array.depthwise is not None and plan.step.own_rows:
+        _place_windows(plan, array.depthwise, tile, codes, place[positions[:, 0] // lanes])
+        return _packed(plan, codes)
     weights = np.zeros((len(tile.channels), channels.shape[1], ky, kx), unit)
     given = [formats[column] for column in tile.columns]
     for fmt in set(given):
@@ -75,8 +80,30 @@ def weight_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
             spread = plan.step.scales.spread(channels.shape[1])[tile.channels, :, :ky, :kx]
             scales = array.scaling.scale.encode(spread)
             codes[word, :, :, tile.columns[:, None], vector] = scales
-    widths = np.concatenate([array.column_widths(fmt) for fmt in formats])
-    word_bytes = plan.accelerator.word_bytes(plan.accelerator.weight_word_bits)
+    return _packed(plan, codes)
+
+
+def _place_windows(
+    plan: StepPlan, depthwise: Depthwise, tile: ChannelTile, codes: np.ndarray, words: np.ndarray
+) -> None:
+    """Place the weights of each channel in the lanes of its column's window.
+
+    ``codes`` are those of all ``words``: of each part of the kernel, column and lane.
+    """
+    step, formats = plan.step, plan.accelerator.array.column_formats
+    lanes = window_lanes(step, depthwise)
+    for channel, column, word in zip(tile.channels, tile.columns, words, strict=True):
+        values = step.weights[channel, 0].reshape(-1, lanes.size)
+        codes[word, :, 0, column, lanes.ravel()] = formats[column].encode(values).T
+
+
+def _packed(plan: StepPlan, codes: np.ndarray) -> np.ndarray:
+    """Return the words of ``codes``, of columns and lanes last."""
+    accelerator = plan.accelerator
+    widths = np.concatenate(
+        [accelerator.array.column_widths(fmt) for fmt in accelerator.array.column_formats]
+    )
+    word_bytes = accelerator.word_bytes(accelerator.weight_word_bits)
     return _pack_codes(codes.reshape(-1, len(widths)), widths, word_bytes)
 
 

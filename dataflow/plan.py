@@ -71,7 +71,15 @@ class StepPlan:
     block_tiles : int
         Channel tiles that fill whole words of the output.
     uniform : bool
-        Whether all positions of the kernel have the same weights.
+        Whether all positions of the kernel have the same weights, and one word holds them.
+    kernel : (int, int)
+        Rows and columns of the convolution's kernel, as loops go over them: where columns have
+        windows of their own, 1 for each ``Step.own_rows`` rows, and 1.
+    dilation : (int, int)
+        Input rows and columns from one of these to the next.
+    reach : (int, int)
+        Input rows and columns that one of them takes beyond the first: more than 0 columns exactly
+        where columns have windows of their own.
     """
 
     def __init__(
@@ -88,8 +96,14 @@ class StepPlan:
         self.source = lowered.tensors[step.input]
         self.target = lowered.tensors[step.output]
         self.operand = None if step.residual is None else lowered.tensors[step.residual]
+        window, own = step.window, step.own_rows
+        self.kernel, self.dilation, self.reach = window.kernel, window.dilation, (0, 0)
+        if own:
+            self.kernel = window.kernel[0] // own, 1
+            self.dilation = own * window.dilation[0], 1
+            self.reach = own - 1, window.kernel[1] - 1
         parts = [step.weights] if step.scales is None else [step.weights, step.scales.values]
-        self.uniform = all(map(_uniform, parts))
+        self.uniform = not own and all(map(_uniform, parts))
         self.inputs = arrangement.positions[step.input]
         self.outputs = arrangement.positions[step.output]
         self.blocks = self._blocks()
@@ -161,11 +175,6 @@ class StepPlan:
         inputs = self.step.weights.shape[1]
         return np.asarray(self._group(channels)[:, None] * inputs + np.arange(inputs))
 
-    @property
-    def kernel(self) -> tuple[int, int]:
-        """Rows and columns of the convolution's kernel."""
-        return self.step.window.kernel
-
     def weight_kernel(self, kernel_rows: int, kernel_columns: int) -> tuple[int, int]:
         """Return the rows and columns of weight words for so many of the kernel.
 
@@ -210,7 +219,8 @@ class StepPlan:
         step = self.step
         size = self.samples, self.size, self.passes, self.precision
         windows = step.window, step.pool, step.within
-        return (*size, *windows, step.residual is None, self.uniform, blocks)
+        kind = step.residual is None, self.uniform, step.own_rows
+        return (*size, *windows, *kind, blocks)
 
     @cached_property
     def maxima(self) -> int:
@@ -269,30 +279,43 @@ class StepPlan:
 
     def row_step(self, rows: int, kernel_rows: int) -> int:
         """Return the distance of the input rows that matter to ``rows`` output rows a lane."""
-        (sy, _), (dy, _) = self.step.window.stride, self.step.window.dilation
+        (sy, _), (dy, _) = self.step.window.stride, self.dilation
         conv_rows = self.step.conv_size((rows, 1))[0]
+        if self.reach[0]:
+            return 1
         if conv_rows == 1:
             return dy if kernel_rows > 1 else 1
         return sy if kernel_rows == 1 else math.gcd(sy, dy)
 
     def input_rows(self, rows: int, kernel_rows: int, row_step: int) -> int:
         """Return how many input rows, ``row_step`` apart, ``rows`` output rows of a lane need."""
-        (sy, _), (dy, _) = self.step.window.stride, self.step.window.dilation
+        (sy, _), (dy, _) = self.step.window.stride, self.dilation
         conv_rows = self.step.conv_size((rows, 1))[0]
-        return ((conv_rows - 1) * sy + (kernel_rows - 1) * dy) // row_step + 1
+        return ((conv_rows - 1) * sy + (kernel_rows - 1) * dy + self.reach[0]) // row_step + 1
 
     def input_cols(self, cols: int, kernel_columns: int) -> int:
         """Return how many input columns ``cols`` output columns need."""
         conv_cols = self.step.conv_size((1, cols))[1]
-        (_, sx), (_, dx) = self.step.window.stride, self.step.window.dilation
-        return (conv_cols - 1) * sx + (kernel_columns - 1) * dx + 1
+        (_, sx), (_, dx) = self.step.window.stride, self.dilation
+        return (conv_cols - 1) * sx + (kernel_columns - 1) * dx + self.reach[1] + 1
+
+    def steps(self, rows: int, cols: int, kernel_rows: int, kernel_columns: int) -> int:
+        """Return the steps of the array for ``rows`` by ``cols`` outputs a lane and one input word.
+
+        Windows slide over all input words of each ``Step.own_rows`` rows of the kernel.
+        """
+        conv_rows, conv_cols = self.step.conv_size((rows, cols))
+        if not self.reach[1]:
+            return conv_rows * conv_cols * kernel_rows * kernel_columns * self.passes
+        lines = self.input_rows(rows, 1, self.row_step(rows, kernel_rows))
+        return kernel_rows * lines * self.input_cols(cols, 1)
 
     def input_tile(self, pixel: PixelTile, chunk: Chunk) -> InputTile:
         """Return the tile of activations that ``chunk`` reads for ``pixel``."""
         window, pool = self.step.window, self.step.pool
         step = self.row_step(pixel.rows, chunk.kernel_rows)
         down = pool.stride[0] * window.stride[0]
-        top = pixel.y * down - window.padding[0] + chunk.kernel_row * window.dilation[0]
+        top = pixel.y * down - window.padding[0] + chunk.kernel_row * self.dilation[0]
         left = pixel.x * pool.stride[1] * window.stride[1] - window.padding[1]
         rows = self.input_rows(pixel.rows, chunk.kernel_rows, step)
         whole = pixel.lanes if pixel.last_rows == pixel.rows else pixel.lanes - 1
@@ -302,7 +325,7 @@ class StepPlan:
             parts.append((whole, 1, last))
         return InputTile(
             top=top,
-            left=left + chunk.kernel_column * window.dilation[1],
+            left=left + chunk.kernel_column * self.dilation[1],
             step=step,
             rows=rows,
             cols=self.input_cols(pixel.cols, chunk.kernel_columns),
@@ -456,9 +479,34 @@ class StepPlan:
                 f"precision-scalable columns, and a compute descriptor {COMPUTE_LOOPS}: cut a "
                 "dimension into tiles of 1"
             )
+        if self.step.own_rows:
+            self._check_windows(tile, mapping)
         for first, stop in () if self.alike else self.channel_ranges(mapping.loops):
             if len({tile.runs for tile in self.tiles[first:stop]}) > 1:
                 raise CelosiaError(
                     f"{where}: channel tiles {first} to {stop - 1} read different input words, so "
                     "they cannot share a compute descriptor: add a loop over K with step 1"
                 )
+
+    def _check_windows(self, tile: dict[Dimension, int], mapping: LayerMapping) -> None:
+        """Check a compute descriptor whose columns have windows of their own."""
+        where = f"layer {self.step.name!r}"
+        most = max(stop - first for first, stop in self.channel_ranges(mapping.loops))
+        if most > 1:
+            raise CelosiaError(
+                f"{where}: {most} channel tiles share a compute descriptor, and the windows of its "
+                "columns are those of one: add a loop over K with step 1"
+            )
+        if not self.fits_line(tile[Dimension.OX]):
+            raise CelosiaError(
+                f"{where}: a tile has rows of {self.input_cols(tile[Dimension.OX], 1)} input "
+                f"words, longer than array.depthwise.width of accelerator "
+                f"{self.accelerator.name!r}: cut OX into smaller tiles"
+            )
+
+    def fits_line(self, cols: int) -> bool:
+        """Return whether the input words of ``cols`` output columns fit a line, where they must."""
+        depthwise = self.accelerator.array.depthwise
+        if depthwise is None or not self.step.own_rows:
+            return True
+        return self.input_cols(cols, 1) <= depthwise.width

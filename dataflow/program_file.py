@@ -29,12 +29,14 @@ from celosia.dataflow.descriptors import (
     Load,
     Loop,
     Post,
+    Sliding,
     Stamp,
     Store,
     Token,
     Transfer,
 )
 from celosia.dataflow.layout import Placement, Unfold
+from celosia.dataflow.precision import Precision
 from celosia.dataflow.program import CompiledLayer, Program
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
@@ -183,6 +185,9 @@ def _descriptor(kind: str, entry: dict[str, Any]) -> Descriptor:
         values["target"] = Buffer[values["target"]]
     if "loops" in values:
         values["loops"] = tuple(Loop(**loop) for loop in values["loops"])
+    for name, parts in (("precision", Precision), ("sliding", Sliding)):
+        if values.get(name) is not None:
+            values[name] = parts(**values[name])
     if "rounding" in values:
         values["rounding"] = Rounding[values["rounding"]]
     return _KINDS[kind](**values)

@@ -42,6 +42,8 @@ class AffineNest(Shared):
         Loops, at least 1.
     operands : int
         Addresses, at least 1.
+    shown : int
+        Inner loops of which ``ended`` tells, at least 0.
 
     Members
     -------
@@ -58,10 +60,12 @@ class AffineNest(Shared):
         The step is the nest's last.
     zero : Out(1)
         All watched loops are in their first iteration.
+    ended : Out(shown)
+        Which of the inner loops are in their last iteration; where some are shown.
     """
 
-    def __init__(self, *, loops: int, operands: int) -> None:
-        self._loops, self._operands = loops, operands
+    def __init__(self, *, loops: int, operands: int, shown: int = 0) -> None:
+        self._loops, self._operands, self._shown = loops, operands, shown
         super().__init__(
             {
                 "i": In(stream.Signature(nest_layout(loops, operands))),
@@ -71,9 +75,10 @@ class AffineNest(Shared):
                 "start": Out(1),
                 "last": Out(1),
                 "zero": Out(1),
+                **({"ended": Out(shown)} if shown else {}),
             },
-            name=f"affine_nest_{loops}x{operands}",
-            parameters=(loops, operands),
+            name=f"affine_nest_{loops}x{operands}" + (f"_e{shown}" if shown else ""),
+            parameters=(loops, operands, shown),
         )
 
     @property
@@ -99,6 +104,8 @@ class AffineNest(Shared):
             self.i.ready.eq(~self.step | self.last),
             self.zero.eq(~Cat(*(watched[i] & ~first[i] for i in range(self._loops))).any()),
         ]
+        if self._shown:
+            m.d.comb += self.ended.eq(ended)
         with m.If(self.i.ready):
             m.d.sync += self.step.eq(self.i.valid)
             with m.If(self.i.valid):

@@ -15,6 +15,7 @@ from celosia.dataflow.dsp import column_units
 from celosia.dataflow.microarchitecture import column_stages
 from celosia.models.formats import Element, Esb, ScaleFormat
 from celosia.rtl.column import Column, control_layout, drain_layout
+from celosia.rtl.depthwise import ColumnWindow, Lines, lines_layout
 from celosia.rtl.pe import LANE_BITS
 from celosia.rtl.pe.esb import esb_element
 from celosia.rtl.scalable import SCALABLE
@@ -179,6 +180,8 @@ class Array(Shared):
         Weight word as the buffer delivers it.
     passes : In(...)
         Of precision-scalable columns: the pass that takes these words.
+    lines : In(lines_layout(depthwise))
+        Of columns with windows of their own.
     control : In(control_layout(...))
     drain_enable : In(1)
     drain_group : In(range(columns // post_lanes))
@@ -204,7 +207,8 @@ class Array(Shared):
                 "drain": In(drain_layout(address_bits, array.pixels)),
                 "drained": Out(accelerator.post_lanes * array.accumulator_bits),
             }
-            | ({} if array.scalable is None else {"passes": In(SCALABLE[array.scalable].LAYOUT)}),
+            | ({} if array.scalable is None else {"passes": In(SCALABLE[array.scalable].LAYOUT)})
+            | ({} if array.depthwise is None else {"lines": In(lines_layout(array.depthwise))}),
             name="array",
             parameters=(array, accelerator.buffers.accumulators, accelerator.post_lanes),
         )
@@ -222,7 +226,7 @@ class Array(Shared):
         scaling, rounded = array.scaling if array.activation_scale_bits else None, Signal()
         if scaling is not None:
             m.d.sync += rounded.eq(self.rounded)
-        starts = self._starts()
+        lines, starts = self._lines(m), self._starts()
         drained: dict[int, Value] = {}
         for unit in column_units(array):
             kind = Column if array.scalable is None else ScalableColumn
@@ -237,7 +241,11 @@ class Array(Shared):
                 ),
                 *(
                     mine.eq(theirs)
-                    for mine, theirs in zip(column.activations, operands, strict=True)
+                    for mine, theirs in zip(
+                        column.activations,
+                        self._own(m, unit.positions[0], lines, operands),
+                        strict=True,
+                    )
                 ),
                 column.control.eq(self.control),
                 column.drain.eq(self.drain),
@@ -255,6 +263,38 @@ class Array(Shared):
             drained |= dict(zip(unit.positions, column.drained, strict=True))
         self._choose(m, [drained[place] for place in sorted(drained)])
         return m
+
+    def _lines(self, m: Module) -> list[Lines]:
+        """Return what gives columns the activations of their windows, for each pixel lane."""
+        array = self._accelerator.array
+        if array.depthwise is None:
+            return []
+        lines = []
+        for pixel, word in enumerate(self.activations):
+            m.submodules[f"lines_{pixel}"] = line = Lines(array)
+            m.d.comb += [line.word.eq(word), line.control.eq(self.lines)]
+            lines.append(line)
+        return lines
+
+    def _own(self, m: Module, place: int, lines: list[Lines], operands: list[Value]) -> list[Value]:
+        """Return the activations of the column at ``place``: the shared ones, or its windows'."""
+        array = self._accelerator.array
+        if not lines:
+            return operands
+        own: list[Value] = []
+        for pixel, (line, shared) in enumerate(zip(lines, operands, strict=True)):
+            window = ColumnWindow.of(array)
+            m.submodules[f"window_{place}_{pixel}"] = window
+            size = len(window.shared)
+            m.d.comb += [
+                window.codes.eq(line.codes[place % array.lanes]),
+                window.is_signed.eq(self.activations_signed),
+                window.push.eq(self.lines.push),
+                window.slides.eq(line.slides),
+                window.shared.eq(shared[:size]),
+            ]
+            own.append(Cat(window.activations, shared[size:]))
+        return own
 
     def _starts(self) -> list[int]:
         """Return where each column's bits begin in the weight word, and the word's length."""

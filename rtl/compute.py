@@ -9,14 +9,15 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Accelerator, Circuit
+from celosia.dataflow.accelerator import Accelerator, Circuit, Depthwise
 from celosia.dataflow.descriptors import COMPUTE_LOOPS, Unit
 from celosia.dataflow.microarchitecture import BUFFER_LATENCY, column_stages, compute_latency
 from celosia.rtl.affine import AffineNest
 from celosia.rtl.array import SCALE_FLAGS
 from celosia.rtl.buffers import read_layout
 from celosia.rtl.column import Base, control_layout
-from celosia.rtl.descriptors import ComputeLayout
+from celosia.rtl.depthwise import SLIDING_LOOPS, SlidingControl, lines_layout
+from celosia.rtl.descriptors import SLIDING, ComputeLayout, SlidingComputeLayout
 from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, giver_mask
 from celosia.rtl.scalable import SCALABLE
 from celosia.rtl.shared import Shared
@@ -157,7 +158,7 @@ class Compute(Shared):
     Members
     -------
     i : In(stream.Signature(ComputeLayout))
-        Descriptors whose tokens are there.
+        Descriptors whose tokens are there; with windows of :data:`SlidingComputeLayout`.
     signal, busy : Out
         As in :data:`~celosia.rtl.ports.UNIT_PORTS`.
     activations, weights : Out(read_layout())
@@ -168,6 +169,8 @@ class Compute(Shared):
         Accumulator control of the columns, given the words as the buffers deliver them.
     passes : Out(...)
         Of precision-scalable columns: the pass that takes the words that are there in this cycle.
+    lines : Out(lines_layout(depthwise))
+        Of columns with windows of their own.
     events : Out(ComputeEvents)
     """
 
@@ -178,9 +181,11 @@ class Compute(Shared):
         self._address_bits = max(1, (accelerator.buffers.accumulators - 1).bit_length())
         self._circuit = accelerator.array.scalable
         self._keeps = accelerator.buffers.keeps
+        self._windows = accelerator.array.depthwise
+        layout = ComputeLayout if self._windows is None else SlidingComputeLayout
         super().__init__(
             {
-                "i": In(stream.Signature(ComputeLayout)),
+                "i": In(stream.Signature(layout)),
                 **UNIT_PORTS,
                 "activations": Out(read_layout()),
                 "weights": Out(read_layout()),
@@ -189,7 +194,8 @@ class Compute(Shared):
                 "control": Out(control_layout(self._address_bits)),
                 "events": Out(ComputeEvents),
             }
-            | ({} if self._circuit is None else {"passes": Out(SCALABLE[self._circuit].LAYOUT)}),
+            | ({} if self._circuit is None else {"passes": Out(SCALABLE[self._circuit].LAYOUT)})
+            | ({} if self._windows is None else {"lines": Out(lines_layout(self._windows))}),
             name="compute",
             parameters=(
                 self._latency,
@@ -198,6 +204,7 @@ class Compute(Shared):
                 self._circuit,
                 self._scaled,
                 self._keeps,
+                self._windows,
             ),
         )
 
@@ -208,7 +215,11 @@ class Compute(Shared):
 
     def build(self) -> Module:
         m = Module()
-        m.submodules.nest = nest = AffineNest(loops=COMPUTE_LOOPS, operands=len(OPERANDS))
+        m.submodules.nest = nest = AffineNest(
+            loops=COMPUTE_LOOPS,
+            operands=len(OPERANDS),
+            shown=0 if self._windows is None else SLIDING_LOOPS,
+        )
         m.submodules.accumulators = accumulators = AccumulatorControl(
             address_bits=self._address_bits, delay=self._delay
         )
@@ -245,9 +256,6 @@ class Compute(Shared):
             self.activations.address.eq(nest.addresses[0]),
             self.weights.enable.eq(nest.step & nest.changed[1]),
             self.weights.address.eq(nest.addresses[1]),
-            accumulators.step.eq(nest.step),
-            accumulators.address.eq(nest.addresses[2][: self._address_bits]),
-            accumulators.changed.eq(nest.changed[2]),
             accumulators.fresh.eq(nest.zero & ~accumulate),
             self.control.eq(accumulators.control),
             self.events.compute_steps.eq(nest.step),
@@ -256,6 +264,14 @@ class Compute(Shared):
             self.events.accumulator_reads.eq(accumulators.reads),
             self.events.accumulator_writes.eq(accumulators.writes),
         ]
+        if self._windows is None:
+            m.d.comb += [
+                accumulators.step.eq(nest.step),
+                accumulators.address.eq(nest.addresses[2][: self._address_bits]),
+                accumulators.changed.eq(nest.changed[2]),
+            ]
+        else:
+            self._slide(m, self._windows, nest, accumulators)
         self._finish(m, nest.step, nest.last, mask)
         if self._circuit is not None:
             self._passes(m, self._circuit, nest.step)
@@ -274,6 +290,22 @@ class Compute(Shared):
             passes.precision.activations_signed.eq(descriptor.activations_signed),
         ]
         m.d.sync += self.passes.eq(passes.control)
+
+    def _slide(
+        self, m: Module, windows: Depthwise, nest: AffineNest, accumulators: AccumulatorControl
+    ) -> None:
+        """Let only steps add whose windows are whole, and count the sums of those that slide."""
+        m.submodules.sliding = sliding = SlidingControl(windows)
+        m.d.comb += [
+            sliding.load.eq(self.i.valid & self.i.ready),
+            *(sliding.sliding[name].eq(self.i.payload[name]) for name in SLIDING),
+            sliding.step.eq(nest.step),
+            sliding.ended.eq(nest.ended),
+            self.lines.eq(sliding.lines),
+            accumulators.step.eq(nest.step & sliding.adds),
+            accumulators.address.eq((nest.addresses[2] + sliding.offset)[: self._address_bits]),
+            accumulators.changed.eq(nest.changed[2] | sliding.slides),
+        ]
 
     def _finish(self, m: Module, step: Signal, last: Signal, mask: Signal) -> None:
         """Delay the mask of each nest's last step to the cycle of its signal."""

@@ -17,6 +17,7 @@ from celosia.dataflow.descriptors import (
     Keep,
     Load,
     Post,
+    Sliding,
     Stamp,
     Store,
     Token,
@@ -99,6 +100,19 @@ ComputeLayout = data.StructLayout(
         "rounded": unsigned(1),
     }
 )
+
+SLIDING = {
+    "sliding": unsigned(1),
+    "skip_rows": unsigned(4),
+    "skip_columns": unsigned(4),
+    # Less one, as strides are at least 1.
+    "row_stride": unsigned(4),
+    "column_stride": unsigned(4),
+    "first_lane": unsigned(8),
+}
+
+SlidingComputeLayout = data.StructLayout(dict(ComputeLayout.members) | SLIDING)
+"""Of engines whose columns may have windows of their own channel."""
 
 POST_COUNTS = ("window_x", "window_y", "out_x", "out_y", "pixels", "groups")
 POST_WORDS = (
@@ -183,6 +197,19 @@ def _compute(descriptor: Compute) -> dict[str, object]:
     }
 
 
+def _sliding(sliding: Sliding | None) -> dict[str, object]:
+    if sliding is None:
+        return dict.fromkeys(SLIDING, 0)
+    return {
+        "sliding": 1,
+        "skip_rows": sliding.skip_rows,
+        "skip_columns": sliding.skip_columns,
+        "row_stride": sliding.row_stride - 1,
+        "column_stride": sliding.column_stride - 1,
+        "first_lane": sliding.first_lane,
+    }
+
+
 def _post(descriptor: Post) -> dict[str, object]:
     words: dict[str, object] = {name: getattr(descriptor, name) & 0xFFFF for name in POST_WORDS}
     flags = ("residual", "residual_signed", "residual_scaled", "scaled", "output_signed")
@@ -202,7 +229,8 @@ def encode(descriptor: Descriptor) -> int:
             values = _header(Opcode.LOAD, descriptor) | _transfer(descriptor.transfer) | fields
             return _pack(LoadLayout, values)
         case Compute():
-            return _pack(ComputeLayout, _header(Opcode.COMPUTE, descriptor) | _compute(descriptor))
+            values = _header(Opcode.COMPUTE, descriptor) | _compute(descriptor)
+            return _pack(SlidingComputeLayout, values | _sliding(descriptor.sliding))
         case Post():
             return _pack(PostLayout, _header(Opcode.POST, descriptor) | _post(descriptor))
         case Store():

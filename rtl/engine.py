@@ -11,7 +11,7 @@ from celosia.dataflow.program import Counter
 from celosia.rtl.array import SCALE_FLAGS, Array
 from celosia.rtl.buffers import InputBuffer, OutputBuffer
 from celosia.rtl.compute import Compute
-from celosia.rtl.legality import LAYOUT_OF
+from celosia.rtl.legality import layout_of
 from celosia.rtl.load import Load
 from celosia.rtl.post import Post
 from celosia.rtl.readport import ReadPort
@@ -95,9 +95,13 @@ class Engine(Shared):
         accelerator, bus = self._accelerator, self._accelerator.bus
         m.submodules.shell = shell = Shell(self._registers, bus=bus)
         reset = shell.reset_units
-        keeps = accelerator.buffers.keeps
+        keeps, windows = accelerator.buffers.keeps, accelerator.array.depthwise
         m.submodules.sequencer = sequencer = Sequencer(
-            bus, accelerator.array.scalable, keeps=keeps
+            bus,
+            accelerator.array.scalable,
+            keeps=keeps,
+            windows=windows,
+            lanes=accelerator.array.first_lanes,
         ).reset_by(reset)
         m.submodules.read_port = read_port = ReadPort(bus).reset_by(reset)
         m.submodules.tokens = tokens = Tokens(keeps=keeps).reset_by(reset)
@@ -113,7 +117,8 @@ class Engine(Shared):
         }
         for unit, component in units.items():
             name = unit.name.lower()
-            queue = UnitQueue(LAYOUT_OF[unit]).reset_by(reset)
+            layout = layout_of(unit, sliding=windows is not None)
+            queue = UnitQueue(layout).reset_by(reset)
             m.submodules[f"{name}_queue"] = queue
             wiring.connect(m, getattr(sequencer, name), queue.i)
             wiring.connect(m, queue.o, component.i)
@@ -156,6 +161,7 @@ class Engine(Shared):
             ),
             array.activations_signed.eq(compute.activations_signed),
             *([] if accelerator.array.scalable is None else [array.passes.eq(compute.passes)]),
+            *([] if accelerator.array.depthwise is None else [array.lines.eq(compute.lines)]),
             *(
                 getattr(array, name).eq(getattr(compute, name))
                 for name in SCALE_FLAGS

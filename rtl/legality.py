@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Bus, Circuit
+from celosia.dataflow.accelerator import Bus, Circuit, Depthwise
 from celosia.dataflow.descriptors import COMPUTE_LOOPS, Unit
 from celosia.dataflow.precision import MAX_PRECISION, pass_factors
 from celosia.rtl.descriptors import (
@@ -17,12 +17,14 @@ from celosia.rtl.descriptors import (
     KEEP_ADDRESS_BITS,
     KEEP_LANE_BITS,
     POST_COUNTS,
+    SLIDING,
     TRANSFER,
     ComputeLayout,
     HeaderLayout,
     LoadLayout,
     Opcode,
     PostLayout,
+    SlidingComputeLayout,
     StoreLayout,
 )
 from celosia.rtl.ports import giver_mask, taker_mask
@@ -47,6 +49,12 @@ LAYOUT_OF = {
 }
 """The layout of the descriptors of each unit."""
 
+
+def layout_of(unit: Unit, *, sliding: bool) -> data.StructLayout:
+    """Return the layout of the descriptors of ``unit``, in an engine whose windows may slide."""
+    return SlidingComputeLayout if sliding and unit is Unit.COMPUTE else LAYOUT_OF[unit]
+
+
 _WIDTHS = range(1, MAX_PRECISION + 1)
 TRANSFER_COUNTS = ("words", "n1", "n2", "n3")
 
@@ -63,6 +71,9 @@ class LegalityCheck(Shared):
     - no count is 0; those of a stamp are 1, all of an end but the header is 0;
     - the operands' widths of a compute are 0, or where columns are precision-scalable 1 to 16, and
       its innermost loop, over the reduction, counts their passes and moves no address;
+    - where windows may slide, those that do are no larger than the array's, begin at a lane where
+      columns may, and have two inner loops that reduce nothing, move no sum and have lines no
+      longer than the array's; all their fields are 0 in other computes;
     - memory addresses and strides are multiples of a beat's bytes, and addresses have no bit
       above the port's width; those of a keep have none above an activation word's and its lane's.
 
@@ -74,6 +85,10 @@ class LegalityCheck(Shared):
         The precision-scalable circuit of the columns, if they are of one.
     keeps : bool
         Whether outputs can be kept on chip.
+    windows : Depthwise or None
+        The windows of the array's columns, if they have some.
+    lanes : tuple of int
+        The lanes at which their columns may begin.
 
     Members
     -------
@@ -86,14 +101,23 @@ class LegalityCheck(Shared):
     descriptor: Signal
     legal: Signal
 
-    def __init__(self, bus: Bus, scalable: Circuit | None = None, *, keeps: bool = False) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        scalable: Circuit | None = None,
+        *,
+        keeps: bool = False,
+        windows: Depthwise | None = None,
+        lanes: tuple[int, ...] = (0,),
+    ) -> None:
         self._scalable, self._keeps = scalable, keeps
+        self._windows, self._lanes = windows, lanes
         self._beat_shift = bus.data_bytes.bit_length() - 1
         self._address_bits = bus.address_bits
         super().__init__(
             {"descriptor": In(DESCRIPTOR_BITS), "legal": Out(1)},
             name="legality_check",
-            parameters=(self._beat_shift, self._address_bits, scalable, keeps),
+            parameters=(self._beat_shift, self._address_bits, scalable, keeps, windows, lanes),
         )
 
     def build(self) -> Module:
@@ -103,7 +127,7 @@ class LegalityCheck(Shared):
             for opcode, unit in UNIT_OF.items():
                 if opcode is Opcode.KEEP and not self._keeps:
                     continue
-                layout = LAYOUT_OF[unit]
+                layout = layout_of(unit, sliding=self._windows is not None)
                 body: Any = data.View(layout, self.descriptor[: layout.size])
                 gives = 0 if opcode is Opcode.END else giver_mask(unit, keeps=self._keeps)
                 rules = [
@@ -121,7 +145,7 @@ class LegalityCheck(Shared):
         match opcode:
             case Opcode.COMPUTE:
                 counts: list[Value] = [body.loops[n].count != 0 for n in range(COMPUTE_LOOPS)]
-                return counts + self._precision(body)
+                return counts + self._precision(body) + self._sliding(body)
             case Opcode.POST:
                 return [body[name] != 0 for name in POST_COUNTS]
             case Opcode.END:
@@ -153,6 +177,26 @@ class LegalityCheck(Shared):
             body.reduction[0],
             *(inner[name] == 0 for name in ("activations", "weights", "accumulators")),
         ]
+
+    def _sliding(self, body: Any) -> list[Value]:
+        """Return the rules of windows that slide; of fields that other computes leave 0."""
+        windows = self._windows
+        if windows is None:
+            return []
+        line, plane = body.loops[0], body.loops[1]
+        fields = [body[name] for name in SLIDING]
+        slides = Cat(
+            body.skip_rows < windows.rows,
+            (body.skip_columns != 0) & (body.skip_columns < windows.columns),
+            Cat(body.first_lane == lane for lane in self._lanes).any(),
+            body.reduction[:2] == 0,
+            line.accumulators == 0,
+            plane.accumulators == 0,
+            line.count > body.skip_columns,
+            plane.count > body.skip_rows,
+            line.count <= windows.width,
+        ).all()
+        return [Mux(body.sliding, slides, ~Cat(fields).any())]
 
     def _aligned(self, body: Any) -> list[Value]:
         names = ("address", "s1", "s2", "s3")

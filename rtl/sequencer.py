@@ -8,12 +8,12 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Bus, Circuit
+from celosia.dataflow.accelerator import Bus, Circuit, Depthwise
 from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Unit
 from celosia.dataflow.microarchitecture import PROGRAM_QUEUE_DEPTH
 from celosia.rtl.axi.burst import BurstSplitter
 from celosia.rtl.descriptors import DESCRIPTOR_BITS, Opcode
-from celosia.rtl.legality import LAYOUT_OF, UNIT_OF, LegalityCheck
+from celosia.rtl.legality import UNIT_OF, LegalityCheck, layout_of
 from celosia.rtl.ports import ErrorReport, Flow, burst_layout
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
@@ -191,6 +191,8 @@ class Dispatch(Shared):
     ----------
     bus : Bus
         Widths.
+    sliding : bool
+        Whether columns may have windows that slide.
 
     Members
     -------
@@ -218,8 +220,8 @@ class Dispatch(Shared):
     exhausted: Signal
     error: Any
 
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+    def __init__(self, bus: Bus, *, sliding: bool = False) -> None:
+        self._bus, self._sliding = bus, sliding
         super().__init__(
             {
                 "start": In(1),
@@ -230,9 +232,9 @@ class Dispatch(Shared):
                 "exhausted": In(1),
                 "error": Out(ErrorReport(address_bits=bus.address_bits)),
             }
-            | unit_streams(),
+            | unit_streams(sliding=sliding),
             name="dispatch",
-            parameters=(bus.address_bits,),
+            parameters=(bus.address_bits, sliding),
         )
 
     def build(self) -> Module:
@@ -257,7 +259,7 @@ class Dispatch(Shared):
         ]
         for unit in Unit:
             target = getattr(self, unit.name.lower())
-            layout = LAYOUT_OF[unit]
+            layout = layout_of(unit, sliding=self._sliding)
             mine = [opcode == code.value for code, owner in UNIT_OF.items() if owner is unit]
             m.d.comb += [
                 target.payload.eq(self.i.p.descriptor[: layout.size]),
@@ -315,9 +317,11 @@ def read_program(
     return fetch, queue.o
 
 
-def unit_streams() -> dict[str, wiring.Member]:
-    """Return the ports to the queues of the four units."""
-    return {unit.name.lower(): Out(stream.Signature(LAYOUT_OF[unit])) for unit in Unit}
+def unit_streams(*, sliding: bool = False) -> dict[str, wiring.Member]:
+    """Return the ports to the queues of the four units, where columns may have windows or not."""
+    return {
+        unit.name.lower(): Out(stream.Signature(layout_of(unit, sliding=sliding))) for unit in Unit
+    }
 
 
 class Sequencer(Shared):
@@ -335,6 +339,8 @@ class Sequencer(Shared):
         The precision-scalable circuit of the columns, if they are of one.
     keeps : bool
         Whether outputs can be kept on chip.
+    windows, lanes
+        As of :class:`LegalityCheck`.
 
     Members
     -------
@@ -368,12 +374,21 @@ class Sequencer(Shared):
     store: stream.Interface
     error: Any
 
-    def __init__(self, bus: Bus, scalable: Circuit | None = None, *, keeps: bool = False) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        scalable: Circuit | None = None,
+        *,
+        keeps: bool = False,
+        windows: Depthwise | None = None,
+        lanes: tuple[int, ...] = (0,),
+    ) -> None:
         self._bus, self._scalable, self._keeps = bus, scalable, keeps
+        self._windows, self._lanes = windows, lanes
         super().__init__(
-            sequencer_ports(bus) | unit_streams(),
+            sequencer_ports(bus) | unit_streams(sliding=windows is not None),
             name="sequencer",
-            parameters=(bus, scalable, keeps),
+            parameters=(bus, scalable, keeps, windows, lanes),
         )
 
     @property
@@ -382,9 +397,15 @@ class Sequencer(Shared):
 
     def build(self) -> Module:
         m = Module()
-        check = LegalityCheck(self._bus, self._scalable, keeps=self._keeps)
+        check = LegalityCheck(
+            self._bus,
+            self._scalable,
+            keeps=self._keeps,
+            windows=self._windows,
+            lanes=self._lanes,
+        )
         fetch, descriptors = read_program(m, self, self._bus, check)
-        m.submodules.dispatch = dispatch = Dispatch(self._bus)
+        m.submodules.dispatch = dispatch = Dispatch(self._bus, sliding=self._windows is not None)
         wiring.connect(m, descriptors, dispatch.i)
         wiring.connect(m, dispatch.error, wiring.flipped(self.error))
         for unit in Unit:

@@ -82,7 +82,10 @@ def lower_bound(
     columns = _spread(width, pool.stride[1], pool.extent[1])
     words = sum(tile.input_words for tile in plan.tiles)
     samples = plan.samples
-    compute = samples * rows * columns * words * math.prod(plan.kernel) * plan.passes
+    compute = samples * words * math.prod(plan.kernel) * plan.passes
+    # Windows pass over all words that they reach.
+    compute *= _spread(rows, window.stride[0] if plan.reach[0] else 1, plan.reach[0] + 1)
+    compute *= _spread(columns, window.stride[1] if plan.reach[1] else 1, plan.reach[1] + 1)
     groups = sum(tile.groups for tile in plan.tiles)
     post = samples * groups * plan.maxima
     # Strided windows may leave rows and columns of the input out.

@@ -18,6 +18,9 @@ _RESIDUALS, _OUTPUTS = int(Counter.RESIDUAL_READS), int(Counter.OUTPUT_WRITES)
 _DRAINED = np.array([0, 1, 2, 3])
 """Loops of a post over rows, columns and the window, outermost first."""
 
+_SLID = np.array([0, 1, 4, 2, 3, 5])
+"""Loops of a compute whose windows slide, outermost first, whatever the mapping says."""
+
 _ADDED = np.array([2, 0, 1])
 """Loops of a residual operand over pixel lanes, rows and columns, outermost first."""
 
@@ -88,6 +91,9 @@ def count_compute(
     ``fresh`` whether it begins its sums. ``nest`` is room for the loops.
     """
     step, tall, pitch = layout
+    if window[21] > 0:
+        _count_windows(window, counts, layout, fresh, nest, counters)
+        return
     height, width = (1, 1) if how[1] else (counts[4], counts[5])
     one, row = (0, 0) if how[1] else (1, width)
     _set(nest, 0, counts[0], (0, counts[1] * height * width, counts[2] * counts[3]))
@@ -106,6 +112,28 @@ def count_compute(
     counters[_WEIGHT_READS] += _runs(nest, array, 2)
     counters[_SUM_READS] += writes - begun
     counters[_SUM_WRITES] += writes
+
+
+@lean
+def _count_windows(
+    window: np.ndarray, counts: tuple[int, int, int, int, int, int],
+    layout: tuple[int, int, int], fresh: bool, nest: np.ndarray, counters: np.ndarray,
+) -> None:  # fmt: skip
+    """Do what :func:`count_compute` does where windows slide over lines of words."""
+    step, tall, pitch = layout
+    lines = ((counts[2] - 1) * window[0] + window[20]) // step + 1
+    _set(nest, 0, 1, (0, 0, 0))
+    _set(nest, 1, counts[1], (tall * pitch, counts[4], 0))
+    _set(nest, 2, lines, (pitch, 0, 0))
+    _set(nest, 3, pitch, (1, 0, 0))
+    _set(nest, 4, counts[4], (window[6] // step * pitch, 1, 0))
+    _set(nest, 5, 1, (0, 0, 0))
+    turns, sums = counts[1] * counts[4], counts[2] * counts[3]
+    counters[_COMPUTE_STEPS] += turns * lines * pitch
+    counters[_ACTIVATION_READS] += _runs(nest, _SLID, 1)
+    counters[_WEIGHT_READS] += _runs(nest, _SLID, 2)
+    counters[_SUM_READS] += turns * sums - (sums if fresh else 0)
+    counters[_SUM_WRITES] += turns * sums
 
 
 @inlined

@@ -251,8 +251,8 @@ def _work(
     weights = _weights(shape, program, slots, tiles, chunk)
     activations = find_input(shape, program, slots, stays, pixel, chunk)
     step = row_step(window, pixel[3], chunk[3])
-    tall = ((rows - 1) * window[0] + (chunk[3] - 1) * window[6]) // step + 1
-    pitch = (columns - 1) * window[1] + (chunk[5] - 1) * window[7] + 1
+    tall = ((rows - 1) * window[0] + (chunk[3] - 1) * window[6] + window[20]) // step + 1
+    pitch = (columns - 1) * window[1] + (chunk[5] - 1) * window[7] + window[21] + 1
     kernel = 1 if shape.sizes[5] else chunk[3] * chunk[5]
     words = chunk[1] * tall * pitch
     touch(program, ACTIVATIONS, activations, activations + words, False)
@@ -260,7 +260,10 @@ def _work(
     touch(program, WEIGHTS, weights, weights + words, False)
     touch(program, ACCUMULATORS, accumulators, accumulators + sums, True)
     positions = chunk[1] * chunk[3] * chunk[5]
-    add(program, COMPUTE, sums * positions * shape.sizes[4])
+    steps = sums * positions * shape.sizes[4]
+    if window[21] > 0:
+        steps = positions * (((rows - 1) * window[0] + window[20]) // step + 1) * pitch
+    add(program, COMPUTE, steps)
     nest = tiles[1] - first, chunk[1], rows, columns, chunk[3], chunk[5]
     count_compute(
         window, nest, array, (step, tall, pitch), shape.sizes[4:6], summed[slot] == 0,

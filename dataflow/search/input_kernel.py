@@ -56,6 +56,8 @@ class Stays(NamedTuple):
 def row_step(window: np.ndarray, rows: int, kernel_rows: int) -> int:
     """Return the distance of the input rows that matter, as ``StepPlan.row_step``."""
     stride, dilation = window[0], window[6]
+    if window[20] > 0:
+        return 1
     if (rows - 1) * window[10] + window[12] == 1:
         return int(dilation if kernel_rows > 1 else 1)
     if kernel_rows == 1:
@@ -75,7 +77,7 @@ def input_tile(
     rows, valid = pixel[3], pixel[5]
     step = row_step(window, rows, chunk[3])
     columns = (pixel[4] - 1) * window[11] + window[13]
-    span = (chunk[3] - 1) * window[6]
+    span = (chunk[3] - 1) * window[6] + window[20]
     down = window[10] * window[0]
     lanes = -(-valid // rows)
     last_rows = valid - (lanes - 1) * rows
@@ -84,7 +86,7 @@ def input_tile(
         pixel[2] * window[11] * window[1] - window[5] + chunk[4] * window[7],
         step,
         (((rows - 1) * window[10] + window[12] - 1) * window[0] + span) // step + 1,
-        (columns - 1) * window[1] + (chunk[5] - 1) * window[7] + 1,
+        (columns - 1) * window[1] + (chunk[5] - 1) * window[7] + window[21] + 1,
         rows * down,
         lanes if last_rows == rows else lanes - 1,
         lanes,

@@ -10,6 +10,9 @@ from celosia.dataflow.jit import compiled, lean
 
 _K, _C, _OY = 1, 2, 3  # dimensions, by their place in Dimension
 
+WINDOW = 22
+"""Numbers in ``Shape.window``."""
+
 
 class Shape(NamedTuple):
     """What a step is, whatever its mapping.
@@ -19,12 +22,13 @@ class Shape(NamedTuple):
     same runs have in common, and the groups of all tiles before. ``blocks`` has a row for each
     block: word, words, tiles, first and last row of ``block_runs``. ``window`` holds, all down and
     across, the convolution's stride, the pooling's dilation, the convolution's padding, dilation
-    and kernel, the pooling's stride, extent and window, and the sums that maxima are taken of (top,
-    left, bottom, right). ``source``, ``target`` and ``operand``
-    hold address, plane, pitch, bytes of a sample, first word, and the number of the tensor's memory
-    (-1: there is none). ``words`` holds bytes of an activation and weight word, beats of these and
-    of a constant word. ``sizes`` holds samples, rows, columns, pixel lanes, passes, whether all
-    kernel positions have the same weights, and lane groups of a word.
+    and kernel (as ``StepPlan`` has both), the pooling's stride, extent and window, the sums that
+    maxima are taken of (top, left, bottom, right), and the reach of ``StepPlan``. ``source``,
+    ``target`` and ``operand`` hold address, plane, pitch, bytes of a sample, first word, and the
+    number of the tensor's memory (-1: there is none). ``words`` holds bytes of an activation and
+    weight word, beats of these and of a constant word. ``sizes`` holds samples, rows, columns,
+    pixel lanes, passes, whether all kernel positions have the same weights, and lane groups of a
+    word.
     """
 
     tiles: np.ndarray

@@ -27,7 +27,7 @@ from celosia.dataflow.residency import Residency, Room, Stay, may_stay, residenc
 from celosia.dataflow.resident import Place
 from celosia.dataflow.search.emit_kernel import emit_step
 from celosia.dataflow.search.input_kernel import Stays, input_keys
-from celosia.dataflow.search.loop_kernel import Shape
+from celosia.dataflow.search.loop_kernel import WINDOW, Shape
 from celosia.dataflow.search.objective import Costs
 from celosia.dataflow.search.program_kernel import Program
 from celosia.dataflow.table import Column, Kind
@@ -126,8 +126,8 @@ class Pricer:
             blocks.append([*row, len(block_runs)])
         window, pool = step.window, step.pool
         values = (
-            *window.stride, *pool.dilation, *window.padding[:2], *window.dilation,
-            *window.kernel, *pool.stride, *pool.extent, *pool.kernel, *step.within,
+            *window.stride, *pool.dilation, *window.padding[:2], *plan.dilation,
+            *plan.kernel, *pool.stride, *pool.extent, *pool.kernel, *step.within, *plan.reach,
         )  # fmt: skip
         array = accelerator.array
         sizes = (plan.samples, *plan.size, array.pixels, plan.passes, plan.uniform)
@@ -321,7 +321,7 @@ class Pricer:
             sources.append([*shape.source, *self.plans[stay.reader].source.shape[1:]])
         return Stays(
             rows=np.array(rows, np.int64).reshape(-1, 4),
-            windows=np.array(windows, np.int64).reshape(-1, 20),
+            windows=np.array(windows, np.int64).reshape(-1, WINDOW),
             sources=np.array(sources, np.int64).reshape(-1, 8),
             keys=np.concatenate(keys),
             bordered=np.zeros(first, np.bool_),

@@ -17,6 +17,7 @@ from celosia.dataflow.accelerator import (
     Bus,
     Circuit,
     ColumnGroup,
+    Depthwise,
 )
 from celosia.dataflow.descriptors import Buffer, Compute
 from celosia.models.formats import BlockScaling, Fixed, Sp2, parse_format
@@ -32,6 +33,7 @@ def small(
     columns: dict[str, int], lanes: int, pixels: int, *, post_lanes: int = 1, bits: int = 8,
     accumulator_bits: int = 32, data_bits: int = 64, accumulators: int = 32,
     scaling: BlockScaling | None = None, elements: str | None = None,
+    depthwise: Depthwise | None = None,
 ) -> Accelerator:  # fmt: skip
     """An accelerator of the given array with small buffers; ``columns`` such as ``fixed4@dsp``."""
     return Accelerator(
@@ -52,6 +54,7 @@ def small(
             activation_bits=bits,
             scaling=scaling,
             elements=None if elements is None else parse_elements(elements),
+            depthwise=depthwise,
         ),
         buffers=Buffers(
             activations=16,

@@ -3,25 +3,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
-from celosia.dataflow.accelerator import Bus, Circuit
+from celosia.dataflow.accelerator import Bus, Circuit, Depthwise
 from celosia.dataflow.descriptors import (
     COMPUTE_LOOPS,
     Compute,
     End,
     Keep,
     Loop,
+    Sliding,
     Stamp,
     Token,
     Transfer,
     Unit,
 )
 from celosia.dataflow.precision import Precision, passes
-from celosia.rtl.descriptors import DESCRIPTOR_BITS, POST_COUNTS, TRANSFER, encode
-from celosia.rtl.legality import LAYOUT_OF, LegalityCheck
+from celosia.rtl.descriptors import DESCRIPTOR_BITS, POST_COUNTS, SLIDING, TRANSFER, encode
+from celosia.rtl.legality import LAYOUT_OF, LegalityCheck, layout_of
 
 from .test_shell import a_compute, a_load, a_post, a_store
 
@@ -40,9 +43,13 @@ KINDS = {
 
 
 def verdicts(
-    descriptors: list[int], circuit: Circuit | None = None, *, keeps: bool = True
+    descriptors: list[int],
+    circuit: Circuit | None = None,
+    *,
+    keeps: bool = True,
+    windows: Depthwise | None = None,
 ) -> list[bool]:
-    dut = LegalityCheck(BUS, circuit, keeps=keeps)
+    dut = LegalityCheck(BUS, circuit, keeps=keeps, windows=windows, lanes=(0, 4, 8))
     found = []
 
     async def bench(ctx):
@@ -57,9 +64,10 @@ def verdicts(
     return found
 
 
-def changed(unit: Unit, descriptor: int, path: tuple, value: int) -> int:
+def changed(unit: Unit, descriptor: int, path: tuple, value: int, *, sliding: bool = False) -> int:
     """``descriptor`` with the field at ``path`` set to ``value``."""
-    shape, offset = LAYOUT_OF[unit], 0
+    shape: Any = layout_of(unit, sliding=sliding)
+    offset = 0
     for key in path:
         member = shape[key]
         shape, offset = member.shape, offset + member.offset
@@ -190,3 +198,30 @@ def test_passes_are_those_of_the_precision(circuit):
     }
     cases = [changed(Unit.COMPUTE, last, path, value) for path, value in wrong.items()]
     assert verdicts([*cases, encode(a_compute())], circuit) == [False] * (len(cases) + 1)
+
+
+def test_windows_that_slide() -> None:
+    line = Loop(count=9, activations=1, weights=0, accumulators=0, reduction=False)
+    sliding = Sliding(skip_rows=2, skip_columns=1, row_stride=2, column_stride=16, first_lane=4)
+    nest = Compute(
+        loops=(line, line), activations=0, weights=0, accumulators=0, activations_signed=True,
+        sliding=sliding,
+    )  # fmt: skip
+    windows = Depthwise(rows=3, columns=3, width=9)
+    good = encode(nest)
+    cases = {
+        ("skip_rows", 3): False, ("skip_columns", 3): False, ("skip_columns", 0): False,
+        ("skip_columns", 2): True, ("row_stride", 15): True, ("first_lane", 8): True,
+        ("first_lane", 2): False, ("first_lane", 12): False, ("reduction", 1): False,
+        ("reduction", 2): False, ("reduction", 4): True, ("loops", 0, "count", 10): False,
+        ("loops", 0, "count", 1): False, ("loops", 1, "count", 2): False,
+        ("loops", 1, "count", 3): True, ("loops", 0, "accumulators", 1): False,
+        ("loops", 1, "accumulators", 1): False, ("loops", 2, "accumulators", 1): True,
+        ("sliding", 0): False,
+    }  # fmt: skip
+    made = [changed(Unit.COMPUTE, good, tuple(path), value, sliding=True) for *path, value in cases]
+    assert verdicts([good, *made], windows=windows) == [True, *cases.values()]
+    assert verdicts([good]) == [False]
+    plain = encode(a_compute())
+    made = [changed(Unit.COMPUTE, plain, (name,), 1, sliding=True) for name in SLIDING]
+    assert verdicts([plain, *made], windows=windows) == [True] + [False] * len(SLIDING)

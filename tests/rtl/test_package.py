@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from celosia.dataflow.accelerator import Accelerator, Bus, Circuit
+from celosia.dataflow.accelerator import Accelerator, Bus, Circuit, Depthwise
 from celosia.dataflow.eie.accelerator import CellUnit, PeArray, Widths
 from celosia.dataflow.eie.presets import TINY
 from celosia.dataflow.engines import load_engine
@@ -35,6 +35,10 @@ from .bench_array import small
 
 ACCELERATORS = {
     "tiny": small({"sp2_4": 1, "fixed4": 1}, lanes=4, pixels=1, post_lanes=2),
+    "windows": small(
+        {"fixed4@dsp": 2}, lanes=4, pixels=2, post_lanes=2, data_bits=128,
+        depthwise=Depthwise(rows=2, columns=2, width=9),
+    ),
     "odd": small(
         {"sp2_5": 3, "fixed3": 2, "fixed8": 2}, lanes=7, pixels=2, post_lanes=7, bits=5,
         accumulator_bits=37, data_bits=128, accumulators=1,
