@@ -11,8 +11,8 @@ import scipy.sparse
 from celosia.models.checks import integers
 from celosia.models.errors import CelosiaError
 
-MAX_DIMENSION = 2**31 - 1
-"""Most rows or columns of a matrix."""
+MAX_DIMENSION = 1 << 27
+"""Most rows or columns of a matrix: pointers to its rows, and marks of its columns, are arrays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -173,6 +173,7 @@ def from_scipy(matrix: Any, *, what: str = "the matrix") -> Csr:
             values=np.asarray(values),
         )
     except ValueError as error:
+        mend = ". Where only the order is wrong, sum_duplicates() of scipy mends it"
         raise CelosiaError(
-            f"{what}: {error}. Where only the order is wrong, sum_duplicates() of scipy mends it"
+            f"{what}: {error}{mend if 'after column' in str(error) else ''}"
         ) from error
