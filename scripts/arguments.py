@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from celosia.dataflow.memory import PRESETS as MEMORIES
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.models.errors import CelosiaError
+from celosia.models.files import atomic_file
 from celosia.models.network import Network
 from celosia.models.quantize import quantise_input
 from celosia.models.recipe import Share, msq, parse_mix
@@ -132,6 +133,12 @@ def read_calibration(path: Path) -> Arrays:
                 f"{path}: calibration inputs have the shape (N, C, H, W), not {array.shape}"
             )
     return arrays
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write integer ``arrays`` to a ``.npz`` file, by name, as int64."""
+    with atomic_file(path) as draft, draft.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{k: v.astype(np.int64) for k, v in arrays.items()})
 
 
 def read_choice(option: str, text: str, choices: type[Choice]) -> Choice:

@@ -208,6 +208,20 @@ def simulate(
             metavar="PATH",
         ),
     ] = None,
+    tier: Annotated[
+        str,
+        typer.Option(
+            help="rtl, or model: outputs, cycles and counters that the models expect, in seconds."
+        ),
+    ] = "rtl",
+    outputs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the codes of the network's outputs (.npz by name).",
+            parser=path,
+            metavar="PATH",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a network on the RTL and compare every bit, cycle and access with what is expected."""
@@ -216,22 +230,34 @@ def simulate(
     from celosia.scripts.arguments import (
         input_codes,
         read_arrays,
+        read_choice,
         read_engine,
         read_memory,
         read_window,
+        write_arrays,
     )
-    from celosia.scripts.simulate import Look
+    from celosia.scripts.predict import Prediction, predict_run
+    from celosia.scripts.simulate import Look, Simulation, Tier
     from celosia.scripts.simulate import simulate as run
     from celosia.scripts.trace_events import write_timeline
 
     window = None if trace_window is None else read_window(trace_window)
     look = Look(trace=trace, explain=explain, layer=trace_layer, window=window)
+    by_model = read_choice("--tier", tier, Tier) is Tier.MODEL
+    if by_model and (explain or look.chosen):
+        raise CelosiaError("--tier model runs no RTL: there is nothing to explain or to trace")
     loaded = load(network)
     data = input_codes(loaded, read_arrays(inputs), codes=codes)
     chosen, model = read_engine(accelerator), read_memory(memory)
     tiles = None if mapping is None else load_mapping(mapping)
+    result: Prediction | Simulation
     with progress("Simulating") as report:
-        result = run(loaded, chosen, data, model, report, look, tiles)
+        if by_model:
+            result = predict_run(loaded, chosen, data, model, report, tiles)
+        else:
+            result = run(loaded, chosen, data, model, report, look, tiles)
+    if outputs is not None:
+        write_arrays(outputs, {name: result.tensors[name] for name in loaded.outputs})
     if timeline is not None:
         write_timeline(result.program, model, timeline)
 
@@ -241,7 +267,8 @@ def simulate(
         console.print(result.verdict_line(), markup=False)
 
     emit(result.as_dict(), as_json=as_json, show=show)
-    hold(result.holds)
+    if isinstance(result, Simulation):
+        hold(result.holds)
 
 
 @app.command("timeline")

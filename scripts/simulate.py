@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import enum
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,15 @@ from celosia.sim.explain import Explanation, explain
 from celosia.sim.locate import MOST_CYCLES, Location, locate, trace_window
 from celosia.sim.run import Run, Simulator
 from celosia.sim.waves import Views, write_views
+
+
+class Tier(enum.Enum):
+    """What answers what a network does on an accelerator."""
+
+    RTL = "rtl"
+    """The hardware, simulated, and compared with what the models expect."""
+    MODEL = "model"
+    """The models alone: :mod:`celosia.scripts.predict`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +111,11 @@ class Simulation:
     views: Views | None = None
 
     @property
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Codes of every tensor, inputs included, as found in memory."""
+        return self.run.tensors
+
+    @property
     def holds(self) -> bool:
         """Whether every bit, cycle and access of every sample is as expected."""
         return self.verdict.passed
@@ -150,6 +165,7 @@ class Simulation:
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
         return {
+            "tier": "rtl",
             "network": self.network.name,
             "accelerator": self.program.accelerator.name,
             "memory": {

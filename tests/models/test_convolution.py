@@ -37,14 +37,16 @@ def test_random_windows(
     rng = np.random.default_rng(SEED)
     for trial in range(12):
         groups, each, rows = (int(n) for n in rng.integers(1, 5, 3))
-        kernel = tuple(int(n) for n in rng.integers(1, 4, 2))
+        fy, fx, sy, sx, dy, dx = (int(n) for n in rng.integers(1, (4, 4, 4, 4, 3, 3)))
+        top, left, bottom, right = (int(n) for n in rng.integers(0, 3, 4))
         window = Window(
-            kernel=kernel, stride=tuple(int(n) for n in rng.integers(1, 4, 2)),
-            dilation=tuple(int(n) for n in rng.integers(1, 3, 2)),
-            padding=tuple(int(n) for n in rng.integers(0, 3, 4)),
-        )  # fmt: skip
+            kernel=(fy, fx),
+            stride=(sy, sx),
+            dilation=(dy, dx),
+            padding=(top, left, bottom, right),
+        )
         a, w = (1 << n for n in bits)
-        shapes = (2, groups * each, 7, 8), (groups * rows, each, *kernel)
+        shapes = (2, groups * each, 7, 8), (groups * rows, each, fy, fx)
         codes, weights = (rng.integers(-n, n + 1, s) for n, s in zip((a, w), shapes, strict=True))
         if trial % 2:
             codes, weights = np.where(codes < 0, -a, a), np.where(weights < 0, -w, w)

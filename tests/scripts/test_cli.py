@@ -469,6 +469,34 @@ def test_truncated_network(files, capsys):
     assert "tiny.net" in err
 
 
+def same_answer(predicted, measured):
+    """What the models say is what the RTL did, and says that it was not measured."""
+    assert (predicted["tier"], measured["tier"]) == ("model", "rtl")
+    assert set(predicted) <= set(measured)
+    assert predicted["cycles_measured"] is predicted["bit_exact"] is None
+    for key in ("network", "accelerator", "memory", "samples", "utilisation"):
+        assert predicted[key] == measured[key], key
+    assert predicted["cycles_predicted"] == measured["cycles_measured"]
+    for mine, theirs in zip(predicted["layers"], measured["layers"], strict=True):
+        assert mine == theirs | {"cycles_measured": None}
+        assert mine["cycles_predicted"] == theirs["cycles_measured"]
+    for name, count in predicted["counters"].items():
+        assert count["predicted"] == measured["counters"][name]["measured"]
+
+
+def test_the_model_tier_has_nothing_to_trace(files, capsys):
+    quantise(capsys)
+    simulate = ("simulate", "tiny.net", "--accelerator", "acc.toml", "--inputs", "x.npy")
+    for option in (("--explain",), ("--trace-window", "1:2")):
+        status, _, err = run(capsys, *simulate, "--tier", "model", *option)
+        assert status == 1
+        assert "runs no RTL" in err
+    assert "choose rtl, model" in run(capsys, *simulate, "--tier", "x")[2]
+    status, out, _ = run(capsys, *simulate, "--tier", "model")
+    assert status == 0
+    assert "predicted; nothing ran on the RTL" in out
+
+
 @pytest.mark.parametrize("options", [["x.npy"], ["codes.npy", "--codes"], ["codes.npy"]])
 def test_simulate_is_exact(files, capsys, options):
     """The whole way on a network and an accelerator of the test's own."""
@@ -476,10 +504,18 @@ def test_simulate_is_exact(files, capsys, options):
     np.save("codes.npy", np.random.default_rng(3).integers(0, 100, (2, 2, 4, 4)))
     arguments = ("--accelerator", "acc.toml", "--memory", "7,3,2", "--inputs", *options)
     status, out, _ = run(
-        capsys, "simulate", "tiny.net", *arguments, "--json", "--timeline", "run.json"
-    )
+        capsys, "simulate", "tiny.net", *arguments, "--json", "--timeline", "run.json",
+        "--outputs", "rtl.npz",
+    )  # fmt: skip
     value = json.loads(out)
     assert status == 0, value
+    by_model = ("--tier", "model", "--json", "--outputs", "model.npz")
+    status, out, _ = run(capsys, "simulate", "tiny.net", *arguments, *by_model)
+    assert status == 0
+    same_answer(json.loads(out), value)
+    with np.load("rtl.npz") as measured, np.load("model.npz") as predicted:
+        assert set(measured) == set(predicted) != set()
+        assert all(np.array_equal(measured[name], predicted[name]) for name in measured)
     alone = ("--accelerator", "acc.toml", "--memory", "7,3,2", "-o", "alone.json")
     assert run(capsys, "timeline", "tiny.net", *alone)[0] == 0
     assert (files / "run.json").read_bytes() == (files / "alone.json").read_bytes()
