@@ -96,7 +96,7 @@ class Multiplication:
             "rounds": len(plan.schedule.rounds),
             "rowwise": strategy.rowwise,
             "padded": strategy.cut.padded,
-            "line_beats": strategy.cut.lines,
+            "packed": strategy.cut.packed,
             "cycles_measured": self.run.cycles,
             "cycles_predicted": self.priced.timing.cycles,
             "counters": {each.name.lower(): n for each, n in self.run.counters.items()},
@@ -114,7 +114,7 @@ class Multiplication:
         value = self.as_dict()
         shown = (
             "rows", "columns", "nonzeros_left", "nonzeros_right", "nonzeros", "products", "rounds",
-            "rowwise", "padded", "line_beats", "cycles_measured", "cycles_predicted",
+            "rowwise", "padded", "packed", "cycles_measured", "cycles_predicted",
             "products_a_cycle", "dram_bytes", "dram_bytes_outerspace", "dram_bytes_gustavson",
             "sim_seconds",
         )  # fmt: skip

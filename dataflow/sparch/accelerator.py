@@ -174,7 +174,7 @@ class WorkLayout:
     slot: int
     first: int
     count: int
-    beats: int
+    fetches: int
     last: int
     address: int
 
@@ -271,9 +271,19 @@ class SparchAccelerator:
         return self.right.line_beats * self.right_lanes
 
     @property
+    def buffer_beats(self) -> int:
+        """Beats of the right matrix that the buffer holds."""
+        return self.right.lines * self.right.line_beats
+
+    @property
     def pinned(self) -> int:
-        """Work records for which a line stays in the buffer after its use."""
+        """Work records for which beats stay in the buffer after their use."""
         return self.right.look_ahead + 1
+
+    @property
+    def packs(self) -> bool:
+        """Whether the buffer has room to hold rows beat by beat, whatever must stay in it."""
+        return self.right.lines >= 2 * (self.pinned + 1)
 
     @property
     def partial_bits(self) -> int:
@@ -313,10 +323,10 @@ class SparchAccelerator:
             value=self.elements.bits,
             row=self.elements.index_bits,
             leaf=_index_bits(self.tree.ways),
-            slot=_index_bits(self.right.lines),
-            first=_index_bits(self.line_elements),
+            slot=_index_bits(self.buffer_beats),
+            first=_index_bits(self.right_lanes),
             count=_index_bits(self.line_elements),
-            beats=_index_bits(self.right.line_beats + 1),
+            fetches=1,
             last=1,
             address=ADDRESS_BITS,
         )

@@ -29,12 +29,11 @@ def strategies(accelerator: SparchAccelerator) -> tuple[Strategy, ...]:
     """Return what is tried for each product, SpArch's own first.
 
     Condensed columns or each row by itself; lines of one row, rows apart where that saves a cycle,
-    or memory cut into lines.
+    or a buffer packed beat by beat.
     """
-    whole = accelerator.right.line_beats
-    cuts = [Cut(), Cut(padded=True), Cut(lines=whole, padded=True)]
-    if whole > 2:
-        cuts.append(Cut(lines=max(2, whole // 3), padded=True))
+    cuts = [Cut(), Cut(padded=True)]
+    if accelerator.packs:
+        cuts.append(Cut(packed=True, padded=True))
     return tuple(Strategy(rowwise=rowwise, cut=cut) for cut in cuts for rowwise in (False, True))
 
 

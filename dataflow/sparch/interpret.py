@@ -40,8 +40,8 @@ class Product:
 
 @compiled
 def _feed(
-    slots: np.ndarray, first: np.ndarray, count: np.ndarray, beats: np.ndarray,
-    address: np.ndarray, buffer: np.ndarray, lanes: int, right: int, taken: np.ndarray,
+    slots: np.ndarray, first: np.ndarray, count: np.ndarray, fetches: np.ndarray,
+    address: np.ndarray, buffer: np.ndarray, lanes: int, line: int, right: int, taken: np.ndarray,
 ) -> int:  # fmt: skip
     """Fill ``taken`` with the number of B's element behind each product, in order of records.
 
@@ -49,15 +49,17 @@ def _feed(
     """
     done = 0
     for record in range(len(slots)):
-        line = buffer[slots[record]]
-        if beats[record] * lanes > len(line) or first[record] + count[record] > len(line):
+        end, at = first[record] + count[record], slots[record] * lanes
+        fetched = -(-end // lanes) * lanes
+        if end > line or at + fetched > len(buffer):
             return record
-        for element in range(beats[record] * lanes):
-            line[element] = address[record] * lanes + element
-        for element in range(first[record], first[record] + count[record]):
-            if line[element] < 0 or line[element] >= right:
+        if fetches[record]:
+            for element in range(fetched):
+                buffer[at + element] = address[record] * lanes + element
+        for element in range(at + first[record], at + end):
+            if buffer[element] < 0 or buffer[element] >= right:
                 return record
-            taken[done] = line[element]
+            taken[done] = buffer[element]
             done += 1
     return -1
 
@@ -70,9 +72,8 @@ class Interpreter:
         self._memory = program.image.copy()
         self._sources: dict[int, tuple[int, int]] = {}
         self._sizes: dict[int, int] = {}
-        self._buffer = np.full(
-            (self._accelerator.right.lines, self._accelerator.line_elements), -1, np.int64
-        )
+        accelerator = self._accelerator
+        self._buffer = np.full(accelerator.buffer_beats * accelerator.right_lanes, -1, np.int64)
         self._kind = program.plan.left.values.dtype
 
     def run(self) -> Product:
@@ -117,15 +118,15 @@ class Interpreter:
         accelerator, elements = self._accelerator, self._accelerator.elements
         beat, lanes = accelerator.bus.data_bytes, accelerator.right_lanes
         size = int(self._program.plan.positions[-1])
-        value, row, leaf, slot, first, count, beats, last, address = unpack_records(
+        value, row, leaf, slot, first, count, fetches, last, address = unpack_records(
             self._memory[each.left :], each.records, accelerator.work.widths,
             accelerator.work_lanes, beat,
         )  # fmt: skip
         counts = count.astype(np.int64) + 1
         taken = np.empty(int(counts.sum()), np.int64)
         wrong = _feed(
-            slot.astype(np.int64), first.astype(np.int64), counts, beats.astype(np.int64),
-            address.astype(np.int64), self._buffer, lanes, size, taken,
+            slot.astype(np.int64), first.astype(np.int64), counts, fetches == 1,
+            address.astype(np.int64), self._buffer, lanes, accelerator.line_elements, size, taken,
         )  # fmt: skip
         if wrong >= 0:
             raise IllegalProgramError(f"record {wrong} leads beyond its line")

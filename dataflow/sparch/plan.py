@@ -27,7 +27,7 @@ class Strategy:
 
     ``rowwise`` sorts the nonzeros of each row by what they meet; otherwise streams are columns of
     the left matrix, condensed ones with ``condense``. ``huffman`` merges the lightest first, else
-    in order. With ``reuse`` lines stay in the buffer; ``cut`` says what a line is.
+    in order. With ``reuse`` rows of B stay in the buffer; ``cut`` says how they lie there.
     """
 
     rowwise: bool = False
@@ -77,10 +77,10 @@ def plan_product(left: Csr, right: Csr, accelerator: SparchAccelerator, strategy
     left = to_numbers(left, accelerator.elements, "the left matrix")
     right = to_numbers(right, accelerator.elements, "the right matrix")
     check_sums(left, right, accelerator.elements)
-    if strategy.cut.lines > accelerator.right.line_beats:
+    if strategy.cut.packed and not accelerator.packs:
         raise CelosiaError(
-            f"a line of {strategy.cut.lines} beats does not fit the engine's buffer, of which a "
-            f"line has {accelerator.right.line_beats}"
+            f"a packed buffer needs at least {2 * (accelerator.pinned + 1)} lines with the "
+            f"look-ahead of {accelerator.name}, which has {accelerator.right.lines}"
         )
     rounds = schedule(
         left, right, accelerator.tree.ways,
@@ -133,4 +133,4 @@ def _records(
         found.append(
             round_records(left, right, positions, taken, leaves, accelerator, strategy.cut)
         )  # fmt: skip
-    return place_records(found, accelerator, reuse=strategy.reuse)
+    return place_records(found, accelerator, reuse=strategy.reuse, packed=strategy.cut.packed)

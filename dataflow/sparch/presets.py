@@ -19,7 +19,7 @@ TINY = SparchAccelerator(
     elements=Elements(bits=16, accumulator=40, index_bits=12),
     merger=Merger(width=2, chunk=2),
     tree=MergeTree(ways=4, leaf_fifo=16, node_fifo=8),
-    right=RightBuffer(lines=16, line_beats=2, look_ahead=8, multipliers=2),
+    right=RightBuffer(lines=16, line_beats=2, look_ahead=6, multipliers=2),
     partials=Partials(alive=64, writer_beats=16),
     bus=Bus(data_bits=128, burst_beats=16, outstanding=4),
 )
@@ -32,7 +32,7 @@ PAPER = SparchAccelerator(
     elements=Elements(kind=ValueKind.FLOAT32, bits=32, accumulator=32, index_bits=24),
     merger=Merger(width=16, chunk=4),
     tree=MergeTree(ways=64, leaf_fifo=128, node_fifo=32),
-    right=RightBuffer(lines=1024, line_beats=6, look_ahead=512, multipliers=8),
+    right=RightBuffer(lines=1024, line_beats=6, look_ahead=128, multipliers=8),
     partials=Partials(alive=256, writer_beats=128),
     bus=Bus(data_bits=512, burst_beats=64, outstanding=64),
 )
@@ -43,7 +43,7 @@ ZCU102 = SparchAccelerator(
     elements=Elements(bits=32, accumulator=64, index_bits=16),
     merger=Merger(width=4, chunk=4),
     tree=MergeTree(ways=16, leaf_fifo=64, node_fifo=16),
-    right=RightBuffer(lines=128, line_beats=12, look_ahead=64, multipliers=4),
+    right=RightBuffer(lines=128, line_beats=12, look_ahead=48, multipliers=4),
     partials=Partials(alive=256, writer_beats=64),
     bus=Bus(data_bits=256, burst_beats=64, outstanding=16),
 )

@@ -9,25 +9,21 @@ import numpy as np
 from celosia.dataflow.jit import compiled
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.dataflow.sparch.merge_kernel import ROW_SHIFT
-from celosia.dataflow.sparch.replacement import place_lines
+from celosia.dataflow.sparch.replacement import place_lines, place_runs
 from celosia.models.csr import Csr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """How rows of B are cut into what a line of the buffer holds.
+    """How rows of B lie in memory and in the buffer.
 
-    With ``lines`` = 0 a line holds elements of one row, from the row's first beat on. Otherwise
-    memory is cut every ``lines`` beats, and rows side by side share a line. With ``padded`` there
-    are gaps between rows, where a row then takes the multipliers a cycle less.
+    A piece of a row has a line of the buffer to itself. With ``packed`` it takes only the beats
+    that it lies in, anywhere, and pieces in the same beats share them. With ``padded`` there are
+    gaps between rows, where a row then takes the multipliers a cycle or, ``packed``, a beat less.
     """
 
-    lines: int = 0
+    packed: bool = False
     padded: bool = False
-
-    def __post_init__(self) -> None:
-        if self.lines < 0:
-            raise ValueError(f"lines must be at least 0, not {self.lines!r}")
 
 
 @compiled
@@ -44,12 +40,13 @@ def _positions(counts: np.ndarray, group: int, positions: np.ndarray) -> None:
 def row_positions(right: Csr, accelerator: SparchAccelerator, cut: Cut) -> np.ndarray:
     """Return where each row of B begins in memory, in elements, and where the last ends.
 
-    int64 (rows + 1,). A group is as many elements as there are multipliers.
+    int64 (rows + 1,). See :class:`Cut` for gaps.
     """
     if not cut.padded:
         return right.starts
     positions = np.empty(len(right.starts), np.int64)
-    _positions(right.counts, accelerator.right.multipliers, positions)
+    group = accelerator.right_lanes if cut.packed else accelerator.right.multipliers
+    _positions(right.counts, group, positions)
     return positions
 
 
@@ -58,8 +55,8 @@ class Records:
     """Work records, in order; all arrays have shape (n,).
 
     ``nonzero`` of A, ``leaf``, the ``count`` elements of B that lie from position ``begin`` on in
-    memory, ``element`` of B the first of them, the line ``tag`` that they lie in, which has
-    ``beats`` beats from beat ``address`` on; ``last`` of its leaf.
+    memory, ``element`` of B the first of them, the ``beats`` that they lie in from beat
+    ``address`` on, their number ``tag`` in the buffer; ``last`` of its leaf.
     """
 
     nonzero: np.ndarray
@@ -120,22 +117,21 @@ def round_records(
     nonzeros, leaves, rows = nonzeros[order], leaves[order], rows[order]
     inner, begins, ends = inner[order], begins[order], ends[order]
 
-    step = (cut.lines or accelerator.right.line_beats) * lanes
-    grid = step if cut.lines else lanes
-    bases = begins // grid * grid
+    step = accelerator.line_elements
+    bases = begins // lanes * lanes
     pieces = (ends - 1 - bases) // step + 1
     number = _ramps(pieces)
     of = np.repeat(np.arange(len(pieces)), pieces)
     base = bases[of] + number * step
     begin, end = np.maximum(begins[of], base), np.minimum(ends[of], base + step)
     address = base // lanes
-    if cut.lines:
-        total = -(-int(positions[-1]) // lanes)
-        tag, beats = base // step, np.minimum(cut.lines, total - address)
+    beats = -(-end // lanes) - address
+    if cut.packed:
+        tag = address * accelerator.right.line_beats + beats - 1
     else:
         most = (positions[:-1] % lanes + right.counts - 1) // step + 1
         before = np.concatenate([[0], np.cumsum(most * (right.counts > 0))])
-        tag, beats = before[inner[of]] + number, -(-end // lanes) - address
+        tag = before[inner[of]] + number
 
     leaf = leaves[of]
     element = begin - begins[of] + right.starts[inner[of]]
@@ -154,7 +150,7 @@ def round_records(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Placed:
-    """Records with their line of the buffer: ``slots``, and whether it is fetched, ``misses``."""
+    """Records with their first beat in the buffer, ``slots``; ``misses`` are fetched."""
 
     records: Records
     slots: np.ndarray
@@ -167,20 +163,25 @@ class Placed:
 
 
 def place_records(
-    rounds: list[Records], accelerator: SparchAccelerator, *, reuse: bool
+    rounds: list[Records], accelerator: SparchAccelerator, *, reuse: bool, packed: bool
 ) -> list[Placed]:
-    """Return the rounds' records with lines of the buffer, which keeps what it holds.
+    """Return the rounds' records with places in the buffer, which keeps what it holds.
 
-    Without ``reuse`` every record fetches, into one line after another.
+    A record has a line, or, ``packed``, as many beats as it needs. Without ``reuse`` every record
+    fetches, into one line after another.
     """
     counts = [len(records.tag) for records in rounds]
-    lines, pinned = accelerator.right.lines, accelerator.pinned
-    if reuse:
-        tags = np.concatenate([records.tag for records in rounds])
-        slots, misses = place_lines(tags, lines, pinned)
-    else:
-        slots = np.arange(sum(counts)) % lines
+    lines, line_beats = accelerator.right.lines, accelerator.right.line_beats
+    tags = np.concatenate([records.tag for records in rounds])
+    beats = np.concatenate([records.beats for records in rounds])
+    if not reuse:
+        slots = np.arange(sum(counts)) % lines * line_beats
         misses = np.ones(sum(counts), bool)
+    elif packed:
+        slots, misses = place_runs(tags, beats, accelerator.buffer_beats, accelerator.pinned)
+    else:
+        slots, misses = place_lines(tags, lines, accelerator.pinned)
+        slots *= line_beats
     ends = np.cumsum(counts)
     return [
         Placed(records=records, slots=slots[end - count : end], misses=misses[end - count : end])
@@ -201,7 +202,7 @@ def pack_fields(placed: Placed, left: Csr, codes: np.ndarray, lanes: int) -> lis
         placed.slots,
         records.begin - records.address * lanes,
         records.count - 1,
-        np.where(placed.misses, records.beats, 0),
+        placed.misses,
         records.last,
         np.where(placed.misses, records.address, 0),
     ]

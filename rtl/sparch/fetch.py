@@ -17,17 +17,12 @@ from celosia.rtl.sparch.descriptors import work_layout
 from celosia.rtl.sparch.words import index_bits
 
 
-def buffer_rows(accelerator: SparchAccelerator) -> int:
-    """Return the beats that the buffer holds."""
-    return accelerator.right.lines * accelerator.right.line_beats
-
-
 class LineFetch(Shared):
     """Asks for the beats of work records, fills lines with them, and holds records meanwhile.
 
-    A record that is taken in cycle t is offered from t+1 on, but one with beats only from the
-    cycle after that in which its last beat transfers. A record is taken when fewer than
-    ``look_ahead`` wait and, if it has beats, nothing of the fetch before waits for its burst.
+    A record that is taken in cycle t is offered from t+1 on, but one that fetches only from
+    the cycle after that in which its last beat transfers. A record is taken when fewer than
+    ``look_ahead`` wait and, if it fetches, nothing of the fetch before waits for its burst.
 
     Parameters
     ----------
@@ -49,7 +44,7 @@ class LineFetch(Shared):
         ``write_data`` goes into row ``write_row`` of the buffer.
     write_row, write_data : Out
     corrupt : Out(1)
-        A record leads beyond the product's rows or beyond a line, or names none.
+        A record leads beyond the product's rows, is longer than a line, or leads beyond the buffer.
     empty : Out(1)
         No record waits.
     """
@@ -66,7 +61,7 @@ class LineFetch(Shared):
                 "bursts": Out(stream.Signature(burst_layout(bus.address_bits))),
                 "beats": In(Flow(bus.data_bits)),
                 "write": Out(1),
-                "write_row": Out(index_bits(buffer_rows(accelerator))),
+                "write_row": Out(index_bits(accelerator.buffer_beats)),
                 "write_data": Out(bus.data_bits),
                 "corrupt": Out(1),
                 "empty": Out(1),
@@ -80,25 +75,25 @@ class LineFetch(Shared):
         bus, right = self._accelerator.bus, self._accelerator.right
         layout = work_layout(self._accelerator)
         m.submodules.ahead = ahead = Queue(layout, depth=right.look_ahead)
-        filling = data.StructLayout({"slot": layout["slot"].shape, "beats": layout["beats"].shape})
+        beats_bits = right.line_beats.bit_length()
+        filling = data.StructLayout({"slot": layout["slot"].shape, "beats": beats_bits})
         m.submodules.fills = fills = Queue(filling, depth=right.look_ahead)
         m.submodules.splitter = splitter = BurstSplitter(
             address_bits=bus.address_bits, data_bits=bus.data_bits, burst_beats=bus.burst_beats,
-            run_bits=layout["beats"].width,
+            run_bits=beats_bits,
         )  # fmt: skip
-        record, goes, fetches = self.i.p, Signal(), Signal()
+        record, goes, fetches, wrong = self.i.p, Signal(), Signal(), Signal()
         end = record.first + record.count  # the last element
-        beyond = [record.row >= self.rows, end >= self._accelerator.line_elements]
-        if 1 << layout["slot"].width > right.lines:
-            beyond.append(record.slot >= right.lines)
-        if 1 << layout["beats"].width > right.line_beats + 1:
-            beyond.append(record.beats > right.line_beats)
-        wrong = Signal()
-        for rule in beyond:
-            with m.If(rule):
-                m.d.comb += wrong.eq(1)
+        after = end // self._accelerator.right_lanes  # beats after the first
+        beats = Signal(beats_bits)
         m.d.comb += [
-            fetches.eq(record.beats != 0),
+            beats.eq(after + 1),
+            fetches.eq(record.fetches),
+            wrong.eq(
+                (record.row >= self.rows)
+                | (end >= self._accelerator.line_elements)
+                | (record.slot + after >= self._accelerator.buffer_beats)
+            ),
             # A fetched record lies in both queues at first, and leaves this one no later.
             goes.eq(ahead.i.ready & (~fetches | splitter.i.ready) & ~wrong),
             self.corrupt.eq(self.i.valid & wrong),
@@ -107,10 +102,10 @@ class LineFetch(Shared):
             ahead.i.payload.eq(record),
             splitter.i.valid.eq(self.i.valid & goes & fetches),
             splitter.i.p.address.eq(self.right + record.address * bus.data_bytes),
-            splitter.i.p.beats.eq(record.beats),
+            splitter.i.p.beats.eq(beats),
             fills.i.valid.eq(splitter.i.valid),
             fills.i.p.slot.eq(record.slot),
-            fills.i.p.beats.eq(record.beats),
+            fills.i.p.beats.eq(beats),
             self.bursts.valid.eq(splitter.o.valid),
             self.bursts.p.address.eq(splitter.o.p.address),
             self.bursts.p.beats.eq(splitter.o.p.beats),
@@ -123,19 +118,19 @@ class LineFetch(Shared):
         """Write beats into their lines, and offer the records that wait for none."""
         right = self._accelerator.right
         index, filled = Signal(len(fills.o.p.beats)), Signal()
-        there = Signal(range(right.look_ahead + 1))  # lines that were filled and not yet used
+        there = Signal(range(right.look_ahead + 1))  # records filled and not yet used
         used, held = Signal(), Signal()
         m.d.comb += [
             filled.eq(self.beats.valid & (index + 1 == fills.o.p.beats)),
             fills.o.ready.eq(filled),
             self.write.eq(self.beats.valid),
-            self.write_row.eq(fills.o.p.slot * right.line_beats + index),
+            self.write_row.eq(fills.o.p.slot + index),
             self.write_data.eq(self.beats.payload),
-            held.eq((ahead.o.p.beats != 0) & (there == 0)),
+            held.eq(ahead.o.p.fetches & (there == 0)),
             self.o.payload.eq(ahead.o.payload),
             self.o.valid.eq(ahead.o.valid & ~held),
             ahead.o.ready.eq(self.o.ready & ~held),
-            used.eq(self.o.valid & self.o.ready & (ahead.o.p.beats != 0)),
+            used.eq(self.o.valid & self.o.ready & ahead.o.p.fetches),
             self.empty.eq(~ahead.o.valid),
         ]
         m.d.sync += there.eq(there + filled - used)
@@ -163,7 +158,7 @@ class LineBuffer(Shared):
     """
 
     def __init__(self, accelerator: SparchAccelerator) -> None:
-        self._rows, self._bits = buffer_rows(accelerator), accelerator.bus.data_bits
+        self._rows, self._bits = accelerator.buffer_beats, accelerator.bus.data_bits
         row = index_bits(self._rows)
         super().__init__(
             {

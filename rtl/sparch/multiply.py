@@ -11,7 +11,6 @@ from amaranth.lib.wiring import In, Out
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.descriptors import work_layout
-from celosia.rtl.sparch.fetch import buffer_rows
 from celosia.rtl.sparch.values import Multiplier
 from celosia.rtl.sparch.words import element_layout, index_bits, rotated, word_layout
 
@@ -62,7 +61,7 @@ class Multipliers(Shared):
             {
                 "i": In(stream.Signature(work_layout(accelerator))),
                 "read": Out(1),
-                "read_row": Out(index_bits(buffer_rows(accelerator))),
+                "read_row": Out(index_bits(accelerator.buffer_beats)),
                 "data": In(accelerator.bus.data_bits),
                 "o": Out(stream.Signature(products_layout(accelerator))),
             },
@@ -74,7 +73,7 @@ class Multipliers(Shared):
         m = Module()
         accelerator = self._accelerator
         multipliers, lanes = accelerator.right.multipliers, accelerator.right_lanes
-        line_bits = index_bits(accelerator.line_elements)
+        line_bits = index_bits(accelerator.line_elements + 1)
         group_bits, lane_bits = multipliers.bit_length() - 1, lanes.bit_length() - 1
         record = self.i.p
         within, begun = Signal(), Signal(line_bits)  # the piece has been begun: at which element
@@ -88,7 +87,7 @@ class Multipliers(Shared):
             moves.eq(self.i.valid & (~self.o.valid | self.o.ready)),
             self.i.ready.eq(moves & final),
             self.read.eq(moves),
-            self.read_row.eq(record.slot * accelerator.right.line_beats + (at >> lane_bits)),
+            self.read_row.eq(record.slot + (at >> lane_bits)),
         ]
         value, row = Signal(record.value.shape()), Signal(record.row.shape())
         first, group = Signal(index_bits(multipliers)), Signal(index_bits(lanes // multipliers))

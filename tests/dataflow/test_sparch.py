@@ -18,7 +18,7 @@ from celosia.dataflow.sparch.interpret import IllegalProgramError, interpret
 from celosia.dataflow.sparch.plan import Strategy
 from celosia.dataflow.sparch.presets import PAPER, TINY, ZCU102
 from celosia.dataflow.sparch.records import Cut
-from celosia.dataflow.sparch.replacement import place_lines
+from celosia.dataflow.sparch.replacement import place_lines, place_runs
 from celosia.dataflow.sparch.schedule import arrival_rounds, huffman_rounds, schedule
 from celosia.dataflow.sparch.structure import round_sizes
 from celosia.dataflow.sparch.values import to_values
@@ -30,10 +30,9 @@ SEED = 2002
 STRATEGIES = (
     Strategy(),
     Strategy(rowwise=True),
-    Strategy(cut=Cut(lines=1)),
-    Strategy(rowwise=True, cut=Cut(lines=2)),
+    Strategy(cut=Cut(packed=True)),
+    Strategy(rowwise=True, cut=Cut(packed=True, padded=True)),
     Strategy(cut=Cut(padded=True)),
-    Strategy(cut=Cut(lines=2, padded=True)),
     Strategy(condense=False),
     Strategy(huffman=False),
     Strategy(condense=False, huffman=False, reuse=False),
@@ -41,7 +40,7 @@ STRATEGIES = (
 # What a program shows most easily: two ways, so many rounds, and a buffer that is always full.
 NARROW = replace(
     TINY, name="narrow", tree=MergeTree(ways=2, leaf_fifo=16, node_fifo=8),
-    right=RightBuffer(lines=4, line_beats=2, look_ahead=2, multipliers=2),
+    right=RightBuffer(lines=8, line_beats=2, look_ahead=2, multipliers=2),
 )  # fmt: skip
 
 
@@ -234,8 +233,9 @@ def test_what_an_engine_cannot_hold_is_refused():
     assert interpret(compile_product(row, column, TINY)).output.values[0] == 4 * 30000**2
     with pytest.raises(CelosiaError, match="row 0 may need 33 bits and the accumulator has 32"):
         compile_product(row, column, narrow)
-    with pytest.raises(CelosiaError, match="a line of 3 beats does not fit"):
-        compile_product(row, column, TINY, Strategy(cut=Cut(lines=3)))
+    short = replace(TINY, right=replace(TINY.right, look_ahead=7))
+    with pytest.raises(CelosiaError, match="a packed buffer needs at least 18 lines"):
+        compile_product(row, column, short, Strategy(cut=Cut(packed=True)))
     few = replace(NARROW, partials=replace(TINY.partials, alive=2))
     dense = from_scipy(scipy.sparse.csr_array(np.ones((40, 40), np.int64)))
     with pytest.raises(CelosiaError, match="counts 2 partial matrices"):
@@ -253,8 +253,6 @@ def test_a_memory_beyond_the_addresses_is_refused(monkeypatch):
 def test_strategies_are_checked():
     with pytest.raises(ValueError, match="condense must be true"):
         Strategy(rowwise=True, condense=False)
-    with pytest.raises(ValueError, match="lines must be at least 0"):
-        Cut(lines=-1)
 
 
 def rounds_of(program):
@@ -280,10 +278,13 @@ def test_records_lie_as_the_contract_says():
                 assert ends[leaf] == ends[open_leaves].min()
                 assert leaf == open_leaves[ends[open_leaves] == ends[leaf]][0]
                 ends[leaf] = last[at]
-            for slot, missed in zip(placed.slots.tolist(), placed.misses, strict=True):
-                if missed and slot in used:
-                    assert number - used[slot] > TINY.right.look_ahead + 1
-                used[slot] = number
+            for slot, missed, beats in zip(
+                placed.slots.tolist(), placed.misses, records.beats.tolist(), strict=True
+            ):
+                for beat in range(slot, slot + beats):
+                    if missed and beat in used:
+                        assert number - used[beat] > TINY.pinned
+                    used[beat] = number
                 number += 1
 
 
@@ -384,6 +385,28 @@ def test_replacement_by_furthest_next_use():
             held[slot] = tag
     with pytest.raises(ValueError, match="lines must be more than 5"):
         place_lines(np.array([1]), 5, 5)
+
+
+def test_packed_replacement():
+    """Nothing is used where it does not lie, and nothing replaced that must stay."""
+    rng = np.random.default_rng(SEED)
+    for pinned in (0, 3, 9):
+        beats = 2 * (pinned + 1) * 5 + 20
+        sizes = rng.integers(1, 6, 60)
+        tags = rng.zipf(1.2, 600) % 60
+        slots, misses = place_runs(tags, sizes[tags], beats, pinned)
+        held, used = np.full(beats, -1), np.full(beats, -1000)
+        for at, (slot, miss, tag) in enumerate(zip(slots, misses, tags, strict=True)):
+            place = slice(slot, slot + sizes[tag])
+            assert slot + sizes[tag] <= beats
+            assert (held[place] == tag).all() or miss
+            assert not miss or (at - used[place] > pinned).all()
+            held[place], used[place] = tag, at
+        by_lines = place_lines(tags, beats // 5, pinned)[1].sum()
+        assert misses.sum() < by_lines
+    with pytest.raises(ValueError, match="beats must be at least 40, not 39"):
+        place_runs(np.array([0]), np.array([5]), 39, 3)
+    assert place_runs(np.arange(2), np.ones(2, np.int64), 40, 3)[0].tolist() == [0, 1]
 
 
 def test_records_in_beats():

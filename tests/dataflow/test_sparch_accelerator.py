@@ -46,11 +46,11 @@ def test_defaults_may_be_left_out():
         ("width = 2\nchunk = 2", "width = 8\nchunk = 8", "node_fifo must hold two windows"),
         ("lines = 16", "lines = 1", r"lines must be in 4\.\.4096"),
         ("line_beats = 2", "line_beats = 0", r"line_beats must be in 1\.\.64"),
-        ("look_ahead = 8", "look_ahead = 16", r"look_ahead must be in 1\.\.14"),
+        ("look_ahead = 6", "look_ahead = 16", r"look_ahead must be in 1\.\.14"),
         ("multipliers = 2", "multipliers = 4", "multipliers must be at most 2"),
         ("alive = 64", "alive = 1", r"alive must be in 2\.\.4096"),
         ("writer_beats = 16", "writer_beats = 15", "writer_beats must be a power of two"),
-        ("data_bits = 128", "data_bits = 64", "a work record has 73 bits and must fit"),
+        ("data_bits = 128", "data_bits = 64", "a work record has 72 bits and must fit"),
         ("ways = 4", "ways = 4\nlayers = 2", r"unknown key tree\.layers"),
         ("ways = 4\n", "", r"key tree\.ways is missing"),
     ],
@@ -66,7 +66,7 @@ def test_derived_widths():
     assert PAPER.elements.kind is ValueKind.FLOAT32
     assert (PAPER.right_lanes, PAPER.partial_lanes, PAPER.output_lanes) == (8, 6, 9)
     assert PAPER.line_elements == 48
-    assert (PAPER.work.bits, PAPER.work_lanes) == (120, 4)
+    assert (PAPER.work.bits, PAPER.work_lanes) == (118, 4)
     assert (PAPER.partial_burst, PAPER.pointer_lanes) == (8, 16)
     assert PAPER.tree.layers == 6
     assert not PAPER.merger.flat

@@ -36,7 +36,7 @@ WIDE = replace(
     elements=Elements(bits=8, accumulator=24, index_bits=8),
     merger=Merger(width=8, chunk=4),
     tree=MergeTree(ways=16, leaf_fifo=128, node_fifo=32),
-    right=RightBuffer(lines=9, line_beats=3, look_ahead=5, multipliers=4),
+    right=RightBuffer(lines=17, line_beats=3, look_ahead=5, multipliers=4),
     partials=Partials(alive=9, writer_beats=4),
     bus=Bus(data_bits=512, burst_beats=7, outstanding=3),
 )
@@ -44,7 +44,7 @@ STRATEGIES = (
     Strategy(),
     Strategy(rowwise=True),
     Strategy(cut=Cut(padded=True)),
-    Strategy(cut=Cut(lines=2)),
+    Strategy(cut=Cut(packed=True, padded=True)),
     Strategy(huffman=False, reuse=False),
 )
 ODD = MemoryModel(latency=3, bytes_per_cycle=11, outstanding=5)
