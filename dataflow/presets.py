@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
 from celosia.dataflow.accelerator_file import scaling_lines
 from celosia.models.errors import CelosiaError
@@ -41,6 +43,16 @@ def _vectors(
     )
     buffers = _buffers(2048, 1024, 512, 128, 1024, 1024)
     return Accelerator(name=name, array=array, buffers=buffers, bus=_WIDE, post_lanes=vector)
+
+
+def _dense(
+    name: str, columns: int, size: tuple[int, int], depths: tuple[int, ...], ports: int = 1
+) -> Accelerator:
+    """Return an array of 4-bit weights that posts a word of outputs a cycle."""
+    return _make(
+        name, {"fixed4": columns}, size, replace(_buffers(*depths), activation_banks=2),
+        Bus(data_bits=128 * ports, ports=ports, burst_beats=64, outstanding=16), size[0],
+    )  # fmt: skip
 
 
 def _buffers(*depths: int) -> Buffers:
@@ -87,6 +99,12 @@ _PRESETS = (
         "ecp5", {"sp2_4": 4, "fixed8": 4}, (8, 1),
         _buffers(2048, 1024, 512, 64, 1024, 1024), _NARROW, 2,
     ),
+    # For whole networks of 8-bit activations and 4-bit weights on a ZCU102, one 128-bit port for
+    # each 1,024 products a cycle: weights stream once, two banks keep what fits of activations.
+    _dense("dense1k", 32, (32, 1), (16384, 2048, 4096, 64, 4096, 4096)),
+    # Few channels: four bands of rows share the weights.
+    _dense("dense1k_x4", 16, (16, 4), (4096, 2048, 1024, 64, 4096, 4096)),
+    _dense("dense4k", 64, (64, 1), (8192, 512, 2048, 64, 4096, 4096), ports=4),
     _vectors("small_vsq", "fixed4", "uint4", 16, "ufixed4", product_bits=6),
     _vectors("small_mxfp4", "esb4_1", "e8m0_4", 32, "esb4_1"),
     _vectors("small_nvfp4", "esb4_1", "ue4m3", 16, "esb4_1"),

@@ -1,4 +1,4 @@
-"""Commands that measure: bench sim, pe, area, formats, search, eie, sparch and lstm."""
+"""Commands that measure: bench sim, networks, pe, area, formats, search, eie, sparch and lstm."""
 
 from __future__ import annotations
 
@@ -38,6 +38,36 @@ def bench_sim(
         console.print(table(("", chosen.name), value.items()))
 
     emit(value, as_json=as_json, show=show)
+
+
+@app.command("networks")
+def bench_networks(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORD]...", help="Only rows whose name holds one, as resnet18."),
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the tables of docs/benchmarks.md.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run whole networks on the dense engine in RTL: cycles, use of the array, what bounds it."""
+    from celosia.scripts.bench_networks import bench_networks as run
+    from celosia.scripts.bench_networks import markdown as document
+    from celosia.scripts.bench_networks import tables
+
+    with progress("Networks") as report:
+        rows = run(words or (), report)
+
+    def show(console: Console) -> None:
+        if markdown:
+            sys.stdout.write(document(rows))
+            return
+        for part in tables(rows):
+            console.print(part)
+
+    emit([row.as_dict() for row in rows], as_json=as_json, show=show)
+    hold(all(row.holds for row in rows))
 
 
 @app.command("pe")
