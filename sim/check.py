@@ -138,7 +138,7 @@ def check(
         The prediction for ``program`` with the run's memory; one for each start where it depends
         on the data.
 
-    Tensors that stay on chip are not in memory and not compared; what is made of them is.
+    Tensors that are not in memory (``program.kept``) are not compared; what is made of them is.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def _check_coverage(program: BaseProgram, run: Run, golden: Mapping[str, np.ndar
                 f"layer {layer.name!r} writes {', '.join(layer.outputs)}: the golden model has "
                 "none of them"
             )
-    for name, codes in golden.items():
+    for name, codes in in_memory(program, golden).items():
         if name not in run.tensors:
             raise CelosiaError(f"tensor {name!r} of the golden model is nowhere in the program")
         if codes.shape != run.tensors[name].shape:

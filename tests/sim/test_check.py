@@ -57,6 +57,18 @@ def test_equal(case: Case) -> None:
     assert str(verdict).startswith(f"equal: {verdict.elements} values of")
 
 
+def test_what_is_nowhere_in_memory_is_not_compared(case: Case) -> None:
+    program, run, golden, predicted = case
+    name = next(op.output for op in NETWORK.ops if op.output not in program.outputs)
+    tensors = {key: codes for key, codes in run.tensors.items() if key != name}
+    changed = replace(program, kept=(*program.kept, name))
+    verdict = check(changed, replace(run, tensors=tensors), golden, predicted)
+    assert verdict.passed
+    assert verdict.tensors == len(golden) - 1
+    with pytest.raises(CelosiaError, match="is nowhere in the program"):
+        check(program, replace(run, tensors=tensors), golden, predicted)
+
+
 def altered(
     golden: dict[str, np.ndarray], where: dict[str, tuple[int, ...]]
 ) -> dict[str, np.ndarray]:
