@@ -428,7 +428,7 @@ def _borders(
     """Return each root's border, as wide as its widest reader's, and what fills it."""
     roots = {lowered.root(name) for name in lowered.tensors}
     borders: dict[str, tuple[int, int, int, int]] = dict.fromkeys(roots, (0, 0, 0, 0))
-    fills = dict.fromkeys(roots, 0)
+    fills = {root: lowered.tensors[root].zero for root in roots}
     for step in lowered.steps:
         source, root = lowered.tensors[step.input], lowered.root(step.input)
         border = step.border(lowered.grid(step.input), lowered.tensors[step.output])

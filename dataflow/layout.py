@@ -71,6 +71,8 @@ class Placement:
     ----------
     name, shape, format
         As in the network's tensor; ``shape`` is (channels, height, width).
+    zero : int
+        Code that the border holds where it is written with the tensor.
     address : int
         Bytes; word 0, row 0, x 0, inside the border.
     base : int
@@ -109,6 +111,7 @@ class Placement:
     unfold: Unfold | None = None
     sample_bytes: int = 0
     spread: int = 1
+    zero: int = 0
 
     @property
     def x_bytes(self) -> int:
@@ -198,7 +201,7 @@ class Placement:
         copies = codes[
             channels[:, None, None], rows[:, None, None, :, None], columns[None, :, None, None, :]
         ]
-        return np.where(inside, copies, 0).reshape(-1, rows.shape[1], columns.shape[1])
+        return np.where(inside, copies, self.zero).reshape(-1, rows.shape[1], columns.shape[1])
 
     @property
     def _bytes(self) -> np.ndarray | None:

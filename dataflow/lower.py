@@ -7,8 +7,8 @@ strides with which its parts are stored. Where the layout cannot serve a reader,
 before it:
 
 - a residual operand whose channels cannot lie where the output's do;
-- a signed tensor that both a padded convolution (border 0) and a padded max-pooling
-  (border of the lowest code) read.
+- a tensor that both a padded convolution (border of its zero) and a padded max-pooling
+  (border of the lowest code) read, where those differ.
 """
 
 from __future__ import annotations
@@ -243,9 +243,9 @@ class Lowering:
         index = 0
         while index < len(self.steps):
             step = self.steps[index]
-            signed = self.tensors[step.input].format.low < 0
+            source = self.tensors[step.input]
             both = step.is_pool and self._border(step) and self.root(step.input) in padded
-            if both and signed:
+            if both and source.format.low != source.zero:
                 self.copy_before(index, residual=False)
                 index += 1
             index += 1

@@ -157,6 +157,7 @@ class MemoryLayout:
             lane_bits=self._accelerator.array.activation_bits,
             unfold=self._lowered.unfolds.get(name),
             sample_bytes=sample_bytes,
+            zero=tensor.zero,
         )
 
     def _place(self, name: str) -> Place:

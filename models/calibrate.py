@@ -29,11 +29,13 @@ class Grid:
     """The values that a tensor's codes stand for: the format's integers times ``scale``.
 
     With ``scaling`` integers are elements times the scale of their vector, so they go further.
+    Where the real 0 has another code, ``zero``, codes are that much more than integers.
     """
 
     format: Element
     scale: float
     scaling: BlockScaling | None = None
+    zero: int = 0
 
     @property
     def ends(self) -> tuple[int, int]:
@@ -58,7 +60,7 @@ class Grid:
 
     def codes(self, values: np.ndarray) -> np.ndarray:
         """Return the nearest codes to ``values``, int64, saturated."""
-        rounded = np.rint(np.asarray(values, dtype=np.float64) / self.scale)
+        rounded = np.rint(np.asarray(values, dtype=np.float64) / self.scale) + self.zero
         return np.clip(rounded, self.format.low, self.format.high).astype(np.int64)
 
 

@@ -32,7 +32,7 @@ _SPREAD = 1 << 21
 
 
 def convolve_integers(
-    codes: np.ndarray, weights: np.ndarray, window: Window, groups: int
+    codes: np.ndarray, weights: np.ndarray, window: Window, groups: int, zero: int = 0
 ) -> np.ndarray:
     """Return the convolution of ``codes`` with ``weights``, exactly: int64 (N, O, OH, OW).
 
@@ -43,16 +43,18 @@ def convolve_integers(
     weights
         int64 O I FY FX, with I = C / groups.
     window
-        Kernel, stride, dilation and padding, which is of zeros.
+        Kernel, stride, dilation and padding.
     groups
         As in any convolution; a divisor of O and C.
+    zero
+        What padding holds.
 
     Raises
     ------
     ValueError
         If the sum of a row's magnitudes, times the greatest activation's, exceeds ``2**53``.
     """
-    largest = max(abs(int(codes.min(initial=0))), abs(int(codes.max(initial=0))))
+    largest = max(abs(int(codes.min(initial=zero))), abs(int(codes.max(initial=zero))))
     parts = _parts(weights, largest)
     kind = np.float64 if parts is None else np.float32
     spans = [(0, weights.shape[1])] if parts is None else parts
@@ -63,7 +65,8 @@ def convolve_integers(
     total = np.zeros((len(codes), groups, rows // groups, height * width), np.int64)
     each = weights[0, 0].size
     for sample, made in zip(codes, total, strict=True):
-        padded = np.pad(sample.astype(kind), ((0, 0), (top, bottom), (left, right)))
+        around = ((0, 0), (top, bottom), (left, right))
+        padded = np.pad(sample.astype(kind), around, constant_values=zero)
         view = _windows(padded, window, height, width)
         for lines in _blocks(height, groups * terms * width):
             spread = np.ascontiguousarray(view[:, :, :, lines])

@@ -79,7 +79,7 @@ def evaluate(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, np
         if isinstance(op, Conv):
             source = network.tensor(op.input)
             scales = values[source.scales_name] if source.scaling is not None else None
-            acc = convolve(op, values[op.input], source.format, source.scaling, scales)
+            acc = convolve(op, values[op.input], source.format, source.scaling, scales, source.zero)
             residual = None
             if op.residual is not None:
                 residual = _scaled(network.tensor(op.residual), values)
@@ -131,12 +131,13 @@ def convolve(
     activation: Element,
     scaling: BlockScaling | None = None,
     scales: np.ndarray | None = None,
+    zero: int = 0,
 ) -> np.ndarray:
     """Return the accumulators of ``conv`` without bias, int64 (N, O, OH, OW).
 
-    ``codes`` is int64 (N, C, H, W) of values in ``activation``; where they have scales of
-    ``scaling``, ``scales`` holds the codes of those. Raises ``ValueError`` if an accumulator
-    could exceed what float64 holds exactly, with such codes.
+    ``codes`` is int64 (N, C, H, W) of values in ``activation``, padded with ``zero``; where they
+    have scales of ``scaling``, ``scales`` holds the codes of those. Raises ``ValueError`` if an
+    accumulator could exceed what float64 holds exactly, with such codes.
     """
     if scaling is not None and scales is not None:
         if conv.scales is not None and scaling.dropped_bits:
@@ -145,12 +146,12 @@ def convolve(
         codes = codes * spread_scales(scales, scaling, codes.shape[1])
     match conv.operation.kind:
         case Kind.MULTIPLY:
-            return _convolve(conv, codes, conv.scaled_weights(None))
+            return _convolve(conv, codes, conv.scaled_weights(None), zero)
         case Kind.SHIFT:
-            return _shifts(conv, codes)
+            return _shifts(conv, codes, zero)
         case Kind.DISTANCE:
             _check_bound(conv, activation, scaling)
-            return _distances(conv, codes)
+            return _distances(conv, codes, zero)
 
 
 def _check_bound(conv: Conv, activation: Element, scaling: BlockScaling | None) -> None:
@@ -183,24 +184,24 @@ def _convolve_vectors(
     return total
 
 
-def _convolve(conv: Conv, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return convolve_integers(codes, weights, conv.window, conv.groups)
+def _convolve(conv: Conv, codes: np.ndarray, weights: np.ndarray, zero: int) -> np.ndarray:
+    return convolve_integers(codes, weights, conv.window, conv.groups, zero)
 
 
-def _shifts(conv: Conv, codes: np.ndarray) -> np.ndarray:
+def _shifts(conv: Conv, codes: np.ndarray, zero: int) -> np.ndarray:
     """Sum, for each magnitude of weights, the activations that it shifts and rounds down."""
     dropped, sizes = conv.operation.dropped, np.abs(conv.weights)
     # Powers of two: what is at least 2**dropped drops nothing, the rest is 0 here.
-    total = _convolve(conv, codes, np.sign(conv.weights) * (sizes >> dropped))
+    total = _convolve(conv, codes, np.sign(conv.weights) * (sizes >> dropped), zero)
     for size in np.unique(sizes[(sizes > 0) & (sizes < 1 << dropped)]).tolist():
         some = np.where(sizes == size, np.sign(conv.weights), 0)
-        total = total + _convolve(conv, (codes * size) >> dropped, some)
+        total = total + _convolve(conv, (codes * size) >> dropped, some, (zero * size) >> dropped)
     return total
 
 
-def _distances(conv: Conv, codes: np.ndarray) -> np.ndarray:
+def _distances(conv: Conv, codes: np.ndarray, zero: int) -> np.ndarray:
     weights = torch.from_numpy(conv.weights.astype(np.float64))
-    sums = sum_distances(_pad(codes, conv.window, 0.0), weights, conv.window, conv.groups)
+    sums = sum_distances(_pad(codes, conv.window, zero), weights, conv.window, conv.groups)
     return sums.numpy().astype(np.int64)
 
 

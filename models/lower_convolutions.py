@@ -357,5 +357,10 @@ def _vector(tensor: Tensor) -> Tensor:
         raise CelosiaError(
             f"tensor {tensor.name!r} has scales, which compressed layers do not make"
         )
+    if tensor.zero:
+        raise CelosiaError(
+            f"tensor {tensor.name!r} has the real 0 at code {tensor.zero}, and compressed layers "
+            "leave out what is code 0: quantise it with zero points of 0"
+        )
     size = tensor.shape[0] * tensor.shape[1] * tensor.shape[2]
     return replace(tensor, shape=(size, 1, 1))

@@ -48,10 +48,11 @@ class Rounding(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tensor:
-    """An activation tensor of one sample: integer codes times ``scale``.
+    """An activation tensor of one sample: integer codes less ``zero``, times ``scale``.
 
     ``shape`` is (channels, height, width), all positive. ``format`` is a
-    :class:`Fixed` of at most 16 bits; ``scale`` is the real value of code 1.
+    :class:`Fixed` of at most 16 bits; ``scale`` is the real value of one code more. ``zero`` is
+    the code of the real 0, and what padding holds; convolutions take codes as they are.
 
     With ``scaling`` the codes are elements, values of ``format``, which may be an :class:`Esb` too,
     and each vector of channels at a pixel has a scale that they are multiplied by. The scales are
@@ -64,6 +65,7 @@ class Tensor:
     format: Element
     scale: float
     scaling: BlockScaling | None = None
+    zero: int = 0
 
     def __post_init__(self) -> None:
         check_name("tensor", self.name)
@@ -77,6 +79,11 @@ class Tensor:
             raise ValueError(
                 f"tensor {self.name!r}: scale must be positive and finite, not {self.scale!r}"
             )
+        if not integers((self.zero,)) or not self.format.low <= self.zero <= self.format.high:
+            raise ValueError(
+                f"tensor {self.name!r}: zero must be a code of {self.format.name}, "
+                f"not {self.zero!r}"
+            )
         if self.scaling is not None:
             self._check_scaling(self.scaling)
 
@@ -87,6 +94,10 @@ class Tensor:
             check_elements(self.format)
         except (TypeError, ValueError) as error:
             raise type(error)(f"tensor {self.name!r}: {error}") from error
+        if self.zero:
+            raise ValueError(
+                f"tensor {self.name!r}: zero must be 0 where there are scales, not {self.zero}"
+            )
         if self.limit < 1 or self.limit >= 1 << MAX_WIDE_BITS - 1:
             raise ValueError(
                 f"tensor {self.name!r}: an element times its scale must be in 1..2**"
@@ -366,7 +377,7 @@ class Conv:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MaxPool:
-    """Maximum over a window; padding never wins. Same format and scale in and out.
+    """Maximum over a window; padding never wins. Same format, scale and zero in and out.
 
     Every window holds at least one element that is not padding.
     """
@@ -382,7 +393,7 @@ class MaxPool:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Concat:
-    """Channels of ``inputs`` one after another. All have one format, scale and size.
+    """Channels of ``inputs`` one after another. All have one format, scale, zero and size.
 
     Joining is address arithmetic and moves nothing, so each member is written by a
     :class:`Conv` or a :class:`MaxPool` and is a member of one concat only, once.

@@ -260,7 +260,7 @@ def quantise_input(network: Network, values: np.ndarray, name: str | None = None
         )
     tensor = network.tensor(name)
     data = _check_images(name, tensor.shape, values)
-    return Grid(format=tensor.format, scale=tensor.scale).codes(data)
+    return Grid(format=tensor.format, scale=tensor.scale, zero=tensor.zero).codes(data)
 
 
 def quantise_inputs(
@@ -283,7 +283,8 @@ def quantise_inputs(
 
 def dequantise(network: Network, name: str, codes: np.ndarray) -> np.ndarray:
     """Return the real values, float64, that ``codes`` of the tensor ``name`` stand for."""
-    return np.asarray(codes, dtype=np.float64) * network.tensor(name).scale
+    tensor = network.tensor(name)
+    return (np.asarray(codes, dtype=np.float64) - tensor.zero) * tensor.scale
 
 
 def check_calibration(

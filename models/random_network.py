@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -394,6 +394,27 @@ def random_inputs(network: Network, samples: int, seed: int) -> dict[str, np.nda
         ends = random.choice([low, high], size=codes.shape)
         inputs[name] = np.where(extreme, ends, codes).astype(np.int64)
     return inputs
+
+
+def with_zeros(network: Network, seed: int) -> Network:
+    """Return ``network`` with random zeros: tensors joined by pooling or concats have one."""
+    random = np.random.default_rng(seed)
+    zeros: dict[str, int] = {}
+    for tensor in network.tensors:
+        fmt = tensor.format
+        zeros[tensor.name] = int(
+            random.choice([fmt.low, fmt.high, random.integers(fmt.low, fmt.high)])
+        )
+    changed = True
+    while changed:
+        changed = False
+        for op in network.ops:
+            if isinstance(op, MaxPool | Concat):
+                for name in reads(op):
+                    changed |= zeros[name] != zeros[op.output]
+                    zeros[name] = zeros[op.output]
+    tensors = tuple(replace(tensor, zero=zeros[tensor.name]) for tensor in network.tensors)
+    return replace(network, tensors=tensors)
 
 
 def _suitable(operation: Operation, formats: tuple[Format, ...]) -> tuple[Format, ...]:

@@ -202,6 +202,7 @@ def _encode(network: Network) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 "format": tensor.format.name,
                 "scale": float(tensor.scale).hex(),
                 "scaling": None if tensor.scaling is None else _encode_scaling(tensor.scaling),
+                "zero": tensor.zero,
             }
             for tensor in network.tensors
         ],
@@ -349,6 +350,7 @@ def _decode(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
                 format=fmt,
                 scale=float.fromhex(entry["scale"]),
                 scaling=None if entry["scaling"] is None else _decode_scaling(entry["scaling"]),
+                zero=entry["zero"],
             )
         )
     return Network(

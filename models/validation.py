@@ -208,6 +208,8 @@ def _check_lstm(op: Lstm, tensors: dict[str, Tensor]) -> None:
             raise ValueError(f"{where}: {name!r} must have shape {shape}, not {tensor.shape}")
         if tensor.scaling is not None:
             raise ValueError(f"{where}: {name!r} must not have scales")
+        if tensor.zero:
+            raise ValueError(f"{where}: the zero of {name!r} must be 0, not {tensor.zero}")
     source, output = tensors[op.input].format, tensors[op.output].format
     if not (isinstance(output, Fixed) and output.signed):
         raise ValueError(f"{where}: {op.output!r} must have a sign, {output.name} has none")
@@ -351,9 +353,13 @@ def _check_same(op: Op, source: Tensor, target: Tensor) -> None:
             f"operation {op.name!r}: {source.name!r} and {target.name!r} must have the same "
             f"scaling, not {source.scaling!r} and {target.scaling!r}"
         )
-    if source.format != target.format or source.scale != target.scale:
+    if _grid(source) != _grid(target):
         raise ValueError(
             f"operation {op.name!r}: {source.name!r} and {target.name!r} must have the same "
-            f"format and scale, not {source.format.name} x {source.scale!r} and "
-            f"{target.format.name} x {target.scale!r}"
+            f"format and scale, not {_grid(source)} and {_grid(target)}"
         )
+
+
+def _grid(tensor: Tensor) -> str:
+    zero = f" from {tensor.zero}" if tensor.zero else ""
+    return f"{tensor.format.name} x {tensor.scale!r}{zero}"

@@ -16,8 +16,8 @@ from celosia.dataflow.program import Program
 from celosia.dataflow.timing import timing
 from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
-from celosia.models.network import Network
-from celosia.models.random_network import random_network
+from celosia.models.network import Conv, Network
+from celosia.models.random_network import random_network, with_zeros
 from celosia.sim.check import check
 from celosia.sim.driver import Driver, HangError, Interrupted
 from celosia.sim.run import Simulator, _Work, program_image, run
@@ -64,6 +64,21 @@ def test_random_networks_are_exact(simulator: Simulator, seed: int, memory: Memo
     assert verdict.passed, f"seed {seed}: {verdict}"
     assert verdict.tensors == len(network.tensors)
     assert verdict.elements == 2 * sum(math.prod(tensor.shape) for tensor in network.tensors)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_zeros_of_any_code_are_exact(simulator: Simulator, seed: int) -> None:
+    network = with_zeros(random_network(seed, FORMATS), seed)
+    program = compile_network(network, ACCELERATOR)
+    inputs = sample_inputs(network, 2, seed)
+    memory = PRESETS["ddr4"]
+    result = simulator.run(program, inputs, memory)
+    golden = evaluate(network, inputs)
+    assert check(program, result, golden, timing(program, memory)).passed, f"seed {seed}"
+    # The same network with other padding computes something else, so the border was read.
+    plain = evaluate(random_network(seed, FORMATS), inputs)
+    padded = any(any(op.window.padding) for op in network.ops if isinstance(op, Conv))
+    assert padded == any((golden[name] != plain[name]).any() for name in golden)
 
 
 def test_order_and_workers_change_nothing(
