@@ -61,7 +61,8 @@ class Grid:
     def codes(self, values: np.ndarray) -> np.ndarray:
         """Return the nearest codes to ``values``, int64, saturated."""
         rounded = np.rint(np.asarray(values, dtype=np.float64) / self.scale) + self.zero
-        return np.clip(rounded, self.format.low, self.format.high).astype(np.int64)
+        codes = np.clip(rounded, self.format.low, self.format.high)
+        return np.asarray(codes, dtype=np.int64)
 
 
 def calibrate(

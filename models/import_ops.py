@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -37,10 +37,13 @@ Handler = Callable[[Builder, Call], "View | torch.Tensor | tuple[View, ...]"]
 HANDLERS: dict[str, Handler] = {}
 
 
-def handles(*names: str) -> Callable[[Handler], Handler]:
+_Kept = TypeVar("_Kept", bound=Handler)
+
+
+def handles(*names: str) -> Callable[[_Kept], _Kept]:
     """Register a function for the operators called ``names``, without their overload."""
 
-    def register(function: Handler) -> Handler:
+    def register(function: _Kept) -> _Kept:
         for name in names:
             HANDLERS[name] = function
         return function
@@ -259,11 +262,11 @@ def add(builder: Builder, call: Call) -> View:
             )
         return builder.pointwise(left, call.where, call.name, residual=right.name)
     if isinstance(left, View):
-        shift = sign * _per_channel(left, right)
+        shift = sign * per_channel(left, right)
         return builder.pointwise(left, call.where, call.name, bias=shift)
     assert isinstance(right, View)
     scale = np.full(right.shape[0], sign)
-    shift = _per_channel(right, left)
+    shift = per_channel(right, left)
     return builder.pointwise(right, call.where, call.name, weight=scale, bias=shift)
 
 
@@ -278,13 +281,13 @@ def multiply(builder: Builder, call: Call) -> View:
             "only constants can scale an activation; remove gates (SE, attention)",
         )
     view, factor = (left, right) if isinstance(left, View) else (right, left)
-    scale = _per_channel(view, factor)
+    scale = per_channel(view, factor)
     if divides and not scale.all():
         raise Unsupported("it divides by zero", "divide by numbers other than 0")
     return builder.pointwise(view, call.where, call.name, weight=1 / scale if divides else scale)
 
 
-def _per_channel(view: View, value: Any) -> np.ndarray:
+def per_channel(view: View, value: Any) -> np.ndarray:
     """Return a constant operand of an element-wise operator for each channel of ``view``."""
     unpadded(view)
     if isinstance(value, int | float):

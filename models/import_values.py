@@ -20,6 +20,32 @@ class Unsupported(Exception):
         self.remedy = remedy
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something in a model that cannot be imported.
+
+    Attributes
+    ----------
+    operator
+        Name of the operator, such as ``aten.sigmoid.default``.
+    where
+        The node's name and the path of the module that it comes from.
+    reason
+        Why it cannot be imported.
+    remedy
+        What to do about it.
+    """
+
+    operator: str
+    where: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """Return the finding as one line."""
+        return f"{self.operator} at {self.where}: {self.reason}; {self.remedy}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class View:
     """A torch value without its batch axis.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from celosia.models.graph import FloatGraph
 from celosia.models.import_adder import OPERATORS
 from celosia.models.import_ops import Call
 from celosia.models.import_phases import HANDLERS
-from celosia.models.import_values import Builder, Unsupported, View
+from celosia.models.import_values import Builder, Finding, Unsupported, View
 
 __all__ = [
     "Finding",
@@ -43,32 +43,6 @@ _FOLDED = (
     *("log2", "exp2", "round", "sign", "clamp", "clamp_min", "where", "lt", "zeros_like"),
 )
 _IGNORED = ("sym_size", "_assert_tensor_metadata", "_guards_fn", "_assert_scalar")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """Something in a model that cannot be imported.
-
-    Attributes
-    ----------
-    operator
-        Name of the operator, such as ``aten.sigmoid.default``.
-    where
-        The node's name and the path of the module that it comes from.
-    reason
-        Why it cannot be imported.
-    remedy
-        What to do about it.
-    """
-
-    operator: str
-    where: str
-    reason: str
-    remedy: str
-
-    def __str__(self) -> str:
-        """Return the finding as one line."""
-        return f"{self.operator} at {self.where}: {self.reason}; {self.remedy}"
 
 
 def check_model(model: str | Path | torch.export.ExportedProgram) -> list[Finding]:

@@ -399,20 +399,16 @@ def random_inputs(network: Network, samples: int, seed: int) -> dict[str, np.nda
 def with_zeros(network: Network, seed: int) -> Network:
     """Return ``network`` with random zeros: tensors joined by pooling or concats have one."""
     random = np.random.default_rng(seed)
-    zeros: dict[str, int] = {}
-    for tensor in network.tensors:
-        fmt = tensor.format
-        zeros[tensor.name] = int(
-            random.choice([fmt.low, fmt.high, random.integers(fmt.low, fmt.high)])
-        )
-    changed = True
-    while changed:
-        changed = False
-        for op in network.ops:
-            if isinstance(op, MaxPool | Concat):
-                for name in reads(op):
-                    changed |= zeros[name] != zeros[op.output]
-                    zeros[name] = zeros[op.output]
+    group = {tensor.name: tensor.name for tensor in network.tensors}
+    for op in network.ops:
+        if isinstance(op, MaxPool | Concat):
+            joined = {group[name] for name in (*reads(op), op.output)}
+            group = {name: min(joined) if of in joined else of for name, of in group.items()}
+    zeros = {}
+    for name in sorted(set(group.values())):
+        low, high = network.tensor(name).format.low, network.tensor(name).format.high
+        zeros[name] = (low, high, int(random.integers(low, high)))[random.integers(3)]
+    zeros = {name: zeros[of] for name, of in group.items()}
     tensors = tuple(replace(tensor, zero=zeros[tensor.name]) for tensor in network.tensors)
     return replace(network, tensors=tensors)
 

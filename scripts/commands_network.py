@@ -40,12 +40,9 @@ def check(
     as_json: Json = False,
 ) -> None:
     """List every operator of a model that is not supported, where, and what to do."""
-    from celosia.models.archive import load_model
-    from celosia.models.importer import check_model, import_program
+    from celosia.models.model_files import check_file
 
-    exported = load_model(model)
-    findings = check_model(exported)
-    notes = () if findings else import_program(exported).notes
+    findings, notes = check_file(model)
     value = [
         {"operator": f.operator, "where": f.where, "reason": f.reason, "remedy": f.remedy}
         for f in findings
@@ -61,6 +58,52 @@ def check(
     result = {"supported": not findings, "findings": value, "notes": notes}
     emit(result, as_json=as_json, show=show)
     hold(not findings)
+
+
+@app.command("import")
+def import_network(
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="A quantised model: .onnx (QDQ, QONNX).", parser=path),
+    ],
+    output: Output,
+    as_json: Json = False,
+) -> None:
+    """Turn a model that is quantised already into an integer-exact network file, as it is."""
+    from celosia.models.files import check_writable
+    from celosia.models.model_files import quantised_network
+    from celosia.models.storage import save
+    from celosia.scripts.quantize import summary
+
+    check_writable(output)
+    with errors.status(f"Importing {model.name}"):
+        found = quantised_network(model)
+    save(found.network, output)
+    layers = {
+        item.layer: {
+            "exact": item.exact,
+            "differing_sums": item.differ,
+            "sums": item.count,
+            "margin": item.margin,
+        }
+        for item in found.agreements
+    }
+    value = summary(found.network) | {"agreement": layers, "notes": found.notes}
+
+    def show(console: Console) -> None:
+        exact = sum(item.exact for item in found.agreements)
+        for item in found.agreements:
+            if not item.exact:
+                console.print(f"- {item}", markup=False)
+        for note in found.notes:
+            console.print(f"note: {note}", markup=False)
+        console.print(
+            f"{exact} of {len(found.agreements)} layers give the model's codes for all sums",
+            markup=False,
+        )
+        console.print(f"wrote {output}", markup=False)
+
+    emit(value, as_json=as_json, show=show)
 
 
 @app.command()

@@ -28,7 +28,7 @@ Output = Annotated[
     typer.Option("-o", "--output", help="Where to write.", parser=path, metavar="PATH"),
 ]
 Model = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A .pt2 file (torch.export).", parser=path)
+    Path, typer.Argument(metavar="MODEL", help="A .pt2 file (torch.export) or .onnx.", parser=path)
 ]
 
 

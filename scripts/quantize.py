@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from celosia.models.archive import load_model
 from celosia.models.calibrate import grid_groups
 from celosia.models.files import check_writable
 from celosia.models.graph import FloatConv, FloatGraph
-from celosia.models.importer import import_program
+from celosia.models.model_files import real_graph
 from celosia.models.network import Conv, Network
 from celosia.models.qat import Schedule, finetune
 from celosia.models.quantize import quantize as quantise_graph
@@ -31,7 +30,7 @@ def quantize(
     Parameters
     ----------
     model
-        A ``.pt2`` file.
+        A ``.pt2`` or ``.onnx`` file.
     calibration
         Typical inputs, real values (N, C, H, W); by name where there are several.
     recipe
@@ -54,7 +53,7 @@ def quantize(
         When the file cannot be written; found out before anything is computed.
     """
     check_writable(output)
-    graph = import_program(load_model(model), Path(model).stem)
+    graph = real_graph(model)
     calibration = by_name(calibration, graph.inputs, f"model {model}")
     if epochs:
         network = finetune(graph, calibration, recipe, Schedule(epochs=epochs))
