@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, numpy_helper
 
 from celosia.models.errors import CelosiaError
@@ -114,7 +113,7 @@ def read_model(path: str | Path) -> Model:
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(content)
-    except (DecodeError, RecursionError, ValueError) as error:
+    except Exception as error:  # protobuf has kinds of its own
         raise _refused(where, "it is no ONNX model, or is truncated", "export it again") from error
     if not proto.graph.node or not proto.ir_version:
         raise _refused(where, "it is no ONNX model, or an empty one", "export it again")
