@@ -172,7 +172,7 @@ def graph_matrix(
     by_chance = rng.permutation((np.arange(rows) + 1.0) ** -slope)
     by_chance /= by_chance.sum()
     counts = counts[np.lexsort((-counts, np.arange(rows) // window))]
-    seed, best, wanted = rng.integers(0, 1 << 62), None, float(products)
+    seed, best, wanted, last = rng.integers(0, 1 << 62), None, float(products), -1
     for _ in range(4):
         popular = np.cumsum(
             _weights(counts, by_chance, wanted / max(1, counts.sum()), near, window)
@@ -181,8 +181,9 @@ def graph_matrix(
         found = products_of(counts, keys % rows)
         if best is None or abs(found - products) < abs(best[0] - products):
             best = (found, keys)
-        if abs(found - products) <= _CLOSE * products or not found:
+        if abs(found - products) <= _CLOSE * products or found in (0, last):
             break
+        last = found
         wanted *= products / found
     assert best is not None
     keys = best[1]
@@ -226,9 +227,12 @@ def _drawn(
     for attempt in range(400):
         rows_of = of[missing]
         if attempt < 8:
-            drawn = np.searchsorted(popular, rng.random(len(missing)) * popular[-1])
+            drawn = np.empty(len(missing), np.int64)
             beside = rng.random(len(missing)) < near
             drawn[beside] = _beside(rows_of[beside], rows, window, rng)
+            # in order, as a search among many takes long for want of cache otherwise
+            chance = np.sort(rng.random(len(missing) - int(beside.sum()))) * popular[-1]
+            drawn[~beside] = rng.permutation(np.searchsorted(popular, chance))
         else:  # what is popular is full: anywhere
             drawn = rng.integers(0, rows, len(missing))
         keys[missing] = rows_of * rows + np.minimum(drawn, rows - 1)

@@ -120,7 +120,7 @@ MATRICES = (
     _of(Kind.SPACE, "cage12", 130228, 2032536, 33, 34_610_826, reach=2.8),
     _of(
         Kind.GRAPH, "cit-Patents", 3774768, 16518948, 770, 82_152_992,
-        near=0.6, window=256, least=0,
+        near=0.4, window=256, least=0,
     ),
     _of(Kind.SPACE, "cop20k_A", 121192, 2624331, 81, 79_883_385, reach=2.0),
     _of(Kind.NETWORK, "email-Enron", 36692, 367662, 1383, 51_501_448, near=0.1),
@@ -134,8 +134,8 @@ MATRICES = (
     _of(Kind.SPACE, "poisson3Da", 13514, 352762, 110, 11_768_678, reach=2.4),
     _of(Kind.PLANE, "roadNet-CA", 1971281, 5533214, 12, 17_523_394, reach=1.8, least=0),
     _of(Kind.GRAPH, "scircuit", 170998, 958936, 353, 8_676_313, near=0.95, window=32),
-    _of(Kind.GRAPH, "web-Google", 916428, 5105039, 456, 60_687_836, near=0.9, window=256),
-    _of(Kind.GRAPH, "webbase-1M", 1000005, 3105536, 4700, 69_524_195, near=0.8),
+    _of(Kind.GRAPH, "web-Google", 916428, 5105039, 456, 60_687_836, near=0.75, window=256),
+    _of(Kind.GRAPH, "webbase-1M", 1000005, 3105536, 4700, 69_524_195, near=0.6),
     _of(
         Kind.NETWORK, "wiki-Vote", 8297, 103689, 893, 4_542_805,
         near=0.95, window=512, least=0,
