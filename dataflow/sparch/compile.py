@@ -202,7 +202,13 @@ class _Writer:
                 f"{self._plan.sizes[-1]} of its own; {self._accelerator.name} addresses {window} "
                 "bytes: take an engine with more address_bits, or multiply in parts"
             )
-        image = np.zeros(size, np.uint8)
+        try:
+            image = np.zeros(size, np.uint8)
+        except MemoryError as error:
+            raise CelosiaError(
+                f"the product takes {size} bytes of memory, which this machine does not have: "
+                "multiply in parts"
+            ) from error
         for address, content in self._contents:
             image[address : address + len(content)] = content
         return image

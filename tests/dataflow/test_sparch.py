@@ -248,6 +248,9 @@ def test_a_memory_beyond_the_addresses_is_refused(monkeypatch):
     monkeypatch.setattr("celosia.dataflow.sparch.compile.REGION_BYTES", 1 << 39)
     with pytest.raises(CelosiaError, match=r"takes \d+ bytes of memory.* addresses 1099511627776"):
         compile_product(one(1), one(1), TINY)
+    monkeypatch.setattr("celosia.dataflow.sparch.compile.REGION_BYTES", 1 << 36)
+    with pytest.raises(CelosiaError, match=r"takes \d+ bytes of memory, which this machine"):
+        compile_product(one(1), one(1), TINY)
 
 
 def test_strategies_are_checked():
