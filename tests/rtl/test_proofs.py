@@ -7,7 +7,7 @@ Where there are registers, a proof covers all that can happen within some cycles
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +58,17 @@ def test_wrong_claims_are_refuted(tmp_path: Path) -> None:
         prove(m, [any_value], tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("weights", "known"),
-    [
-        *(pytest.param(fmt, MULTIPLIERS, id=fmt.name) for fmt in FORMATS),
-        *(
-            pytest.param(fmt, LUT_MULTIPLIERS, id=f"{fmt.name}-luts")
-            for fmt in FORMATS
-            if LUT_MULTIPLIERS[type(fmt)] is not MULTIPLIERS[type(fmt)]
-        ),
-    ],
-)
+def product_cases() -> Iterator[Any]:
+    """Formats and their multipliers; proofs of a minute are a campaign."""
+    for fmt in FORMATS:
+        slow = (pytest.mark.campaign,) if fmt.bits > 7 and isinstance(fmt, Sp2) else ()
+        yield pytest.param(fmt, MULTIPLIERS, id=fmt.name, marks=slow)
+        if LUT_MULTIPLIERS[type(fmt)] is not MULTIPLIERS[type(fmt)]:
+            slow = (pytest.mark.campaign,) if fmt.bits > 6 else ()
+            yield pytest.param(fmt, LUT_MULTIPLIERS, id=f"{fmt.name}-luts", marks=slow)
+
+
+@pytest.mark.parametrize(("weights", "known"), product_cases())
 def test_products(
     weights: Format, known: Mapping[type[Format], MakeMultiplier], tmp_path: Path
 ) -> None:
@@ -97,7 +97,12 @@ def delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
 
 @pytest.mark.parametrize(
     ("weights", "lanes", "pixels"),
-    [(Sp2(bits=4), 2, 1), (Sp2(bits=3), 3, 2), (Fixed(bits=3), 3, 1), (Fixed(bits=2), 5, 2)],
+    [
+        (Sp2(bits=4), 2, 1),
+        pytest.param(Sp2(bits=3), 3, 2, marks=pytest.mark.campaign),
+        (Fixed(bits=3), 3, 1),
+        (Fixed(bits=2), 5, 2),
+    ],
     ids=lambda value: getattr(value, "name", str(value)),
 )
 def test_column(weights: Format, lanes: int, pixels: int, tmp_path: Path) -> None:

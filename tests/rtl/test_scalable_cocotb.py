@@ -54,7 +54,15 @@ def word(weights: np.ndarray, fmt: Fixed, codes: np.ndarray, act: Fixed) -> int:
     return packed | precision << 16 * len(lanes)
 
 
-@pytest.mark.parametrize("circuit", LANES, ids=lambda circuit: circuit.value)
+@pytest.mark.parametrize(
+    "circuit",
+    [
+        pytest.param(
+            circuit, id=circuit.value, marks=() if circuit is Circuit.TILE else pytest.mark.campaign
+        )
+        for circuit in LANES
+    ],
+)
 def test_golden_words_with_pauses(circuit: Circuit, tmp_path: Path) -> None:
     pytest.importorskip("cocotb")
     print("seed", SEED)

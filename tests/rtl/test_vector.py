@@ -133,7 +133,10 @@ DECODED = Mutation(name="code", owner=vector, attribute="decode_scale", broken=o
 HALF = Mutation(name="half", owner=vector, attribute="scale_product", broken=cut)
 
 
-@pytest.mark.parametrize("lanes", [16, 32, 64])
+@pytest.mark.parametrize(
+    "lanes",
+    [16, *(pytest.param(lanes, marks=pytest.mark.campaign) for lanes in (32, 64))],
+)
 @pytest.mark.parametrize("bits", [4, 6, 8])
 def test_vs_quant(bits: int, lanes: int) -> None:
     """Elements of ``bits`` bits with scales of 4, 6 and 8, rounded to 2M, 6 and 4."""

@@ -50,7 +50,15 @@ ACCELERATORS = {
 }
 
 
-@pytest.mark.parametrize("target", ACCELERATORS.values(), ids=ACCELERATORS)
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param(
+            target, id=name, marks=pytest.mark.campaign if name in ("MXINT8", "MXFP6") else ()
+        )
+        for name, target in ACCELERATORS.items()
+    ],
+)
 def test_random_networks_are_exact(target: Accelerator) -> None:
     simulator = Simulator(target)
     formats = tuple(group.format for group in target.array.columns)
