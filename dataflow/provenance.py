@@ -19,6 +19,7 @@ from celosia.dataflow.descriptors import (
     Keep,
     Load,
     Post,
+    Sliding,
     Store,
     Transfer,
     Unit,
@@ -78,7 +79,8 @@ class Operands:
     """What one step of compute ``descriptor`` multiplied: words of the buffers, and their origin.
 
     ``weight_address`` and ``activation_address`` are where in memory the words came from; the
-    second is None for activations that were kept on chip.
+    second is None for activations that were kept on chip. ``lanes`` are those of the activation and
+    of the weight that met where columns have windows of their own; elsewhere all meet their like.
     """
 
     descriptor: int
@@ -88,6 +90,7 @@ class Operands:
     weight: int
     activation_address: int | None
     weight_address: int | None
+    lanes: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,7 +271,8 @@ class _Search:
         origin = {word: self._loaded(word, index) for word in dict.fromkeys([*read, *met])}
         if not whole:
             return
-        for activation, weight in zip(read, met, strict=True):
+        lanes = self._lanes(index, place.lane, len(read))
+        for activation, weight, pair in zip(read, met, lanes, strict=True):
             self._operands.append(
                 Operands(
                     descriptor=index,
@@ -278,8 +282,21 @@ class _Search:
                     weight=weight.address,
                     activation_address=_address(origin[activation]),
                     weight_address=_address(origin[weight]),
+                    lanes=pair,
                 )
             )
+
+    def _lanes(self, index: int, column: int, count: int) -> list[tuple[int, int] | None]:
+        """Return ``Operands.lanes`` of what a compute multiplied in ``column``."""
+        compute, array = self._program.descriptors[index], self._program.accelerator.array
+        if not isinstance(compute, Compute) or compute.sliding is None or array.depthwise is None:
+            return [None] * count
+        sliding, windows = compute.sliding, array.depthwise
+        lane = (sliding.first_lane + column) % array.lanes
+        positions = np.arange(windows.positions).reshape(windows.rows, windows.columns)
+        mine = positions[-1 - sliding.skip_rows :, -1 - sliding.skip_columns :].ravel()
+        met: list[tuple[int, int] | None] = [(lane, position) for position in mine.tolist()]
+        return met * (count // mine.size)
 
     # From buffers to memory
 
@@ -378,6 +395,8 @@ def _steps(compute: Compute, address: int) -> tuple[np.ndarray, np.ndarray, bool
 
     The last says whether it began afresh there, so that nothing before counts.
     """
+    if compute.sliding is not None:
+        return _windows(compute, compute.sliding, address)
     # The passes of a word are one product.
     loops = compute.loops if compute.precision is None else compute.loops[1:]
     counts = [loop.count for loop in reversed(loops)]
@@ -396,3 +415,25 @@ def _steps(compute: Compute, address: int) -> tuple[np.ndarray, np.ndarray, bool
     activations = walk(compute.activations, [loop.activations for loop in loops])
     weights = walk(compute.weights, [loop.weights for loop in loops])
     return activations[mine], weights[mine], bool(len(begun))
+
+
+def _windows(
+    compute: Compute, sliding: Sliding, address: int
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Do what :func:`_steps` does where windows slide: a sum takes all words of its window."""
+    inner, down, *outer = compute.loops
+    rows, columns = sliding.sums(down.count, inner.count)
+    number = (address - compute.accumulators) % _WRAP
+    if number >= rows * columns:
+        none = np.empty(0, np.int64)
+        return none, none, False
+    row, column = divmod(number, columns)
+    lines = row * sliding.row_stride + np.arange(sliding.skip_rows + 1)
+    words = column * sliding.column_stride + np.arange(sliding.skip_columns + 1)
+    window = (lines[:, None] * down.activations + words * inner.activations).ravel()
+    turns = np.indices([loop.count for loop in outer]).reshape(len(outer), -1)
+    first = compute.activations + np.array([loop.activations for loop in outer], np.int64) @ turns
+    weights = compute.weights + np.array([loop.weights for loop in outer], np.int64) @ turns
+    activations = (first[:, None] + window) % _WRAP
+    met = np.repeat(weights % _WRAP, window.size)
+    return activations.ravel(), met, not compute.accumulate

@@ -45,7 +45,7 @@ class Column(enum.IntEnum):
     SIGNAL = 2
     """Mask of tokens."""
     WORK = 3
-    """Steps of a compute or post, beats of one run of a transfer, of a whole keep, 1 of a stamp."""
+    """Steps of a compute or post, beats of one run of a transfer, words of a keep, 1 of a stamp."""
     ADDRESS = 4
     """Bytes, of a transfer's first run; the others lie ``S1``, ``S2``, ``S3`` apart."""
     N1 = 5
@@ -84,7 +84,7 @@ def _row(descriptor: Descriptor, beats: dict[Buffer, int], stored: int) -> tuple
             return (Kind.STORE, wait, signal, *_transfer(descriptor.transfer, stored))
         case Keep():
             t = descriptor.transfer
-            work = t.words * t.n1 * t.n2 * t.n3 * stored
+            work = t.words * t.n1 * t.n2 * t.n3
             return (Kind.KEEP, wait, signal, work, 0, 1, 1, 1, 0, 0, 0)
         case Stamp():
             return (Kind.STAMP, wait, signal, 1, descriptor.address, 1, 1, 1, 0, 0, 0)

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.descriptors import Buffer
-from celosia.rtl.ports import BufferWrite, OutputRead, slice_bits
+from celosia.rtl.ports import BufferWrite, KeepWrite, OutputRead, slice_bits
 from celosia.rtl.shared import Shared
 
 ADDRESS_BITS = 16
@@ -116,8 +116,8 @@ class InputBuffer(Shared):
     Members
     -------
     write : In(signature)
-    keep : In(signature)
-        With two banks only.
+    keep : In(KeepWrite(...))
+        Of whole words; with two banks only.
     read : In(read_layout())
     words : Out(word_bits).array(lanes)
     """
@@ -135,13 +135,14 @@ class InputBuffer(Shared):
         self._target, self._depth, self._word_bits = target, depth, word_bits
         self._lanes, self._write, self._banks = lanes, signature, banks
         bus = signature.data_bits, signature.slices
+        self._kept_bits = -(-word_bits // signature.data_bits) * signature.data_bits
         super().__init__(
             {
                 "write": In(signature),
                 "read": In(read_layout()),
                 "words": Out(word_bits).array(lanes),
             }
-            | ({"keep": In(signature)} if banks > 1 else {}),
+            | ({"keep": In(KeepWrite(word_bits=self._kept_bits))} if banks > 1 else {}),
             name=f"{target.name.lower()}_buffer",
             parameters=(target, depth, word_bits, lanes, *bus, banks),
         )
@@ -203,19 +204,24 @@ class InputBuffer(Shared):
         read, reads = self.read, Signal(name=f"reads_{bank}")
         write: Any = Signal(self._port, name=f"write_{bank}")
         loads = self.write.enable & (self.write.target == self._target.value)
+        kept = Signal(name=f"kept_{bank}") if self._banks > 1 else None
         m.d.comb += reads.eq(read.enable)
         fields = ("lane", "address", "slice", "data")
         m.d.comb += [write[field].eq(getattr(self.write, field)) for field in fields]
         m.d.comb += write.enable.eq(loads)
-        if self._banks > 1:
+        if kept is not None:
             name = f"bank_{bank}_"
             m.d.comb += [
                 reads.eq(read.enable & (read.address[low] == bank)),
                 write.enable.eq(loads & (self.write.address[low] == bank)),
             ]
-            with m.If(self.keep.enable & (self.keep.address[low] == bank)):
-                m.d.comb += [write[field].eq(getattr(self.keep, field)) for field in fields]
-                m.d.comb += write.enable.eq(1)
+            m.d.comb += kept.eq(self.keep.enable & (self.keep.address[low] == bank))
+            with m.If(kept):
+                m.d.comb += [
+                    write.enable.eq(1),
+                    write.lane.eq(self.keep.lane),
+                    write.address.eq(self.keep.address),
+                ]
         words: list[Value] = []
         for lane in range(self._lanes):
             beats = []
@@ -223,13 +229,16 @@ class InputBuffer(Shared):
                 width = min(beat_bits, self._word_bits - start)
                 ram = Ram(depth=size, width=width)
                 m.submodules[f"{name}lane_{lane}_beat_{index}"] = ram
-                chosen = write.slice == index
+                chosen, written = write.slice == index, write.data[:width]
+                if kept is not None:
+                    chosen |= kept
+                    written = Mux(kept, self.keep.data[start : start + width], written)
                 if self._lanes > 1:
                     chosen &= write.lane == lane
                 m.d.comb += [
                     ram.write_enable.eq(write.enable & chosen),
                     ram.write_address.eq(write.address),
-                    ram.write_data.eq(write.data[:width]),
+                    ram.write_data.eq(written),
                     ram.read_enable.eq(reads),
                     ram.read_address.eq(read.address),
                 ]

@@ -179,6 +179,45 @@ class OutputRead(Signature):
         return f"OutputRead(data_bits={self._data_bits}, beats={self._beats})"
 
 
+class KeepWrite(Signature):
+    """Write of whole words into the activation buffer; driven by the store unit.
+
+    Parameters
+    ----------
+    word_bits : int
+        Bits of an activation word, filled up to whole beats.
+
+    Members
+    -------
+    enable : Out(1)
+    lane : Out(8)
+        Pixel lane.
+    address : Out(16)
+    data : Out(word_bits)
+    """
+
+    def __init__(self, *, word_bits: int) -> None:
+        self._word_bits = word_bits
+        super().__init__(
+            {"enable": Out(1), "lane": Out(8), "address": Out(16), "data": Out(word_bits)}
+        )
+
+    @classmethod
+    def of(cls, accelerator: Accelerator) -> KeepWrite:
+        """Return the signature for the words of ``accelerator``."""
+        return cls(word_bits=8 * accelerator.word_bytes(accelerator.activation_word_bits))
+
+    @property
+    def word_bits(self) -> int:
+        return self._word_bits
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, KeepWrite) and other._word_bits == self._word_bits
+
+    def __repr__(self) -> str:
+        return f"KeepWrite(word_bits={self._word_bits})"
+
+
 UNIT_PORTS = {"signal": Out(TOKEN_BITS), "busy": Out(1)}
 """What every unit has besides its stream ``i`` of descriptors.
 

@@ -9,7 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.descriptors import Buffer, Unit
+from celosia.dataflow.descriptors import Unit
 from celosia.rtl.axi.bus import Axi4Write
 from celosia.rtl.axi.write import WritePort
 from celosia.rtl.descriptors import (
@@ -21,8 +21,8 @@ from celosia.rtl.descriptors import (
 from celosia.rtl.ports import (
     TOKEN_BITS,
     UNIT_PORTS,
-    BufferWrite,
     ErrorReport,
+    KeepWrite,
     OutputRead,
     Window,
     giver_mask,
@@ -40,10 +40,10 @@ CYCLE_BITS = 64
 
 
 class WordFetch(Shared):
-    """Reads the words of a transfer ahead and gives their beats.
+    """Reads the words of a transfer ahead and gives their beats, or whole words.
 
     A nest taken in cycle t has its first word read in t+1 and its first beat offered in t+3;
-    from then on there is a beat each cycle.
+    from then on there is a beat each cycle, or a word.
 
     Parameters
     ----------
@@ -58,6 +58,10 @@ class WordFetch(Shared):
         To the output buffer.
     o : Out(stream.Signature(data_bits))
         Beats.
+    whole : In(1)
+        A transfer on ``o`` takes the word; where words can be kept.
+    word : Out(beats * data_bits)
+        Of which ``o`` is a beat; where words can be kept.
     """
 
     i: stream.Interface
@@ -66,14 +70,17 @@ class WordFetch(Shared):
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._read = OutputRead.of(accelerator)
+        self._keeps = accelerator.buffers.keeps
+        word = {"whole": In(1), "word": Out(self._read.beats * self._read.data_bits)}
         super().__init__(
             {
                 "i": In(stream.Signature(word_nest_layout(0))),
                 "read": Out(self._read),
                 "o": Out(stream.Signature(self._read.data_bits)),
+                **(word if self._keeps else {}),
             },
             name="word_fetch",
-            parameters=(self._read.data_bits, self._read.beats),
+            parameters=(self._read.data_bits, self._read.beats, self._keeps),
         )
 
     def build(self) -> Module:
@@ -85,6 +92,10 @@ class WordFetch(Shared):
         arriving = Signal()
         piece = Signal(slice_bits(beats))
         popped = Signal()
+        last: Value = piece == beats - 1
+        if self._keeps:
+            last |= self.whole
+            m.d.comb += self.word.eq(queue.o.payload)
         wiring.connect(m, wiring.flipped(self.i), words.i)
         m.d.comb += [
             words.o.ready.eq(free != 0),
@@ -95,7 +106,7 @@ class WordFetch(Shared):
             queue.i.payload.eq(self.read.data),
             self.o.valid.eq(queue.o.valid),
             self.o.payload.eq(data.View(data.ArrayLayout(width, beats), queue.o.payload)[piece]),
-            queue.o.ready.eq(self.o.ready & (piece == beats - 1)),
+            queue.o.ready.eq(self.o.ready & last),
             popped.eq(queue.o.valid & queue.o.ready),
         ]
         m.d.sync += [
@@ -115,7 +126,7 @@ class Store(Shared):
     :class:`~celosia.rtl.axi.write.WritePort` for W and B. ``signal`` holds the mask in the cycle
     after the last B, and the next descriptor can be accepted in the cycle after that.
 
-    A keep writes its first beat into the activation buffer in t+4 and one in each cycle from then
+    A keep writes its first word into the activation buffer in t+4 and one in each cycle from then
     on; ``signal`` holds the mask in the cycle of its last write.
 
     A stamp is the same with one beat: ``cycle`` of the cycle in which it was accepted, the rest 0.
@@ -132,7 +143,7 @@ class Store(Shared):
         Descriptors whose tokens are there; a transfer is the accept.
     read : Out(OutputRead.of(accelerator))
         To the output buffer; ``read.enable`` counts words read.
-    keep : Out(BufferWrite.of(accelerator))
+    keep : Out(KeepWrite.of(accelerator))
         To the activation buffer, registered; only where outputs can be kept.
     axi : Out(Axi4Write(...))
         AW, W and B.
@@ -176,7 +187,7 @@ class Store(Shared):
             {
                 "i": In(stream.Signature(StoreLayout)),
                 "read": Out(OutputRead.of(accelerator)),
-                **({"keep": Out(BufferWrite.of(accelerator))} if accelerator.buffers.keeps else {}),
+                **({"keep": Out(KeepWrite.of(accelerator))} if accelerator.buffers.keeps else {}),
                 "axi": Out(Axi4Write(address_bits=bus.address_bits, data_bits=bus.data_bits)),
                 "window": In(Window(address_bits=bus.address_bits)),
                 "cycle": In(CYCLE_BITS),
@@ -259,17 +270,15 @@ class Store(Shared):
             m.d.comb += is_keep.eq(p.opcode == Opcode.KEEP)
             with m.If(accept):
                 m.d.sync += keeping.eq(is_keep)
-            self._keep(m, accept & is_keep, fetch.o, keeping, kept)
+            self._keep(m, accept & is_keep, fetch, keeping, kept)
         return m
 
     def _keep(
-        self, m: Module, begin: Value, beats: stream.Interface, keeping: Signal, kept: Signal
+        self, m: Module, begin: Value, fetch: WordFetch, keeping: Signal, kept: Signal
     ) -> None:
-        """Write the ``beats`` of a keep into the activation buffer; ``kept`` with the last."""
+        """Write the words of a keep into the activation buffer; ``kept`` with the last."""
         m.submodules.places = places = WordWalker(lane_bits=KEEP_LANE_BITS)
-        p, word_beats = self.i.p, self.read.signature.beats
-        piece = Signal(slice_bits(word_beats))
-        beat, word_done = Signal(), Signal()
+        p, word = self.i.p, Signal()
         nest = places.i.p.nest
         m.d.comb += [
             places.i.valid.eq(begin),
@@ -278,18 +287,14 @@ class Store(Shared):
             *(nest[f"n{i}"].eq(p[f"n{i}"]) for i in (1, 2, 3)),
             *(nest[f"s{i}"].eq(p[f"s{i}"]) for i in (1, 2, 3)),
             places.i.p.words.eq(p.words),
-            beat.eq(keeping & beats.valid),
-            word_done.eq(beat & (piece == word_beats - 1)),
-            places.o.ready.eq(word_done),
-            kept.eq(word_done & places.o.p.last),
+            word.eq(keeping & fetch.o.valid),
+            fetch.whole.eq(keeping),
+            places.o.ready.eq(word),
+            kept.eq(word & places.o.p.last),
         ]
         m.d.sync += [
-            self.keep.enable.eq(beat),
-            self.keep.target.eq(Buffer.ACTIVATIONS.value),
+            self.keep.enable.eq(word),
             self.keep.lane.eq(places.o.p.lane),
             self.keep.address.eq(places.o.p.address),
-            self.keep.slice.eq(piece),
-            self.keep.data.eq(beats.payload),
+            self.keep.data.eq(fetch.word),
         ]
-        with m.If(beat):
-            m.d.sync += piece.eq(Mux(word_done, 0, piece + 1))

@@ -245,6 +245,10 @@ class _Told:
                 continue
             weights = self._weights(operands.weight_address)
             for lane, element in _elements(source, sample, operands.activation_address):
+                if operands.lanes is not None:
+                    if lane != operands.lanes[0]:
+                        continue
+                    lane = operands.lanes[1]
                 weight = int(weights[lane])
                 if weight == self._idle:
                     continue

@@ -414,6 +414,9 @@ class _Work:
                 words, _ = buffers.decode_weights(self._image[None, start : start + size])
                 weights = tuple(int(w) for w in words[0, column])
             activations = self._activations(compute, step.activation_address)
+            if step.lanes is not None:  # one lane of each met
+                activations = activations[step.lanes[0] :][:1]
+                weights = weights[step.lanes[1] :][:1]
             if not activations:
                 activations = (0,) * len(weights)
             fed.append(

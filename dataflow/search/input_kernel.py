@@ -250,7 +250,7 @@ def _keep_tile(
         _fill(program, start, start + chunk[1] * tall * cols, STORE)
         # Nests run in order, and that of these outputs comes after all that read what was there.
         program.need[COMPUTE] = -1
-        add(program, KEEP, count * shape.words[2])
+        add(program, KEEP, count)
         program.counters[_OUTPUT_READS] += count
 
 

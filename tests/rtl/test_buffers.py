@@ -68,15 +68,17 @@ def test_both_banks_are_written_at_once() -> None:
                 for port, place, word in zip((dut.write, dut.keep), places, pair, strict=True):
                     if port is dut.keep or target is Buffer.ACTIVATIONS:
                         words[place] = word
+                for port, place in zip((dut.write, dut.keep), places, strict=True):
+                    ctx.set(port.enable, 1)
+                    ctx.set(port.address, place[0])
+                    ctx.set(port.lane, place[1])
+                ctx.set(dut.write.target, target.value)
+                ctx.set(dut.keep.data, pair[1])
                 for piece in range(beats):
-                    for port, place, word in zip((dut.write, dut.keep), places, pair, strict=True):
-                        ctx.set(port.enable, 1)
-                        ctx.set(port.target, target.value if port is dut.write else 0)
-                        ctx.set(port.address, place[0])
-                        ctx.set(port.lane, place[1])
-                        ctx.set(port.slice, piece)
-                        ctx.set(port.data, word >> 64 * piece & (1 << 64) - 1)
+                    ctx.set(dut.write.slice, piece)
+                    ctx.set(dut.write.data, pair[0] >> 64 * piece & (1 << 64) - 1)
                     await ctx.tick()
+                    ctx.set(dut.keep.enable, 0)
         ctx.set(dut.write.enable, 0)
         ctx.set(dut.keep.enable, 0)
         for address in rng.permutation(dut.depth):

@@ -104,7 +104,7 @@ def run_stores(config, descriptors, memory, *, limit=1 << 32, ends=True) -> Resu
     keeps = []
     if config.buffers.keeps:
         keep = dut.keep
-        fields = [keep.target, keep.lane, keep.address, keep.slice, keep.data]
+        fields = [keep.lane, keep.address, keep.data]
         keeps = [lambda ctx: watch(ctx, fields, result.kept, when=keep.enable)]
     simulate(
         dut,
@@ -198,11 +198,10 @@ def random_keep(rng: random.Random) -> Keep:
 
 
 @pytest.mark.parametrize("lanes", [8, 20])
-def test_keeps_write_activations_beat_by_beat(lanes):
+def test_keeps_write_activations_word_by_word(lanes):
     rng = random.Random(lanes)
     config = accelerator(64, lanes=lanes)
     config = replace(config, buffers=replace(config.buffers, activation_banks=2))
-    beats = config.beats(config.activation_word_bits)
     keeps = [random_keep(rng) for _ in range(8)]
     store = Store(transfer=Transfer(address=0x8000, buffer_address=7, words=3), signal=GIVES)
     memory = AxiMemory(data_bits=64, latency=5)
@@ -213,14 +212,11 @@ def test_keeps_write_activations_beat_by_beat(lanes):
         for address, source, i3 in transfer_runs(moved):
             for index in range(moved.words):
                 content = word((source + index) % (1 << 16), config)
-                expected += [
-                    (0, keep.lane + i3, (address + index) % (1 << 16), piece, content >> 64 * piece)
-                    for piece in range(beats)
-                ]
-    assert result.kept.payloads == [(*e[:4], e[4] & (1 << 64) - 1) for e in expected]
+                expected.append((keep.lane + i3, (address + index) % (1 << 16), content))
+    assert result.kept.payloads == expected
     assert len(memory.writes) == 1
-    # Written from t+4 on, one beat a cycle; the signal with the last, the next accept one later.
-    size = beats * transfer_words(keeps[0].transfer)
+    # Written from t+4 on, one word a cycle; the signal with the last, the next accept one later.
+    size = transfer_words(keeps[0].transfer)
     assert result.kept.cycles[:size] == list(range(4, 4 + size))
     assert result.signals.cycles[0] == 3 + size
     assert result.accepts.cycles[:2] == [0, 4 + size]

@@ -198,9 +198,8 @@ class StoreUnit:
                 self._descriptor = head
                 self._left = 1
                 self.busy.begin(now + 1)
-                beats = self._accelerator.beats(self._accelerator.activation_word_bits)
-                # The first beat is there at now + 3; the last is written, and signalled, one later.
-                last = now + 2 + beats * transfer_words(head.transfer)
+                # The first word is there at now + 3; the last is written, and signalled, one later.
+                last = now + 2 + transfer_words(head.transfer)
                 self._agenda.at(last + 1, lambda: self._finish(head))
                 return
             case _:
