@@ -24,15 +24,18 @@ app = typer.Typer(help="Measure what things take: time, area, accuracy.", no_arg
 @app.command("sim")
 def bench_sim(
     accelerator: Annotated[str, typer.Option(help="Accelerator file, or a preset.")] = "large",
+    memory: Annotated[
+        str, typer.Option(help="latency,bytes-per-cycle,outstanding, or ideal, ddr4, slow.")
+    ] = "ideal",
     as_json: Json = False,
 ) -> None:
     """Measure the native simulator: cycles and products a second, build time."""
-    from celosia.scripts.arguments import read_accelerator
+    from celosia.scripts.arguments import read_accelerator, read_memory
     from celosia.sim.bench import bench_sim as run
 
-    chosen = read_accelerator(accelerator)
+    chosen, model = read_accelerator(accelerator), read_memory(memory)
     with progress(f"Simulator of {chosen.name}") as report:
-        value = asdict(run(chosen, progress=report))
+        value = {"memory": memory} | asdict(run(chosen, memory=model, progress=report))
 
     def show(console: Console) -> None:
         console.print(table(("", chosen.name), value.items()))
