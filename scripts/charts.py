@@ -1,23 +1,117 @@
-"""Charts as inline SVG, for the report: a page that needs nothing else."""
+"""The charts of reports, drawn by Plotly: parts of a page that holds its script once."""
 
 from __future__ import annotations
 
+import hashlib
+import html
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
+import plotly.io
 from markupsafe import Markup
+from plotly.offline import get_plotlyjs
 
-WIDTH = 640
-LABEL = 150
-ROW = 26
+COLOURS: Final = {
+    "one": "#b4446c",
+    "two": "#3b7ea1",
+    "dim": "#b9bfcc",
+    "over": "#b3261e",
+    "three": "#7a9e3f",
+    "four": "#d08a2e",
+    "five": "#6d5a9c",
+    "six": "#4aa39a",
+    "seven": "#8c8c8c",
+    "eight": "#c46a4a",
+}
+"""By the name of the mark."""
+
+_ROW: Final = 22
+_MARGIN: Final = 24
+_ROOFS: Final = ("four", "three")
+
+
+def script() -> Markup:
+    """Return the script that all charts of a page need: some 5 MB, once."""
+    return Markup("<script>{}</script>").format(Markup(get_plotlyjs()))
+
+
+def _chart(
+    title: str,
+    traces: Sequence[Any],
+    height: int,
+    key: Sequence[tuple[str, str]] = (),
+    **layout: Any,
+) -> Markup:
+    """Return a figure as part of a page; ``title`` is for who cannot see it.
+
+    ``key`` holds a name and the name of its colour for each kind of mark: it stands above the
+    drawing, where it takes the lines that it needs on any screen and on paper.
+    """
+    across, up = layout.pop("xaxis", {}), layout.pop("yaxis", {})
+    named = "title" in across
+    # Widths are known here: Plotly's own way, by trial, gives up on some screens.
+    widest = max(map(len, up.get("ticktext", ())), default=8)
+    grid = {"gridcolor": "rgba(128,128,128,.25)", "zeroline": False}
+    # As a dictionary: the classes of plotly check each value, which takes ten times as long.
+    figure = {
+        "data": list(traces),
+        "layout": {
+            "height": height + (36 if named else 0),
+            "margin": {"l": 10 + 7 * widest, "r": 12, "t": 8, "b": 44 if named else 8},
+            "showlegend": False,
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"family": "system-ui, sans-serif", "size": 12},
+            "xaxis": across | grid,
+            "yaxis": up | grid,
+            **layout,
+        },
+    }
+    # Named by what it shows: the same report is the same bytes.
+    name = hashlib.sha256(f"{title}{figure!r}".encode()).hexdigest()[:16]
+    drawn = plotly.io.to_html(
+        figure,
+        include_plotlyjs=False,
+        validate=False,
+        full_html=False,
+        div_id=f"chart-{name}",
+        config={"responsive": True, "displaylogo": False, "displayModeBar": False},
+    )
+    names = Markup("").join(
+        Markup('<span><i style="background: {}"></i>{}</span>').format(COLOURS[mark], name)
+        for name, mark in key
+    )
+    return Markup('{}<div class="chart" role="img" aria-label="{}">{}</div>').format(
+        Markup('<p class="legend">{}</p>').format(names) if key else "", title, Markup(drawn)
+    )
+
+
+def _text(label: str) -> str:
+    """Return a label as Plotly shows it: it takes some markup for its own."""
+    return html.escape(label, quote=False)
+
+
+def _rows(labels: Sequence[str]) -> dict[str, Any]:
+    """Return the axis of a bar for each of ``labels``, from above, equal ones apart."""
+    places = list(range(len(labels)))
+    return {
+        "autorange": "reversed",
+        "tickvals": places,
+        "ticktext": [_text(_short(label)) for label in labels],
+    }
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= 24 else f"{label[:11]}…{label[-12:]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
     """One row: a label, the length of each of its bars, and the text after them.
 
-    ``marks`` are the classes of the bars in the report's style sheet.
+    ``marks`` name their colours.
     """
 
     label: str
@@ -26,73 +120,109 @@ class Bar:
     text: str
 
 
-def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> Markup:
-    """Return an SVG of horizontal bars; ``most`` is the value that fills the width."""
-    longest = max((value for row in rows for value in row.values), default=1)
-    scale = (WIDTH - LABEL - 150) / max(most or longest, 1e-12)
-    height = ROW * len(rows) + 6
-    parts = [
-        Markup('<svg role="img" viewBox="0 0 {} {}" aria-label="{}">').format(WIDTH, height, title)
-    ]
-    for index, row in enumerate(rows):
-        parts.append(_row(row, ROW * index + 4, scale))
-    parts.append(Markup("</svg>"))
-    return Markup("").join(parts)
+def bars(
+    title: str, rows: Sequence[Bar], most: float | None = None, names: Sequence[str] = ()
+) -> Markup:
+    """Return horizontal bars; ``most`` is the value that fills the width.
 
-
-def _row(row: Bar, top: int, scale: float) -> Markup:
-    thick = (ROW - 8) / len(row.values)
-    shapes = [
-        Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(
-            LABEL - 8, top + 14, row.label
+    ``names`` are those of the bars of a row, for the legend.
+    """
+    count = max((len(row.values) for row in rows), default=0)
+    traces = []
+    for number in range(count):
+        mine = [(place, row) for place, row in enumerate(rows) if number < len(row.values)]
+        traces.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "y": [place for place, _ in mine],
+                "x": [row.values[number] for _, row in mine],
+                "marker": {"color": [COLOURS[row.marks[number]] for _, row in mine]},
+                "text": [_text(row.text) if number == count - 1 else "" for _, row in mine],
+                "textposition": "outside",
+                "cliponaxis": False,
+                "hovertext": [f"{_text(row.label)}: {_text(row.text)}" for _, row in mine],
+                "hoverinfo": "text",
+            }
         )
-    ]
-    end = 0.0
-    for index, (value, mark) in enumerate(zip(row.values, row.marks, strict=True)):
-        length = max(value * scale, 0.5)
-        end = max(end, length)
-        shapes.append(
-            Markup('<rect class="{}" x="{}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>').format(
-                mark, LABEL, top + index * thick, length, thick - 0.5
-            )
-        )
-    shapes.append(
-        Markup('<text x="{:.1f}" y="{}">{}</text>').format(LABEL + end + 6, top + 14, row.text)
+    longest = max((value for row in rows for value in row.values), default=1.0)
+    axis = {"range": [0, (most or longest or 1.0) * 1.35], "showticklabels": False}
+    height = _MARGIN + len(rows) * max(_ROW, 12 * count + 6)
+    marks = rows[0].marks if rows else ()
+    return _chart(
+        title,
+        traces,
+        height,
+        list(zip(names, marks, strict=False)),
+        xaxis=axis,
+        yaxis=_rows([row.label for row in rows]),
     )
-    return Markup("").join(shapes)
 
 
-def flow(stages: Sequence[tuple[str, str]]) -> Markup:
-    """Return an SVG of boxes joined by arrows: (what, what came of it) from left to right."""
-    width, gap = 118, 18
-    total = len(stages) * (width + gap) - gap + 4
-    parts = [Markup('<svg role="img" viewBox="0 0 {} 66" aria-label="flow">').format(total)]
-    for index, (title, text) in enumerate(stages):
-        left = index * (width + gap) + 2
-        parts.append(
-            Markup(
-                '<rect class="box" x="{0}" y="4" width="{1}" height="56" rx="6"/>'
-                '<text x="{2}" y="28" text-anchor="middle" class="strong">{3}</text>'
-                '<text x="{2}" y="46" text-anchor="middle" class="small">{4}</text>'
-            ).format(left, width, left + width / 2, title, text)
-        )
-        if index:
-            parts.append(
-                Markup('<path class="arrow" d="M{} 32 h{} m-5 -4 l5 4 l-5 4"/>').format(
-                    left - gap + 2, gap - 4
-                )
-            )
-    parts.append(Markup("</svg>"))
-    return Markup("").join(parts)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """A named sequence of numbers, and the name of its colour."""
+
+    name: str
+    values: tuple[float, ...]
+    mark: str
+
+
+def stacked(title: str, labels: Sequence[str], parts: Sequence[Series], unit: str) -> Markup:
+    """Return a bar for each of ``labels``, made of ``parts`` that add up."""
+    traces = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "y": list(range(len(labels))),
+            "x": list(part.values),
+            "marker": {"color": COLOURS[part.mark]},
+            "hovertext": [
+                f"{_text(label)}: {part.name} {value:,.0f} {unit}"
+                for label, value in zip(labels, part.values, strict=True)
+            ],
+            "hoverinfo": "text",
+        }
+        for part in parts
+    ]
+    return _chart(
+        title,
+        traces,
+        _MARGIN + _ROW * len(labels),
+        [(part.name, part.mark) for part in parts],
+        barmode="stack",
+        xaxis={"title": {"text": unit}},
+        yaxis=_rows(labels),
+    )
+
+
+def lines(title: str, places: Sequence[float], series: Sequence[Series], across: str) -> Markup:
+    """Return each of ``series``, shares from 0 to 1, over ``places``."""
+    traces = [
+        {
+            "type": "scatter",
+            "x": list(places),
+            "y": [100 * value for value in one.values],
+            "mode": "lines",
+            "line": {"color": COLOURS[one.mark], "width": 1.5},
+            "hovertemplate": f"{one.name} %{{y:.0f}} %<extra></extra>",
+        }
+        for one in series
+    ]
+    axes = {
+        "xaxis": {"title": {"text": across}},
+        "yaxis": {"title": {"text": "busy, %"}, "range": [0, 105]},
+    }
+    return _chart(title, traces, 280, [(one.name, one.mark) for one in series], **axes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """A point of a :func:`scatter`, labelled or with "" for none.
 
-    ``spread`` is the height of the line through it, ``mark`` its class in the style sheet,
-    ``hint`` what appears under the pointer. The label stands to its right, or to its left where
-    it is ``before`` it.
+    ``spread`` is the height of the line through it, ``mark`` names its colour, ``hint`` what
+    appears under the pointer. The label stands to its right, or to its left where it is
+    ``before`` it.
     """
 
     label: str
@@ -113,119 +243,68 @@ def frontier(points: Sequence[Point]) -> list[Point]:
     return best
 
 
-def scatter(
-    title: str,
-    points: Sequence[Point],
-    across: str,
-    up: str,
-    *,
-    decades: bool = False,
-    most: float = math.inf,
-) -> Markup:
-    """Return an SVG of ``points`` with both axes, named ``across`` and ``up``.
-
-    Labels are moved down where they would overlap. With ``decades`` the first axis, which is
-    above 0 then, is logarithmic. No line goes beyond ``most`` upwards.
-    """
-    height, left, bottom = 330, 60, 40
-    xs = [point.x for point in points] or [1.0]
-    ends = [(point.y - point.spread / 2, min(point.y + point.spread / 2, most)) for point in points]
-    ys = [end for both in ends for end in both] or [0.0]
-    if decades:
-        x_axis = _decades(min(xs), max(xs), left, WIDTH - 10)
-    else:
-        x_axis = _axis(0.0, max(xs) * 1.25, left, WIDTH - 10)
-    y_axis = _axis(min(ys), max(ys), height - bottom, 12)
-    parts = [
-        Markup('<svg role="img" viewBox="0 0 {} {}" aria-label="{}">').format(WIDTH, height, title)
-    ]
-    for value, place in x_axis.ticks():
-        parts.append(
-            Markup(
-                '<path class="arrow" d="M{0:.1f} 12 V{1}" opacity=".15"/>'
-                '<text x="{0:.1f}" y="{2}" text-anchor="middle" class="small">{3:g}</text>'
-            ).format(place, height - bottom, height - bottom + 15, value)
-        )
-    for value, place in y_axis.ticks():
-        parts.append(
-            Markup(
-                '<path class="arrow" d="M{0} {1:.1f} H{2}" opacity=".15"/>'
-                '<text x="{3}" y="{4:.1f}" text-anchor="end" class="small">{5:g}</text>'
-            ).format(left, place, WIDTH - 10, left - 6, place + 4, value)
-        )
-    parts.append(
-        Markup(
-            '<text x="{}" y="{}" text-anchor="middle">{}</text>'
-            '<text x="14" y="{}" text-anchor="middle" transform="rotate(-90 14 {})">{}</text>'
-        ).format((left + WIDTH) / 2, height - 6, across, height / 2, height / 2, up)
-    )
-    lowest = -math.inf
-    pairs = sorted(zip(points, ends, strict=True), key=lambda pair: (-pair[0].y, pair[0].x))
-    for point, (low, high) in pairs:
-        x, y = x_axis.place(point.x), y_axis.place(point.y)
-        top = y_axis.place(high)
-        parts.append(
-            Markup(
-                '<path class="arrow" d="M{0:.1f} {1:.1f} v{2:.1f}"/>'
-                '<circle class="{4}" cx="{0:.1f}" cy="{3:.1f}" r="4"><title>{5}</title></circle>'
-            ).format(x, top, y_axis.place(low) - top, y, point.mark, point.hint or point.label)
-        )
-        if point.label:
-            lowest = max(y + 4, lowest + 12)
-            parts.append(
-                Markup(
-                    '<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="small">{}</text>'
-                ).format(
-                    x - 8 if point.before else x + 8,
-                    lowest,
-                    "end" if point.before else "start",
-                    point.label,
-                )
-            )
-    parts.append(Markup("</svg>"))
-    return Markup("").join(parts)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Axis:
-    """Real numbers between two places of a drawing, with those that are marked."""
+class Axes:
+    """What the axes of a :func:`scatter` show: their names, and whether each is logarithmic.
 
-    marks: tuple[float, ...]
-    begin: float
-    end: float
-    log: bool = False
-
-    def place(self, value: float) -> float:
-        """Return where ``value`` lies."""
-        low, high, at = self.marks[0], self.marks[-1], value
-        if self.log:
-            low, high, at = math.log(low), math.log(high), math.log(value)
-        return self.begin + (at - low) / (high - low) * (self.end - self.begin)
-
-    def ticks(self) -> list[tuple[float, float]]:
-        """Return each number that is marked, with its place."""
-        return [(value, self.place(value)) for value in self.marks]
-
-
-def _axis(low: float, high: float, begin: float, end: float) -> _Axis:
-    """Return an axis of some five round steps that holds ``low`` to ``high``."""
-    rough = max(high - low, 1e-9) / 5
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = power * min(factor for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    least = math.floor(low / step + 1e-9)
-    most = max(math.ceil(high / step - 1e-9), least + 1)
-    marks = tuple(round(index * step, 10) for index in range(least, most + 1))
-    return _Axis(marks=marks, begin=begin, end=end)
-
-
-def _decades(low: float, high: float, begin: float, end: float) -> _Axis:
-    """Return a logarithmic axis with marks at 1, 2 and 5 of each decade, ``low`` above 0.
-
-    It begins at half of ``low`` or less, which leaves room for a label.
+    No line goes beyond ``most`` upwards.
     """
-    first, last = math.floor(math.log10(low / 2)), math.ceil(math.log10(high))
-    known = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
-    least = max(value for value in known if value <= low / 2)
-    most = min(value for value in known if value >= high and value > least)
-    marks = tuple(value for value in known if least <= value <= most)
-    return _Axis(marks=marks, begin=begin, end=end, log=True)
+
+    across: str
+    up: str
+    decades: bool = False
+    decades_up: bool = False
+    most: float = math.inf
+    roofs: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
+
+
+def scatter(title: str, points: Sequence[Point], axes: Axes) -> Markup:
+    """Return ``points`` with both axes, and ``axes.roofs``: lines by name."""
+    traces: list[Any] = [
+        {
+            "type": "scatter",
+            "x": list(xs),
+            "y": list(ys),
+            "mode": "lines",
+            "line": {"color": COLOURS[mark]},
+            "hoverinfo": "skip",
+        }
+        for (xs, ys), mark in zip(axes.roofs.values(), _ROOFS, strict=False)
+    ]
+    traces.append(
+        {
+            "type": "scatter",
+            "x": [point.x for point in points],
+            "y": [point.y for point in points],
+            "mode": "markers+text",
+            "marker": {"color": [COLOURS[point.mark] for point in points], "size": 8},
+            "text": [_text(point.label) for point in points],
+            "textposition": ["middle left" if p.before else "middle right" for p in points],
+            "hovertext": [_text(point.hint or point.label) for point in points],
+            "hovertemplate": "%{hovertext}: %{x:.4g}, %{y:.4g}<extra></extra>",
+            "error_y": {
+                "type": "data",
+                "symmetric": False,
+                "array": [min(p.spread / 2, max(axes.most - p.y, 0)) for p in points],
+                "arrayminus": [p.spread / 2 for p in points],
+                "visible": any(p.spread for p in points),
+                "color": COLOURS["dim"],
+            },
+            "cliponaxis": False,
+        }
+    )
+    across: dict[str, Any] = {
+        "title": {"text": axes.across},
+        "type": "log" if axes.decades else "linear",
+    }
+    if axes.decades and any(point.before for point in points):
+        xs = [point.x for point in points]  # room for labels to the left of the first
+        across["range"] = [math.log10(min(xs) / 2.5), math.log10(max(xs) * 1.3)]
+    return _chart(
+        title,
+        traces,
+        330,
+        list(zip(axes.roofs, _ROOFS, strict=False)),
+        xaxis=across,
+        yaxis={"title": {"text": axes.up}, "type": "log" if axes.decades_up else "linear"},
+    )

@@ -265,6 +265,16 @@ def simulate(
             metavar="PATH",
         ),
     ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--results",
+            help="Folder for summary.json, report.html and a timeline.",
+            parser=path,
+            metavar="PATH",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a network on the RTL and compare every bit, cycle and access with what is expected."""
@@ -304,12 +314,21 @@ def simulate(
     if timeline is not None:
         write_timeline(result.program, model, timeline)
 
+    if results is None:
+        value = result.as_dict()
+    else:
+        from celosia.scripts.simulation_results import write_results
+
+        value = write_results(result, results)
+
     def show(console: Console) -> None:
         for part in result.tables():
             console.print(part)
         console.print(result.verdict_line(), markup=False)
+        if results is not None:
+            console.print(f"report: {results / 'report.html'}", markup=False)
 
-    emit(result.as_dict(), as_json=as_json, show=show)
+    emit(value, as_json=as_json, show=show)
     if isinstance(result, Simulation):
         hold(result.holds)
 

@@ -70,7 +70,11 @@ def quickstart(
 def report(
     summary: Annotated[
         Path,
-        typer.Argument(help="summary.json of quickstart, or explore.json.", parser=path),
+        typer.Argument(
+            help="A folder of results, or what is in it: summary.json of quickstart or simulate, "
+            "explore.json, or what 'bench networks --json' wrote.",
+            parser=path,
+        ),
     ] = Path("build/quickstart/summary.json"),
     output: Annotated[
         Path | None,
@@ -86,12 +90,12 @@ def report(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the HTML report of a run, or of a search, from its summary."""
+    """Write the HTML report of a run, of several, or of a search, from its summary."""
     from celosia.scripts.explore.page import is_exploration, write_page
     from celosia.scripts.report import read_formats, read_summary, write_report
 
     value = read_summary(summary)
-    target = output or summary.with_name("report.html")
+    target = output or (summary if summary.is_dir() else summary.parent) / "report.html"
     if is_exploration(value):
         write_page(value, target)
     else:

@@ -60,6 +60,18 @@ ensure_system_tools() {
     macOS:             xcode-select --install, and Python from Homebrew (brew install python)"
 }
 
+# want_system_tools PROGRAM...: install what is missing of the named programs where that needs no
+# question; do without them where it fails.
+want_system_tools() {
+    local missing="" install program
+    for program in "$@"; do command -v "$program" >/dev/null 2>&1 || missing="$missing $program"; done
+    install=$(install_command)
+    [ -n "$missing" ] && [ -n "$install" ] || return 0
+    say "Installing$missing"
+    # shellcheck disable=SC2086
+    { $install update && $install install -y --no-install-recommends $missing; } >&2 || true
+}
+
 # dependency_stamp EXTRAS GROUP...: a hash of everything that decides what is installed.
 dependency_stamp() {
     {

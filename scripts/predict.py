@@ -65,6 +65,7 @@ class Prediction:
             "tier": "model",
             "network": self.network.name,
             "accelerator": self.program.accelerator.name,
+            "weights": "trained" if self.network.trained else "random",
             "memory": {
                 "latency": self.memory.latency,
                 "bytes_per_cycle": self.memory.bytes_per_cycle,

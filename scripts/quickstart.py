@@ -36,6 +36,7 @@ from celosia.rtl.verilog import count_modules
 from celosia.scripts.console import errors, progress, table
 from celosia.scripts.report import write_report
 from celosia.scripts.simulate import Look, simulate
+from celosia.scripts.simulation_results import summarise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +232,7 @@ class _Task:
         outputs = [found.run.tensors[name] for name in network.outputs]
         self._seconds |= found.seconds
         return {
-            **found.as_dict(),
+            **summarise(found),
             "network": job.name,
             "recipe": job.text,
             "array": _array(accelerator),

@@ -1,4 +1,8 @@
-"""The report of a run as one HTML page that needs nothing else."""
+"""The report of a run, or of several, as one HTML page that needs nothing else.
+
+What it shows follows from what the summary holds: a quickstart's, a simulation's, or the rows of a
+benchmark of networks. Parts that a summary does not tell are left out.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +10,89 @@ import json
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import jinja2
 from markupsafe import Markup
 
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
-from celosia.scripts.charts import Bar, Point, bars, flow, frontier, scatter
+from celosia.scripts.charts import Axes, Point, frontier, scatter
 from celosia.scripts.explore.page import is_exploration
+from celosia.scripts.pages import number, render_page
 from celosia.scripts.report_eie import eie_charts, improvements, read_measured
+from celosia.scripts.report_network import bench_chart, charts
 
-SHOWN = 0.15
+SHOWN: Final = 0.15
 """Formats that lose more than this to the best accuracy are not drawn."""
 
-RESOURCES = ("lut", "ff", "dsp", "bram")
+SUMMARIES: Final = ("summary.json", "explore.json")
+"""What a folder of results holds, the first that is there."""
 
 
 def read_summary(path: str | Path) -> dict[str, Any]:
-    """Return the summary that a quickstart run, or a search, wrote.
+    """Return the summary that a run wrote: a quickstart, simulation, benchmark or search.
+
+    ``path`` is its JSON file, or the folder that holds it. What is not of a search comes back
+    with ``networks``, a dictionary by name, and ``rows`` where it is a benchmark's.
 
     Raises
     ------
     CelosiaError
         When the file is missing or no such summary.
     """
+    path = Path(path)
+    if path.is_dir():
+        path = next((path / name for name in SUMMARIES if (path / name).exists()), path)
     try:
-        summary = json.loads(Path(path).read_text(encoding="utf-8"))
+        summary = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CelosiaError(
-            f"cannot read {path}: {error.strerror or error}. 'celosia quickstart' writes it"
+            f"cannot read {path}: {error.strerror or error}. 'celosia quickstart' and 'celosia "
+            "simulate -o FOLDER' write a summary.json"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise CelosiaError(f"{path} is damaged: {error}. Run 'celosia quickstart' again") from error
+        raise CelosiaError(f"{path} is damaged: {error}. Run what wrote it again") from error
     if isinstance(summary, dict) and is_exploration(summary):
         return summary
-    if not isinstance(summary, dict) or not isinstance(summary.get("networks"), dict):
-        raise CelosiaError(f"{path} is no summary of a quickstart run: it has no networks")
-    return summary
+    if isinstance(summary, list) and summary:
+        return _of_rows(summary, path)
+    if isinstance(summary, dict) and isinstance(summary.get("networks"), dict):
+        networks = summary["networks"].values()
+        if all(isinstance(network, dict) for network in networks):
+            return summary
+    elif isinstance(summary, dict) and "layers" in summary and "cycles_measured" in summary:
+        name = str(summary.get("network", "network"))
+        return {
+            "celosia": summary.get("celosia"),
+            "holds": _holds(summary),
+            "networks": {name: summary},
+        }
+    raise CelosiaError(
+        f"{path} is no summary of a run: neither a quickstart's, a simulation's, a search's nor "
+        "rows of 'celosia bench networks --json'"
+    )
+
+
+def _of_rows(rows: list[Any], path: Path) -> dict[str, Any]:
+    if not all(isinstance(row, dict) and "network" in row for row in rows):
+        raise CelosiaError(
+            f"{path} is no table of networks: 'celosia bench networks --json' writes one"
+        )
+    detailed = {
+        f"{row['network']} on {row.get('accelerator', '?')}": row
+        for row in rows
+        if isinstance(row.get("layers"), list)
+    }
+    return {"holds": all(map(_holds, rows)), "rows": rows, "networks": detailed}
+
+
+def _holds(run: dict[str, Any]) -> bool | None:
+    """Return whether a run is as expected, None where it does not tell."""
+    told = [run.get(key) for key in ("bit_exact", "cycles_exact", "counters_exact")]
+    if run.get("cycles_measured") is not None and "cycles_predicted" in run:
+        told.append(run["cycles_measured"] == run["cycles_predicted"])
+    told = [value for value in told if value is not None]  # null: nothing ran on the RTL
+    return all(value is True for value in told) if told else None
 
 
 def read_formats(path: str | Path | None = None) -> list[dict[str, Any]]:
@@ -77,46 +126,37 @@ def read_formats(path: str | Path | None = None) -> list[dict[str, Any]]:
 def write_report(
     summary: dict[str, Any], path: str | Path, formats: list[dict[str, Any]] | None = None
 ) -> None:
-    """Write the report of ``summary`` to ``path``, with the table of ``formats``.
+    """Write the report of ``summary``, see :func:`read_summary`, to ``path``.
 
-    Without one it shows the table that comes with Celosia.
+    ``formats`` is the table that a quickstart's report shows; None: that which comes with Celosia.
 
     Raises
     ------
-    CelosiaError
-        When the summary lacks something that the report shows.
     OSError
         When the file cannot be written.
     """
-    try:
-        page = render(summary, read_formats() if formats is None else formats)
-    except (jinja2.UndefinedError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CelosiaError(
-            f"the summary is of another version of Celosia ({error}): run the quickstart again"
-        ) from error
+    page = render(summary, read_formats() if formats is None else formats)
     with atomic_file(path) as draft:
         draft.write_text(page, encoding="utf-8")
 
 
 def render(summary: dict[str, Any], formats: list[dict[str, Any]]) -> str:
     """Return the report's HTML; ``formats`` is as :func:`read_formats` gives it."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files("celosia.scripts").joinpath("report.html").read_text(encoding="utf-8")
-    )
-    networks, measured = summary["networks"], read_measured()
-    return template.render(
+    rows, networks = summary.get("rows"), summary["networks"]
+    # What was measured elsewhere is shown beside the main job, which is about formats and engines.
+    main_job = "bitstream" in summary
+    measured = read_measured() if main_job else {}
+    return render_page(
+        "report.html",
         summary=summary,
-        flows={name: _flow(net) for name, net in networks.items()},
-        cycles={name: _cycles(net) for name, net in networks.items()},
-        uses={name: _uses(net) for name, net in networks.items()},
-        resources={name: _resources(net) for name, net in networks.items()},
-        formats={name: _formats(formats, name) for name in _workloads(formats)},
-        eie=eie_charts(measured),
-        eie_networks=measured["networks"],
-        eie_alone=improvements(measured["alone"]),
+        rows=rows or [],
+        rows_chart=bench_chart(rows) if rows else "",
+        charts={name: charts(name, network) for name, network in networks.items()},
+        exact={name: _holds(network) for name, network in networks.items()},
+        formats={name: _formats(formats, name) for name in _workloads(formats)} if main_job else {},
+        eie=eie_charts(measured) if main_job else {},
+        eie_networks=measured.get("networks", []),
+        eie_alone=improvements(measured.get("alone", [])),
     )
 
 
@@ -128,7 +168,7 @@ def _formats(formats: list[dict[str, Any]], workload: str) -> Markup:
     measured = [
         row
         for row in formats
-        if row["workload"] == workload and row["lut_only_per_product"] is not None
+        if row["workload"] == workload and number(row["lut_only_per_product"]) is not None
     ]
     least = max((row["qat_mean"] for row in measured), default=0.0) - SHOWN
     points = [
@@ -147,64 +187,10 @@ def _formats(formats: list[dict[str, Any]], workload: str) -> Markup:
     return scatter(
         f"accuracy against look-up tables a product on {workload}",
         [*(point for point in points if point not in best), *named],
-        "look-up tables for a product a cycle, without DSP blocks",
-        "accuracy in %",
-        decades=True,
-        most=100.0,
+        Axes(
+            across="look-up tables for a product a cycle, without DSP blocks",
+            up="accuracy in %",
+            decades=True,
+            most=100.0,
+        ),
     )
-
-
-def _flow(net: dict[str, Any]) -> Markup:
-    return flow(
-        (
-            ("float network", f"accuracy {net['accuracy_float']:.4f}"),
-            ("quantised", f"accuracy {net['accuracy_integer']:.4f}"),
-            ("compiled", f"{net['cycles_predicted']:,} cycles"),
-            ("Verilog", f"{net['verilog_modules']} modules"),
-            ("simulated", f"{net['samples']} samples"),
-            ("synthesised", f"{net['lut']:,} LUT"),
-        )
-    )
-
-
-def _cycles(net: dict[str, Any]) -> Markup:
-    rows = [
-        Bar(
-            label=layer["name"],
-            values=(layer["cycles_predicted"], layer["cycles_measured"]),
-            marks=("two", "one"),
-            text=f"{layer['cycles_predicted']:,} / {layer['cycles_measured']:,}",
-        )
-        for layer in net["layers"]
-    ]
-    return bars("cycles of each layer, predicted and measured", rows)
-
-
-def _uses(net: dict[str, Any]) -> Markup:
-    rows = [
-        Bar(
-            label=layer["name"],
-            values=(layer["utilisation"],),
-            marks=("two",),
-            text=f"{100 * layer['utilisation']:.1f} %",
-        )
-        for layer in net["layers"]
-    ]
-    return bars("use of the array in each layer", rows, most=1.0)
-
-
-def _resources(net: dict[str, Any]) -> Markup:
-    synthesis = net["synthesis"]
-    rows = []
-    for kind in RESOURCES:
-        share = synthesis["fractions"][kind]
-        used, budget = synthesis["total"][kind], synthesis["budget"][kind]
-        rows.append(
-            Bar(
-                label=kind,
-                values=(min(share, 1.0),),
-                marks=("over" if share > 1 else "two",),
-                text=f"{used:,} of {budget:,} ({100 * share:.1f} %)",
-            )
-        )
-    return bars("resources against the device's budget", rows, most=1.0)

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from celosia.scripts.charts import Bar, Point, bars, scatter
+from celosia.scripts.charts import Axes, Bar, Point, bars, scatter
 
 BASE_PES, BASE_DEPTH = 64, 8
 """The paper's engine, from which a curve changes one number."""
@@ -40,9 +40,7 @@ def eie_charts(measured: dict[str, list[dict[str, Any]]]) -> dict[str, Markup]:
     ``measured`` is as :func:`read_measured` gives it.
     """
     return {
-        "Time of each layer at 800 MHz: the paper's, ours, ours improved": _times(
-            measured["layers"]
-        ),
+        "Time of each layer at 800 MHz": _times(measured["layers"]),
         "Balance over the depth of the queues": _depths(measured["curves"]),
         "Speed over the number of PEs": _speeds(measured["curves"]),
     }
@@ -52,17 +50,18 @@ def _times(layers: list[dict[str, Any]]) -> Markup:
     improved = {row["layer"]: row for row in layers if row["improvements"] == "on"}
     rows = []
     for row in layers:
-        if row["improvements"] == "off":
+        if row["improvements"] == "off" and row["layer"] in improved:
             both = row["us_at_800mhz"], improved[row["layer"]]["us_at_800mhz"]
             rows.append(
                 Bar(
                     label=row["layer"],
                     values=(row["paper_us"], *both),
-                    marks=("two", "one", "one"),
+                    marks=("dim", "two", "one"),
                     text=f"{row['paper_us']:g} / {both[0]:.1f} / {both[1]:.1f} us",
                 )
             )
-    return bars("microseconds of each layer", rows, 1.2 * max(row.values[0] for row in rows))
+    names = ("the paper's", "ours", "ours improved")
+    return bars("microseconds of each EIE layer", rows, names=names)
 
 
 def _names(curves: list[dict[str, Any]]) -> list[str]:
@@ -84,10 +83,12 @@ def _depths(curves: list[dict[str, Any]]) -> Markup:
     return scatter(
         f"balance over queue depth: {', '.join(_names(curves))}",
         list(points.values()),
-        f"places of a queue ({', '.join(_names(curves))} from above)",
-        "work in % of cycles",
-        decades=True,
-        most=100.0,
+        Axes(
+            across=f"places of a queue ({', '.join(_names(curves))} from above)",
+            up="work in % of cycles",
+            decades=True,
+            most=100.0,
+        ),
     )
 
 
@@ -106,12 +107,15 @@ def _speeds(curves: list[dict[str, Any]]) -> Markup:
             hint=f"{point['layer']}, {point['pes']} PEs",
         )
         for point in curves
-        if point["queue_depth"] == BASE_DEPTH
+        # A layer that was not run on one PE has no speed to be compared with.
+        if point["queue_depth"] == BASE_DEPTH and point["layer"] in alone
     }
     return scatter(
         f"speed over PEs: {', '.join(_names(curves))}",
         list(points.values()),
-        f"processing elements ({', '.join(_names(curves))} from above)",
-        "times as fast as one",
-        decades=True,
+        Axes(
+            across=f"processing elements ({', '.join(_names(curves))} from above)",
+            up="times as fast as one",
+            decades=True,
+        ),
     )

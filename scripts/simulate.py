@@ -168,6 +168,7 @@ class Simulation:
             "tier": "rtl",
             "network": self.network.name,
             "accelerator": self.program.accelerator.name,
+            "weights": "trained" if self.network.trained else "random",
             "memory": {
                 "latency": self.memory.latency,
                 "bytes_per_cycle": self.memory.bytes_per_cycle,

@@ -27,7 +27,7 @@ def loop_boxes(name: str, nest: Sequence[dict[str, Any]]) -> Markup:
     lines = [line for level in nest for line in _lines(level)]
     height = len(lines) * (_LINE + 4) + 8
     parts = [
-        Markup('<svg role="img" viewBox="0 0 {} {}" aria-label="{}">').format(
+        Markup('<svg class="drawing" role="img" viewBox="0 0 {} {}" aria-label="{}">').format(
             _WIDTH, height, f"loops of {name}"
         )
     ]

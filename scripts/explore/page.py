@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,9 +10,10 @@ from markupsafe import Markup
 
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
-from celosia.scripts.charts import Bar, Point, bars, scatter
+from celosia.scripts.charts import Axes, Bar, Point, bars, scatter
 from celosia.scripts.explore.drawings import loop_boxes
 from celosia.scripts.explore.results import certificate, start
+from celosia.scripts.pages import render_page
 
 _CLOUD: Final = 400
 """Candidates that are drawn besides the front, the best first."""
@@ -46,12 +46,8 @@ def write_page(summary: dict[str, Any], path: str | Path) -> None:
 
 def render(summary: dict[str, Any]) -> str:
     """Return the page's HTML."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    folder = files("celosia.scripts")
-    template = environment.from_string(folder.joinpath("explore.html").read_text(encoding="utf-8"))
-    return template.render(
+    return render_page(
+        "explore.html",
         summary=summary,
         certificate=certificate(summary["best"]),
         start=start(summary),
@@ -76,7 +72,9 @@ def _front(summary: dict[str, Any], kind: str, across: str) -> Markup:
     points = [Point(label="", x=entry[kind], y=entry["fps"], mark="dim") for entry in others]
     points += [Point(label="", x=entry[kind], y=entry["fps"], mark="two") for entry in front]
     points.append(Point(label="chosen", x=best[kind], y=best["fps"], mark="one"))
-    return scatter(f"frames a second against {across}", points, across, "frames a second")
+    return scatter(
+        f"frames a second against {across}", points, Axes(across=across, up="frames a second")
+    )
 
 
 def _gaps(layers: list[dict[str, Any]]) -> Markup:

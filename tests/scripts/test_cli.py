@@ -518,6 +518,27 @@ def test_simulate_is_exact(files, capsys, options):
         assert all(np.array_equal(measured[name], predicted[name]) for name in measured)
     alone = ("--accelerator", "acc.toml", "--memory", "7,3,2", "-o", "alone.json")
     assert run(capsys, "timeline", "tiny.net", *alone)[0] == 0
+    status, out, _ = run(
+        capsys, "simulate", "tiny.net", *arguments, "--tier", "model", "-o", "found", "--json"
+    )
+    assert status == 0
+    found = json.loads((files / "found" / "summary.json").read_text())
+    assert found == json.loads(out)
+    assert found["weights"] == "trained"
+    assert found["stalls"]["none"] == found["counters"]["compute_steps"]["predicted"]
+    assert sum(found["stalls"].values()) == value["cycles_measured"]
+    for layer in found["layers"]:
+        assert layer["bound"]
+        assert layer["ideal"] <= layer["stalls"]["none"]
+    assert {path.name for path in (files / "found").iterdir()} == {
+        "summary.json", "report.html", "timeline.json.gz",
+    }  # fmt: skip
+    page = (files / "found" / "report.html").read_text()
+    assert "It was not checked whether outputs and cycles are as expected" in page
+    assert "NOT exact" not in page
+    (files / "found" / "report.html").unlink()
+    assert run(capsys, "report", "found")[0] == 0
+    assert (files / "found" / "report.html").read_text() == page
     assert (files / "run.json").read_bytes() == (files / "alone.json").read_bytes()
     made = json.loads((files / "run.json").read_text())["otherData"]
     assert made["cycles"] == value["cycles_measured"]

@@ -53,6 +53,8 @@ from celosia.scripts.report_eie import eie_charts, improvements, read_measured
 from celosia.scripts.simulate import simulate
 from celosia.sim.run import Simulator
 
+from .test_report import traces
+
 LAYER = BenchmarkLayer(
     name="small", inputs=90, outputs=70, weight_density=0.2, activation_density=0.4, paper_us=0.5
 )
@@ -291,13 +293,25 @@ def test_an_engine_without_mappings_refuses_one():
 
 
 def test_charts_of_the_report():
-    """Nine bars, and a point for each depth and each number of PEs of two layers."""
-    times, depths, speeds = eie_charts(read_measured()).values()
-    assert times.count("<rect") == 3 * len(LAYERS)
-    assert depths.count("<circle") == 2 * len(DEPTHS)
-    assert speeds.count("<circle") == 2 * len(PES)
+    """Bars of nine layers, and a point for each depth and each number of PEs of two layers."""
+    measured = read_measured()
+    times, depths, speeds = eie_charts(measured).values()
+    assert [len(data["x"]) for data in traces(times)[0]] == 3 * [len(LAYERS)]
+    assert len(traces(depths)[0][0]["x"]) == 2 * len(DEPTHS)
+    assert len(traces(speeds)[0][0]["x"]) == 2 * len(PES)
     assert "NT-LSTM" in times
+    assert ">ours improved</span>" in times
     assert "Alex-7, depth 64" in depths
+    # A layer that was run on 64 PEs alone, and one that was not improved, have no place in two.
+    odd = {"layer": "VGG-6", "pes": 64, "queue_depth": 8, "cycles": 20064, "balance": 0.9}
+    more = measured | {
+        "curves": [*measured["curves"], odd],
+        "layers": [row for row in measured["layers"] if row["improvements"] == "off"],
+    }
+    times, depths, speeds = eie_charts(more).values()
+    assert traces(times)[0] == []
+    assert len(traces(depths)[0][0]["x"]) == 2 * len(DEPTHS) + 1
+    assert len(traces(speeds)[0][0]["x"]) == 2 * len(PES)
 
 
 def test_tables_of_the_report():
