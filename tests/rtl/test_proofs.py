@@ -68,7 +68,7 @@ def product_cases() -> Iterator[Any]:
             yield pytest.param(fmt, LUT_MULTIPLIERS, id=f"{fmt.name}-luts", marks=slow)
 
 
-@pytest.mark.parametrize(("weights", "known"), product_cases())
+@pytest.mark.parametrize(("weights", "known"), list(product_cases()))
 def test_products(
     weights: Format, known: Mapping[type[Format], MakeMultiplier], tmp_path: Path
 ) -> None:
