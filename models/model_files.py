@@ -12,6 +12,7 @@ from celosia.models.importer import check_model, import_program
 from celosia.models.integer.grids import Imported
 
 ONNX = ".onnx"
+TFLITE = ".tflite"
 
 
 def real_graph(path: str | Path) -> FloatGraph:
@@ -20,6 +21,11 @@ def real_graph(path: str | Path) -> FloatGraph:
     Raises :class:`CelosiaError` if it cannot be imported, or is quantised.
     """
     kind = Path(path).suffix.lower()
+    if kind == TFLITE:
+        raise CelosiaError(
+            f"{path}: of .tflite files only quantised ones are read: `celosia import` makes "
+            "networks of those"
+        )
     if kind == ONNX:
         from celosia.models.onnx_import.importer import import_onnx
 
@@ -28,7 +34,7 @@ def real_graph(path: str | Path) -> FloatGraph:
 
 
 def quantised_network(path: str | Path) -> Imported:
-    """Return the integer network of a quantised ``.onnx`` file.
+    """Return the integer network of a quantised ``.onnx`` or ``.tflite`` file.
 
     Raises :class:`CelosiaError` if it cannot be imported, or is not quantised.
     """
@@ -37,7 +43,14 @@ def quantised_network(path: str | Path) -> Imported:
         from celosia.models.onnx_import.importer import import_quantised_onnx
 
         return import_quantised_onnx(path)
-    raise CelosiaError(f"{path} is no .onnx file: `celosia quantize` makes networks of .pt2 files")
+    if kind == TFLITE:
+        from celosia.models.tflite_import.importer import import_tflite
+
+        return import_tflite(path)
+    raise CelosiaError(
+        f"{path} is neither an .onnx nor a .tflite file: `celosia quantize` makes networks of "
+        ".pt2 files"
+    )
 
 
 def check_file(path: str | Path) -> tuple[list[Finding], tuple[str, ...]]:

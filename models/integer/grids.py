@@ -19,7 +19,8 @@ from celosia.models.fuse import fuse, remove_dead
 from celosia.models.graph import FloatConv, FloatGraph, FloatOp, reads
 from celosia.models.import_ops import Call, unpadded
 from celosia.models.import_values import Builder, Unsupported, View
-from celosia.models.integer.lower import Agreement, Integers, lower_graph
+from celosia.models.integer.agreement import Agreement
+from celosia.models.integer.lower import Integers, lower_graph
 from celosia.models.integer.steps import Rule
 from celosia.models.network import Concat, MaxPool, Network
 

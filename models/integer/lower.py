@@ -16,6 +16,7 @@ from celosia.models.calibrate import Grid
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed
 from celosia.models.graph import FloatConv, FloatGraph
+from celosia.models.integer.agreement import Agreement
 from celosia.models.integer.steps import (
     MULTIPLIER_MAX,
     Constants,
@@ -41,37 +42,6 @@ class Integers:
 
     values: np.ndarray
     bits: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
-    """How a layer's requantisation agrees with what the file says of exact sums.
-
-    ``differ`` of ``count`` sums, added up over all rows, give another code (a neighbour); they
-    are None where sums were not gone through. ``margin`` is how far, in codes, a value can be from
-    the exact one before it is rounded.
-    """
-
-    layer: str
-    differ: int | None
-    count: int
-    margin: float
-
-    @property
-    def exact(self) -> bool:
-        """Whether every input gives the code that the file says."""
-        return self.differ == 0 if self.differ is not None else self.margin == 0
-
-    def __str__(self) -> str:
-        """Return the agreement in words."""
-        if self.exact:
-            return f"{self.layer}: exact for all sums"
-        if self.differ is None:
-            return f"{self.layer}: within {self.margin:.2g} codes before rounding"
-        return (
-            f"{self.layer}: {self.differ} of {self.count} sums give the code next to it "
-            f"({self.margin:.2g} codes before rounding)"
-        )
 
 
 def lower_graph(

@@ -16,12 +16,11 @@ from celosia.models.onnx_import.operators import (
     call_of,
     check_size,
     handles,
-    pair_of,
     whole_image,
-    window_of,
 )
 from celosia.models.onnx_import.reader import Node
 from celosia.models.onnx_import.values import Coded, Value, axes_of
+from celosia.models.onnx_import.windows import pair_of, window_of
 
 
 @handles("MaxPool")

@@ -1,0 +1,1 @@
+"""Import of quantised TFLite files."""
