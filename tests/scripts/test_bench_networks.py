@@ -1,0 +1,89 @@
+"""The bench of whole networks: what it runs, keeps and says. The runs themselves are campaigns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from celosia.dataflow.presets import preset
+from celosia.models.errors import CelosiaError
+from celosia.models.networks.catalogue import NETWORKS
+from celosia.scripts import bench_networks as bench
+
+
+def row(case: bench.Case, *, cycles_exact: bool = True) -> bench.NetworkRow:
+    layer = bench.LayerRow(
+        layer="fc",
+        cycles=100,
+        share=0.1,
+        utilisation=0.05,
+        bound="memory reads busy 90 % (90 of 100 cycles)",
+        stalls={"none": 5, "bandwidth": 90},
+    )
+    return bench.NetworkRow(
+        network=case.network,
+        accelerator=case.accelerator,
+        products_per_cycle=1024,
+        products=900_000,
+        cycles_predicted=1000,
+        cycles_measured=1000,
+        utilisation=0.8789,
+        bit_exact=True,
+        cycles_exact=cycles_exact,
+        map_seconds=1.0,
+        sim_seconds=2.0,
+        build_seconds=3.0,
+        weights="random",
+        layers=(layer,),
+    )
+
+
+def silent(_what: str, _done: int, _total: int) -> None:
+    """Report to nobody."""
+
+
+def test_every_network_runs_on_a_thousand_products() -> None:
+    assert {case.network for case in bench.CASES} == set(NETWORKS)
+    for case in bench.CASES:
+        assert preset(case.accelerator).products in (1024, 4096)
+    found = bench.find_cases(["resnet18"])
+    assert [case.name for case in found] == ["resnet18 on dense1k", "resnet18 on dense4k"]
+    assert bench.find_cases([]) == bench.CASES
+
+
+def test_unknown_networks_are_refused() -> None:
+    with pytest.raises(CelosiaError, match="no network's name holds 'vgg': there are\nresnet8"):
+        bench.find_cases(["resnet18", "vgg"])
+
+
+def test_what_was_measured_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path))
+    measured = []
+
+    def measure(case: bench.Case, _report: object) -> bench.NetworkRow:
+        if len(measured) == 1:
+            raise KeyboardInterrupt
+        measured.append(case.name)
+        return row(case)
+
+    monkeypatch.setattr(bench, "measure", measure)
+    with pytest.raises(KeyboardInterrupt):
+        bench.bench_networks(["resnet18"], silent)
+    measured.insert(0, "before")
+    rows = bench.bench_networks(["resnet18"], silent)
+    # The first was there already, the second was interrupted before.
+    assert measured == ["before", "resnet18 on dense1k", "resnet18 on dense4k"]
+    assert rows == [row(case) for case in bench.find_cases(["resnet18"])]
+
+
+def test_the_tables_say_what_bounds_a_layer() -> None:
+    case = bench.CASES[0]
+    text = bench.markdown([row(case), row(case, cycles_exact=False)])
+    lines = text.splitlines()
+    assert lines[2] == (
+        f"| {case.network} | {case.accelerator} | 1,024 | 1,000 | 1,000 | 87.9 % | yes | 2.0 | 3.0 "
+        "| random |"
+    )
+    assert "| NO |" in lines[3]
+    assert "| memory reads busy 90 % (90 of 100 cycles) | bandwidth 90 |" in lines[7]
