@@ -220,6 +220,22 @@ def clip(builder: Builder, call: Call) -> View:
     return builder.pointwise(source, call.where, call.name, low=float(low), high=float(high))
 
 
+@handles("hardsigmoid")
+def hard_sigmoid(builder: Builder, call: Call) -> View:
+    """Import a sigmoid made of straight lines: ``clip(x / 6 + 1/2, 0, 1)``."""
+    source = unpadded(_activation(call))
+    channels = source.shape[0]
+    return builder.pointwise(
+        source,
+        call.where,
+        call.name,
+        weight=np.full(channels, 1 / 6),
+        bias=np.full(channels, 0.5),
+        low=0.0,
+        high=1.0,
+    )
+
+
 @handles("prelu", "_prelu_kernel", "leaky_relu")
 def slope(builder: Builder, call: Call) -> View:
     """Import PReLU (one slope, or one for each channel) and LeakyReLU."""

@@ -394,7 +394,6 @@ def _remedy(operator: str) -> str:
         "silu": "train with ReLU or ReLU6",
         "gelu": "train with ReLU or ReLU6",
         "hardswish": "train with ReLU or ReLU6",
-        "hardsigmoid": "train without this gate",
         "tanh": "train with Hardtanh",
         "layer_norm": "use BatchNorm2d, which is folded",
         "group_norm": "use BatchNorm2d, which is folded",

@@ -95,6 +95,7 @@ def quantize(
     calibration: np.ndarray | Mapping[str, np.ndarray],
     recipe: Recipe,
     plan: Plan | None = None,
+    layers: Mapping[str, Format] | None = None,
 ) -> Network:
     """Quantise ``graph``.
 
@@ -109,6 +110,8 @@ def quantize(
     plan
         Formats and scales where they are known already (after fine-tuning): weights are
         rounded to the nearest. By default they are found from the calibration data.
+    layers
+        The format of all rows of some layers, by name, instead of the recipe's.
 
     Raises
     ------
@@ -170,7 +173,7 @@ def quantize(
                 recipe=recipe,
                 planned=rows.get(op.name),
                 curvature=curvatures.get(op.name),
-                given=formats.get(whole.get(op.output, "")) if op.useful else None,
+                given=_given(op, layers or {}, formats.get(whole.get(op.output, ""))),
             )
             conv = task.quantize(values, codes, formats.get(op.input, ()))
             formats[op.output] = conv.formats
@@ -183,6 +186,15 @@ def quantize(
             keep(op.output, requantise(acc, conv.requant, residual))
             ops.append(conv)
     return _network(graph, known, ops)
+
+
+def _given(
+    op: FloatConv, layers: Mapping[str, Format], siblings: tuple[Format, ...] | None
+) -> tuple[Format, ...] | None:
+    """Return the formats of the rows of ``op`` where they are asked for, or its siblings have."""
+    if op.name in layers:
+        return (layers[op.name],) * len(op.weight)
+    return siblings if op.useful else None
 
 
 def _interleaved(

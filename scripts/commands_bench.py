@@ -408,3 +408,36 @@ def bench_lstm(
 
     emit(rows, as_json=as_json, show=show)
     hold(all(row.exact for row in found))
+
+
+@app.command("photos")
+def bench_photos(
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="A 4/8-bit mix too: most error of all scores, in their variance, such as 0.02.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare integer EfficientNet-Lite0 with the float network on real photos."""
+    from celosia.scripts.bench_photos import bench_photos as run
+
+    with progress("Photos") as report:
+        found = run(report, budget)
+    rows = [row.as_dict() for row in found.rows]
+
+    def show(console: Console) -> None:
+        for weights, share in found.narrow.items():
+            mine = [row for row in found.rows if row.weights == weights]
+            cells = [
+                (row.photo, row.top, f"{row.probability:.3f}", f"{row.second:.3f}", row.got)
+                for row in mine
+            ]
+            agree = sum(row.agrees for row in mine)
+            title = f"{weights}: {agree} of {len(mine)} agree, {share:.0%} of weights of 4 bits"
+            console.print(table(("photo", "float", "of", "second", "got"), cells, title=title))
+
+    emit({"narrow": found.narrow, "rows": rows}, as_json=as_json, show=show)
+    hold(all(row.agrees for row in found.rows))

