@@ -11,7 +11,7 @@ from celosia.dataflow.jit import compiled
 NEVER = np.int64(1) << 40
 """A next use that does not come."""
 
-_CANDIDATES = 8
+_CANDIDATES = 128
 """Runs that are looked at for a place of several beats."""
 
 
