@@ -8,7 +8,7 @@ operands follow from the descriptors alone, whatever compiled them.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,7 +115,9 @@ class Provenance:
         return tuple(sorted({write.descriptor for write in self.writes}))
 
 
-def provenance(program: Program, address: int, lane: int) -> Provenance:
+def provenance(
+    program: Program, address: int, lane: int, through: Sequence[range] = ()
+) -> Provenance:
     """Return what the code in ``lane`` of the activation word at ``address`` was made of.
 
     Parameters
@@ -126,8 +128,11 @@ def provenance(program: Program, address: int, lane: int) -> Provenance:
         Of the word's first byte in memory.
     lane : int
         Which lane of it.
+    through : sequence of range
+        Addresses where the search does not end: what was loaded from there was stored by a
+        descriptor before, such as a copy that no tensor of the network is.
     """
-    return _Search(program).find(Place(memory=Memory.DRAM, address=address, lane=lane))
+    return _Search(program, through).find(Place(memory=Memory.DRAM, address=address, lane=lane))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +147,9 @@ class _Drain:
 class _Search:
     """One search: what is known already, by place and reader."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, through: Sequence[range]) -> None:
         self._program = program
+        self._through = through
         self._accelerator = program.accelerator
         accelerator = program.accelerator
         self._sizes = {
@@ -159,16 +165,7 @@ class _Search:
         self._accumulators: tuple[Place, ...] = ()
 
     def find(self, place: Place) -> Provenance:
-        size = self._sizes[Memory.ACTIVATIONS]
-        for index in range(len(self._program.descriptors) - 1, -1, -1):
-            descriptor = self._program.descriptors[index]
-            if isinstance(descriptor, Store):
-                found = _buffer_word(descriptor.transfer, place.address, size)
-                if found is not None:
-                    source = Place(memory=Memory.OUTPUTS, address=found, lane=place.lane)
-                    self._add(index, place, (source,))
-                    self._output(source, index, whole=True)
-                    break
+        self._stored(place, len(self._program.descriptors), whole=True)
         order = sorted(self._writes.values(), key=lambda write: write.descriptor)
         return Provenance(
             writes=tuple(order),
@@ -177,6 +174,19 @@ class _Search:
             constants=self._constants,
             accumulators=self._accumulators,
         )
+
+    def _stored(self, place: Place, before: int, *, whole: bool) -> None:
+        """Find the store that wrote a code of memory; ``whole``: it is the value asked for."""
+        size = self._sizes[Memory.ACTIVATIONS]
+        for index in range(before - 1, -1, -1):
+            descriptor = self._program.descriptors[index]
+            if isinstance(descriptor, Store):
+                found = _buffer_word(descriptor.transfer, place.address, size)
+                if found is not None:
+                    source = Place(memory=Memory.OUTPUTS, address=found, lane=place.lane)
+                    self._add(index, place, (source,))
+                    self._output(source, index, whole=whole)
+                    return
 
     def _add(self, index: int, place: Place, sources: Iterable[Place] = ()) -> Write:
         unit = unit_of(self._program.descriptors[index])
@@ -307,13 +317,22 @@ class _Search:
             if isinstance(descriptor, Load) and descriptor.target is Buffer[place.memory.name]:
                 found = self._memory_word(descriptor, place)
                 if found is not None:
-                    source = Place(memory=Memory.DRAM, address=found)
-                    return self._add(index, place, (source,))
+                    return self._from_memory(index, place, found)
             elif isinstance(descriptor, Keep) and place.memory is Memory.ACTIVATIONS:
                 kept = _kept_word(descriptor, place)
                 if kept is not None:
                     return self._kept(index, place, kept)
         return None
+
+    def _from_memory(self, index: int, place: Place, address: int) -> Write:
+        """Note a load, and what stored the word before where the search goes on."""
+        new = (index, place) not in self._writes
+        write = self._add(index, place, (Place(memory=Memory.DRAM, address=address),))
+        if new and any(address in some for some in self._through):
+            for lane in range(self._accelerator.array.lanes):
+                stored = Place(memory=Memory.DRAM, address=address, lane=lane)
+                self._stored(stored, index, whole=False)
+        return write
 
     def _memory_word(self, load: Load, place: Place) -> int | None:
         size = self._sizes[place.memory]

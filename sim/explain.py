@@ -254,7 +254,13 @@ class _Work:
         address = code_address(program, divergence)
         lane = int(placement.lanes[divergence.index[0]])
         word = address - (placement.first_bit + lane * placement.lane_bits) // 8
-        self._found: Provenance = provenance(program, word, lane)
+        # Copies that are no tensors of the network were compared with nothing: on to their stores.
+        copies = [
+            range(other.at(self._sample), other.at(self._sample) + other.word_count * other.plane)
+            for other in program.placements
+            if other.name not in golden and other.name not in program.kept
+        ]
+        self._found: Provenance = provenance(program, word, lane, copies)
         self._replay = Replay(program, inputs, run.memory, divergence.sample, int(run.cycles.max()))
         self._image = self._replay.image.copy()
         first = divergence.sample - self._sample
