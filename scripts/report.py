@@ -78,12 +78,24 @@ def _of_rows(rows: list[Any], path: Path) -> dict[str, Any]:
         raise CelosiaError(
             f"{path} is no table of networks: 'celosia bench networks --json' writes one"
         )
+    # A benchmark lists the layers that need an explanation.
     detailed = {
-        f"{row['network']} on {row.get('accelerator', '?')}": row
+        f"{row['network']} on {row.get('accelerator', '?')}": {
+            **row,
+            "layers": [_layer(layer) for layer in row["layers"] if isinstance(layer, dict)],
+            "layers_chosen": True,
+        }
         for row in rows
-        if isinstance(row.get("layers"), list)
+        if isinstance(row.get("layers"), list) and row["layers"]
     }
     return {"holds": all(map(_holds, rows)), "rows": rows, "networks": detailed}
+
+
+def _layer(layer: dict[str, Any]) -> dict[str, Any]:
+    """Return a layer under the names that a simulation uses."""
+    return {
+        "name": layer.get("layer"), "cycles_predicted": layer.get("cycles"), **layer,
+    }  # fmt: skip
 
 
 def _holds(run: dict[str, Any]) -> bool | None:

@@ -171,8 +171,17 @@ def test_summaries_of_all_kinds(tmp_path):
     page = render(found, [])
     assert "91.0 %" in page
     assert "resnet18 on big" in page
-    path.write_text(json.dumps([{"network": "x", "layers": network()["layers"]}]))
-    assert list(read_summary(path)["networks"]) == ["x on ?"]
+    slow = {
+        "layer": "dense", "cycles": 12, "utilisation": 0.1, "bound": "bandwidth (9 of 12 cycles)",
+        "stalls": {"bandwidth": 9},
+    }  # fmt: skip
+    path.write_text(json.dumps([{**row, "layers": [slow]}, {**row, "layers": []}]))
+    found = read_summary(path)
+    assert list(found["networks"]) == ["resnet18 on big"]
+    page = render(found, [])
+    assert "Layers that use little of the array" in page
+    assert "<td>dense</td>" in page
+    assert "bandwidth (9 of 12 cycles)" in page
     for wrong in ("{}", "[]", "3", '[{"a": 1}]', '{"networks": {"n": 1}}', '"x"'):
         path.write_text(wrong)
         with pytest.raises(CelosiaError, match=r"is no (summary of a run|table of networks)"):
