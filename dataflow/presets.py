@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
+from celosia.dataflow.accelerator import (
+    Accelerator,
+    ArrayShape,
+    Buffers,
+    Bus,
+    ColumnGroup,
+    Depthwise,
+)
 from celosia.dataflow.accelerator_file import scaling_lines
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, check_elements, parse_format, parse_scale
@@ -46,13 +53,15 @@ def _vectors(
 
 
 def _dense(
-    name: str, columns: int, size: tuple[int, int], depths: tuple[int, ...], ports: int = 1
-) -> Accelerator:
+    name: str, columns: int, size: tuple[int, int], depths: tuple[int, ...], ports: int = 1,
+    depthwise: Depthwise | None = None,
+) -> Accelerator:  # fmt: skip
     """Return an array of 4-bit weights that posts a word of outputs a cycle."""
-    return _make(
+    made = _make(
         name, {"fixed4": columns}, size, replace(_buffers(*depths), activation_banks=2),
         Bus(data_bits=128 * ports, ports=ports, burst_beats=64, outstanding=16), size[0],
     )  # fmt: skip
+    return replace(made, array=replace(made.array, depthwise=depthwise))
 
 
 def _buffers(*depths: int) -> Buffers:
@@ -102,6 +111,11 @@ _PRESETS = (
     # For whole networks of 8-bit activations and 4-bit weights on a ZCU102, one 128-bit port for
     # each 1,024 products a cycle: weights stream once, two banks keep what fits of activations.
     _dense("dense1k", 32, (32, 1), (16384, 2048, 4096, 64, 4096, 4096)),
+    # Depthwise convolutions, whose tensors stay on chip up to 56 x 56 x 160 values.
+    _dense(
+        "dense1k_dw", 32, (32, 1), (65536, 2048, 1024, 64, 4096, 4096),
+        depthwise=Depthwise(rows=5, columns=5, width=256),
+    ),
     # Few channels: four bands of rows share the weights.
     _dense("dense1k_x4", 16, (16, 4), (4096, 2048, 1024, 64, 4096, 4096)),
     _dense("dense4k", 64, (64, 1), (8192, 512, 2048, 64, 4096, 4096), ports=4),

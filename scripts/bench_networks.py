@@ -57,9 +57,10 @@ class Case:
 
 def _cases() -> Iterator[Case]:
     """Yield every network on 1,024 products a cycle, the large ones on 4,096 too."""
-    few_channels = ("resnet8", "resnet20")
+    suited = dict.fromkeys(("resnet8", "resnet20"), "dense1k_x4")
+    suited |= dict.fromkeys(("mobilenet_v1", "mobilenet_v2"), "dense1k_dw")
     for name in NETWORKS:
-        yield Case(network=name, accelerator="dense1k_x4" if name in few_channels else "dense1k")
+        yield Case(network=name, accelerator=suited.get(name, "dense1k"))
     for name in ("resnet18", "resnet50"):
         yield Case(network=name, accelerator="dense4k")
 
