@@ -107,6 +107,22 @@ class Quantised:
             self.signs.add(output)
         return result
 
+    def limit(self, view: View, low: float, high: float, name: str) -> View:
+        """Return the codes of ``view`` limited to ``low..high``."""
+        grid = self.grids[view.name]
+        ends = [(end - grid.zero) * grid.scale for end in (low, high)]
+        last = self.builder.ops[-1] if self.builder.ops else None
+        if isinstance(last, FloatConv) and last.output == view.name and last.pointwise:
+            limited = replace(last, low=max(last.low, ends[0]), high=min(last.high, ends[1]))
+            self.builder.ops[-1] = limited
+            return view
+        output = self.builder.name(name)
+        result = self.builder.pointwise(
+            view, f"{output}_limited", output, low=ends[0], high=ends[1]
+        )
+        self._keep(output, grid, self.rules.get(view.name, Rule(zero=grid.zero)))
+        return result
+
     def _keep(self, name: str, grid: Grid, rule: Rule) -> None:
         self.grids[name], self.rules[name] = grid, rule
 

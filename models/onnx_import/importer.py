@@ -12,14 +12,14 @@ from celosia.models.fuse import fuse
 from celosia.models.graph import FloatGraph
 from celosia.models.import_values import Builder, Finding, Unsupported, View
 from celosia.models.integer.grids import Imported, Quantised
-from celosia.models.onnx_import import pools, quantisers
+from celosia.models.onnx_import import pools, qlinear, quantisers
 from celosia.models.onnx_import.operators import HANDLERS, MAX_VALUES, Context
-from celosia.models.onnx_import.reader import Constant, Input, Model, Node, read_model
+from celosia.models.onnx_import.reader import CODES, Constant, Input, Model, Node, read_model
 from celosia.models.onnx_import.values import Coded, Known, Value, fold
 
 __all__ = ["check_onnx", "import_onnx", "import_quantised_onnx"]
 
-_REGISTERED = (pools, quantisers)  # importing them makes their operators known
+_REGISTERED = (pools, qlinear, quantisers)  # importing them makes their operators known
 
 _CODES = quantisers.FORMATS
 """Types of inputs that are codes already."""
@@ -211,6 +211,9 @@ class _Walk:
         handler = HANDLERS.get((node.domain, node.operator))
         constant = all(value is None or isinstance(value, Known) for value in args)
         codes = node.operator in _ON_CONSTANTS
+        if node.domain == "" and _has_codes(args[0] if args else None):
+            other = HANDLERS.get((CODES, node.operator))
+            codes, handler = codes or other is not None, other or handler
         try:
             if constant and not codes:
                 if node.domain != "":
@@ -228,6 +231,11 @@ class _Walk:
             raise Unsupported(
                 f"its operands or attributes are wrong: {error}", "export the model again"
             ) from error
+
+
+def _has_codes(value: object) -> bool:
+    kinds = (*_CODES, "int32")
+    return isinstance(value, Coded) or (isinstance(value, Known) and value.type in kinds)
 
 
 _ON_CONSTANTS = ("QuantizeLinear", "DequantizeLinear", "Quant", "IntQuant", "BipolarQuant")

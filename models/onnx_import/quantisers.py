@@ -17,12 +17,10 @@ from celosia.models.onnx_import.operators import (
     Context,
     activation,
     constant,
-    convolution,
     handles,
-    matmul,
     optional,
 )
-from celosia.models.onnx_import.reader import MICROSOFT, QONNX, Node
+from celosia.models.onnx_import.reader import CODES, MICROSOFT, QONNX, Node
 from celosia.models.onnx_import.values import Coded, Known, Value
 
 FORMATS = {
@@ -33,10 +31,13 @@ FORMATS = {
 """Formats of the ONNX types that activations may have."""
 
 _TYPES = {2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 21: "uint4", 22: "int4"}
+_STORED_BITS = 44
+"""Widest constants, and sums before their lowest bits are dropped."""
+
 _STORED = {**{name: fmt.bits for name, fmt in FORMATS.items()}, "int32": 32}
 
 
-def _number(value: Value | None, what: str, default: float | None = None) -> float:
+def one_number(value: Value | None, what: str, default: float | None = None) -> float:
     """Return a constant that must be one number."""
     if value is None and default is not None:
         return default
@@ -55,7 +56,7 @@ def _positive(scale: float) -> float:
 
 
 def _zero(value: Value | None, fmt: Fixed) -> int:
-    zero = _number(value, "zero point", 0.0)
+    zero = one_number(value, "zero point", 0.0)
     if zero != int(zero) or not fmt.low <= zero <= fmt.high:
         raise Unsupported(
             f"its zero point {zero:g} is no code of {fmt.name}", "use an integer in range"
@@ -85,7 +86,7 @@ def quantise_linear(context: Context, node: Node, args: Args) -> Value:
     if isinstance(args[0], Known):
         return _quantise_constant(node, args, fmt, kind)
     view = activation(args[0])
-    scale, zero = _positive(_number(args[1], "scale")), _zero(optional(args, 2), fmt)
+    scale, zero = _positive(one_number(args[1], "scale")), _zero(optional(args, 2), fmt)
     result = context.quantised.quantise(
         view,
         Grid(format=fmt, scale=scale, zero=zero),
@@ -126,7 +127,7 @@ def _along(node: Node, values: np.ndarray, factors: np.ndarray) -> np.ndarray:
 def dequantise_linear(context: Context, node: Node, args: Args) -> Value:
     """Import the real values of codes: of an activation, of weights, of a bias."""
     if isinstance(args[0], Known):
-        return _dequantise_constant(node, args)
+        return dequantise_constant(node, args)
     if not isinstance(args[0], Coded):
         raise Unsupported("it reads real values", "quantise them first")
     return dequantised(context, args[0], args[1], optional(args, 2))
@@ -135,7 +136,7 @@ def dequantise_linear(context: Context, node: Node, args: Args) -> Value:
 def dequantised(context: Context, value: Coded, scale: Value | None, zero: Value | None) -> View:
     """Return the real activation that codes of a scale and zero point stand for."""
     fmt = _format(value.type)
-    grid = Grid(format=fmt, scale=_positive(_number(scale, "scale")), zero=_zero(zero, fmt))
+    grid = Grid(format=fmt, scale=_positive(one_number(scale, "scale")), zero=_zero(zero, fmt))
     known = context.quantised.grids.setdefault(value.view.name, grid)
     if known != grid:
         raise Unsupported(
@@ -146,7 +147,8 @@ def dequantised(context: Context, value: Coded, scale: Value | None, zero: Value
     return value.view
 
 
-def _dequantise_constant(node: Node, args: Args) -> Known:
+def dequantise_constant(node: Node, args: Args) -> Known:
+    """Return the constant that stored codes, a scale and a zero point are."""
     stored = constant(args[0], "input")
     if stored.values.dtype.kind not in "iu" or stored.type not in _STORED:
         raise Unsupported(
@@ -165,67 +167,11 @@ def _dequantise_constant(node: Node, args: Args) -> Known:
     return Known(values=codes.real, codes=codes)
 
 
-def _weights(node: Node, weight: Value | None, scale: Value | None, zero: Value | None) -> Known:
-    """Return weights of a QLinear operator, whose scales are by row (axis 0) or by tensor."""
-    by_row = replace(node, attributes={**node.attributes, "axis": 0})
-    return _dequantise_constant(by_row, (weight, scale, zero))
-
-
-def _quantised(context: Context, node: Node, view: View, scale: Value, zero: Value | None) -> Value:
-    plain = replace(node, attributes={})
-    return quantise_linear(context, plain, (view, scale, zero))
-
-
-def _coded(value: Value | None) -> Coded:
+def codes_of(value: Value | None) -> Coded:
+    """Return an operand that must be codes of an activation."""
     if not isinstance(value, Coded):
         raise Unsupported("it reads real values or constants", "give it quantised activations")
     return value
-
-
-@handles("QLinearConv")
-def qlinear_convolution(context: Context, node: Node, args: Args) -> Value:
-    """Import a convolution from codes to codes."""
-    view = dequantised(context, _coded(args[0]), args[1], args[2])
-    weight = _weights(node, args[3], args[4], args[5])
-    bias = optional(args, 8)
-    if bias is not None:
-        unit = constant(args[1], "scale").real * constant(args[4], "scale").real.reshape(-1)
-        bias = Known(values=constant(bias, "bias").real * unit)
-    made = convolution(context, _inner(node), (view, weight, bias))
-    return _quantised(context, node, made, constant(args[6], "scale"), args[7])
-
-
-def _inner(node: Node) -> Node:
-    """Return the node as that of the real operator inside it."""
-    return replace(node, outputs=(f"{node.outputs[0]}_real",))
-
-
-@handles("QLinearMatMul")
-def qlinear_matmul(context: Context, node: Node, args: Args) -> Value:
-    """Import a product with a matrix, from codes to codes; scales are by column or tensor."""
-    view = dequantised(context, _coded(args[0]), args[1], args[2])
-    by_column = replace(node, attributes={"axis": 1})
-    weight = _dequantise_constant(by_column, (args[3], args[4], args[5]))
-    made = matmul(context, _inner(node), (view, weight))
-    return _quantised(context, node, made, constant(args[6], "scale"), args[7])
-
-
-@handles("ConvInteger", "MatMulInteger")
-def integer_product(context: Context, node: Node, args: Args) -> Value:
-    """Import a sum of products of codes, whose zero points are taken off, as a real number."""
-    value = _coded(args[0])
-    known = context.quantised.grids.get(value.view.name)
-    one = Known(values=np.ones(1))
-    scale = one if known is None else Known(values=np.array([known.scale]))
-    view = dequantised(context, value, scale, optional(args, 2))
-    axis = 0 if node.operator == "ConvInteger" else 1
-    stored = replace(node, attributes={"axis": axis})
-    weight = _dequantise_constant(stored, (args[1], one, optional(args, 3)))
-    assert weight.codes is not None
-    codes = replace(weight.codes, scale=weight.codes.scale / float(scale.values[0]))
-    weight = Known(values=codes.real, codes=codes)
-    operator = convolution if node.operator == "ConvInteger" else matmul
-    return operator(context, node, (view, weight))
 
 
 def _rounding(node: Node) -> Ties:
@@ -238,25 +184,27 @@ def _rounding(node: Node) -> Ties:
         ) from None
 
 
-def _bits(value: Value | None) -> int:
-    bits = _number(value, "bit width")
-    if bits != int(bits) or not 1 <= bits <= 16:
-        raise Unsupported(f"its bit width is {bits:g}", "use 1 to 16 bits, an integer")
+def _bits(value: Value | None, most: int = 16) -> int:
+    bits = one_number(value, "bit width")
+    if bits != int(bits) or not 1 <= bits <= most:
+        raise Unsupported(f"its bit width is {bits:g}", f"use 1 to {most} bits, an integer")
     return int(bits)
 
 
 @handles("Quant", "IntQuant", domain=QONNX)
 def quant(context: Context, node: Node, args: Args) -> Value:
     """Import QONNX's quantiser: codes and real values at once."""
-    bits, signed = _bits(args[3]), bool(node.attributes.get("signed", 1))
+    stored = isinstance(args[0], Known)
+    bits, signed = _bits(args[3], _STORED_BITS if stored else 16), node.attributes.get("signed", 1)
     if bits == 1 and signed:
         return bipolar(context, node, (args[0], args[1]))
-    fmt, ties = Fixed(bits=bits, signed=signed), _rounding(node)
-    narrow = bool(node.attributes.get("narrow", 0))
-    low, high = fmt.low + (narrow and signed), fmt.high - (narrow and not signed)
-    if isinstance(args[0], Known):
-        return _quant_weights(args, fmt, ties, (low, high))
-    scale, zero = _positive(_number(args[1], "scale")), _zero(args[2], fmt)
+    narrow, ties = bool(node.attributes.get("narrow", 0)), _rounding(node)
+    low = narrow - (1 << bits - 1) if signed else 0
+    high = (1 << bits - 1) - 1 if signed else (1 << bits) - 1 - narrow
+    if stored:
+        return _quant_weights(args, bits, ties, (low, high))
+    fmt = Fixed(bits=bits, signed=bool(signed))
+    scale, zero = _positive(one_number(args[1], "scale")), _zero(args[2], fmt)
     view, raw = activation(args[0]), activation(args[0]).name in context.raw
     grid, rule = Grid(format=fmt, scale=scale, zero=zero), Rule(ties=ties)
     if raw and ties is not Ties.HALF_EVEN:
@@ -272,7 +220,7 @@ def quant(context: Context, node: Node, args: Args) -> Value:
     return context.quantised.quantise(view, grid, rule, node.outputs[0], raw=raw)
 
 
-def _quant_weights(args: Args, fmt: Fixed, ties: Ties, ends: tuple[int, int]) -> Known:
+def _quant_weights(args: Args, bits: int, ties: Ties, ends: tuple[int, int]) -> Known:
     values = constant(args[0], "input").values
     scale, zero = (
         constant(args[at], what).values for at, what in ((1, "scale"), (2, "zero point"))
@@ -289,7 +237,7 @@ def _quant_weights(args: Args, fmt: Fixed, ties: Ties, ends: tuple[int, int]) ->
         ) from error
     if not (codes == np.rint(codes)).all():
         raise Unsupported("its zero points are no integers", "use integers")
-    stored = WeightCodes(values=codes.astype(np.int64), scale=factors, bits=fmt.bits)
+    stored = WeightCodes(values=codes.astype(np.int64), scale=factors, bits=bits)
     return Known(values=stored.real, codes=stored)
 
 
@@ -317,7 +265,7 @@ def bipolar(context: Context, node: Node, args: Args) -> Value:
         stored = WeightCodes(values=signs, scale=np.broadcast_to(scale, signs.shape), bits=2)
         return Known(values=stored.real, codes=stored)
     view = activation(args[0])
-    grid = Grid(format=Fixed(bits=2), scale=_positive(_number(args[1], "scale")))
+    grid = Grid(format=Fixed(bits=2), scale=_positive(one_number(args[1], "scale")))
     return context.quantised.quantise(
         view, grid, Rule(), node.outputs[0], raw=view.name in context.raw, signs=True
     )
@@ -331,15 +279,15 @@ def trunc(context: Context, node: Node, args: Args) -> Value:
     how many.
     """
     view = activation(args[0])
-    scale = _positive(_number(args[1], "scale"))
-    zero, before = _number(args[2], "zero point"), _bits_before(args[3])
+    scale = _positive(one_number(args[1], "scale"))
+    zero, before = one_number(args[2], "zero point"), _bits(args[3], _STORED_BITS)
     ties = _rounding(replace(node, attributes={"rounding_mode": "FLOOR", **node.attributes}))
     after = _bits(args[-1])
     target: float = scale
     dropped = before - after
     signed, offset = context.quantised.signed(view.name), zero
     if len(args) > 5:
-        target = _positive(_number(args[4], "output scale"))
+        target = _positive(one_number(args[4], "output scale"))
         dropped = round(math.log2(target / scale))
         signed, offset = bool(node.attributes.get("signed", 1)), zero / 2.0**dropped
         if abs(target - scale * 2.0**dropped) > 1e-6 * target:
@@ -366,8 +314,15 @@ def trunc(context: Context, node: Node, args: Args) -> Value:
     return context.quantised.quantise(view, grid, Rule(ties=ties), node.outputs[0], raw=False)
 
 
-def _bits_before(value: Value | None) -> int:
-    bits = _number(value, "input bit width")
-    if bits != int(bits) or not 1 <= bits <= 44:
-        raise Unsupported(f"its input bit width is {bits:g}", "use 1 to 44 bits, an integer")
-    return int(bits)
+@handles("Clip", domain=CODES)
+def clip_codes(context: Context, node: Node, args: Args) -> Value:
+    """Import limits of codes, of which a file uses fewer bits than their type has."""
+    low, high = (
+        one_number(optional(args, at), "limit", edge) for at, edge in ((1, -np.inf), (2, np.inf))
+    )
+    if isinstance(args[0], Known):
+        return replace(args[0], values=np.clip(args[0].values, low, high).astype(np.int64))
+    value = codes_of(args[0])
+    if value.view.name not in context.quantised.grids:
+        raise Unsupported("it limits codes of no scale", "dequantise them first")
+    return replace(value, view=context.quantised.limit(value.view, low, high, node.outputs[0]))

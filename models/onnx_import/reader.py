@@ -30,6 +30,9 @@ FIRST_OPSET = 7
 STANDARD = ""
 QONNX = "qonnx"
 MICROSOFT = "com.microsoft"
+CODES = "codes"
+"""Where operators are that read integers and have another meaning there than for real values."""
+
 DOMAINS = {
     "": STANDARD,
     "ai.onnx": STANDARD,

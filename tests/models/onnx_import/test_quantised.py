@@ -13,7 +13,7 @@ from celosia.models.integer.grids import Imported
 from celosia.models.onnx_import.importer import import_onnx, import_quantised_onnx
 from celosia.models.quantize import dequantise, quantise_inputs
 
-from .builders import QONNX, Made, run
+from .builders import MICROSOFT, QONNX, Made, run
 
 
 def images(made: Made, samples: int = 4, seed: int = 3) -> np.ndarray:
@@ -204,6 +204,49 @@ def test_weights_of_four_bits_stay_so(tmp_path: Path) -> None:
     assert not any(count for count, _, _ in differing(made, found, opset=21).values())
 
 
+def test_codes_that_are_limited(tmp_path: Path) -> None:
+    """Fewer bits than the type has, as Brevitas writes them for ONNX's own operators."""
+    made = Made((1, 3, 5, 5))
+    grid = made.scalar(2.0**-3, 0, np.uint8)
+    limits = made.const(2, np.uint8), made.const(15, np.uint8)
+    x = made.node("Clip", made.node("QuantizeLinear", "x", *grid), *limits)
+    stored = made.node("QuantizeLinear", made.const(codes(-99, 99, 6, 3, 3, 3) / 64), *made.scalar(
+        0.125, 0, np.int8))  # fmt: skip
+    stored = made.node("Clip", stored, made.const(-7, np.int8), made.const(7, np.int8))
+    weight = made.node("DequantizeLinear", stored, *made.scalar(0.125, 0, np.int8))
+    y = made.node("Conv", made.node("DequantizeLinear", x, *grid), weight)
+    out = made.scalar(0.25, 0, np.int8)
+    y = made.node("QuantizeLinear", y, *out)
+    y = made.node("Clip", y, made.const(-8, np.int8), made.const(7, np.int8))
+    found = imported(made, tmp_path, y, kind=TensorProto.INT8)
+    (conv,) = [op for op in found.network.ops if op.useful]
+    assert np.abs(conv.weights).max() == 7
+    got = evaluate(found.network, quantise_inputs(found.network, images(made)))
+    expected = run(made.model(y, kind=TensorProto.INT8), {"x": images(made)})[0]
+    assert expected.min() == -8
+    assert (got[found.network.outputs[0]] == expected).all()
+
+
+def test_operators_of_onnxruntime(tmp_path: Path) -> None:
+    made = Made((1, 4, 4, 4))
+    grids = [made.scalar(2.0**-at, 8 * at, np.uint8) for at in range(6)]
+    left = made.node("QuantizeLinear", "x", *grids[5])
+    right = made.node("MaxPool", left, kernel_shape=[1, 1])
+    total = made.node("QLinearAdd", left, *grids[5], right, *grids[5], *grids[4], domain=MICROSOFT)
+    joined = made.node(
+        "QLinearConcat", *grids[3], total, *grids[4], left, *grids[5], axis=1, domain=MICROSOFT
+    )
+    means = made.node("QLinearGlobalAveragePool", joined, *grids[3], *grids[4], domain=MICROSOFT)
+    flat = made.node("Flatten", means)
+    matrix = made.const(codes(-99, 99, 5, 8), np.int8), *made.scalar(2.0**-6, 0, np.int8)
+    bias = made.const(codes(-99, 99, 5), np.int32)
+    made.node("QGemm", flat, *grids[4], *matrix, bias, *grids[2], transB=1, domain=MICROSOFT)
+    found = imported(made, tmp_path, made.nodes[-1].output[0], kind=TensorProto.UINT8)
+    wrong = differing(made, found)
+    assert sorted(wrong) == ["t2", "t4", "t6"]
+    assert not any(count for count, _, _ in wrong.values()), wrong
+
+
 def test_an_output_left_real_gets_sixteen_bits(tmp_path: Path) -> None:
     made = Made((1, 6))
     x = made.coded("x", 2.0**-5, 0, np.int8)
@@ -258,7 +301,8 @@ def test_qonnx_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: s
     )  # fmt: skip
     left = made.quant(made.node("Conv", value, signs, pads=[1] * 4), 0.5, 6, narrow=1)
     weight = made.quant(made.const(random.normal(0, 1, (8, 8, 1, 1))), 0.25, 3, rounding_mode=mode)
-    right = made.node("Conv", value, weight, made.const(random.normal(0, 1, 8)))
+    bias = made.quant(made.const(random.normal(0, 1, 8)), 1 / 64, 32)
+    right = made.node("Conv", value, weight, bias)
     right = made.node("BipolarQuant", right, made.const(0.5), domain=QONNX)
     value = made.quant(made.node("Add", left, right), 1.0, 6, zero=2)
     value = made.node("AveragePool", value, kernel_shape=[2, 2], strides=[2, 2])
