@@ -18,8 +18,11 @@ from celosia.dataflow.search.bound import Bound, Reason, lower_bound, network_bo
 from celosia.dataflow.search.layer import ROWS, Climber, first_choice
 from celosia.dataflow.search.objective import CYCLES, Costs, Objective
 from celosia.dataflow.search.pricing import Priced, Pricer
-from celosia.dataflow.search.whole import Choices, Whole
+from celosia.dataflow.search.whole import Choices, Whole, cuts
 from celosia.models.network import Network
+
+_SHARE = 2
+"""Of the effort for each step by itself, which part is for it beside others."""
 
 _KEPT = 4
 """Mappings of a step that are tried beside those of others."""
@@ -208,7 +211,7 @@ class _Search:
             default=self.pricer.price(self.numbers, plain).costs,
         )
         choices = self._choices(objective.near(near), effort)
-        whole = Whole(self.pricer, objective, choices, self.deadline)
+        whole = Whole(self.pricer, objective, choices, self.deadline, effort // _SHARE)
         whole.search()
         for other in others:
             whole.offer(other.layers)
@@ -225,6 +228,8 @@ class _Search:
             found = self._climber(number, weights, effort).search(alike.plain)
             plain = tuple(f.layer for f in found[:_KEPT])
             choice = Choices(plain=plain)
+            if self.dataflow is None:
+                choice = replace(choice, cuts=tuple(cuts(self.pricer.plans[number])))
             if self.pricer.accelerator.buffers.keeps:
                 fits = (f.layer for f in found if self.pricer.leaves_bank(number, f.layer))
                 choice = replace(choice, small=next(fits, None))

@@ -6,18 +6,28 @@ is taken is better for the whole program, by its exact price.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from celosia.dataflow.mapping import Buffering, LayerMapping
+from celosia.dataflow.mapping import Buffering, Dimension, LayerMapping, tiled
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.search.objective import Objective
 from celosia.dataflow.search.pricing import Priced, Pricer
 from celosia.models.errors import CelosiaError
 
+_DOWN, _ACROSS = (1, 2, 3, 4), (1, 2, 3, 4, 6, 8)
+"""Tiles that :func:`cuts` cuts rows and columns into."""
+
 _LONGEST = 4
 """Inputs in a row that are tried on chip at once."""
+
+_ROUNDS = 4
+"""How often all steps are cut anew in the end, while that is of use."""
+
+_TRIED = 8
+"""Cuts of a step that the whole is priced with."""
 
 _HALVES = ("activations", "weights", "outputs")
 """Buffers of which a step may leave one half to the next, which then loads or posts earlier."""
@@ -28,12 +38,14 @@ class Choices:
     """Mappings of one step: the best by themselves, the best first, and some for company.
 
     With ``resident`` ones the step's input stays on chip; ``small`` is one that leaves a bank of
-    the activations free, if any that was found does.
+    the activations free, if any that was found does. ``cuts`` may suit the steps on either side
+    better than what is best alone.
     """
 
     plain: tuple[LayerMapping, ...] = ()
     resident: tuple[LayerMapping, ...] = ()
     small: LayerMapping | None = None
+    cuts: tuple[LayerMapping, ...] = ()
 
 
 class Whole:
@@ -47,6 +59,9 @@ class Whole:
         Of each step.
     deadline
         Of :func:`time.monotonic`, or ``None``.
+    effort
+        Descriptors that are priced for each step before no more of its cuts are tried; those of
+        programs that are priced whole too seldom with so many are not.
     """
 
     def __init__(
@@ -55,8 +70,11 @@ class Whole:
         objective: Objective,
         choices: Sequence[Choices],
         deadline: float | None,
+        effort: int,
     ) -> None:
         self._pricer = pricer
+        self._effort = effort
+        self._rows = 0
         self._objective = objective
         self._choices = choices
         self._deadline = deadline
@@ -76,6 +94,11 @@ class Whole:
         if any(choice.resident for choice in self._choices):
             self._keep()
             self._suit()
+        if _TRIED * len(self.priced.table) > self._effort:
+            return  # the whole is too long to be priced for each step
+        for _ in range(_ROUNDS):
+            if not self._recut():
+                break
 
     def offer(self, layers: Sequence[LayerMapping]) -> bool:
         """Take ``layers`` if the whole program is better with them; return whether it is."""
@@ -90,15 +113,19 @@ class Whole:
         return True
 
     def _price_all(self, layers: Sequence[LayerMapping]) -> Priced:
-        return self._pricer.price(range(self._count), layers)
+        priced = self._pricer.price(range(self._count), layers)
+        self._rows += len(priced.table)
+        return priced
 
     def _near(self, layers: Sequence[LayerMapping], steps: range, weights: Objective) -> float:
         """Return the score of ``steps`` and one on each side; infinite if they are not legal."""
         near = range(max(0, steps.start - 1), min(self._count, steps.stop + 1))
         try:
-            return weights.score(self._pricer.price(near, layers).costs)
+            priced = self._pricer.price(near, layers)
         except CelosiaError:
             return float("inf")
+        self._rows += len(priced.table)
+        return weights.score(priced.costs)
 
     # Mappings that suit each other
 
@@ -120,6 +147,29 @@ class Whole:
                 if score < best:
                     best, layers = score, tried
         self.offer(layers)
+
+    def _recut(self) -> bool:
+        """Change steps one by one to those of their cuts with which the whole is better.
+
+        Prices of neighbours choose which are tried. Returns whether any was taken.
+        """
+        weights = self._objective.near(self.priced.costs)
+        better = False
+        for number, choice in enumerate(self._choices):
+            if self.layers[number].resident:
+                continue
+            most, scored = self._rows + self._effort, []
+            for place, layer in enumerate(choice.cuts):
+                if self._rows >= most or self._late:
+                    break
+                tried = [*self.layers[:number], layer, *self.layers[number + 1 :]]
+                scored.append((self._near(tried, range(number, number + 1), weights), place))
+            for _, place in sorted(scored)[:_TRIED]:
+                if self._late:
+                    break
+                layer = choice.cuts[place]
+                better |= self.offer([*self.layers[:number], layer, *self.layers[number + 1 :]])
+        return better
 
     # What stays on chip
 
@@ -199,6 +249,24 @@ def _disjoint(gains: dict[tuple[int, int], float], count: int) -> list[tuple[int
                 found = more, (*runs, (first, stop))
         best.append(found)
     return list(best[-1][1])
+
+
+def cuts(plan: StepPlan) -> Iterator[LayerMapping]:
+    """Yield mappings that cut rows and columns into few tiles, each in several orders."""
+    whole = plan.whole
+    first, words = ((Dimension.K, 1),), ((Dimension.C, -(-whole[Dimension.C] // 2)),)
+    sizes = (
+        sorted({-(-whole[dimension] // parts) for parts in counts})
+        for dimension, counts in ((Dimension.OY, _DOWN), (Dimension.OX, _ACROSS))
+    )
+    for rows, columns in itertools.product(*sizes):
+        pixels = ((Dimension.OY, rows), (Dimension.OX, columns))
+        for order in (
+            (*pixels, *first), (*first, *pixels), pixels, (*pixels, *first, *words),
+        ):  # fmt: skip
+            layer = tiled(order)
+            if plan.is_legal(layer):
+                yield layer
 
 
 def halved(plan: StepPlan, layer: LayerMapping) -> Iterator[LayerMapping]:

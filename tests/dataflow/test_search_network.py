@@ -210,3 +210,13 @@ def test_a_judgement_is_the_default_mapping_timed_exactly() -> None:
     assert judged.bound.cycles < judged.costs.cycles
     assert judged.bound.energy < judged.costs.energy
     assert judged.bound.dram < judged.costs.dram
+
+
+def test_short_programs_are_cut_anew_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    short, target = random_network(3, (Fixed(bits=4),)), preset("small")
+    search_it = partial(search.map_network, short, target, DDR4, effort=2000)
+    mapped = search_it()
+    exact = timing(compile_network(short, target, mapped.mapping), DDR4)
+    assert mapped.costs.cycles == exact.cycles
+    monkeypatch.setattr(whole.Whole, "_recut", lambda _self: False)
+    assert mapped.costs.cycles < search_it().costs.cycles
