@@ -105,6 +105,30 @@ def test_pools(tmp_path: Path, operator: str, attributes: dict) -> None:
     agree(made, tmp_path, made.node(operator, "x", **attributes), opset=12)
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"strides": [2, 2], "pads": [1, 0, 0, 1], "output_padding": [1, 0]},
+        {"strides": [1, 3], "dilations": [2, 1], "group": 2},
+    ],
+)
+def test_transposed_convolutions(tmp_path: Path, attributes: dict) -> None:
+    made = Made((1, 4, 5, 4))
+    kernel = made.const(weights(4, 3, 3, 3)), made.const(weights(3 * attributes.get("group", 1)))
+    agree(made, tmp_path, made.node("ConvTranspose", "x", *kernel, **attributes))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_resizes(tmp_path: Path, mode: str) -> None:
+    made = Made((1, 2, 3, 4))
+    agree(made, tmp_path, made.node("Resize", "x", "", made.const([1, 1, 2, 3]), mode=mode))
+    made.nodes.clear()
+    made.node("Resize", "x", "", made.const([1, 1, 2, 2]), mode="cubic")
+    path = made.save(tmp_path / "m.onnx", "t0")
+    with pytest.raises(CelosiaError, match="Resize at n0: it resizes by cubic"):
+        import_onnx(path)
+
+
 def test_slopes_and_constants(tmp_path: Path) -> None:
     made = Made((1, 3, 4, 4))
     value = made.node("PRelu", "x", made.const(weights(3, 1, 1)))
