@@ -14,7 +14,7 @@ from celosia.dataflow.descriptors import Buffer, Compute, Load, Post, Store
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.packing import weight_words
 from celosia.dataflow.plan import StepPlan
-from celosia.dataflow.program import Program
+from celosia.dataflow.program import Counter, Program
 from celosia.dataflow.tiles import ChannelTile
 from celosia.dataflow.timing import timing
 from celosia.models.errors import CelosiaError
@@ -24,7 +24,7 @@ from celosia.models.network import Conv, Network, Requant, Tensor, Window
 from celosia.models.random_network import random_network
 from celosia.scripts import simulate as command
 from celosia.sim.blame import Suspect
-from celosia.sim.check import ValueDivergence, check
+from celosia.sim.check import CounterDivergence, CycleDivergence, ValueDivergence, check
 from celosia.sim.explain import Explanation, explain
 from celosia.sim.run import Simulator
 
@@ -271,3 +271,16 @@ def test_chosen_cycles_are_traced(
     with pytest.raises(ValueError, match="trace must be a file"):
         command.Look(window=(1, 2))
     assert not (tmp_path / "no.fst").exists()
+
+
+def test_cycles_and_counters_are_explained(network: Network, program: Program) -> None:
+    simulator, inputs = FaultySimulator(), inputs_of(network)
+    run, golden = simulator.run(program, inputs), evaluate(network, inputs)
+    late = CycleDivergence(layer=LAYER, sample=0, predicted=5, measured=9)
+    found = explain(simulator, network, program, inputs, run, golden, late)
+    assert found.suspect is Suspect.TIMING
+    assert found.cycles == (found.location.cycle,) * 2
+    busy = CounterDivergence(counter=Counter.LOAD_BUSY, sample=0, predicted=1, measured=2)
+    found = explain(simulator, network, program, inputs, run, golden, busy)
+    assert found.suspect is Suspect.LOAD
+    assert "suspect: load unit: it steps the counter" in found.lines()
