@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from rich.table import Table
 
 from celosia.dataflow.memory import MemoryModel
@@ -31,8 +32,9 @@ from celosia.dataflow.sparch.accelerator_file import dump_sparch
 from celosia.dataflow.sparch.choose import choose
 from celosia.dataflow.sparch.counters import SparchCounter
 from celosia.dataflow.sparch.plan import Plan, Strategy, plan_product
+from celosia.dataflow.sparch.records import Cut
 from celosia.dataflow.sparch.traffic import gustavson_traffic, outerspace_traffic, plan_traffic
-from celosia.models.csr import Csr
+from celosia.models.csr import Csr, from_scipy
 from celosia.models.errors import CelosiaError
 from celosia.scripts.console import table
 from celosia.scripts.explore.workers import Workers
@@ -48,15 +50,24 @@ Report = Callable[[str, int, int], None]
 HBM = MemoryModel(latency=60, bytes_per_cycle=64, outstanding=64)
 """The paper's 128 GB/s at 1 GHz: 64 bytes a cycle to read and as many to write."""
 
+PACKED = "packed"
+"""SpArch where short rows share beats of the buffer, instead of lines of one row each."""
+
 MODES: dict[str, tuple[Strategy, ...]] = {
     "no condensing": (Strategy(condense=False, huffman=False, reuse=False),),
     "+ condensing": (Strategy(huffman=False, reuse=False),),
     "+ Huffman": (Strategy(reuse=False),),
     "sparch": (Strategy(),),
+    PACKED: (Strategy(cut=Cut(packed=True, padded=True)),),
     "row-wise": (Strategy(rowwise=True),),
     "adaptive": (),
 }
 """The modes by name: the parts of SpArch one by one, all of them, and what is beyond."""
+
+
+def modes_of(accelerator: SparchAccelerator) -> tuple[str, ...]:
+    """Return the modes that ``accelerator`` has."""
+    return tuple(mode for mode in MODES if accelerator.packs or mode != PACKED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +214,7 @@ def bench_sparch(
     folder, names
         Which matrices: :func:`~celosia.scripts.sparch_matrices.find_matrices`.
     modes
-        Of :data:`MODES`; all by default.
+        Of :func:`modes_of` the engine; all by default.
     limits
         How large they may be.
     predict
@@ -221,18 +232,22 @@ def bench_sparch(
     CelosiaError
         A matrix or a mode is unknown, or does not fit the engine, or ``results`` is no such file.
     """
+    known = modes_of(accelerator)
     for mode in modes:
-        if mode not in MODES:
-            raise CelosiaError(f"there is no mode {mode!r}: known are {', '.join(MODES)}")
+        if mode not in known:
+            raise CelosiaError(f"there is no mode {mode!r}: known are {', '.join(known)}")
     bench = Bench(accelerator=accelerator, limits=limits or Limits(), predict=predict)
-    chosen = [mode for mode in MODES if not modes or mode in modes]
+    chosen = [mode for mode in known if not modes or mode in modes]
     jobs = [
         Job(source=source, mode=mode)
         for source in find_matrices(folder, names, bench.limits.products)
         for mode in chosen
     ]
-    if not predict:
-        Simulator(accelerator, progress=progress)  # built once, before workers want it
+    if workers > 1:  # kernels are compiled, and the simulator built, once and not in each worker
+        one = from_scipy(scipy.sparse.eye_array(1, dtype=int, format="csr"))
+        choose(one, one, accelerator, HBM, tried=MODES["sparch"])
+        if not predict:
+            Simulator(accelerator, progress=progress)
     kept = Kept(results, bench.setting)
     found = {job: row for job in jobs if (row := kept.row(job.source.name, job.mode))}
     missing = [job for job in jobs if job not in found]
