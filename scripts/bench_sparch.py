@@ -299,32 +299,44 @@ def _mean(ratios: Sequence[float]) -> float:
 
 
 def tables(rows: Sequence[SparchRow]) -> list[Table | str]:
-    """Return what a person wants to see: the rows, and the means."""
+    """Return what a person wants to see: a table of each matrix, and the means.
+
+    ``products`` is what part of the multipliers is at work, ``memory`` of its bandwidth used.
+    """
     headers = (
-        "matrix", "part", "nonzeros", "products", "mode", "cycles", "predicted", "MB", "predicted",
-        "OuterSPACE", "GFLOP/s", "multipliers", "bandwidth", "exact",
+        "mode", "cycles", "MB", "saved", "GFLOP/s", "products", "memory", "exact",
     )  # fmt: skip
-    lines = [
-        tuple("-" if cell is None else cell for cell in (
-            row.matrix, f"{row.share:.1%}", row.nonzeros, row.products, row.mode,
-            row.cycles_measured, row.cycles_predicted,
-            row.dram_bytes_measured and row.dram_bytes_measured / 1e6,
-            row.dram_bytes_predicted / 1e6, f"{row.saved:.2f} x", row.gflops_at_1ghz,
-            _percent(row.multiplier_utilisation), _percent(row.bandwidth_utilisation),
-            row.exact and "yes",
-        ))
-        for row in rows
-    ]  # fmt: skip
+    found: list[Table | str] = []
+    for name in dict.fromkeys(row.matrix for row in rows):
+        mine = [row for row in rows if row.matrix == name]
+        found.append(table(headers, [_line(row) for row in mine], _title(mine[0])))
     means = summary(rows)
-    found: list[Table | str] = [
-        table(headers, lines),
-        table(
-            ("geometric mean over matrices", "OuterSPACE's bytes over its own"), means.saved.items()
-        ),
-    ]
+    saved = ("saved, geometric mean over matrices", "OuterSPACE's bytes over its own")
+    found.append(table(saved, means.saved.items()))
     if means.adaptive is not None:
         found.append(f"cycles, sparch over adaptive, geometric mean: {means.adaptive:.3g}")
     return found
+
+
+def _title(row: SparchRow) -> str:
+    part = "" if row.share == 1 else f", {row.share:.1%} of the matrix"
+    return f"{row.matrix}{part}: {row.nonzeros:,} nonzeros, {row.products:,} products"
+
+
+def _line(row: SparchRow) -> tuple[object, ...]:
+    """Return what a row says, measured where it was."""
+    said = {None: "not run", True: "yes", False: "no"}[row.holds if row.exact is not None else None]
+    cells = (
+        row.mode,
+        row.cycles_measured or row.cycles_predicted,
+        (row.dram_bytes_measured or row.dram_bytes_predicted) / 1e6,
+        f"{row.saved:.2f} x",
+        row.gflops_at_1ghz,
+        _percent(row.multiplier_utilisation),
+        _percent(row.bandwidth_utilisation),
+        said,
+    )
+    return tuple("-" if cell is None else cell for cell in cells)
 
 
 def _percent(share: float | None) -> str | None:
