@@ -124,7 +124,7 @@ MATRICES = (
     ),
     _of(Kind.SPACE, "cop20k_A", 121192, 2624331, 81, 79_883_385, reach=2.0),
     _of(Kind.NETWORK, "email-Enron", 36692, 367662, 1383, 51_501_448, near=0.1),
-    _of(Kind.NETWORK, "facebook", 4039, 176468, 1045, 18_806_166, near=0.85, window=512),
+    _of(Kind.NETWORK, "facebook", 4039, 176468, 1045, 18_806_166, near=0.8, window=512),
     _of(Kind.SPACE, "filter3D", 106437, 2707179, 112, 85_957_185, reach=2.0),
     _of(Kind.GRAPH, "m133-b3", 200200, 800800, 4, 3_203_200),
     _of(Kind.PLANE, "mario002", 389874, 2101242, 7, 12_829_364, reach=1.8),
@@ -138,7 +138,7 @@ MATRICES = (
     _of(Kind.GRAPH, "webbase-1M", 1000005, 3105536, 4700, 69_524_195, near=0.6),
     _of(
         Kind.NETWORK, "wiki-Vote", 8297, 103689, 893, 4_542_805,
-        near=0.95, window=512, least=0,
+        near=0.8, window=512, least=0,
     ),
 )  # fmt: skip
 """The paper's twenty, by name."""
