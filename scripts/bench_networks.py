@@ -58,7 +58,8 @@ class Case:
 def _cases() -> Iterator[Case]:
     """Yield every network on 1,024 products a cycle, the large ones on 4,096 too."""
     suited = dict.fromkeys(("resnet8", "resnet20"), "dense1k_x4")
-    suited |= dict.fromkeys(("mobilenet_v1", "mobilenet_v2"), "dense1k_dw")
+    depthwise = ("mobilenet_v1", "mobilenet_v1_025", "mobilenet_v2", "efficientnet_lite0", "ds_cnn")
+    suited |= dict.fromkeys(depthwise, "dense1k_dw")
     for name in NETWORKS:
         yield Case(network=name, accelerator=suited.get(name, "dense1k"))
     for name in ("resnet18", "resnet50"):
