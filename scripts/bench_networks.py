@@ -57,7 +57,7 @@ class Case:
 
 def _cases() -> Iterator[Case]:
     """Yield every network on 1,024 products a cycle, the large ones on 4,096 too."""
-    suited = dict.fromkeys(("resnet8", "resnet20"), "dense1k_x4")
+    suited: dict[str, str] = dict.fromkeys(("resnet8", "resnet20"), "dense1k_x4")
     depthwise = ("mobilenet_v1", "mobilenet_v1_025", "mobilenet_v2", "efficientnet_lite0", "ds_cnn")
     suited |= dict.fromkeys(depthwise, "dense1k_dw")
     for name in NETWORKS:

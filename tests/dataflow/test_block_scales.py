@@ -283,7 +283,7 @@ def test_scaled_inputs_are_not_unfolded() -> None:
     ops = [op for op in network(2, target).ops if isinstance(op, Conv) and op.scales is not None]
     assert ops
     program = compile_network(network(2, target), target)
-    assert all(p.unfold.count == 1 for p in program.placements if p.name == ops[0].input)
+    assert all(p.unfold is None for p in program.placements if p.name == ops[0].input)
     assert np.array_equal(program.placement(ops[0].input).lanes[:3], [0, 1, 2])
 
 

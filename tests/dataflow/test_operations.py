@@ -91,7 +91,10 @@ def test_grouped_distances() -> None:
 )
 def test_no_column_for_an_operation_wrong(columns: dict[str, int], message: str) -> None:
     build = Build()
-    build.pool(build.conv(build.input((3, 4, 4)), 2, k(1), operation=DISTANCE), k(2))
+    # The pool is of what the convolution reads too, so it stays a step of its own.
+    tensor = build.input((3, 4, 4))
+    build.conv(tensor, 2, k(1), operation=DISTANCE)
+    build.pool(tensor, k(2))
     with pytest.raises(CelosiaError, match=re.escape(message)):
         arrange(build.network(), accelerator(columns, 4, 1))
 

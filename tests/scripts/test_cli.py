@@ -341,7 +341,7 @@ def test_accelerator_without_a_name(files, capsys, verb):
 
 
 def test_place_of_a_network_is_tried_first(files, capsys, monkeypatch):
-    monkeypatch.setattr("celosia.scripts.quantize.load_model", None)
+    monkeypatch.setattr("celosia.scripts.quantize.real_graph", None)
     for place, message in (("x.npy/y", "x.npy: Not a directory"), (".", "Is a directory")):
         status, _, err = run(capsys, "quantize", "tiny.pt2", "--calibration", "x.npy", "-o", place)
         assert status == 1
@@ -605,11 +605,11 @@ def test_bitstream_for_a_device_without_an_open_tool(files, capsys):
 def test_report_of_nothing(files, capsys):
     status, _, err = run(capsys, "report")
     assert status == 1
-    assert "'celosia quickstart' writes it" in err
+    assert "'celosia quickstart' and 'celosia simulate -o FOLDER' write" in err
     (files / "summary.json").write_text("{}")
     status, _, err = run(capsys, "report", "summary.json")
     assert status == 1
-    assert "it has no networks" in err
+    assert "is no summary of a run" in err
 
 
 def test_quickstart_of_an_unknown_network(files, capsys):

@@ -57,7 +57,7 @@ def test_random_mappings_are_exact(accelerator: Accelerator, seed: int) -> None:
 
 
 def test_what_the_search_finds_is_what_the_hardware_does() -> None:
-    seed = 3
+    seed = 2
     network = random_network(seed, FORMATS)
     mapped = map_network(network, KEEPING, DDR4, objective=DRAM, effort=200, samples=(1, 2))
     assert any(layer.resident for _, layer in mapped.mapping.layers)
