@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.columns import ColumnPool, Need
-from celosia.dataflow.lower import Lowering, Step
+from celosia.dataflow.lower import POINT, Lowering, Step
 from celosia.dataflow.windows import ENDLESS
 from celosia.models.network import Window
 
@@ -36,8 +36,9 @@ def _maker(lowering: Lowering, step: Step) -> Step | None:
     if readers > 1 or name in lowering.network.outputs or lowering.is_joined(name):
         return None
     for maker in lowering.steps:
-        # A residual operand is added to a sum, and its words lie like outputs.
-        alone = not maker.is_pool and maker.residual is None
+        # A residual operand is added to a sum, and its words lie like outputs; post takes one
+        # maximum.
+        alone = maker.pool == POINT and maker.residual is None
         if maker.output == name and alone and lowering.tensors[name].scaling is None:
             return maker
     return None

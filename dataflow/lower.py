@@ -39,7 +39,7 @@ from celosia.models.network import (
 from celosia.models.operations import DISTANCE, MULTIPLY, Operation
 from celosia.models.sparse import SparseLinear
 
-_POINT = Window(kernel=(1, 1))
+POINT = Window(kernel=(1, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -231,7 +231,7 @@ class Lowering:
         self.tensors[name] = replace(source, name=name)
         # A residual operand lies in the columns of its sum: those that do its operation.
         operation = step.operation if residual else MULTIPLY
-        copy = _diagonal(name, step.layer, source, name, _POINT, operation)
+        copy = _diagonal(name, step.layer, source, name, POINT, operation)
         changed = replace(step, residual=name) if residual else replace(step, input=name)
         self.steps[index : index + 1] = [copy, changed]
 
@@ -295,7 +295,7 @@ def _conv_step(op: Conv) -> Step:
         input=op.input,
         output=op.output,
         window=op.window,
-        pool=_POINT,
+        pool=POINT,
         groups=op.groups,
         weights=op.weights,
         formats=op.formats,

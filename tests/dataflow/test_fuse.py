@@ -76,6 +76,16 @@ def test_what_others_read_is_made() -> None:
     check(build.network(), EIGHT)
 
 
+@pytest.mark.parametrize("first", [k(3), k(1, stride=(2, 1))])
+def test_a_second_maximum_is_a_step_of_its_own(first: Window) -> None:
+    build = Build()
+    conv = build.conv(build.input((8, 11, 12)), 8, same(3))
+    build.pool(build.pool(conv, first), POOLS["overlapping"])
+    network = build.network()
+    assert len(arrange(network, EIGHT).lowered.steps) >= 2
+    check(network, EIGHT)
+
+
 def test_sums_are_not_made_too_often() -> None:
     network = pooled(POOLS["overlapping"]).network()
     few = replace(EIGHT, buffers=replace(EIGHT.buffers, accumulators=24))
