@@ -54,15 +54,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from celosia.dataflow.accelerator import (
-    Accelerator,
-    ArrayShape,
-    Buffers,
-    Bus,
-    Circuit,
-    ColumnGroup,
-    Depthwise,
-)
+from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup, Depthwise
 from celosia.dataflow.toml_tables import as_table, build, check_keys, parse_toml, read_text
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, Element, check_elements, parse_format, parse_scale

@@ -15,7 +15,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.dataflow.dsp import column_units, dsp_packing
 from celosia.models.formats import Fixed
 from celosia.models.operations import MULTIPLY

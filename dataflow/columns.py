@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from celosia.dataflow.accelerator import ArrayShape
+from celosia.dataflow.array_shape import ArrayShape
 from celosia.models.formats import Format
 from celosia.models.operations import MULTIPLY, Operation
 

@@ -1,6 +1,6 @@
 """Depthwise convolutions whose columns take windows of their own channel.
 
-Where an array has windows (:class:`~celosia.dataflow.accelerator.Depthwise`), a column may multiply
+Where an array has windows (:class:`~celosia.dataflow.array_shape.Depthwise`), a column may multiply
 the positions of the kernel in its lanes: those of its own channel, as the words of a plane of
 activations pass by, one a cycle. Every other way to run such a convolution has one product in a
 column and cycle.
@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from celosia.dataflow.accelerator import MAX_WINDOW, Accelerator, Depthwise
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.array_shape import MAX_WINDOW, Depthwise
 from celosia.dataflow.lower import Lowered, Step
 from celosia.models.operations import MULTIPLY
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from celosia.dataflow.accelerator import ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.models.formats import Format
 
 WIDE_BITS = 27

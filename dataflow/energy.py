@@ -22,7 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from celosia.dataflow.accelerator import Accelerator, ColumnGroup
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.array_shape import ColumnGroup
 from celosia.dataflow.program import Counter
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.array_shape import ArrayShape
 from celosia.dataflow.descriptors import Buffer
 
 PAGE_BYTES = 4096

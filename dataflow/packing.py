@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from celosia.dataflow.accelerator import Depthwise
+from celosia.dataflow.array_shape import Depthwise
 from celosia.dataflow.depthwise import window_lanes
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.tiles import ChannelTile

@@ -7,15 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from celosia.dataflow.accelerator import (
-    Accelerator,
-    ArrayShape,
-    Buffers,
-    Bus,
-    ColumnGroup,
-    Depthwise,
-)
+from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
 from celosia.dataflow.accelerator_file import scaling_lines
+from celosia.dataflow.array_shape import ArrayShape, ColumnGroup, Depthwise
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, check_elements, parse_format, parse_scale
 from celosia.models.network import MAX_ACCUMULATOR_BITS, Conv, Network

@@ -10,7 +10,8 @@ from amaranth.hdl import Array as Choice
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Accelerator, Circuit
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.dsp import column_units
 from celosia.dataflow.microarchitecture import column_stages
 from celosia.models.formats import Element, Esb, ScaleFormat

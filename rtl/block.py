@@ -7,7 +7,7 @@ import itertools
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import ArrayShape
+from celosia.dataflow.array_shape import ArrayShape
 from celosia.dataflow.dsp import ColumnUnit, column_units
 from celosia.models.operations import MULTIPLY, Operation
 from celosia.rtl.array import Operands

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.models.operations import Kind
 from celosia.rtl.dot import DistanceDot, Dot, DotShape, LaneDot
 from celosia.rtl.dsp_dot import DspDot

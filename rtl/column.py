@@ -8,7 +8,8 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, enum, memory
 from amaranth.lib.wiring import In, Member, Out
 
-from celosia.dataflow.accelerator import Accelerator, Circuit
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.dsp import ColumnUnit
 from celosia.dataflow.microarchitecture import vector_levels
 from celosia.models.formats import BlockScaling, Format

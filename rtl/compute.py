@@ -9,7 +9,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Accelerator, Circuit, Depthwise
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.array_shape import Circuit, Depthwise
 from celosia.dataflow.descriptors import COMPUTE_LOOPS, Unit
 from celosia.dataflow.microarchitecture import BUFFER_LATENCY, column_stages, compute_latency
 from celosia.rtl.affine import AffineNest

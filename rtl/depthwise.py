@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import ArrayShape, Depthwise
+from celosia.dataflow.array_shape import ArrayShape, Depthwise
 from celosia.rtl.affine import WORD_BITS
 from celosia.rtl.buffers import Ram
 from celosia.rtl.descriptors import SLIDING

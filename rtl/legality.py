@@ -9,7 +9,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Bus, Circuit, Depthwise
+from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.array_shape import Circuit, Depthwise
 from celosia.dataflow.descriptors import COMPUTE_LOOPS, Unit
 from celosia.dataflow.precision import MAX_PRECISION, pass_factors
 from celosia.rtl.descriptors import (

@@ -8,7 +8,8 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Bus, Circuit, Depthwise
+from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.array_shape import Circuit, Depthwise
 from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Unit
 from celosia.dataflow.microarchitecture import PROGRAM_QUEUE_DEPTH
 from celosia.rtl.axi.burst import BurstSplitter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.microarchitecture import tree_levels
 from celosia.models.formats import BlockScaling, Format
 from celosia.rtl.circuits import DOTS

@@ -6,7 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from celosia.dataflow.accelerator import Accelerator, Circuit
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.explore.demand import Demand
 from celosia.dataflow.explore.space import AcceleratorSpace
 from celosia.models.formats import parse_format

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.area import (
     MEMORIES,
     SUM_BITS,
@@ -18,6 +18,7 @@ from celosia.dataflow.area import (
     ColumnKind,
     estimate_area,
 )
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.dataflow.dsp import column_units
 from celosia.dataflow.presets import preset
 from celosia.fpga.devices import Device, Family

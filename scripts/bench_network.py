@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from celosia.dataflow.accelerator import Accelerator, Circuit
+from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.arrange import SumRanges
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.energy import load_energy_table
 from celosia.dataflow.explore.demand import demand
 from celosia.dataflow.explore.knobs import Point

@@ -130,7 +130,7 @@ def mix(
     as_json: Json = False,
 ) -> None:
     """Choose the mix of DSP and look-up table columns with the most products a cycle."""
-    from celosia.dataflow.accelerator import Circuit
+    from celosia.dataflow.array_shape import Circuit
     from celosia.dataflow.mix import Budget, choose_mix, known_costs
     from celosia.fpga.devices import Family, find_device
     from celosia.models.errors import CelosiaError

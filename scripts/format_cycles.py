@@ -8,14 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from celosia.dataflow.accelerator import (
-    Accelerator,
-    ArrayShape,
-    Buffers,
-    Bus,
-    Circuit,
-    ColumnGroup,
-)
+from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.timing import timing

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.precision import MAX_PRECISION, Precision, passes
 from celosia.models.find_scales import ScaleMethod
 from celosia.models.gradients import Gradient

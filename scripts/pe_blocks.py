@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from celosia.dataflow.accelerator import ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.models.formats import parse_format
 from celosia.models.operations import DISTANCE, MULTIPLY, Operation, shift
 from celosia.rtl.block import ProductBlock

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.models.formats import Esb, Fixed, Format, Pot, Sp2
 from celosia.models.operations import DISTANCE, MULTIPLY, Operation, shift
 from celosia.rtl.pe.unit import LaneShape, SignStyle, Unit

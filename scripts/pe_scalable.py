@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.precision import MAX_PRECISION, Precision, passes
 from celosia.rtl.scalable.unit import ScalableMac
 from celosia.scripts.pe_case import PeCase

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.models.formats import E8M0, UE4M3, BlockScaling, Esb, Fixed, Format, IntScale
 from celosia.rtl.pe.scaled_unit import ScaledUnit, scaled_bits
 from celosia.rtl.pe.unit import LaneShape, SignStyle

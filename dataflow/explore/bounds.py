@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from celosia.dataflow.accelerator import ArrayShape, Bus, Circuit, ColumnGroup
+from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.dataflow.explore.demand import Demand
 from celosia.dataflow.explore.outcome import Goal, Quantity
 from celosia.dataflow.explore.space import SCALABLE, AcceleratorSpace

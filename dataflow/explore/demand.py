@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from celosia.dataflow.accelerator import ArrayShape, ColumnGroup
+from celosia.dataflow.array_shape import ArrayShape, ColumnGroup
 from celosia.models.bounds import accumulator_bits
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, Element, Fixed, Format
@@ -27,7 +27,7 @@ class Demand:
     activation_bits, accumulator_bits : int
         The least widths that hold every value.
     scaling, elements
-        Of :class:`celosia.dataflow.accelerator.ArrayShape`.
+        Of :class:`celosia.dataflow.array_shape.ArrayShape`.
     """
 
     abilities: tuple[Ability, ...]

@@ -13,14 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from celosia.dataflow.accelerator import (
-    Accelerator,
-    ArrayShape,
-    Buffers,
-    Bus,
-    Circuit,
-    ColumnGroup,
-)
+from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.dataflow.explore.demand import Ability, Demand
 from celosia.dataflow.explore.knobs import Knob, Point, Space
 from celosia.models.errors import CelosiaError

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Final
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.array_shape import ArrayShape
 from celosia.dataflow.explore.demand import Ability
 from celosia.dataflow.explore.evolution import Evolution
 from celosia.dataflow.explore.knobs import Point

@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Const, Module, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.models.formats import BlockScaling, Fixed
 from celosia.rtl.pe import LUT_MULTIPLIERS, MULTIPLIERS, multiplier
 from celosia.rtl.pe.base import Term

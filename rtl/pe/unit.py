@@ -14,7 +14,7 @@ import numpy as np
 from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.models.formats import Esb, Fixed, Format
 from celosia.models.operations import DISTANCE, MULTIPLY, Kind, Operation
 from celosia.rtl.pe import LUT_MULTIPLIERS, MULTIPLIERS, multiplier

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.rtl.scalable.base import PassSequencer, PrecisionLayout, ScalableDot
 from celosia.rtl.scalable.fusion import FusionDot
 from celosia.rtl.scalable.serial import SerialDot

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from celosia.dataflow.accelerator import Circuit
 from celosia.dataflow.area import ECP5, ULTRASCALE_PLUS, estimate_area
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.explore.outcome import Limit, Quantity
 from celosia.dataflow.explore.starts import Area
 from celosia.fpga.devices import Device, Family

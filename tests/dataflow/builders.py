@@ -6,7 +6,8 @@ import functools
 
 import numpy as np
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
+from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
+from celosia.dataflow.array_shape import ArrayShape, ColumnGroup
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.interpret import interpret
 from celosia.dataflow.mapping import Mapping

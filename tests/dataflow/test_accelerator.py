@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import ArrayShape, Buffers, Bus, ColumnGroup
+from celosia.dataflow.accelerator import Buffers, Bus
+from celosia.dataflow.array_shape import ArrayShape, ColumnGroup
 from celosia.dataflow.presets import preset
 from celosia.models.formats import BlockScaling, Fixed, Format, IntScale, Sp2
 from celosia.models.operations import DISTANCE

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
+from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
 from celosia.dataflow.accesses import accesses, compute_accesses, post_accesses
+from celosia.dataflow.array_shape import ArrayShape, ColumnGroup
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.descriptors import Compute, Loop, Post
 from celosia.dataflow.random_mapping import random_network_mapping

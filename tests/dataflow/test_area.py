@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from celosia.dataflow.accelerator import ArrayShape, Circuit, ColumnGroup
 from celosia.dataflow.area import (
     ECP5,
     MEMORIES,
@@ -14,6 +13,7 @@ from celosia.dataflow.area import (
     load_area_table,
     memories,
 )
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.dataflow.presets import preset
 from celosia.models.formats import parse_format
 from celosia.scripts.area_cases import checks

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape
+from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.accelerator_file import dump_accelerator, parse_accelerator
+from celosia.dataflow.array_shape import ArrayShape
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.microarchitecture import column_stages, post_latency, vector_levels
 from celosia.dataflow.presets import preset, scaling_advice

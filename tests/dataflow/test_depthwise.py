@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import Accelerator, Circuit, ColumnGroup, Depthwise
+from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.accelerator_file import dump_accelerator, parse_accelerator
 from celosia.dataflow.arrange import arrange
+from celosia.dataflow.array_shape import Circuit, ColumnGroup, Depthwise
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.descriptors import Compute, Loop, Sliding
 from celosia.dataflow.energy import load_energy_table

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from celosia.dataflow.accelerator import ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.dataflow.dsp import (
     NARROW_BITS,
     SUM_BITS,

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.mix import MEASURED, Budget, ColumnCost, choose_mix, known_costs
 from celosia.models.errors import CelosiaError
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import Circuit, ColumnGroup
 from celosia.dataflow.arrange import arrange
+from celosia.dataflow.array_shape import Circuit, ColumnGroup
 from celosia.dataflow.mapping import Buffering, Dimension, LayerMapping, Mapping, tiled
 from celosia.dataflow.plan import StepPlan, runs_of
 from celosia.models.errors import CelosiaError

@@ -6,7 +6,7 @@ from math import ceil
 
 import pytest
 
-from celosia.dataflow.accelerator import ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.dataflow.precision import Precision, pass_factors, passes, weight_precision
 from celosia.models.formats import BlockScaling, Esb, Fixed, IntScale, Sp2
 

@@ -10,15 +10,8 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
-from celosia.dataflow.accelerator import (
-    Accelerator,
-    ArrayShape,
-    Buffers,
-    Bus,
-    Circuit,
-    ColumnGroup,
-    Depthwise,
-)
+from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup, Depthwise
 from celosia.dataflow.descriptors import Buffer, Compute
 from celosia.models.formats import BlockScaling, Fixed, Sp2, parse_format
 from celosia.models.operations import DISTANCE, parse_operation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from celosia.dataflow.accelerator import ArrayShape
+from celosia.dataflow.array_shape import ArrayShape
 from celosia.dataflow.microarchitecture import tree_levels
 from celosia.models.formats import Fixed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.models.formats import BlockScaling, Format
 from celosia.models.operations import MULTIPLY, Operation
 from celosia.rtl.column import Column

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.models.formats import parse_format
 from celosia.models.operations import DISTANCE
 from celosia.rtl.block import ProductBlock

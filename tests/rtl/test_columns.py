@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import Cat, Const, Module, Value
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.dsp import dsp_packing
 from celosia.models.bounds import longest_reduction
 from celosia.models.formats import (

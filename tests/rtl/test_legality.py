@@ -9,7 +9,8 @@ import pytest
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
-from celosia.dataflow.accelerator import Bus, Circuit, Depthwise
+from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.array_shape import Circuit, Depthwise
 from celosia.dataflow.descriptors import (
     COMPUTE_LOOPS,
     Compute,

@@ -9,7 +9,8 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
+from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
+from celosia.dataflow.array_shape import ArrayShape, ColumnGroup
 from celosia.dataflow.descriptors import Buffer, Load, Token, Transfer
 from celosia.dataflow.microarchitecture import word_beats
 from celosia.models.formats import Fixed

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.microarchitecture import REQUANT_LATENCY, VECTOR_LATENCY
 from celosia.models.formats import (
     E8M0,

@@ -12,7 +12,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Array, Assert, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.sim import Simulator
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.microarchitecture import tree_levels
 from celosia.models.formats import Fixed, Format, Pot, Sp2
 from celosia.models.operations import DISTANCE, Operation, shift

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from celosia.dataflow.accelerator import Accelerator, Bus, Circuit, Depthwise
+from celosia.dataflow.accelerator import Accelerator, Bus
+from celosia.dataflow.array_shape import Circuit, Depthwise
 from celosia.dataflow.eie.accelerator import CellUnit, PeArray, Widths
 from celosia.dataflow.eie.presets import TINY
 from celosia.dataflow.engines import load_engine

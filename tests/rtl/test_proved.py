@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.dsp import dsp_packing
 from celosia.dataflow.precision import MAX_PRECISION
 from celosia.rtl.block import ProductBlock

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.models.formats import Fixed
 from celosia.models.golden import convolve
 from celosia.models.network import Conv, Requant, Window

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal, Value, signed
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.rtl.scalable import SCALABLE, fusion
 from celosia.rtl.scalable.base import ScalableDot, delayed
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.precision import pass_factors
 from celosia.rtl.scalable.unit import ScalableUnit
 from celosia.rtl.verilog import write_verilog

@@ -10,7 +10,7 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.fpga.pe import synth_pe
 from celosia.fpga.tools import run_tool
 from celosia.models.bounds import longest_reduction, reduction_bits

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from torch import nn
 
-from celosia.dataflow.accelerator import Accelerator, Circuit
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.timing import timing

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
+from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
+from celosia.dataflow.array_shape import ArrayShape, ColumnGroup
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.memory import PRESETS, MemoryModel
 from celosia.dataflow.presets import preset

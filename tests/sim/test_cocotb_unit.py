@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.models.formats import Esb, Fixed, Pot, Sp2
 from celosia.models.golden import convolve
 from celosia.models.network import Conv, Requant, Window

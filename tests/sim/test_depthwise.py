@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import ColumnGroup, Depthwise
+from celosia.dataflow.array_shape import ColumnGroup, Depthwise
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.descriptors import Buffer, Compute, Load
 from celosia.dataflow.memory import DDR4, PRESETS

@@ -5,7 +5,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, Circuit, ColumnGroup
+from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.memory import PRESETS
 from celosia.dataflow.mix import Budget, choose_mix, known_costs

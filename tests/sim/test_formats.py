@@ -1,6 +1,7 @@
 """A trained network in every format at once, on an engine whose columns have them all."""
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
+from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
+from celosia.dataflow.array_shape import ArrayShape, ColumnGroup
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.memory import PRESETS
 from celosia.dataflow.timing import timing

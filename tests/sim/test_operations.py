@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from celosia.dataflow.accelerator import Accelerator, ArrayShape, Buffers, Bus, ColumnGroup
+from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
+from celosia.dataflow.array_shape import ArrayShape, ColumnGroup
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.memory import DDR4, PRESETS
 from celosia.dataflow.timing import timing

@@ -5,7 +5,8 @@ from functools import cache
 
 import pytest
 
-from celosia.dataflow.accelerator import Accelerator, ColumnGroup
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.array_shape import ColumnGroup
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.memory import PRESETS
 from celosia.dataflow.presets import preset

@@ -3,8 +3,8 @@ import random
 
 import pytest
 
-from celosia.dataflow.accelerator import Circuit
 from celosia.dataflow.accelerator_file import fingerprint
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.explore.demand import Demand
 from celosia.dataflow.explore.evolution import Evolution
 from celosia.dataflow.explore.gumbel import Gumbel

@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import Circuit
 from celosia.dataflow.accelerator_file import dump_accelerator, parse_accelerator
 from celosia.dataflow.arrange import arrange
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.columns import ColumnPool, Need
 from celosia.dataflow.explore.demand import Demand, demand
 from celosia.dataflow.explore.space import AcceleratorSpace

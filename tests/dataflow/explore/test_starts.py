@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import Circuit
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.explore.bounds import bound
 from celosia.dataflow.explore.demand import demand
