@@ -19,7 +19,7 @@ from celosia.dataflow.timing import Timing
 from celosia.models.golden import evaluate
 from celosia.models.network import Network
 from celosia.scripts.console import Report, table
-from celosia.scripts.simulate import compile_for, predict
+from celosia.scripts.simulate import Tier, compile_for, heading, predict
 from celosia.sim.run import check_inputs
 
 
@@ -62,15 +62,7 @@ class Prediction:
         timing = self.slowest
         unknown = dict.fromkeys(("bit_exact", "cycles_exact", "counters_exact", "values_compared"))
         return {
-            "tier": "model",
-            "network": self.network.name,
-            "accelerator": self.program.accelerator.name,
-            "weights": "trained" if self.network.trained else "random",
-            "memory": {
-                "latency": self.memory.latency,
-                "bytes_per_cycle": self.memory.bytes_per_cycle,
-                "outstanding": self.memory.outstanding,
-            },
+            **heading(Tier.MODEL, self.network, self.program, self.memory),
             "samples": len(self.timings) * self.program.samples,
             **unknown,
             "cycles_predicted": timing.cycles,

@@ -24,7 +24,8 @@ from celosia.models.golden import evaluate
 from celosia.models.network import Network
 from celosia.scripts.console import Report, table
 from celosia.sim.check import Verdict, check
-from celosia.sim.explain import Explanation, explain
+from celosia.sim.explain import explain
+from celosia.sim.explanation import Explanation
 from celosia.sim.locate import MOST_CYCLES, Location, locate, trace_window
 from celosia.sim.run import Run, Simulator
 from celosia.sim.waves import Views, write_views
@@ -37,6 +38,23 @@ class Tier(enum.Enum):
     """The hardware, simulated, and compared with what the models expect."""
     MODEL = "model"
     """The models alone: :mod:`celosia.scripts.predict`."""
+
+
+def heading(
+    tier: Tier, network: Network, program: BaseProgram, memory: MemoryModel
+) -> dict[str, Any]:
+    """Return what answered, and what it was asked about, as JSON values."""
+    return {
+        "tier": tier.value,
+        "network": network.name,
+        "accelerator": program.accelerator.name,
+        "weights": "trained" if network.trained else "random",
+        "memory": {
+            "latency": memory.latency,
+            "bytes_per_cycle": memory.bytes_per_cycle,
+            "outstanding": memory.outstanding,
+        },
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,15 +183,7 @@ class Simulation:
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
         return {
-            "tier": "rtl",
-            "network": self.network.name,
-            "accelerator": self.program.accelerator.name,
-            "weights": "trained" if self.network.trained else "random",
-            "memory": {
-                "latency": self.memory.latency,
-                "bytes_per_cycle": self.memory.bytes_per_cycle,
-                "outstanding": self.memory.outstanding,
-            },
+            **heading(Tier.RTL, self.network, self.program, self.memory),
             "samples": self.run.samples,
             "bit_exact": self.verdict.bit_exact,
             "cycles_exact": self.verdict.cycle_exact,

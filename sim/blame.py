@@ -15,7 +15,7 @@ import numpy as np
 
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.descriptors import unit_of
-from celosia.dataflow.interpret import Buffers
+from celosia.dataflow.interpret_buffers import Buffers
 from celosia.dataflow.layout import Placement
 from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.program import Program

@@ -14,7 +14,8 @@ from celosia.dataflow.descriptors import (
     Transfer,
     tokens,
 )
-from celosia.dataflow.interpret import InterpretError, field, interpret, signed, unpack
+from celosia.dataflow.interpret import InterpretError, interpret
+from celosia.dataflow.interpret_buffers import field, signed, unpack
 from celosia.dataflow.mapping import Dimension, Mapping, tiled
 from celosia.dataflow.packing import pack_fields
 from celosia.dataflow.program import Program

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from celosia.dataflow.arrange import arrange
-from celosia.dataflow.interpret import unpack
+from celosia.dataflow.interpret_buffers import unpack
 from celosia.dataflow.packing import weight_words
 from celosia.dataflow.plan import StepPlan
 from celosia.models.errors import CelosiaError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from celosia.dataflow.arrange import arrange
-from celosia.dataflow.interpret import signed, unpack
+from celosia.dataflow.interpret_buffers import signed, unpack
 from celosia.dataflow.packing import constant_words, pack_fields, weight_words
 from celosia.dataflow.plan import StepPlan
 from celosia.models.formats import parse_format

@@ -25,7 +25,8 @@ from celosia.models.random_network import random_network
 from celosia.scripts import simulate as command
 from celosia.sim.blame import Suspect
 from celosia.sim.check import CounterDivergence, CycleDivergence, ValueDivergence, check
-from celosia.sim.explain import Explanation, explain
+from celosia.sim.explain import explain
+from celosia.sim.explanation import Explanation
 from celosia.sim.run import Simulator
 
 from .faulty import ACCELERATOR, Fault, FaultySimulator
