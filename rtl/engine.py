@@ -11,7 +11,7 @@ from celosia.dataflow.program import Counter
 from celosia.rtl.array import SCALE_FLAGS, Array
 from celosia.rtl.buffers import InputBuffer, OutputBuffer
 from celosia.rtl.compute import Compute
-from celosia.rtl.legality import layout_of
+from celosia.rtl.legality import Rules, layout_of
 from celosia.rtl.load import Load
 from celosia.rtl.post import Post
 from celosia.rtl.readport import ReadPort
@@ -96,13 +96,7 @@ class Engine(Shared):
         m.submodules.shell = shell = Shell(self._registers, bus=bus)
         reset = shell.reset_units
         keeps, windows = accelerator.buffers.keeps, accelerator.array.depthwise
-        m.submodules.sequencer = sequencer = Sequencer(
-            bus,
-            accelerator.array.scalable,
-            keeps=keeps,
-            windows=windows,
-            lanes=accelerator.array.first_lanes,
-        ).reset_by(reset)
+        m.submodules.sequencer = sequencer = Sequencer(Rules.of(accelerator)).reset_by(reset)
         m.submodules.read_port = read_port = ReadPort(bus).reset_by(reset)
         m.submodules.tokens = tokens = Tokens(keeps=keeps).reset_by(reset)
         m.submodules.load = load = Load(accelerator).reset_by(reset)

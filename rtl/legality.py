@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from amaranth.hdl import Array as Choice
@@ -9,7 +10,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.accelerator import Accelerator, Bus
 from celosia.dataflow.array_shape import Circuit, Depthwise
 from celosia.dataflow.descriptors import COMPUTE_LOOPS, Unit
 from celosia.dataflow.precision import MAX_PRECISION, pass_factors
@@ -60,6 +61,43 @@ _WIDTHS = range(1, MAX_PRECISION + 1)
 TRANSFER_COUNTS = ("words", "n1", "n2", "n3")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What an engine can do, as far as it decides which descriptors are legal.
+
+    Attributes
+    ----------
+    bus : Bus
+        Widths of addresses and beats.
+    scalable : Circuit or None
+        The precision-scalable circuit of the columns, if they are of one.
+    keeps : bool
+        Whether outputs can be kept on chip.
+    windows : Depthwise or None
+        The windows of the array's columns, if they have some.
+    lanes : tuple of int
+        The lanes at which their columns may begin.
+    """
+
+    bus: Bus
+    scalable: Circuit | None = None
+    keeps: bool = False
+    windows: Depthwise | None = None
+    lanes: tuple[int, ...] = (0,)
+
+    @classmethod
+    def of(cls, accelerator: Accelerator) -> Rules:
+        """Return the rules of ``accelerator``."""
+        array = accelerator.array
+        return cls(
+            bus=accelerator.bus,
+            scalable=array.scalable,
+            keeps=accelerator.buffers.keeps,
+            windows=array.depthwise,
+            lanes=array.first_lanes,
+        )
+
+
 class LegalityCheck(Shared):
     """Says whether a descriptor is legal. No latency.
 
@@ -80,16 +118,8 @@ class LegalityCheck(Shared):
 
     Parameters
     ----------
-    bus : Bus
-        Widths of addresses and beats.
-    scalable : Circuit or None
-        The precision-scalable circuit of the columns, if they are of one.
-    keeps : bool
-        Whether outputs can be kept on chip.
-    windows : Depthwise or None
-        The windows of the array's columns, if they have some.
-    lanes : tuple of int
-        The lanes at which their columns may begin.
+    rules : Rules
+        What the engine can do.
 
     Members
     -------
@@ -102,23 +132,12 @@ class LegalityCheck(Shared):
     descriptor: Signal
     legal: Signal
 
-    def __init__(
-        self,
-        bus: Bus,
-        scalable: Circuit | None = None,
-        *,
-        keeps: bool = False,
-        windows: Depthwise | None = None,
-        lanes: tuple[int, ...] = (0,),
-    ) -> None:
-        self._scalable, self._keeps = scalable, keeps
-        self._windows, self._lanes = windows, lanes
-        self._beat_shift = bus.data_bytes.bit_length() - 1
-        self._address_bits = bus.address_bits
+    def __init__(self, rules: Rules) -> None:
+        self._of = rules
         super().__init__(
             {"descriptor": In(DESCRIPTOR_BITS), "legal": Out(1)},
             name="legality_check",
-            parameters=(self._beat_shift, self._address_bits, scalable, keeps, windows, lanes),
+            parameters=(rules,),
         )
 
     def build(self) -> Module:
@@ -126,13 +145,13 @@ class LegalityCheck(Shared):
         header: Any = data.View(HeaderLayout, self.descriptor[: HeaderLayout.size])
         with m.Switch(self.descriptor[:4]):
             for opcode, unit in UNIT_OF.items():
-                if opcode is Opcode.KEEP and not self._keeps:
+                if opcode is Opcode.KEEP and not self._of.keeps:
                     continue
-                layout = layout_of(unit, sliding=self._windows is not None)
+                layout = layout_of(unit, sliding=self._of.windows is not None)
                 body: Any = data.View(layout, self.descriptor[: layout.size])
-                gives = 0 if opcode is Opcode.END else giver_mask(unit, keeps=self._keeps)
+                gives = 0 if opcode is Opcode.END else giver_mask(unit, keeps=self._of.keeps)
                 rules = [
-                    (header.wait & ~taker_mask(unit, keeps=self._keeps)) == 0,
+                    (header.wait & ~taker_mask(unit, keeps=self._of.keeps)) == 0,
                     (header.signal & ~gives) == 0,
                     header.reserved == 0,
                     self.descriptor[layout.size :] == 0,
@@ -163,10 +182,10 @@ class LegalityCheck(Shared):
     def _precision(self, body: Any) -> list[Value]:
         """Return the rules of a compute's operand widths and of its loop over their passes."""
         widths = (body.weight_bits, body.activation_bits)
-        if self._scalable is None:
+        if self._of.scalable is None:
             return [width == 0 for width in (*widths, body.weights_signed)]
         factors = [
-            Choice([Const(0, 7), *(pass_factors(self._scalable, n)[side] for n in _WIDTHS)])
+            Choice([Const(0, 7), *(pass_factors(self._of.scalable, n)[side] for n in _WIDTHS)])
             for side in range(2)
         ]
         inner = body.loops[0]
@@ -181,7 +200,7 @@ class LegalityCheck(Shared):
 
     def _sliding(self, body: Any) -> list[Value]:
         """Return the rules of windows that slide; of fields that other computes leave 0."""
-        windows = self._windows
+        windows = self._of.windows
         if windows is None:
             return []
         line, plane = body.loops[0], body.loops[1]
@@ -189,7 +208,7 @@ class LegalityCheck(Shared):
         slides = Cat(
             body.skip_rows < windows.rows,
             (body.skip_columns != 0) & (body.skip_columns < windows.columns),
-            Cat(body.first_lane == lane for lane in self._lanes).any(),
+            Cat(body.first_lane == lane for lane in self._of.lanes).any(),
             body.reduction[:2] == 0,
             line.accumulators == 0,
             plane.accumulators == 0,
@@ -200,6 +219,7 @@ class LegalityCheck(Shared):
         return [Mux(body.sliding, slides, ~Cat(fields).any())]
 
     def _aligned(self, body: Any) -> list[Value]:
+        bus = self._of.bus
         names = ("address", "s1", "s2", "s3")
-        rules: list[Value] = [body[name][: self._beat_shift] == 0 for name in names]
-        return [*rules, body.address[self._address_bits :] == 0]
+        rules: list[Value] = [body[name][: bus.data_bytes.bit_length() - 1] == 0 for name in names]
+        return [*rules, body.address[bus.address_bits :] == 0]

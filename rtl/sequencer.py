@@ -9,12 +9,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Bus
-from celosia.dataflow.array_shape import Circuit, Depthwise
 from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Unit
 from celosia.dataflow.microarchitecture import PROGRAM_QUEUE_DEPTH
 from celosia.rtl.axi.burst import BurstSplitter
 from celosia.rtl.descriptors import DESCRIPTOR_BITS, Opcode
-from celosia.rtl.legality import UNIT_OF, LegalityCheck, layout_of
+from celosia.rtl.legality import UNIT_OF, LegalityCheck, Rules, layout_of
 from celosia.rtl.ports import ErrorReport, Flow, burst_layout
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
@@ -334,14 +333,8 @@ class Sequencer(Shared):
 
     Parameters
     ----------
-    bus : Bus
-        Widths and the longest burst.
-    scalable : Circuit or None
-        The precision-scalable circuit of the columns, if they are of one.
-    keeps : bool
-        Whether outputs can be kept on chip.
-    windows, lanes
-        As of :class:`LegalityCheck`.
+    rules : Rules
+        What the engine can do; its bus has the widths and the longest burst.
 
     Members
     -------
@@ -375,38 +368,24 @@ class Sequencer(Shared):
     store: stream.Interface
     error: Any
 
-    def __init__(
-        self,
-        bus: Bus,
-        scalable: Circuit | None = None,
-        *,
-        keeps: bool = False,
-        windows: Depthwise | None = None,
-        lanes: tuple[int, ...] = (0,),
-    ) -> None:
-        self._bus, self._scalable, self._keeps = bus, scalable, keeps
-        self._windows, self._lanes = windows, lanes
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
         super().__init__(
-            sequencer_ports(bus) | unit_streams(sliding=windows is not None),
+            sequencer_ports(rules.bus) | unit_streams(sliding=rules.windows is not None),
             name="sequencer",
-            parameters=(bus, scalable, keeps, windows, lanes),
+            parameters=(rules,),
         )
 
     @property
     def bus(self) -> Bus:
-        return self._bus
+        return self._rules.bus
 
     def build(self) -> Module:
         m = Module()
-        check = LegalityCheck(
-            self._bus,
-            self._scalable,
-            keeps=self._keeps,
-            windows=self._windows,
-            lanes=self._lanes,
-        )
-        fetch, descriptors = read_program(m, self, self._bus, check)
-        m.submodules.dispatch = dispatch = Dispatch(self._bus, sliding=self._windows is not None)
+        rules = self._rules
+        check = LegalityCheck(rules)
+        fetch, descriptors = read_program(m, self, rules.bus, check)
+        m.submodules.dispatch = dispatch = Dispatch(rules.bus, sliding=rules.windows is not None)
         wiring.connect(m, descriptors, dispatch.i)
         wiring.connect(m, dispatch.error, wiring.flipped(self.error))
         for unit in Unit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import enum
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,11 +49,7 @@ def heading(
         "network": network.name,
         "accelerator": program.accelerator.name,
         "weights": "trained" if network.trained else "random",
-        "memory": {
-            "latency": memory.latency,
-            "bytes_per_cycle": memory.bytes_per_cycle,
-            "outstanding": memory.outstanding,
-        },
+        "memory": asdict(memory),
     }
 
 

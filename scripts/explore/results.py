@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,11 +74,7 @@ def summarise(exploration: Exploration) -> dict[str, Any]:
         "limits": [limit.text for limit in goal.limits],
         "clock_mhz": goal.clock_mhz,
         "batch": goal.samples,
-        "memory": {
-            "latency": request.memory.latency,
-            "bytes_per_cycle": request.memory.bytes_per_cycle,
-            "outstanding": request.memory.outstanding,
-        },
+        "memory": asdict(request.memory),
         "dataflow": request.dataflow and request.dataflow.value,
         "strategy": request.strategy,
         "seed": request.seed,

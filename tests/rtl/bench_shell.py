@@ -17,7 +17,7 @@ from celosia.dataflow.descriptors import (
 )
 from celosia.rtl.descriptors import encode
 from celosia.rtl.engine import engine_registers
-from celosia.rtl.legality import LAYOUT_OF
+from celosia.rtl.legality import LAYOUT_OF, Rules
 from celosia.rtl.load import Load as LoadUnit
 from celosia.rtl.readport import ReadPort
 from celosia.rtl.registers import Cause
@@ -44,7 +44,7 @@ class Bench(wiring.Component):
         registers = engine_registers(config, FINGERPRINT)
         self.shell = Shell(registers, bus=config.bus)
         self.port = ReadPort(config.bus)
-        self.sequencer = Sequencer(config.bus)
+        self.sequencer = Sequencer(Rules(bus=config.bus))
         self.load = LoadUnit(config)
         self.store = StoreUnit(config)
         self.tokens = Tokens(keeps=True)

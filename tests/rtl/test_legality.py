@@ -25,7 +25,7 @@ from celosia.dataflow.descriptors import (
 )
 from celosia.dataflow.precision import Precision, passes
 from celosia.rtl.descriptors import DESCRIPTOR_BITS, POST_COUNTS, SLIDING, TRANSFER, encode
-from celosia.rtl.legality import LAYOUT_OF, LegalityCheck, layout_of
+from celosia.rtl.legality import LAYOUT_OF, LegalityCheck, Rules, layout_of
 
 from .test_shell import a_compute, a_load, a_post, a_store
 
@@ -50,7 +50,9 @@ def verdicts(
     keeps: bool = True,
     windows: Depthwise | None = None,
 ) -> list[bool]:
-    dut = LegalityCheck(BUS, circuit, keeps=keeps, windows=windows, lanes=(0, 4, 8))
+    dut = LegalityCheck(
+        Rules(bus=BUS, scalable=circuit, keeps=keeps, windows=windows, lanes=(0, 4, 8))
+    )
     found = []
 
     async def bench(ctx):

@@ -18,7 +18,7 @@ from celosia.dataflow.descriptors import (
     Unit,
 )
 from celosia.rtl.descriptors import encode
-from celosia.rtl.legality import LAYOUT_OF
+from celosia.rtl.legality import LAYOUT_OF, Rules
 from celosia.rtl.readport import ReadPort
 from celosia.rtl.sequencer import Sequencer
 
@@ -34,7 +34,7 @@ class SequencerBench(wiring.Component):
     """The sequencer and the read port."""
 
     def __init__(self, bus: Bus) -> None:
-        self.unit = Sequencer(bus)
+        self.unit = Sequencer(Rules(bus=bus))
         self.port = ReadPort(bus)
         super().__init__({})
 
