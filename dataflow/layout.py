@@ -136,19 +136,34 @@ class Placement:
         """Rows and columns of words, without the border."""
         return self.shape[1:] if self.unfold is None else self.unfold.grid
 
-    def _region(self, image: np.ndarray, with_border: bool) -> np.ndarray:
-        """View of the tensor's bytes in ``image``: (word, row, x, byte)."""
+    def _block(self, with_border: bool) -> tuple[int, tuple[int, ...], int]:
+        """Return the first address of the tensor's bytes, their shape, and how far they reach."""
         top, left, bottom, right = self.border if with_border else (0, 0, 0, 0)
         height, width = self.grid
-        start = self.address - self.base - top * self.pitch - left * self.word_bytes
+        start = self.address - top * self.pitch - left * self.word_bytes
         shape = (self.word_count, height + top + bottom, width + left + right, self.word_bytes)
-        strides = (self.plane, self.pitch, self.x_bytes, 1)
-        size = 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+        size = 1 + sum((n - 1) * step for n, step in zip(shape, self._strides, strict=True))
+        return start, shape, size
+
+    @property
+    def _strides(self) -> tuple[int, ...]:
+        return self.plane, self.pitch, self.x_bytes, 1
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First address that :meth:`write` or :meth:`read` touch, and the first after the last."""
+        start, _, size = self._block(self.unfold is not None)
+        return start, start + size
+
+    def _region(self, image: np.ndarray, with_border: bool) -> np.ndarray:
+        """View of the tensor's bytes in ``image``: (word, row, x, byte)."""
+        first, shape, size = self._block(with_border)
+        start = first - self.base
         if image.dtype != np.uint8 or image.ndim != 1 or start < 0 or start + size > image.size:
             raise ValueError(
                 f"tensor {self.name!r} does not lie in an image of shape {image.shape}"
             )
-        return np.lib.stride_tricks.as_strided(image[start:], shape, strides)
+        return np.lib.stride_tricks.as_strided(image[start:], shape, self._strides)
 
     def write(self, image: np.ndarray, codes: np.ndarray) -> None:
         """Write ``codes``, values of the format, into ``image``, in place.

@@ -2,7 +2,7 @@
 
 The engine's AXI ports have more wires than a package has pins, so here they end inside: memory
 is block RAM, and the host writes the memory image, starts a program and reads its results over
-the link of :mod:`celosia.fpga.host_link`, with :class:`celosia.fpga.driver.Host`.
+the link of :mod:`celosia.fpga.host_link`, with :class:`celosia.fpga.serial_host.Host`.
 """
 
 from __future__ import annotations

@@ -50,6 +50,27 @@ class Cause(enum.IntEnum):
     BEYOND_CAPACITY = 10
     STALLED = 11
 
+    @property
+    def words(self) -> str:
+        """What happened, for a person."""
+        return _CAUSE_WORDS[self]
+
+
+_CAUSE_WORDS = {
+    Cause.NONE: "nothing stopped it",
+    Cause.ILLEGAL_DESCRIPTOR: "a descriptor of the program is not legal",
+    Cause.READ_RESPONSE: "memory answered a read with an error",
+    Cause.WRITE_RESPONSE: "memory answered a write with an error",
+    Cause.READ_OUTSIDE_WINDOW: "the program reads outside its memory window",
+    Cause.WRITE_OUTSIDE_WINDOW: "the program writes outside its memory window",
+    Cause.CORRUPT_POINTER: "a pointer of a compressed matrix is corrupt",
+    Cause.CORRUPT_INDEX: "an index of a compressed matrix is corrupt",
+    Cause.UNSORTED_KEYS: "keys of a sparse matrix are not in order",
+    Cause.BEYOND_ROUND: "a sparse matrix has more than its round takes",
+    Cause.BEYOND_CAPACITY: "a product has more entries than there is room for",
+    Cause.STALLED: "its units wait for each other",
+}
+
 
 CAUSE_BITS = max(Cause).bit_length()
 

@@ -12,6 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from celosia.dataflow.engines import Description
+from celosia.dataflow.inputs import check_inputs
 from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import BaseProgram
@@ -20,7 +21,6 @@ from celosia.models.golden import evaluate
 from celosia.models.network import Network
 from celosia.scripts.console import Report, table
 from celosia.scripts.simulate import Tier, compile_for, heading, predict
-from celosia.sim.run import check_inputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

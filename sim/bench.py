@@ -21,8 +21,9 @@ from celosia.dataflow.compile import compile_network
 from celosia.dataflow.memory import IDEAL, MemoryModel
 from celosia.models.formats import Fixed, Format
 from celosia.models.network import Conv, Network, Requant, Tensor, Window
+from celosia.rtl.image import program_image
 from celosia.sim.driver import Driver
-from celosia.sim.run import Simulator, program_image
+from celosia.sim.run import Simulator
 from celosia.sim.verilate import Progress
 
 _SEED: Final = 2026

@@ -15,11 +15,12 @@ from celosia.dataflow.program import BaseProgram
 from celosia.dataflow.provenance import Place
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
+from celosia.rtl.image import program_image
 from celosia.sim.check import CounterDivergence, Divergence, ValueDivergence
 from celosia.sim.driver import Driver
 from celosia.sim.inside import Inside
 from celosia.sim.library import Outcome
-from celosia.sim.run import Run, Simulator, program_image, write_inputs
+from celosia.sim.run import Run, Simulator, write_inputs
 from celosia.sim.verilate import Progress
 
 TRACE_CYCLES: Final = 512

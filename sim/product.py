@@ -30,7 +30,8 @@ from celosia.dataflow.sparch.program import SparchProgram
 from celosia.dataflow.timing import layer_timings
 from celosia.models.csr import Csr
 from celosia.models.errors import CelosiaError
-from celosia.sim.run import Simulator, program_image, stamps
+from celosia.rtl.image import program_image
+from celosia.sim.run import Simulator, stamps
 
 CYCLE_LIMIT: Final = 1 << 40
 """More than any product takes. The engine stops by itself when nothing moves."""

@@ -22,13 +22,14 @@ from typing import Final
 
 import numpy as np
 
-from celosia.dataflow.descriptors import DESCRIPTOR_BYTES
 from celosia.dataflow.engines import Description, kind_of, network_kind
+from celosia.dataflow.inputs import check_inputs
 from celosia.dataflow.memory import DDR4, MemoryModel
 from celosia.dataflow.program import BaseProgram
 from celosia.dataflow.timing import LayerTiming, Timing, layer_timings
 from celosia.models.errors import CelosiaError
-from celosia.rtl.core import core_name, core_verilog, hardware_of
+from celosia.rtl.core import core_name, core_verilog
+from celosia.rtl.image import program_image
 from celosia.sim.driver import Driver
 from celosia.sim.library import Model
 from celosia.sim.verilate import Build, Progress, verilate
@@ -224,46 +225,6 @@ def run(
 ) -> Run:
     """Build a simulator of ``accelerator`` and run ``program``: see :meth:`Simulator.run`."""
     return Simulator(accelerator).run(program, inputs, memory)
-
-
-def program_image(program: BaseProgram) -> np.ndarray:
-    """Return the initial memory of ``program``, uint8, with its descriptors encoded."""
-    image = program.image.copy()
-    start = program.program_address - program.base_address
-    encode = hardware_of(program.accelerator).encode
-    for descriptor in program.descriptors:
-        code = encode(descriptor).to_bytes(DESCRIPTOR_BYTES, "little")
-        image[start : start + DESCRIPTOR_BYTES] = np.frombuffer(code, np.uint8)
-        start += DESCRIPTOR_BYTES
-    return image
-
-
-def check_inputs(program: BaseProgram, inputs: Mapping[str, np.ndarray]) -> int:
-    """Return the number of samples in ``inputs``; refuse what does not fit ``program``."""
-    if set(inputs) != set(program.inputs):
-        raise CelosiaError(
-            f"network {program.network!r} has the inputs {', '.join(program.inputs)}, "
-            f"not {', '.join(sorted(inputs)) or 'none'}"
-        )
-    counts = set()
-    for name in program.inputs:
-        placement, codes = program.placement(name), np.asarray(inputs[name])
-        if codes.ndim != 4 or codes.shape[1:] != placement.shape or not len(codes):
-            shape = ", ".join(map(str, placement.shape))
-            raise CelosiaError(f"input {name!r} must have shape (N, {shape}), not {codes.shape}")
-        low, high = placement.format.low, placement.format.high
-        if codes.dtype.kind not in "iu" or codes.min() < low or codes.max() > high:
-            raise CelosiaError(f"input {name!r} must hold integers from {low} to {high}")
-        counts.add(len(codes))
-    if len(counts) != 1:
-        raise CelosiaError(f"inputs have different numbers of samples: {sorted(counts)}")
-    samples = counts.pop()
-    if samples % program.samples:
-        raise CelosiaError(
-            f"{samples} samples are no multiple of the {program.samples} that one start of the "
-            f"program of network {program.network!r} runs: add or leave out some"
-        )
-    return samples
 
 
 def _silent(_done: int, _samples: int) -> None:

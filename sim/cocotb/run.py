@@ -21,13 +21,15 @@ from typing import Final
 import numpy as np
 
 from celosia.dataflow.engines import Description, kind_of
+from celosia.dataflow.inputs import check_inputs
 from celosia.dataflow.program import BaseProgram, Counter
 from celosia.dataflow.stripes import join_image, split_image, stripe_bases
 from celosia.models.errors import CelosiaError, MissingToolError
 from celosia.models.processes import Processes
 from celosia.rtl.core import core_name, core_verilog
+from celosia.rtl.image import program_image
 from celosia.sim.cache import cached
-from celosia.sim.run import check_inputs, program_image, write_inputs
+from celosia.sim.run import write_inputs
 from celosia.sim.toolchain import find_toolchain
 
 _PACKAGES: Final = ("cocotb", "cocotbext-axi", "find_libpython")

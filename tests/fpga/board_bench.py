@@ -15,7 +15,7 @@ from cocotb.task import bridge, resume
 from cocotb.triggers import FallingEdge, SimTimeoutError, Timer, with_timeout
 from cocotb_tools.runner import get_runner
 
-from celosia.fpga.driver import Host
+from celosia.fpga.serial_host import Host
 from celosia.rtl.registers import MAGIC
 
 CLOCK_NS = 40

@@ -14,8 +14,8 @@ from celosia.fpga.ecp5_top import Ecp5Top
 from celosia.models.formats import Fixed
 from celosia.models.golden import evaluate
 from celosia.models.network import Conv, Network, Requant, Tensor, Window
+from celosia.rtl.image import program_image
 from celosia.rtl.verilog import write_verilog
-from celosia.sim.run import program_image
 
 SEED = 20261121
 DIVISOR = 4

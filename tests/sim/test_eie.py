@@ -18,11 +18,12 @@ from celosia.models.formats import Codebook, Fixed
 from celosia.models.golden import evaluate
 from celosia.models.network import Network, Tensor
 from celosia.models.sparse import SparseLinear, SparseMatrix
+from celosia.rtl.image import program_image
 from celosia.rtl.registers import Cause
 from celosia.scripts.simulate import simulate
 from celosia.sim.cocotb.run import run_bench
 from celosia.sim.driver import EngineError
-from celosia.sim.run import Simulator, program_image, write_inputs
+from celosia.sim.run import Simulator, write_inputs
 
 SEED = 800
 STREAMED = replace(TINY.memories, entries=1024, pointers=256, biases=32, accumulators=16)

@@ -13,10 +13,11 @@ from celosia.dataflow.presets import preset
 from celosia.dataflow.program import Program
 from celosia.models.golden import evaluate
 from celosia.models.random_network import random_network
+from celosia.rtl.image import program_image
 from celosia.rtl.registers import MAGIC, Cause
 from celosia.sim.driver import CLEAR, Driver, EngineError
 from celosia.sim.library import Outcome
-from celosia.sim.run import Simulator, program_image
+from celosia.sim.run import Simulator
 
 ACCELERATOR = preset("tiny")
 NETWORK = random_network(2, tuple(group.format for group in ACCELERATOR.array.columns))

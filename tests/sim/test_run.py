@@ -18,9 +18,10 @@ from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
 from celosia.models.network import Conv, Network
 from celosia.models.random_network import random_network, with_zeros
+from celosia.rtl.image import program_image
 from celosia.sim.check import check, in_memory
 from celosia.sim.driver import Driver, HangError, Interrupted
-from celosia.sim.run import Simulator, _Work, program_image, run
+from celosia.sim.run import Simulator, _Work, run
 
 ACCELERATOR = preset("tiny")
 FORMATS = tuple(group.format for group in ACCELERATOR.array.columns)

@@ -29,11 +29,12 @@ from celosia.dataflow.sparch.plan import Strategy
 from celosia.dataflow.sparch.presets import TINY
 from celosia.models.csr import from_scipy
 from celosia.models.errors import CelosiaError
+from celosia.rtl.image import program_image
 from celosia.rtl.registers import Cause
 from celosia.rtl.sparch.descriptors import encode
 from celosia.sim.driver import EngineError
 from celosia.sim.product import run_product
-from celosia.sim.run import Simulator, program_image
+from celosia.sim.run import Simulator
 
 from .sparch_engines import FLOATS
 

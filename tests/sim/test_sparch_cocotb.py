@@ -12,9 +12,10 @@ from celosia.dataflow.sparch.interpret import read_output
 from celosia.dataflow.sparch.plan import Strategy
 from celosia.dataflow.sparch.presets import TINY
 from celosia.models.csr import from_scipy
+from celosia.rtl.image import program_image
 from celosia.sim.cocotb.run import run_image
 from celosia.sim.product import run_product
-from celosia.sim.run import Simulator, program_image
+from celosia.sim.run import Simulator
 
 
 @pytest.mark.parametrize(

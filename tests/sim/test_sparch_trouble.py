@@ -12,11 +12,12 @@ from celosia.dataflow.sparch.descriptors import Round
 from celosia.dataflow.sparch.presets import TINY
 from celosia.models.csr import Csr, from_scipy
 from celosia.models.random_sparse import Pattern, random_matrix
+from celosia.rtl.image import program_image
 from celosia.rtl.registers import Cause
 from celosia.scripts.spgemm import spgemm
 from celosia.sim.driver import EngineError
 from celosia.sim.product import run_product
-from celosia.sim.run import Simulator, program_image
+from celosia.sim.run import Simulator
 
 from .sparch_engines import FLOATS
 

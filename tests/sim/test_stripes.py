@@ -23,13 +23,14 @@ from celosia.models.formats import Codebook
 from celosia.models.golden import evaluate
 from celosia.models.network import Network
 from celosia.models.random_network import random_network
+from celosia.rtl.image import program_image
 from celosia.rtl.registers import Cause
 from celosia.scripts.simulate import simulate
 from celosia.sim.check import check, in_memory
 from celosia.sim.cocotb.run import STALL_COUNTERS, run_bench
 from celosia.sim.driver import EngineError
 from celosia.sim.product import run_product
-from celosia.sim.run import Simulator, program_image, write_inputs
+from celosia.sim.run import Simulator, write_inputs
 
 from .test_eie import inputs_of, network_of
 from .test_sparch import same

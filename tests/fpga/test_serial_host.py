@@ -5,8 +5,8 @@ import struct
 import numpy as np
 import pytest
 
-from celosia.fpga.driver import MOST_WORDS, Host, image_words
 from celosia.fpga.host_link import ACKNOWLEDGE, HEADER_BYTES, Operation
+from celosia.fpga.serial_host import MOST_WORDS, Host, image_words
 from celosia.models.errors import CelosiaError
 
 
