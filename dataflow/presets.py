@@ -48,11 +48,11 @@ def _vectors(
 
 def _dense(
     name: str, columns: int, size: tuple[int, int], depths: tuple[int, ...], ports: int = 1,
-    depthwise: Depthwise | None = None,
+    depthwise: Depthwise | None = None, weights: str = "fixed4",
 ) -> Accelerator:  # fmt: skip
-    """Return an array of 4-bit weights that posts a word of outputs a cycle."""
+    """Return an array of ``weights`` that posts a word of outputs a cycle."""
     made = _make(
-        name, {"fixed4": columns}, size, replace(_buffers(*depths), activation_banks=2),
+        name, {weights: columns}, size, replace(_buffers(*depths), activation_banks=2),
         Bus(data_bits=128 * ports, ports=ports, burst_beats=64, outstanding=16), size[0],
     )  # fmt: skip
     return replace(made, array=replace(made.array, depthwise=depthwise))
@@ -109,6 +109,11 @@ _PRESETS = (
     _dense(
         "dense1k_dw", 32, (32, 1), (65536, 2048, 1024, 64, 4096, 4096),
         depthwise=Depthwise(rows=5, columns=5, width=256),
+    ),
+    # The same for weights of 8 bits, such as those of networks that others quantised.
+    _dense(
+        "dense1k_w8", 32, (32, 1), (65536, 2048, 1024, 64, 4096, 4096),
+        depthwise=Depthwise(rows=5, columns=5, width=256), weights="fixed8",
     ),
     # Few channels: four bands of rows share the weights.
     _dense("dense1k_x4", 16, (16, 4), (4096, 2048, 1024, 64, 4096, 4096)),
