@@ -28,9 +28,9 @@ which does not, and by how much:
 - Channel tiles that share a compute descriptor (innermost ``K`` step above 1) read the same input
   words, so the layer is not grouped across them.
 - A compute descriptor has six loops; precision-scalable columns need one of them for passes.
-- All tiles of an input that stays on chip (``resident``) fit one bank of the activation buffer,
-  which the accelerator has two of, from the step that makes it to the one that reads it; steps
-  between load their activations into the other bank (:mod:`celosia.dataflow.residency`).
+- All tiles of an input that stays on chip (``resident``) fit the activation buffer, of which the
+  accelerator has two banks, from the step that makes it to the one that reads it; steps between
+  load their activations into a bank that holds none (:mod:`celosia.dataflow.residency`).
 """
 
 from __future__ import annotations

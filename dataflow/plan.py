@@ -111,6 +111,8 @@ class StepPlan:
         self.block_words = max(block.words for block in self.blocks)
         self.block_tiles = self._lanes // math.gcd(self._columns, self._lanes)
         self.block_of = {tile.index: block for block in self.blocks for tile in block.tiles}
+        # Searches ask for the sizes of the same loops many times.
+        self._sizes: dict[tuple[TileLoop, ...], dict[str, int]] = {}
 
     def _precision(self, lowered: Lowered) -> tuple[Precision | None, int]:
         circuit = self.accelerator.array.scalable
@@ -335,12 +337,16 @@ class StepPlan:
 
     def sizes(self, mapping: LayerMapping) -> dict[str, int]:
         """Return the words of one tile in each buffer, by the field of ``Buffers``."""
-        tile = self.tile(mapping)
-        pixels, kernel = (
-            (tile[down], tile[across])
-            for down, across in ((Dimension.OY, Dimension.OX), (Dimension.FY, Dimension.FX))
-        )
-        return self.tile_sizes(tile[Dimension.K], tile[Dimension.C], pixels, kernel)
+        known = self._sizes.get(mapping.loops)
+        if known is None:
+            tile = self.tile(mapping)
+            pixels, kernel = (
+                (tile[down], tile[across])
+                for down, across in ((Dimension.OY, Dimension.OX), (Dimension.FY, Dimension.FX))
+            )
+            known = self.tile_sizes(tile[Dimension.K], tile[Dimension.C], pixels, kernel)
+            self._sizes[mapping.loops] = known
+        return known.copy()
 
     def tile_sizes(
         self, channels: int, words: int, pixels: tuple[int, int], kernel: tuple[int, int]

@@ -1,8 +1,9 @@
 """Inputs that stay on chip: where in the activation buffer each lies, and for how long.
 
 A step whose mapping is ``resident`` finds all its tiles of activations in the buffer: the step that
-made its input wrote them there, side by side in one bank. Until the step is over no other step
-loads activations into that bank: they go to the other, or to both where nothing stays.
+made its input wrote them there, side by side, in one bank or, where no bank has room, across both.
+Until the step is over no other step loads activations into a bank that holds some: they go to the
+other, or to both where nothing stays.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def residency(
     ------
     CelosiaError
         If the accelerator keeps nothing, an input was not made by one step, or tiles do not fit
-        their bank: names the layer, the limit and by how much.
+        beside what stays: names the layer, the limit and by how much.
     """
     count = count or (lambda number: len(input_tiles(plans[number], layers[number])))
     writers = {plan.step.output: number for number, plan in enumerate(plans)}
@@ -100,26 +101,29 @@ def residency(
 
 
 def _place(plan: StepPlan, layer: LayerMapping, count: int, taken: list[Room]) -> Room:
-    """Return the first room in a bank for all tiles of a resident input, beside ``taken``."""
-    half = plan.accelerator.buffers.activations // 2
-    words = count * plan.sizes(layer)["activations"]
+    """Return the first room in a bank, or in both, for all tiles of a resident input.
+
+    ``taken`` is what lies beside it.
+    """
+    depth = plan.accelerator.buffers.activations
+    half, words = depth // 2, count * plan.sizes(layer)["activations"]
     most = 0
-    for bank in (0, 1):
-        bounds = sorted((room.start, room.start + room.words) for room in taken)
-        start, stop = bank * half, (bank + 1) * half
-        for first, last in [*(b for b in bounds if start <= b[0] < stop), (stop, stop)]:
-            if first - start >= words:
+    for low, high in ((0, half), (half, depth), (0, depth)):
+        start = low
+        for room in sorted((*taken, Room(start=high, words=0)), key=lambda room: room.start):
+            free = min(room.start, high) - start
+            if free >= words:
                 return Room(start=start, words=words)
-            most = max(most, first - start)
-            start = max(start, last)
+            most = max(most, free)
+            start = max(start, room.start + room.words)
     raise _missing(plan, count, words, most)
 
 
-def _missing(plan: StepPlan, count: int, words: int, free: int) -> CelosiaError:
+def _missing(plan: StepPlan, count: int, words: int, free: int, of: str = "") -> CelosiaError:
     what = "one tile needs" if count == 1 else f"{count} tiles need"
     return CelosiaError(
-        f"layer {plan.step.name!r}: {what} {words} words of one bank of the activations buffer, of "
-        f"which {free} are free beside what stays on chip: {words - free} are missing; raise "
+        f"layer {plan.step.name!r}: {what} {words} words of {of}the activations buffer, of which "
+        f"{free} are free in a row beside what stays on chip: {words - free} are missing; raise "
         "buffers.activations, use a smaller tile, or let fewer layers be resident"
     )
 
@@ -166,13 +170,17 @@ def _room(number: int, plan: StepPlan, layer: LayerMapping, stays: list[Stay]) -
     for stay in stays:
         if stay.reader == number:
             return stay.room
-    half = depth // 2
-    alive = [stay.room.start for stay in stays if stay.writer <= number <= stay.reader]
+    alive = [stay.room for stay in stays if stay.writer <= number <= stay.reader]
     if not alive:
         return Room(start=0, words=depth)
-    free = [bank for bank in (0, 1) if not any(start // half == bank for start in alive)]
+    half = depth // 2
+    free = [
+        start
+        for start in (0, half)
+        if not any(room.start < start + half and start < room.start + room.words for room in alive)
+    ]
     count = layer.buffering.activations or 1
     words = count * plan.sizes(layer)["activations"]
     if not free or words > half:
-        raise _missing(plan, count, words, half if free else 0)
-    return Room(start=free[0] * half, words=half)
+        raise _missing(plan, count, words, half if free else 0, "one bank of ")
+    return Room(start=free[0], words=half)

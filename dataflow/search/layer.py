@@ -85,7 +85,7 @@ class Climber:
             return False
         if self._dataflow is not None and not self._dataflow.admits(self._plan, layer):
             return False
-        return not self._resident or self._pricer.fits_bank(self._number, layer)
+        return not self._resident or self._pricer.fits_chip(self._number, layer)
 
     def price(self, layer: LayerMapping) -> Found | None:
         """Return what ``layer`` costs; ``None`` where it is not legal or of another dataflow."""

@@ -227,7 +227,7 @@ class _Search:
             alike = known.get(key, Choices())
             found = self._climber(number, weights, effort).search(alike.plain)
             plain = tuple(f.layer for f in found[:_KEPT])
-            choice = Choices(plain=plain)
+            choice = Choices(plain=plain, least=self.bounds[number].costs.cycles)
             if self.dataflow is None:
                 choice = replace(choice, cuts=tuple(cuts(self.pricer.plans[number])))
             if self.pricer.accelerator.buffers.keeps:

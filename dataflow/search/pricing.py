@@ -152,12 +152,10 @@ class Pricer:
         parts = (shape.tiles[:, :5], shape.runs, shape.blocks, shape.block_runs, shape.window)
         return b"".join(part.tobytes() for part in (*parts, *places, shape.words, shape.sizes))
 
-    def fits_bank(self, number: int, layer: LayerMapping) -> bool:
-        """Return whether all tiles of a step's input fit one bank of the activations."""
-        words = (
-            len(self._input_keys(number, layer)) * self.plans[number].sizes(layer)["activations"]
-        )
-        return words <= self._bank
+    def fits_chip(self, number: int, layer: LayerMapping) -> bool:
+        """Return whether all tiles of a step's input fit the buffer of activations."""
+        size = self.plans[number].sizes(layer)["activations"]
+        return len(self._input_keys(number, layer)) * size <= self.accelerator.buffers.activations
 
     def may_stay(self, number: int) -> tuple[bool, bool]:
         """Return whether the input and the output of a step may stay on chip, if they fit."""
@@ -175,7 +173,7 @@ class Pricer:
         """
         chip = self._nothing
         if layer.resident:
-            room = Room(start=0, words=self._bank)
+            room = self._nothing.rooms[number]
             chip = replace(chip, stays=(Stay(writer=-1, reader=number, room=room),))
         return self._price([number], {number: layer}, chip)
 
@@ -292,11 +290,12 @@ class Pricer:
         program.at[0] += 1
 
     def _input_keys(self, number: int, layer: LayerMapping) -> np.ndarray:
-        """Return the tiles of activations of a step; at most one more than fit a bank."""
+        """Return the tiles of activations of a step; at most one more than fit their buffer."""
         known = number, layer
         if known not in self._keys:
             plan = self.plans[number]
-            keys = np.empty((self._bank // plan.sizes(layer)["activations"] + 1, 12), np.int64)
+            most = self.accelerator.buffers.activations // plan.sizes(layer)["activations"]
+            keys = np.empty((most + 1, 12), np.int64)
             count = input_keys(self._shapes[number], self._loops(number, layer), keys)
             self._keys[known] = keys[:count]
         return self._keys[known]

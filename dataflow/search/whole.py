@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from celosia.dataflow.mapping import Buffering, Dimension, LayerMapping, tiled
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.search.objective import Objective
@@ -29,6 +31,12 @@ _ROUNDS = 4
 _TRIED = 8
 """Cuts of a step that the whole is priced with."""
 
+_MENDED = 16
+"""Times the effort for a step that goes, for each of them, to those of a long program that wait."""
+
+_LEAST_SLACK = 0.002
+"""Share of all cycles that a step waits for at least if it is one of those."""
+
 _HALVES = ("activations", "weights", "outputs")
 """Buffers of which a step may leave one half to the next, which then loads or posts earlier."""
 
@@ -39,13 +47,14 @@ class Choices:
 
     With ``resident`` ones the step's input stays on chip; ``small`` is one that leaves a bank of
     the activations free, if any that was found does. ``cuts`` may suit the steps on either side
-    better than what is best alone.
+    better than what is best alone. ``least`` are the cycles of any mapping by itself.
     """
 
     plain: tuple[LayerMapping, ...] = ()
     resident: tuple[LayerMapping, ...] = ()
     small: LayerMapping | None = None
     cuts: tuple[LayerMapping, ...] = ()
+    least: int = 0
 
 
 class Whole:
@@ -95,7 +104,8 @@ class Whole:
             self._keep()
             self._suit()
         if _TRIED * len(self.priced.table) > self._effort:
-            return  # the whole is too long to be priced for each step
+            self._mend()  # the whole is too long to be priced for each step
+            return
         for _ in range(_ROUNDS):
             if not self._recut():
                 break
@@ -170,6 +180,54 @@ class Whole:
                 layer = choice.cuts[place]
                 better |= self.offer([*self.layers[:number], layer, *self.layers[number + 1 :]])
         return better
+
+    def _mend(self) -> None:
+        """Change steps that take longer than they must, and those beside them, the worst first.
+
+        A step may wait for what its neighbours' tiles ask of it, so these are changed too.
+        """
+        if not self._objective.near(self.priced.costs).cycles:
+            return
+        most = self._rows + _MENDED * self._effort * self._count
+        fresh = set(range(self._count))
+        while fresh and self._rows < most and not self._late:
+            slack = self._slack()
+            urgent = {n: (max(slack[max(0, n - 1) : n + 2]), slack[n]) for n in sorted(fresh)}
+            number = max(urgent, key=lambda n: urgent[n])
+            if urgent[number][0] < _LEAST_SLACK * self.priced.costs.cycles:
+                break
+            fresh.remove(number)
+            if self._mend_step(number):
+                fresh |= {n for n in (number - 1, number + 1) if 0 <= n < self._count}
+
+    def _slack(self) -> list[int]:
+        """Return for each step the cycles that it and all of its layer take beyond the least."""
+        layers = [plan.step.layer for plan in self._pricer.plans]
+        names, ends = dict.fromkeys(layers), self.priced.stamps
+        slack = dict(zip(names, np.diff(ends, prepend=0).tolist(), strict=True))
+        for layer, choice in zip(layers, self._choices, strict=True):
+            slack[layer] -= choice.least
+        return [slack[layer] for layer in layers]
+
+    def _mend_step(self, number: int) -> bool:
+        """Change a step to the best of its cuts, on chip or not; return whether one was better."""
+        choice, weights = self._choices[number], self._objective.near(self.priced.costs)
+        every = [*choice.plain, *choice.resident, *choice.cuts]
+        if choice.resident:
+            every += [replace(layer, resident=True) for layer in choice.cuts]
+        scored = []
+        for place, layer in enumerate(every):
+            if self._late:
+                break
+            tried = [*self.layers[:number], layer, *self.layers[number + 1 :]]
+            scored.append((self._near(tried, range(number, number + 1), weights), place))
+        for score, place in sorted(scored)[:_TRIED]:
+            layer = every[place]
+            if score < float("inf") and self.offer(
+                [*self.layers[:number], layer, *self.layers[number + 1 :]]
+            ):
+                return True
+        return False
 
     # What stays on chip
 
