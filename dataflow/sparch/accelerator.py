@@ -7,7 +7,9 @@ hardware does, and how everything lies in memory, is in ``docs/sparch.md``.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+import numpy as np
 
 from celosia.dataflow.accelerator import Bus
 from celosia.dataflow.checks import check_accelerator_name, check_range
@@ -17,6 +19,9 @@ ADDRESS_BITS = 32
 
 POINTER_BITS = 32
 """Bits of an output row pointer."""
+
+GRAIN_BITS = 16
+"""Work records lie in memory in grains of so many bits."""
 
 
 def _index_bits(count: int) -> int:
@@ -165,8 +170,28 @@ class Partials:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkGrains:
+    """Grains of the parts of a work record in memory; :class:`WorkLayout` has what they say."""
+
+    head: int
+    value: int
+    row: int
+    address: int
+
+    @property
+    def array(self) -> np.ndarray:
+        """All of them, int64 (4,)."""
+        return np.array([self.head, self.value, self.row, self.address], np.int64)
+
+    @property
+    def most(self) -> int:
+        """Grains of the longest record."""
+        return self.head + self.value + self.row + self.address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkLayout:
-    """Bits of the fields of a work record, in order from bit 0."""
+    """Bits of what a work record says, in order from bit 0 as it goes through the engine."""
 
     value: int
     row: int
@@ -177,16 +202,6 @@ class WorkLayout:
     fetches: int
     last: int
     address: int
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """All of them."""
-        return tuple(getattr(self, field.name) for field in fields(self))
-
-    @property
-    def bits(self) -> int:
-        """Bits of the record."""
-        return sum(self.widths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +233,7 @@ class SparchAccelerator:
     def _check_beats(self) -> None:
         beat = self.bus.data_bits
         records = {
-            "a work record": self.work.bits,
+            "a work record": self.grains.most * GRAIN_BITS,
             "an element of the right matrix": self.right_bits,
             "an element of a partial matrix": self.partial_bits,
             "an element of the output": self.output_bits,
@@ -332,6 +347,18 @@ class SparchAccelerator:
         )
 
     @property
-    def work_lanes(self) -> int:
-        """Work records in a beat."""
-        return self.bus.data_bits // self.work.bits
+    def grains(self) -> WorkGrains:
+        """The grains of a work record's parts in memory."""
+        work = self.work
+        head = 4 + work.leaf + work.slot + work.first + work.count
+        return WorkGrains(
+            head=-(-head // GRAIN_BITS),
+            value=-(-work.value // GRAIN_BITS),
+            row=-(-work.row // GRAIN_BITS),
+            address=-(-work.address // GRAIN_BITS),
+        )
+
+    @property
+    def beat_grains(self) -> int:
+        """Grains in a beat."""
+        return self.bus.data_bits // GRAIN_BITS

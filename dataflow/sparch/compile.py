@@ -13,8 +13,9 @@ from celosia.dataflow.sparch.bits import beats_of, pack_records
 from celosia.dataflow.sparch.descriptors import Descriptor, End, Round, Source, Stamp
 from celosia.dataflow.sparch.plan import Plan, Strategy, plan_product
 from celosia.dataflow.sparch.program import Output, SparchProgram
-from celosia.dataflow.sparch.records import pack_fields
+from celosia.dataflow.sparch.records import work_fields
 from celosia.dataflow.sparch.values import to_codes
+from celosia.dataflow.sparch.work import pack_work
 from celosia.models.csr import Csr
 from celosia.models.errors import CelosiaError
 
@@ -160,17 +161,14 @@ class _Writer:
         partial = None if final else self._partial(number, size)
         for source in each.sources:
             del self._alive[source]
-        left = self._plan.left
-        codes = to_codes(left.values, accelerator.elements.bits)
-        fields = pack_fields(placed, left, codes, accelerator.right_lanes)
-        records = pack_records(
-            fields, accelerator.work.widths, accelerator.work_lanes, self._beat
-        )  # fmt: skip
+        codes = to_codes(self._plan.left.values, accelerator.elements.bits)
+        records = pack_work(work_fields(placed, codes, accelerator.right_lanes), accelerator)
         leaves = sum(1 << int(leaf) for leaf in np.unique(placed.records.leaf))
         found.append(
             Round(
                 final=final, partial=partial.number if partial else 0,
-                records=len(placed.records.leaf), left=self._put(records), right=right,
+                records=len(placed.records.leaf), beats=len(records) // self._beat,
+                left=self._put(records), right=right,
                 leaves=leaves, target=partial.address if partial else output.target,
                 pointers=output.pointers if final else 0, rows=output.rows,
                 columns=output.columns, capacity=size,

@@ -14,27 +14,26 @@ def move_records(
 ) -> None:
     """Read work records: a ``beat`` comes, a burst is ``taken``, the first record ``goes`` on."""
     now, then = machine.now, machine.then
-    longest = p.burst_beats
-    unasked = now[Reg.UNASKED]
-    run = longest if unasked >= longest * p.work_lanes else -(-unasked // p.work_lanes)
-    asks = unasked != 0 and now[Reg.LEFT_FREE] >= longest and can_ask(machine, Split.LEFT)
+    run = min(now[Reg.UNASKED], p.burst_beats)
+    asks = run != 0 and now[Reg.LEFT_FREE] >= p.burst_beats and can_ask(machine, Split.LEFT)
     move_splitter(machine, p, Split.LEFT, asks, now[Reg.LEFT_ADDRESS], run, taken)
+    final = goes and now[Reg.RECORD] + 1 == now[Reg.RECORD_END]
+    leaves = goes and (final or work.end[now[Reg.RECORD]] >= now[Reg.LEFT_END])
+    pops = now[Reg.LEFT_LEVEL] != 0 and (leaves or not now[Reg.LEFT_HELD])
+    then[Reg.LEFT_FREE] = now[Reg.LEFT_FREE] + pops
+    then[Reg.LEFT_LEVEL] = now[Reg.LEFT_LEVEL] + beat - pops
+    then[Reg.LEFT_HELD] = not final and (pops or (now[Reg.LEFT_HELD] and not leaves))
+    then[Reg.LEFT_END] = now[Reg.LEFT_END] + pops * p.beat_grains
+    then[Reg.RECORD] = now[Reg.RECORD] + goes
     if asks:
         then[Reg.LEFT_ADDRESS] = now[Reg.LEFT_ADDRESS] + run * p.bus_bytes
-        then[Reg.UNASKED] = max(0, unasked - longest * p.work_lanes)
+        then[Reg.UNASKED] = now[Reg.UNASKED] - run
         then[Reg.LEFT_FREE] -= run
-    then[Reg.LEFT_LEVEL] += beat
-    if goes:
-        then[Reg.RECORD] = now[Reg.RECORD] + 1
-        then[Reg.LEFT_LANE] = now[Reg.LEFT_LANE] + 1
-        if then[Reg.LEFT_LANE] == p.work_lanes or then[Reg.RECORD] == now[Reg.RECORD_END]:
-            then[Reg.LEFT_LANE] = 0
-            then[Reg.LEFT_LEVEL] -= 1
-            then[Reg.LEFT_FREE] += 1
     if now[Reg.BEGIN]:
         step = work.steps[now[Reg.STEP]]
         then[Reg.LEFT_ADDRESS] = step[Field.ADDRESS]
-        then[Reg.UNASKED] = step[Field.RECORDS_END] - step[Field.RECORDS]
+        then[Reg.UNASKED] = step[Field.BEATS]
+        then[Reg.LEFT_END] = 0
         then[Reg.RECORD] = step[Field.RECORDS]
         then[Reg.RECORD_END] = step[Field.RECORDS_END]
 
@@ -43,9 +42,12 @@ def move_records(
 def record_goes(machine: Machine, p: Params, work: Work) -> bool:
     """Return whether the first work record goes to the fetch in this cycle."""
     now = machine.now
-    if now[Reg.LEFT_LEVEL] == 0 or now[Reg.AHEAD] == p.look_ahead:
+    if not now[Reg.LEFT_HELD] or now[Reg.AHEAD] == p.look_ahead:
         return False
-    return bool(work.beats[now[Reg.RECORD]] == 0) or can_ask(machine, Split.RIGHT)
+    record = now[Reg.RECORD]
+    if now[Reg.LEFT_LEVEL] == 0 and work.end[record] > now[Reg.LEFT_END]:
+        return False
+    return bool(work.beats[record] == 0) or can_ask(machine, Split.RIGHT)
 
 
 @lean

@@ -32,12 +32,13 @@ class Reg(enum.IntEnum):
     BEGIN = 11
     RUNS = 12
     STEP = 13  # the descriptor at work
-    # work records: not asked for, not taken, beats that wait, lane of the next
+    # work records: beats not asked for, places in the queue, beats there; the beat in front of it
+    # (whether there is one, and the grain of the round in which it ends)
     LEFT_ADDRESS = 14
     UNASKED = 15
     LEFT_FREE = 16
     LEFT_LEVEL = 17
-    LEFT_LANE = 18
+    LEFT_HELD = 18
     RECORD = 19  # the next to be taken; ends at RECORD_END
     RECORD_END = 20
     # lines: records that wait, of them the first, lines being filled
@@ -90,7 +91,8 @@ class Reg(enum.IntEnum):
     POINTER_BEATS = 62
     POINTER_FREE = 63
     POINTER_ADDRESS = 64
-    COUNT = 65
+    LEFT_END = 65
+    COUNT = 66
 
 
 class Split(enum.IntEnum):
@@ -138,6 +140,7 @@ class Field(enum.IntEnum):
     RECORDS_END = 8
     ROUND = 9
     STORE = 10  # where the round's elements are kept
+    BEATS = 11  # of the round's records
 
 
 class Params(NamedTuple):
@@ -156,7 +159,7 @@ class Params(NamedTuple):
     node_fifo: int
     multipliers: int
     look_ahead: int
-    work_lanes: int
+    beat_grains: int
     partial_lanes: int
     partial_burst: int
     output_lanes: int
@@ -169,7 +172,8 @@ class Work(NamedTuple):
     """What a program does: descriptors' rows, work records, products.
 
     ``fed`` (rounds, ways) says which leaves are; ``address`` is in bytes; ``misses`` are the
-    records that fetch, and one more; ``begin`` is where a record's products begin in ``keys`` and
+    records that fetch, and one more; ``end`` is the grain of its round in which a record ends,
+    ``begin`` where a record's products begin in ``keys`` and
     ``numbers``.
     """
 
@@ -182,6 +186,7 @@ class Work(NamedTuple):
     beats: np.ndarray
     address: np.ndarray
     misses: np.ndarray
+    end: np.ndarray
     begin: np.ndarray
     keys: np.ndarray
     numbers: np.ndarray

@@ -21,10 +21,10 @@ class Source:
 class Round:
     """One pass through the merge tree.
 
-    ``records`` work records from ``left`` on feed the leaves of the mask ``leaves``; what they
-    fetch is counted from ``right``. At most ``capacity`` elements go to ``target``: those of
-    partial matrix ``partial``, or with ``final`` those of the output, whose ``rows`` + 1 row
-    pointers go to ``pointers``. The product has ``rows`` x ``columns``.
+    ``records`` work records, which fill ``beats`` from ``left`` on, feed the leaves of the mask
+    ``leaves``; what they fetch is counted from ``right``. At most ``capacity`` elements go to
+    ``target``: those of partial matrix ``partial``, or with ``final`` those of the output, whose
+    ``rows`` + 1 row pointers go to ``pointers``. The product has ``rows`` x ``columns``.
     """
 
     final: bool
@@ -38,6 +38,7 @@ class Round:
     rows: int
     columns: int
     capacity: int
+    beats: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

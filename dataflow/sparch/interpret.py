@@ -23,6 +23,7 @@ from celosia.dataflow.sparch.merge_kernel import (
 )
 from celosia.dataflow.sparch.program import Output, SparchProgram
 from celosia.dataflow.sparch.values import from_codes, to_codes
+from celosia.dataflow.sparch.work import unpack_work
 from celosia.models.csr import Csr
 
 
@@ -118,10 +119,12 @@ class Interpreter:
         accelerator, elements = self._accelerator, self._accelerator.elements
         beat, lanes = accelerator.bus.data_bytes, accelerator.right_lanes
         size = int(self._program.plan.positions[-1])
-        value, row, leaf, slot, first, count, fetches, last, address = unpack_records(
-            self._memory[each.left :], each.records, accelerator.work.widths,
-            accelerator.work_lanes, beat,
-        )  # fmt: skip
+        lies = self._memory[each.left : each.left + each.beats * beat]
+        try:
+            fields = unpack_work(lies, each.records, accelerator)
+        except ValueError as error:
+            raise IllegalProgramError(str(error)) from error
+        value, row, leaf, slot, first, count, fetches, last, address = fields
         counts = count.astype(np.int64) + 1
         taken = np.empty(int(counts.sum()), np.int64)
         wrong = _feed(

@@ -10,6 +10,7 @@ from celosia.dataflow.jit import compiled
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.dataflow.sparch.merge_kernel import ROW_SHIFT
 from celosia.dataflow.sparch.replacement import place_lines, place_runs
+from celosia.dataflow.sparch.work import record_ends
 from celosia.models.csr import Csr
 
 
@@ -54,12 +55,13 @@ def row_positions(right: Csr, accelerator: SparchAccelerator, cut: Cut) -> np.nd
 class Records:
     """Work records, in order; all arrays have shape (n,).
 
-    ``nonzero`` of A, ``leaf``, the ``count`` elements of B that lie from position ``begin`` on in
-    memory, ``element`` of B the first of them, the ``beats`` that they lie in from beat
-    ``address`` on, their number ``tag`` in the buffer; ``last`` of its leaf.
+    ``nonzero`` of A, its ``row``, ``leaf``, the ``count`` elements of B that lie from position
+    ``begin`` on in memory, ``element`` of B the first of them, the ``beats`` that they lie in from
+    beat ``address`` on, their number ``tag`` in the buffer; ``last`` of its leaf.
     """
 
     nonzero: np.ndarray
+    row: np.ndarray
     leaf: np.ndarray
     begin: np.ndarray
     element: np.ndarray
@@ -142,7 +144,7 @@ def round_records(
     order = np.lexsort((leaf, runs_out))
     last = np.roll(first, -1)[order]
     return Records(
-        nonzero=nonzeros[of][order], leaf=leaf[order], begin=begin[order],
+        nonzero=nonzeros[of][order], row=rows[of][order], leaf=leaf[order], begin=begin[order],
         element=element[order], count=(end - begin)[order], tag=tag[order],
         address=address[order], beats=beats[order], last=last,
     )  # fmt: skip
@@ -150,11 +152,15 @@ def round_records(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Placed:
-    """Records with their first beat in the buffer, ``slots``; ``misses`` are fetched."""
+    """Records with their first beat in the buffer, ``slots``; ``misses`` are fetched.
+
+    Each ends in one of the left stream's grains, ``ends``, counted from 1.
+    """
 
     records: Records
     slots: np.ndarray
     misses: np.ndarray
+    ends: np.ndarray
 
     @property
     def fetched_beats(self) -> int:
@@ -170,34 +176,38 @@ def place_records(
     A record has a line, or, ``packed``, as many beats as it needs. Without ``reuse`` every record
     fetches, into one line after another.
     """
-    counts = [len(records.tag) for records in rounds]
+    count = sum(len(records.tag) for records in rounds)
     lines, line_beats = accelerator.right.lines, accelerator.right.line_beats
     tags = np.concatenate([records.tag for records in rounds])
     beats = np.concatenate([records.beats for records in rounds])
     if not reuse:
-        slots = np.arange(sum(counts)) % lines * line_beats
-        misses = np.ones(sum(counts), bool)
+        slots = np.arange(count) % lines * line_beats
+        misses = np.ones(count, bool)
     elif packed:
         slots, misses = place_runs(tags, beats, accelerator.buffer_beats, accelerator.pinned)
     else:
         slots, misses = place_lines(tags, lines, accelerator.pinned)
         slots *= line_beats
-    ends = np.cumsum(counts)
-    return [
-        Placed(records=records, slots=slots[end - count : end], misses=misses[end - count : end])
-        for records, count, end in zip(rounds, counts, ends, strict=True)
-    ]
+    found, end = [], 0
+    for records in rounds:
+        begin, end = end, end + len(records.tag)
+        fetched = misses[begin:end]
+        ends = record_ends(records.row, records.leaf, fetched, accelerator)
+        found.append(
+            Placed(records=records, slots=slots[begin:end], misses=fetched, ends=ends)
+        )  # fmt: skip
+    return found
 
 
-def pack_fields(placed: Placed, left: Csr, codes: np.ndarray, lanes: int) -> list[np.ndarray]:
-    """Return the fields of work records in order, see ``docs/sparch.md``.
+def work_fields(placed: Placed, codes: np.ndarray, lanes: int) -> list[np.ndarray]:
+    """Return what work records say, :data:`~celosia.dataflow.sparch.work.FIELDS`.
 
     ``codes`` are those of A's values, ``lanes`` elements of B fill a beat.
     """
     records = placed.records
     return [
         codes[records.nonzero],
-        left.rows[records.nonzero],
+        records.row,
         records.leaf,
         placed.slots,
         records.begin - records.address * lanes,

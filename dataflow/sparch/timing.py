@@ -74,7 +74,7 @@ def engine_params(accelerator: SparchAccelerator, memory: MemoryModel) -> Params
         node_fifo=tree.node_fifo,
         multipliers=accelerator.right.multipliers,
         look_ahead=accelerator.right.look_ahead,
-        work_lanes=accelerator.work_lanes,
+        beat_grains=accelerator.beat_grains,
         partial_lanes=accelerator.partial_lanes,
         partial_burst=accelerator.partial_burst,
         output_lanes=accelerator.output_lanes,
@@ -111,6 +111,7 @@ def _work(program: SparchProgram) -> Work:
         beats=np.where(misses, joined["beats"], 0),
         address=right + joined["address"] * program.accelerator.bus.data_bytes,
         misses=np.concatenate([np.flatnonzero(misses), [0]]),
+        end=np.concatenate([placed.ends for placed in plan.records]),
         begin=begin,
         keys=(plan.left.rows[nonzero] << ROW_SHIFT) | plan.right.columns[at],
         numbers=numbers.view(np.int32).astype(np.int64) if numbers.itemsize == 4 else numbers,
@@ -134,7 +135,7 @@ def _steps(program: SparchProgram) -> np.ndarray:
                 row[Field.FINAL], row[Field.PARTIAL] = descriptor.final, descriptor.partial
                 row[Field.ADDRESS], row[Field.TARGET] = descriptor.left, descriptor.target
                 row[Field.POINTERS], row[Field.ROWS] = descriptor.pointers, descriptor.rows
-                row[Field.RECORDS] = records
+                row[Field.RECORDS], row[Field.BEATS] = records, descriptor.beats
                 records += len(next(rounds).slots)
                 row[Field.RECORDS_END] = records
                 row[Field.ROUND] = sum(each[Field.KIND] == Step.ROUND for each in rows)

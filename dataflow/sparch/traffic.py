@@ -15,6 +15,7 @@ from celosia.dataflow.jit import compiled
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.dataflow.sparch.bits import beats_of
 from celosia.dataflow.sparch.plan import Plan
+from celosia.dataflow.sparch.work import left_beats
 from celosia.models.csr import Csr
 
 
@@ -53,7 +54,7 @@ def measured_traffic(plan: Plan, sizes: Sequence[int]) -> Traffic:
     """Return the traffic of ``plan`` whose rounds make ``sizes`` elements."""
     accelerator = plan.accelerator
     beat, rounds = accelerator.bus.data_bytes, plan.schedule.rounds
-    left = sum(beats_of(len(placed.slots), accelerator.work_lanes) for placed in plan.records)
+    left = sum(left_beats(placed.ends, accelerator) for placed in plan.records)
     right = sum(placed.fetched_beats for placed in plan.records)
     beats = [beats_of(size, accelerator.partial_lanes) for size in sizes]
     read = sum(beats[source] for each in rounds for source in each.sources)

@@ -13,6 +13,9 @@ from celosia.dataflow.sparch.descriptors import Descriptor, End, Round, Source, 
 COUNT_BITS = 40
 """Of records of a round, and of elements of a matrix."""
 
+LEFT_BITS = 31
+"""Of the beats of a round's records."""
+
 PARTIAL_BITS = 12
 """Of a partial matrix's number."""
 
@@ -49,6 +52,7 @@ RoundLayout = data.StructLayout(
         "rows": unsigned(32),
         "columns": unsigned(32),
         "capacity": unsigned(COUNT_BITS),
+        "beats": unsigned(LEFT_BITS),
     }
 )
 
@@ -96,3 +100,12 @@ def work_layout(accelerator: SparchAccelerator) -> data.StructLayout:
     """Return the layout of a work record: ``docs/sparch.md``."""
     work = accelerator.work
     return data.StructLayout({field.name: getattr(work, field.name) for field in fields(work)})
+
+
+def head_layout(accelerator: SparchAccelerator) -> data.StructLayout:
+    """Return the layout of the first part of a work record in memory: ``docs/sparch.md``."""
+    work = accelerator.work
+    names = ("leaf", "slot", "first", "count")
+    return data.StructLayout(
+        {"follows": 2, "last": 1, "fetches": 1} | {name: getattr(work, name) for name in names}
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
@@ -16,10 +16,11 @@ from celosia.rtl.shell import Shell, connect_memory, engine_ports
 from celosia.rtl.sparch.control import RoundControl
 from celosia.rtl.sparch.fetch import LineBuffer, LineFetch
 from celosia.rtl.sparch.gate import LeafGate
+from celosia.rtl.sparch.left import RecordReader
 from celosia.rtl.sparch.multiply import Multipliers
 from celosia.rtl.sparch.output import RootWriter
 from celosia.rtl.sparch.partials import PartialFetcher
-from celosia.rtl.sparch.reads import READERS, ReadArbiter, RecordReader
+from celosia.rtl.sparch.reads import READERS, ReadArbiter
 from celosia.rtl.sparch.sequencer import SparchSequencer
 from celosia.rtl.sparch.tree import MergeTree
 
@@ -125,10 +126,10 @@ class SparchEngine(Shared):
         wiring.connect(m, control.refused, sequencer.refused)
         self._connect(m, control, tree, gate, writer)
         m.d.comb += shell.finished.eq(control.finished)
-        fetch = self._sources(m, reset, control, tree, gate, reads)
+        fetch, misled = self._sources(m, reset, control, tree, gate, reads)
         for report, raised in (
             (shell.unsorted_keys, gate.unsorted),
-            (shell.beyond_round, gate.beyond | fetch.corrupt),
+            (shell.beyond_round, gate.beyond | misled),
             (shell.beyond_capacity, writer.beyond),
         ):
             m.d.comb += [report.raised.eq(raised), report.address.eq(control.address)]
@@ -195,10 +196,10 @@ class SparchEngine(Shared):
 
     def _sources(
         self, m: Module, reset: Signal, control: Any, tree: Any, gate: Any, reads: Any
-    ) -> LineFetch:
+    ) -> tuple[LineFetch, Value]:
         """Add what feeds the leaves: work records and rows, multipliers, partial matrices.
 
-        Returns what fetches rows.
+        Returns what fetches rows, and whether a work record leads beyond the round.
         """
         accelerator = self._accelerator
         m.submodules.records = records = RecordReader(accelerator).reset_by(reset)
@@ -219,6 +220,7 @@ class SparchEngine(Shared):
             records.begin.eq(control.begin),
             records.address.eq(control.round.left),
             records.records.eq(control.round.records),
+            records.run_beats.eq(control.round.beats),
             fetch.right.eq(control.round.right),
             fetch.rows.eq(control.round.rows),
             buffer.read.eq(multipliers.read),
@@ -239,4 +241,4 @@ class SparchEngine(Shared):
             ),
             gate.drained.eq(partials.drained),
         ]
-        return fetch
+        return fetch, records.corrupt | fetch.corrupt

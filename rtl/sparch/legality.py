@@ -19,7 +19,7 @@ class SparchLegality(Shared):
 
     It is when its opcode is known, all bits above its layout are 0, addresses are multiples of a
     beat's bytes and within the port's width, its leaves and partial matrix are there, and there
-    are work records if and only if leaves are fed.
+    are work records, and beats of them, if and only if leaves are fed.
     :class:`~celosia.rtl.sparch.control.RoundControl` has the rules that depend on others.
 
     Parameters
@@ -71,5 +71,6 @@ class SparchLegality(Shared):
             p.partial < self._accelerator.partials.alive,
             p.leaves[self._accelerator.tree.ways :] == 0,
             p.leaves.any() == p.records.any(),
+            p.leaves.any() == p.beats.any(),
             *(rule for address in addresses for rule in address_rules(bus, address)),
         ]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from celosia.dataflow.sparch.accelerator import Elements, ValueKind
+from celosia.dataflow.sparch.accelerator import Elements, ValueKind, WorkGrains
 from celosia.dataflow.sparch.accelerator_file import dump_sparch, parse_sparch
 from celosia.dataflow.sparch.presets import PAPER, SPARCH_PRESETS, TINY
 from celosia.models.errors import CelosiaError
@@ -66,11 +66,12 @@ def test_derived_widths():
     assert PAPER.elements.kind is ValueKind.FLOAT32
     assert (PAPER.right_lanes, PAPER.partial_lanes, PAPER.output_lanes) == (8, 6, 9)
     assert PAPER.line_elements == 48
-    assert (PAPER.work.bits, PAPER.work_lanes) == (118, 4)
+    assert PAPER.grains == WorkGrains(head=2, value=2, row=2, address=2)
+    assert PAPER.beat_grains == 32
     assert (PAPER.partial_burst, PAPER.pointer_lanes) == (8, 16)
     assert PAPER.tree.layers == 6
     assert not PAPER.merger.flat
-    assert (TINY.work_lanes, TINY.partial_lanes, TINY.partial_burst) == (1, 2, 4)
+    assert (TINY.grains.most, TINY.partial_lanes, TINY.partial_burst) == (5, 2, 4)
     assert TINY.merger.flat
     assert TINY.products == 2
 

@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse
 
 from celosia.dataflow.sparch.compile import compile_product
+from celosia.dataflow.sparch.descriptors import Round
 from celosia.dataflow.sparch.interpret import interpret
 from celosia.dataflow.sparch.plan import Strategy, plan_product
 from celosia.dataflow.sparch.presets import PAPER, TINY
@@ -94,8 +95,8 @@ def test_what_a_program_moves_is_counted(pattern):
     assert made.elements == plan.sizes  # nothing cancels
     traffic = plan_traffic(plan)
     assert traffic == measured_traffic(plan, made.elements)
-    records = sum(len(placed.slots) for placed in plan.records)
-    assert traffic.left == 16 * records
+    rounds = [each for each in program.descriptors if isinstance(each, Round)]
+    assert traffic.left == 16 * sum(each.beats for each in rounds)
     assert traffic.total == traffic.read + traffic.written
     # two elements of a partial matrix or of the output fill a beat, four row pointers
     assert traffic.output == 16 * (-(-plan.sizes[-1] // 2) + 16)

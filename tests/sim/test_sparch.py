@@ -27,6 +27,7 @@ from celosia.dataflow.sparch.descriptors import Round, Source
 from celosia.dataflow.sparch.interpret import interpret, read_output
 from celosia.dataflow.sparch.plan import Strategy
 from celosia.dataflow.sparch.presets import TINY
+from celosia.dataflow.sparch.work import FIELDS, pack_work, unpack_work
 from celosia.models.csr import from_scipy
 from celosia.models.errors import CelosiaError
 from celosia.rtl.image import program_image
@@ -283,19 +284,35 @@ def records_of(program, number=0):
     """Return the round and where its work records lie."""
     found = [d for d in program.descriptors if isinstance(d, Round)][number]
     start = found.left - program.base_address
-    return slice(start, start + -(-found.records // TINY.work_lanes) * TINY.bus.data_bytes)
+    return slice(start, start + found.beats * TINY.bus.data_bytes)
 
 
-def fallen_row(program, image):
+def with_records(change):
+    """The first round's records, fields by name, as ``change`` returns them."""
+
+    def apply(program, image):
+        where = records_of(program)
+        count = next(d for d in program.descriptors if isinstance(d, Round)).records
+        fields = dict(zip(FIELDS, unpack_work(image[where], count, TINY), strict=True))
+        packed = pack_work(list(change(fields).values()), TINY)
+        image[where] = 0
+        image[where][: len(packed)] = packed
+
+    return apply
+
+
+def fallen_row(fields):
     """The last record of the first leaf has row 0 once more: keys fall."""
-    where, work = records_of(program), TINY.work
-    beats = image[where].reshape(-1, TINY.bus.data_bytes)
-    row, leaf = work.value, work.value + work.row
-    codes = [int.from_bytes(beat.tobytes(), "little") for beat in beats]
-    leaves = [code >> leaf & 3 for code in codes]
-    last = max(i for i, each in enumerate(leaves) if each == leaves[0])
-    code = codes[last] & ~(((1 << work.row) - 1) << row)
-    beats[last] = np.frombuffer(code.to_bytes(TINY.bus.data_bytes, "little"), np.uint8)
+    last = np.flatnonzero(fields["leaf"] == fields["leaf"][0])[-1]
+    row = fields["row"].copy()
+    row[last] = 0
+    return fields | {"row": row}
+
+
+def leaf_by_leaf(fields):
+    """A leaf's records first, all others behind: its queue fills and nothing is safe."""
+    order = np.argsort(fields["leaf"], kind="stable")
+    return {name: field[order] for name, field in fields.items()}
 
 
 def equal_columns(program, image):
@@ -308,7 +325,7 @@ def equal_columns(program, image):
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        (with_bits(Round, lambda code: code | 1 << 500), Cause.ILLEGAL_DESCRIPTOR),
+        (with_bits(Source, lambda code: code | 1 << 500), Cause.ILLEGAL_DESCRIPTOR),
         (with_bits(Round, lambda code: code | 15), Cause.ILLEGAL_DESCRIPTOR),
         (with_bits(Source, lambda code: code | 4 << 4), Cause.ILLEGAL_DESCRIPTOR),
         (with_bits(Source, lambda code: code | 60 << 10), Cause.ILLEGAL_DESCRIPTOR),
@@ -322,7 +339,10 @@ def equal_columns(program, image):
         (with_round(rows=29), Cause.BEYOND_ROUND),
         (with_round(columns=7), Cause.BEYOND_ROUND),
         (with_round(capacity=11), Cause.BEYOND_CAPACITY),
-        (fallen_row, Cause.UNSORTED_KEYS),
+        (with_round(beats=0), Cause.ILLEGAL_DESCRIPTOR),
+        (with_round(records=9), Cause.BEYOND_ROUND),
+        (with_round(beats=1), Cause.BEYOND_ROUND),
+        (with_records(fallen_row), Cause.UNSORTED_KEYS),
         (equal_columns, Cause.UNSORTED_KEYS),
     ],
 )
@@ -349,12 +369,7 @@ def test_leaves_that_starve_stall_the_engine(simulator):
     """A leaf is closed by a record that never comes: the order of records is broken."""
     program = small_case()
     image = program_image(program)
-    where = records_of(program)
-    beats = image[where].reshape(-1, TINY.bus.data_bytes)
-    # The first leaf's records first, all others behind: its queue fills and nothing is safe.
-    shift = TINY.work.value + TINY.work.row
-    leaves = [int.from_bytes(beat.tobytes(), "little") >> shift & 3 for beat in beats]
-    beats[:] = beats[np.argsort(leaves, kind="stable")]
+    with_records(leaf_by_leaf)(program, image)
     error = stops(simulator, program, image)
     assert error.cause is Cause.STALLED
     index = first(program, Round)
