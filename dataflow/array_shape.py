@@ -6,6 +6,7 @@ It is the part of :class:`celosia.dataflow.accelerator.Accelerator` that multipl
 from __future__ import annotations
 
 import enum
+import functools
 import math
 from dataclasses import dataclass
 
@@ -351,18 +352,7 @@ class ArrayShape:
         leading part of the columns holds the groups in nearly their proportion
         and a layer with few output channels still finds all formats in few words.
         """
-        total = self.column_count
-        placed = [0] * len(self.columns)
-        order: list[ColumnGroup] = []
-        for position in range(1, total + 1):
-            lag = [
-                group.count * position / total - done if done < group.count else -math.inf
-                for group, done in zip(self.columns, placed, strict=True)
-            ]
-            chosen = lag.index(max(lag))
-            placed[chosen] += 1
-            order.append(self.columns[chosen])
-        return tuple(order)
+        return _interleaved(self.columns)
 
     @property
     def first_lanes(self) -> tuple[int, ...]:
@@ -379,3 +369,20 @@ class ArrayShape:
     def products(self) -> int:
         """Products a cycle: ``K x lanes x pixels``."""
         return self.column_count * self.lanes * self.pixels
+
+
+@functools.cache
+def _interleaved(groups: tuple[ColumnGroup, ...]) -> tuple[ColumnGroup, ...]:
+    """Return the group of each column, see :attr:`ArrayShape.column_groups`."""
+    total = sum(group.count for group in groups)
+    placed = [0] * len(groups)
+    order: list[ColumnGroup] = []
+    for position in range(1, total + 1):
+        lag = [
+            group.count * position / total - done if done < group.count else -math.inf
+            for group, done in zip(groups, placed, strict=True)
+        ]
+        chosen = lag.index(max(lag))
+        placed[chosen] += 1
+        order.append(groups[chosen])
+    return tuple(order)

@@ -6,7 +6,7 @@ Their bit layout is in :mod:`celosia.rtl.descriptors`; ``docs/architecture.md`` 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from celosia.dataflow.precision import Precision
 from celosia.models.network import Rounding
@@ -69,6 +69,8 @@ def _check(owner: object, low: int, high: int, *fields: str) -> None:
     """Raise unless each of the ``fields`` of ``owner`` is an integer in ``low..high``."""
     for field in fields:
         value = getattr(owner, field)
+        if type(value) is int and low <= value <= high:
+            continue
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{type(owner).__name__} {field} must be an integer, not {value!r}")
         if not low <= value <= high:
@@ -346,14 +348,40 @@ CHUNK_DESCRIPTORS = 4
 """The sequencer fetches descriptors four at a time: 256 bytes, 256-byte aligned."""
 
 
+_UNIT_OF = {
+    Load: Unit.LOAD,
+    Compute: Unit.COMPUTE,
+    Post: Unit.POST,
+    Store: Unit.STORE,
+    Keep: Unit.STORE,
+    Stamp: Unit.STORE,
+    End: Unit.STORE,
+}
+
+
 def unit_of(descriptor: Descriptor) -> Unit:
     """Return the unit that runs ``descriptor``."""
-    match descriptor:
-        case Load():
-            return Unit.LOAD
-        case Compute():
-            return Unit.COMPUTE
-        case Post():
-            return Unit.POST
-        case Store() | Keep() | Stamp() | End():
-            return Unit.STORE
+    return _UNIT_OF[type(descriptor)]
+
+
+def with_tokens(
+    descriptor: Descriptor, wait: frozenset[Token], signal: frozenset[Token]
+) -> Descriptor:
+    """Return a copy of ``descriptor`` that takes and gives these tokens; an end gives none.
+
+    Its fields are not checked again: of a large program that takes longer than all else here.
+    """
+    kind = type(descriptor)
+    copy = object.__new__(kind)
+    for name in _FIELDS[kind]:
+        object.__setattr__(copy, name, getattr(descriptor, name))
+    object.__setattr__(copy, "wait", wait)
+    if kind is not End:
+        object.__setattr__(copy, "signal", signal)
+    return copy
+
+
+_FIELDS = {
+    kind: tuple(f.name for f in fields(kind) if f.name not in ("wait", "signal"))
+    for kind in _UNIT_OF
+}

@@ -55,10 +55,11 @@ def weight_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
     positions = plan.inputs[channels]
     formats = array.column_formats
     # What a lane without a channel holds adds nothing, whatever its activation is.
-    idle = [
-        int(group.format.encode(np.array(group.operation.idle(group.format))))
-        for group in array.column_groups
-    ]
+    known = {
+        group: int(group.format.encode(np.array(group.operation.idle(group.format))))
+        for group in array.columns
+    }
+    idle = [known[group] for group in array.column_groups]
     wide = max(fmt.bits for fmt in formats) > 8
     unit = np.dtype("<u2" if wide else "u1")
     codes = np.zeros((len(words), ky, kx, columns, lanes + array.vectors), unit)

@@ -8,17 +8,26 @@ as late a one: each wait takes the one token of the descriptor it waits for.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 
-from celosia.dataflow.descriptors import Descriptor, End, Token, Unit, unit_of
+from celosia.dataflow.descriptors import (
+    NO_TOKENS,
+    Descriptor,
+    End,
+    Token,
+    Unit,
+    unit_of,
+    with_tokens,
+)
 from celosia.dataflow.microarchitecture import TOKEN_COUNTER_BITS
 
 MAX_TOKENS = (1 << TOKEN_COUNTER_BITS) - 1
 """What a token counter holds."""
 
-_TOKENS = {(token.giver, token.taker): token for token in Token}
-_UNITS = tuple(Unit)
+_TOKENS = {(token.giver.value, token.taker.value): token.value for token in Token}
+_TAKERS = tuple(token.taker.value for token in Token)
+_NAMES = {unit.value: unit.name for unit in Unit}
+_UNITS = range(len(Unit))
 
 
 def assign_tokens(
@@ -40,66 +49,66 @@ def assign_tokens(
         If a need does not lie before its descriptor, no token joins the two units, or a
         counter could exceed ``MAX_TOKENS``.
     """
-    units = [unit_of(descriptor) for descriptor in descriptors]
-    waits: list[set[Token]] = [set() for _ in descriptors]
-    signals: list[set[Token]] = [set() for _ in descriptors]
-    newest: dict[Token, int] = {}
+    units = [unit_of(descriptor).value for descriptor in descriptors]
+    waits: list[list[int]] = [[] for _ in descriptors]
+    signals: list[list[int]] = [[] for _ in descriptors]
+    newest = [-1] * len(Token)
     for index, needed in enumerate(needs):
-        last: dict[Unit, int] = {}
+        last = [-1] * len(Unit)
         for need in needed:
             if need >= index:
                 raise ValueError(f"descriptor {index} needs {need}, which does not lie before it")
-            last[units[need]] = max(last.get(units[need], -1), need)
-        for giver, need in last.items():
-            if giver is units[index]:
+            if need > last[units[need]]:
+                last[units[need]] = need
+        for giver, need in enumerate(last):
+            if need < 0 or giver == units[index]:
                 continue
             if (giver, units[index]) not in _TOKENS:
-                raise ValueError(f"no token from {giver.name} to {units[index].name}")
+                raise ValueError(f"no token from {_NAMES[giver]} to {_NAMES[units[index]]}")
             token = _TOKENS[giver, units[index]]
-            if need > newest.get(token, -1):
+            if need > newest[token]:
                 newest[token] = need
-                waits[index].add(token)
-                signals[need].add(token)
+                waits[index].append(token)
+                signals[need].append(token)
     most = _most_tokens(units, waits, signals)
-    for token, count in most.items():
+    for token, count in enumerate(most):
         if count > MAX_TOKENS:
-            raise ValueError(f"token {token.name} could count to {count}")
+            raise ValueError(f"token {Token(token).name} could count to {count}")
+    masks: dict[tuple[int, ...], frozenset[Token]] = {(): NO_TOKENS}
+
+    def mask(tokens: list[int]) -> frozenset[Token]:
+        key = tuple(tokens)
+        if key not in masks:
+            masks[key] = frozenset(map(Token, tokens))
+        return masks[key]
+
     return tuple(
-        _masked(descriptor, wait, signal)
+        with_tokens(descriptor, mask(wait), mask(signal)) if wait or signal else descriptor
         for descriptor, wait, signal in zip(descriptors, waits, signals, strict=True)
     )
 
 
-def _masked(descriptor: Descriptor, wait: set[Token], signal: set[Token]) -> Descriptor:
-    if isinstance(descriptor, End):
-        return replace(descriptor, wait=frozenset(wait))
-    return replace(descriptor, wait=frozenset(wait), signal=frozenset(signal))
-
-
 def most_tokens(descriptors: Sequence[Descriptor]) -> dict[Token, int]:
     """Return the most that each counter can reach in any legal order of execution."""
-    waits = [set(descriptor.wait) for descriptor in descriptors]
-    signals = [
-        set() if isinstance(descriptor, End) else set(descriptor.signal)
-        for descriptor in descriptors
-    ]
-    return _most_tokens([unit_of(descriptor) for descriptor in descriptors], waits, signals)
+    units = [unit_of(descriptor).value for descriptor in descriptors]
+    signals = [d.signal if not isinstance(d, End) else NO_TOKENS for d in descriptors]
+    most = _most_tokens(units, [descriptor.wait for descriptor in descriptors], signals)
+    return {token: most[token] for token in Token}
 
 
 def _most_tokens(
-    units: Sequence[Unit], waits: Sequence[set[Token]], signals: Sequence[set[Token]]
-) -> dict[Token, int]:
-    """Return how far each giver can be ahead of its taker.
+    units: Sequence[int], waits: Sequence[Iterable[int]], signals: Sequence[Iterable[int]]
+) -> list[int]:
+    """Return, for each token, how far its giver can be ahead of its taker.
 
     ``before[unit]`` holds, for each unit, how many of its descriptors have certainly
     begun when the last one of ``unit`` that was seen is done.
     """
-    before = {unit: dict.fromkeys(_UNITS, 0) for unit in _UNITS}
-    given: dict[Token, list[dict[Unit, int]]] = {token: [] for token in Token}
-    taken: dict[Token, list[int]] = {token: [] for token in Token}
-    most = dict.fromkeys(Token, 0)
-    begun = dict.fromkeys(_UNITS, 0)
-    signalled: list[tuple[Token, int, int]] = []
+    before = [[0] * len(Unit) for _ in _UNITS]
+    given: list[list[list[int]]] = [[] for _ in Token]
+    taken: list[list[int]] = [[] for _ in Token]
+    begun = [0] * len(Unit)
+    signalled: list[tuple[int, int, int]] = []
     for unit, wait, signal in zip(units, waits, signals, strict=True):
         clock = before[unit]
         begun[unit] += 1
@@ -107,11 +116,13 @@ def _most_tokens(
         for token in wait:
             other = given[token][len(taken[token])]
             taken[token].append(begun[unit])
-            for key, value in other.items():
-                clock[key] = max(clock[key], value)
+            for key in _UNITS:
+                if other[key] > clock[key]:
+                    clock[key] = other[key]
         for token in signal:
-            given[token].append(dict(clock))
-            signalled.append((token, len(given[token]), clock[token.taker]))
+            given[token].append(clock.copy())
+            signalled.append((token, len(given[token]), clock[_TAKERS[token]]))
+    most = [0] * len(Token)
     for token, count, taker_begun in signalled:
         done = bisect.bisect_right(taken[token], taker_begun)
         most[token] = max(most[token], count - done)

@@ -2,55 +2,67 @@
 
 from __future__ import annotations
 
+import heapq
+from bisect import bisect_left, bisect_right
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 import numpy as np
 
 
-@dataclass(slots=True)
-class _Span:
-    start: int
-    stop: int
-    writer: int
-    user: int
-
-
 class BufferTracker:
-    """The last writer and user (descriptor indices) of every word of a buffer."""
+    """The last writer and user (descriptor indices) of every word of a buffer.
+
+    Words that were written together are one span: spans lie side by side without overlapping, in
+    order, so that those of a range are found by their first words.
+    """
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
-        self._spans: list[_Span] = []
+        self._starts: list[int] = []
+        self._stops: list[int] = []
+        self._writers: list[int] = []
+        self._users: list[int] = []
+
+    def _overlap(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the range of spans (by their places) that have a word of ``[start, stop)``."""
+        first = bisect_right(self._starts, start) - 1
+        if first < 0 or self._stops[first] <= start:
+            first += 1
+        return first, bisect_left(self._starts, stop, first)
 
     def last_use(self, start: int, stop: int) -> int:
         """Return the last descriptor that wrote or read a word of ``[start, stop)``, or -1."""
-        return max((s.user for s in self._spans if s.start < stop and start < s.stop), default=-1)
+        first, last = self._overlap(start, stop)
+        return max(self._users[first:last], default=-1)
 
     def write(self, start: int, stop: int, index: int) -> frozenset[int]:
         """Note that ``index`` writes ``[start, stop)``; return the users it must wait for."""
-        kept, users = [], set()
-        for span in self._spans:
-            if span.stop <= start or stop <= span.start:
-                kept.append(span)
-                continue
-            users |= {span.writer, span.user}
-            if span.start < start:
-                kept.append(_Span(span.start, start, span.writer, span.user))
-            if stop < span.stop:
-                kept.append(_Span(stop, span.stop, span.writer, span.user))
-        kept.append(_Span(start, stop, index, index))
-        self._spans = kept
-        return frozenset(users)
+        first, last = self._overlap(start, stop)
+        starts, stops = [start], [stop]
+        writers, users = [index], [index]
+        if first < last:
+            before, after = first, last - 1
+            if self._starts[before] < start:
+                starts.insert(0, self._starts[before])
+                stops.insert(0, start)
+                writers.insert(0, self._writers[before])
+                users.insert(0, self._users[before])
+            if stop < self._stops[after]:
+                starts.append(stop)
+                stops.append(self._stops[after])
+                writers.append(self._writers[after])
+                users.append(self._users[after])
+        found = frozenset(self._writers[first:last]).union(self._users[first:last])
+        self._starts[first:last], self._stops[first:last] = starts, stops
+        self._writers[first:last], self._users[first:last] = writers, users
+        return found
 
     def read(self, start: int, stop: int, index: int) -> frozenset[int]:
         """Note that ``index`` reads ``[start, stop)``; return the writers it must wait for."""
-        writers = set()
-        for span in self._spans:
-            if span.start < stop and start < span.stop:
-                writers.add(span.writer)
-                span.user = max(span.user, index)
-        return frozenset(writers)
+        first, last = self._overlap(start, stop)
+        for place in range(first, last):
+            self._users[place] = max(self._users[place], index)
+        return frozenset(self._writers[first:last])
 
 
 class Slots:
@@ -84,10 +96,12 @@ class Slots:
         self._tracker = tracker
         half = (tracker.depth if words is None else words) // 2
         first = start + (half if high and count * size <= half else 0)
-        self._starts = [first + i * size for i in range(count)]
         self._keys: dict[int, Hashable] = {}
         self._where: dict[Hashable, int] = {}
+        # Free slots, and a use of each that is no later than its last, of the words asked for.
+        self._free = [(-1, first + i * size) for i in range(count)]
         self._held: set[int] = set()
+        self._words = 0
 
     def find(self, key: Hashable) -> int | None:
         """Return the address of the slot that holds ``key``, if one does."""
@@ -98,12 +112,23 @@ class Slots:
 
         With ``hold`` it is not free again before :meth:`release`.
         """
-        free = (start for start in self._starts if start not in self._held)
-        start = min(free, key=lambda s: self._tracker.last_use(s, s + words))
+        if words < self._words:
+            # Uses of more words may be of others than these.
+            self._free = [(-1, start) for _, start in self._free]
+            heapq.heapify(self._free)
+        self._words = words
+        # Uses only become later: the first slot that was not used since is the one.
+        while True:
+            used, start = self._free[0]
+            last = self._tracker.last_use(start, start + words)
+            if last == used:
+                break
+            heapq.heapreplace(self._free, (last, start))
         self._where.pop(self._keys.get(start), None)
         self._keys[start] = key
         self._where[key] = start
         if hold:
+            heapq.heappop(self._free)
             self._held.add(start)
         return start
 
@@ -112,6 +137,7 @@ class Slots:
         start = self._where.pop(key)
         del self._keys[start]
         self._held.remove(start)
+        heapq.heappush(self._free, (-1, start))
 
 
 class TensorTracker:

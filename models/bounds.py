@@ -6,7 +6,7 @@ import numpy as np
 
 from celosia.models.formats import BlockScaling, Element
 from celosia.models.network import Conv
-from celosia.models.operations import Operation
+from celosia.models.operations import MULTIPLY, Operation
 
 
 def accumulator_range(
@@ -36,7 +36,14 @@ def sum_range(
     operation: Operation, weights: np.ndarray, activation: Element
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what :func:`accumulator_range` does, of terms of ``weights`` (int64 ``O ...``)."""
-    low, high = operation.term_range(weights.reshape(len(weights), -1), activation)
+    rows = weights.reshape(len(weights), -1)
+    if operation == MULTIPLY:
+        # Those of the positive weights' sum, and of the negative ones'.
+        least, most = min(activation.low, 0), max(activation.high, 0)
+        positive = np.maximum(rows, 0).sum(axis=1)
+        negative = rows.sum(axis=1) - positive
+        return positive * least + negative * most, positive * most + negative * least
+    low, high = operation.term_range(rows, activation)
     return low.sum(axis=1), high.sum(axis=1)
 
 

@@ -17,13 +17,18 @@ def integers(values: tuple[object, ...]) -> bool:
 
 
 def read_only(what: str, value: np.ndarray, dimensions: int) -> np.ndarray:
-    """Return a read-only int64 copy of ``value``; refuse other types and shapes."""
+    """Return a read-only int64 copy of ``value``; refuse other types and shapes.
+
+    An array that is read-only already, and no view of another, is not copied.
+    """
     if not isinstance(value, np.ndarray) or value.dtype != np.int64:
         raise TypeError(f"{what} must be an int64 array, not {getattr(value, 'dtype', value)!r}")
     if value.ndim != dimensions or value.size == 0:
         raise ValueError(
             f"{what} must have {dimensions} dimensions, none empty, not shape {value.shape}"
         )
+    if value.base is None and not value.flags.writeable and value.flags.c_contiguous:
+        return value
     copy = np.array(value, order="C")
     copy.setflags(write=False)
     return copy

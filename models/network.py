@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from celosia.models.checks import check_name, check_range, integers, read_only
-from celosia.models.formats import BlockScaling, Element, Fixed, Format, check_elements
+from celosia.models.formats import BlockScaling, Element, Fixed, Format, check_elements, rows_of
 from celosia.models.lstm import Lstm
 from celosia.models.operations import MULTIPLY, Operation
 from celosia.models.sparse import SparseLinear
@@ -255,6 +255,8 @@ def scaled_weights(
     Exactly what they are multiplied by where inputs have no scales (``activations`` is None);
     otherwise the greatest that any input makes of it.
     """
+    if scales is None and activations is None:
+        return weights
     spread = np.ones_like(weights) if scales is None else scales.spread(weights.shape[1])
     if activations is not None:
         most = np.array(activations.scale.top)
@@ -280,7 +282,7 @@ class Conv:
     has scales is wide: it may reach ``Tensor.limit`` (:mod:`celosia.models.vectors`).
     ``operation`` makes a term of each weight and activation: products, or distances, which
     padding takes part in as activations of 0; only products have ``scales``.
-    The constructor keeps a read-only copy of ``weights``.
+    The constructor keeps a read-only copy of ``weights``, or those that are read-only already.
     """
 
     name: str
@@ -318,20 +320,7 @@ class Conv:
                 raise ValueError(
                     f"{where}: {field} must have {rows} entries, one a row, not {length}"
                 )
-        for row, fmt in enumerate(self.formats):
-            if not isinstance(fmt, Format):
-                raise TypeError(f"{where}: formats[{row}] must be a Format, not {fmt!r}")
-            wrong = ~np.isin(self.weights[row], fmt.values)
-            if wrong.any():
-                raise ValueError(
-                    f"{where}: weight {int(self.weights[row][wrong][0])} of row {row} is not a "
-                    f"value of {fmt.name}"
-                )
-            try:
-                self.operation.check_format(fmt)
-                self.operation.check_weights(fmt, self.weights[row])
-            except ValueError as error:
-                raise ValueError(f"{where}: row {row}: {error}") from error
+        self._check_rows(where)
         if self.residual is None and self.requant.residual.any():
             raise ValueError(
                 f"{where}: residual multipliers must be 0 where there is no residual operand"
@@ -342,6 +331,26 @@ class Conv:
                     f"{where}: weights of operation {self.operation.name} cannot have scales"
                 )
             self._check_scales(self.scales, where)
+
+    def _check_rows(self, where: str) -> None:
+        """Check that every row's weights are values of its format; rows of one format at once."""
+        for row, fmt in enumerate(self.formats):
+            if not isinstance(fmt, Format):
+                raise TypeError(f"{where}: formats[{row}] must be a Format, not {fmt!r}")
+        for fmt, numbers, weights in rows_of(self.formats, self.weights):
+            held = fmt.holds(weights)
+            if not held.all():
+                first = np.argwhere(~held)[0]
+                raise ValueError(
+                    f"{where}: weight {int(weights[tuple(first)])} of row "
+                    f"{int(numbers[first[0]])} is not a value of {fmt.name}"
+                )
+            for number, row in zip(numbers.tolist(), weights, strict=True):
+                try:
+                    self.operation.check_format(fmt)
+                    self.operation.check_weights(fmt, row)
+                except ValueError as error:
+                    raise ValueError(f"{where}: row {number}: {error}") from error
 
     def _check_scales(self, scales: WeightScales, where: str) -> None:
         rows, inputs, *kernel = self.weights.shape

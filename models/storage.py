@@ -21,7 +21,15 @@ import numpy as np
 
 from celosia.models.errors import CelosiaError
 from celosia.models.files import advice, atomic_file
-from celosia.models.formats import BlockScaling, Esb, Fixed, parse_format, parse_scale
+from celosia.models.formats import (
+    BlockScaling,
+    Esb,
+    Fixed,
+    decode_rows,
+    encode_rows,
+    parse_format,
+    parse_scale,
+)
 from celosia.models.lstm import Lstm, Table
 from celosia.models.network import (
     Concat,
@@ -182,7 +190,7 @@ def _digest(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
@@ -236,8 +244,9 @@ def _encode_op(index: int, op: Op, arrays: dict[str, np.ndarray]) -> dict[str, A
     entry |= {"input": op.input, "window": window}
     if isinstance(op, MaxPool):
         return entry
-    codes = np.stack([fmt.encode(row) for fmt, row in zip(op.formats, op.weights, strict=True)])
-    arrays[f"{index}.weights"] = codes.astype("<u2")
+    wide = max(fmt.bits for fmt in op.formats) > 8
+    codes = encode_rows(op.formats, op.weights)
+    arrays[f"{index}.weights"] = codes.astype("<u2" if wide else "u1")
     for field in _CONSTANTS:
         arrays[f"{index}.{field}"] = getattr(op.requant, field).astype("<i8")
     scaling = None
@@ -382,9 +391,10 @@ def _decode_op(index: int, entry: dict[str, Any], arrays: dict[str, np.ndarray])
         return MaxPool(name=name, input=entry["input"], output=output, window=window)
     if entry["kind"] != "conv":
         raise ValueError(f"operation {name!r} is of the unknown kind {entry['kind']!r}")
-    formats = tuple(parse_format(text) for text in entry["formats"])
-    codes = arrays[f"{index}.weights"].astype(np.int64)
-    weights = np.stack([fmt.decode(row) for fmt, row in zip(formats, codes, strict=True)])
+    known = {text: parse_format(text) for text in set(entry["formats"])}
+    formats = tuple(known[text] for text in entry["formats"])
+    weights = decode_rows(formats, arrays[f"{index}.weights"])
+    weights.setflags(write=False)
     constants = {field: arrays[f"{index}.{field}"].astype(np.int64) for field in _CONSTANTS}
     scales = None
     if entry["scaling"] is not None:

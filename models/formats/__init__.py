@@ -1,6 +1,13 @@
 """Number formats: exact maps between integer values and codes. Imports numpy only."""
 
-from celosia.models.formats.base import Format, parse_format, register_format
+from celosia.models.formats.base import (
+    Format,
+    decode_rows,
+    encode_rows,
+    parse_format,
+    register_format,
+    rows_of,
+)
 from celosia.models.formats.codebook import Codebook
 from celosia.models.formats.elements import (
     Element,
@@ -37,9 +44,12 @@ __all__ = [
     "ScaleFormat",
     "Sp2",
     "check_elements",
+    "decode_rows",
     "element_formats",
     "element_of",
+    "encode_rows",
     "parse_format",
     "parse_scale",
     "register_format",
+    "rows_of",
 ]

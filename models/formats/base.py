@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -79,9 +79,54 @@ class Format(abc.ABC):
             raise ValueError(f"{int(values[wrong].flat[0])} is not a value of {self.name}")
         return codes
 
+    def holds(self, values: np.ndarray) -> np.ndarray:
+        """Return whether each of ``values`` (int64) is in the format: bool, of their shape."""
+        inside = np.asarray((values >= self.low) & (values <= self.high))
+        if len(self.values) == self.high - self.low + 1:
+            return inside
+        return np.asarray(inside & np.isin(values, self.values))
+
     def covers(self, other: Format) -> bool:
         """Whether every value of ``other`` is a value of this format."""
         return bool(np.isin(other.values, self.values).all())
+
+
+def rows_of(
+    formats: Sequence[Format], rows: np.ndarray
+) -> Iterator[tuple[Format, np.ndarray, np.ndarray]]:
+    """Yield each format, the numbers of the ``rows`` that are of it, and those rows themselves."""
+    kinds = dict.fromkeys(formats)
+    for fmt in kinds:
+        if len(kinds) == 1:
+            yield fmt, np.arange(len(rows)), rows
+        else:
+            numbers = np.flatnonzero([mine == fmt for mine in formats])
+            yield fmt, numbers, rows[numbers]
+
+
+def encode_rows(formats: Sequence[Format], values: np.ndarray) -> np.ndarray:
+    """Return the codes of ``values`` (int64), each row in its format; int64, of their shape."""
+    return _by_rows(formats, values, lambda fmt, rows: fmt.encode(rows))
+
+
+def decode_rows(formats: Sequence[Format], codes: np.ndarray) -> np.ndarray:
+    """Return the values of ``codes`` (integers), each row in its format; int64, of their shape."""
+    return _by_rows(formats, codes, lambda fmt, rows: fmt.decode(rows))
+
+
+def _by_rows(
+    formats: Sequence[Format],
+    rows: np.ndarray,
+    convert: Callable[[Format, np.ndarray], np.ndarray],
+) -> np.ndarray:
+    if len(formats) != len(rows):
+        raise ValueError(f"{len(rows)} rows must have as many formats, not {len(formats)}")
+    if len(set(formats)) == 1:
+        return convert(formats[0], rows)
+    converted = np.empty(rows.shape, np.int64)
+    for fmt, numbers, mine in rows_of(formats, rows):
+        converted[numbers] = convert(fmt, mine)
+    return converted
 
 
 @functools.cache

@@ -65,6 +65,28 @@ def test_held_slots_are_not_taken() -> None:
     assert slots.take("d", 2) == 0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_slots_take_what_a_look_at_all_of_them_would(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    tracker = BufferTracker(60)
+    slots, held = Slots(tracker, 6, 9), dict[int, int]()
+    for index in range(400):
+        words = int(random.integers(1, 7))
+        free = [start for start in range(0, 54, 6) if start not in held.values()]
+        oldest = min(free, key=lambda start: tracker.last_use(start, start + words))
+        hold = len(held) < 7 and random.random() < 0.3
+        start = slots.take(index, words, hold=hold)
+        assert start == oldest
+        tracker.write(start, start + words, index)
+        if hold:
+            held[index] = start
+        if held and random.random() < 0.3:
+            key = int(random.choice(list(held)))
+            tracker.read(held[key], held[key] + int(random.integers(1, 7)), index)
+            slots.release(key)
+            del held[key]
+
+
 def test_loads_wait_for_the_stores_that_they_overlap() -> None:
     tracker = TensorTracker()
     assert tracker.load(0, (0, 9), (0, 9)) == frozenset()

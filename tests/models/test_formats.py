@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from celosia.models.formats import Esb, Fixed, Format, Pot, Sp2, parse_format
+from celosia.models.formats import (
+    Esb,
+    Fixed,
+    Format,
+    Pot,
+    Sp2,
+    decode_rows,
+    encode_rows,
+    parse_format,
+)
 
 ALL = (
     *(Fixed(bits=bits, signed=signed) for bits in range(1, 17) for signed in (False, True)),
@@ -81,3 +90,20 @@ def test_refusals(name: str, message: str) -> None:
 def test_value_outside() -> None:
     with pytest.raises(ValueError, match="3 is not a value of pot_4"):
         Pot(bits=4).encode(np.array([1, 3]))
+    assert Pot(bits=4).holds(np.array([[1, 3], [-2, 999]])).tolist() == [
+        [True, False],
+        [True, False],
+    ]
+
+
+def test_rows_have_formats_of_their_own() -> None:
+    formats = (Fixed(bits=4), Pot(bits=4), Fixed(bits=4))
+    values = np.array([[-8, 7], [-4, 2], [3, 3]])
+    codes = encode_rows(formats, values)
+    assert codes.tolist() == [
+        fmt.encode(row).tolist() for fmt, row in zip(formats, values, strict=True)
+    ]
+    np.testing.assert_array_equal(decode_rows(formats, codes), values)
+    np.testing.assert_array_equal(decode_rows(formats[:1], codes[:1]), values[:1])
+    with pytest.raises(ValueError, match="3 rows must have as many formats, not 2"):
+        decode_rows(formats[:2], codes)

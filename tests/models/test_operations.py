@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from celosia.models.bounds import sum_range
 from celosia.models.formats import Fixed, Format, Pot, Sp2, parse_format
 from celosia.models.operations import (
     DISTANCE,
@@ -45,6 +46,10 @@ def test_ranges_hold_every_term(operation: Operation, activation: Fixed) -> None
     inside = terms.max(axis=1)
     assert (high >= inside).all()
     assert (high == np.maximum(inside, 0)).all() or operation == DISTANCE
+    rows = np.resize(weights, (7, 5))
+    ranges = operation.term_range(rows, activation)
+    for sums, terms in zip(sum_range(operation, rows, activation), ranges, strict=True):
+        np.testing.assert_array_equal(sums, terms.sum(axis=1))
 
 
 def test_names_come_back() -> None:
