@@ -17,6 +17,7 @@ import typer
 from celosia.models.errors import CelosiaError
 from celosia.scripts import (
     commands_bench,
+    commands_board,
     commands_compress,
     commands_explore,
     commands_hardware,
@@ -42,6 +43,7 @@ for commands in (
     commands_compress,
     commands_explore,
     commands_hardware,
+    commands_board,
     commands_mapping,
     commands_sparse,
 ):

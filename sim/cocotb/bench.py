@@ -23,7 +23,7 @@ from celosia.rtl.registers import COUNTERS_OFFSET, STRIPES_OFFSET
 TASK = "CELOSIA_COCOTB_TASK"
 """Environment variable: the folder that holds ``task.npz``; ``result.npz`` is written there."""
 
-_PERIOD_NS = 10
+PERIOD_NS = 10
 _START = 1
 _DONE = 2
 
@@ -64,7 +64,26 @@ class Registers:
         return await self.read(offset) | await self.read(offset + 4) << 32
 
 
-async def _reset(dut: Any) -> None:
+def connect(dut: Any, sizes: list[int]) -> tuple[AxiLiteMaster, list[AxiRam]]:
+    """Start the clock; return a master at the registers, and a memory of each size at each port."""
+    Clock(dut.aclk, PERIOD_NS, unit="ns").start()
+    wires = (dut.aclk, dut.aresetn)
+    control = AxiLiteMaster(
+        AxiLiteBus.from_prefix(dut, "s_axi_ctrl"), *wires, reset_active_level=False
+    )
+    return control, [
+        AxiRam(
+            AxiBus.from_prefix(dut, f"m_axi_gmem{port}"),
+            *wires,
+            reset_active_level=False,
+            size=size,
+        )
+        for port, size in enumerate(sizes)
+    ]
+
+
+async def reset(dut: Any) -> None:
+    """Reset the engine."""
     dut.aresetn.value = 0
     await ClockCycles(dut.aclk, 8)
     dut.aresetn.value = 1
@@ -81,24 +100,11 @@ async def runs_a_program(dut: Any) -> None:
         places = [int(place) for place in task["places"]]
         probability = float(task["stall"])
     room = 1 << int(stripes.shape[1] - 1).bit_length()
-    Clock(dut.aclk, _PERIOD_NS, unit="ns").start()
-    control = AxiLiteMaster(
-        AxiLiteBus.from_prefix(dut, "s_axi_ctrl"), dut.aclk, dut.aresetn, reset_active_level=False
-    )
-    rams = [
-        AxiRam(
-            AxiBus.from_prefix(dut, f"m_axi_gmem{port}"),
-            dut.aclk,
-            dut.aresetn,
-            reset_active_level=False,
-            size=room,
-        )
-        for port in range(len(stripes))
-    ]
+    control, rams = connect(dut, [room] * len(stripes))
     starts = [(place + base // len(stripes)) % room for place in places]
     for ram, start, stripe in zip(rams, starts, stripes, strict=True):
         ram.write(start, stripe.tobytes())
-    await _reset(dut)
+    await reset(dut)
     if probability:
         for channel, number in zip(channels(control, rams), itertools.count(), strict=False):
             channel.set_pause_generator(stalls(seed * 100 + number, probability))
@@ -113,7 +119,7 @@ async def runs_a_program(dut: Any) -> None:
     await registers.write(0x28, 1)
     await registers.write(0x20, _START)
     try:
-        await with_timeout(RisingEdge(dut.interrupt), limit * _PERIOD_NS, "ns")
+        await with_timeout(RisingEdge(dut.interrupt), limit * PERIOD_NS, "ns")
     except SimTimeoutError:
         raise AssertionError(f"no interrupt within {limit} cycles") from None
     status = await registers.read(0x24)

@@ -12,11 +12,15 @@ from pathlib import Path
 
 from cocotb_tools.runner import get_runner
 
-from celosia.sim.cocotb import bench, play_bench
+from celosia.sim.cocotb import bench, play_bench, script_bench
 from celosia.sim.toolchain import find_toolchain
 
-BENCHES = {"program": bench.__name__, "module": play_bench.__name__}
-"""The module of each bench: a program on an engine, or the inputs of a module."""
+BENCHES = {
+    "program": bench.__name__,
+    "module": play_bench.__name__,
+    "script": script_bench.__name__,
+}
+"""The module of each bench: a program on an engine, the inputs of a module, a user's script."""
 
 BUILD_FLAGS = (
     "-Wno-fatal", "-Wno-lint", "-Wno-style",
