@@ -210,13 +210,15 @@ class SparchEngine(Shared):
         for name, reader in zip(READERS, (records, partials, fetch), strict=True):
             wiring.connect(m, reader.bursts, getattr(reads, name))
             wiring.connect(m, getattr(reads, f"{name}_beats"), reader.beats)
-        wiring.connect(m, records.o, fetch.i)
         wiring.connect(m, fetch.o, multipliers.i)
         wiring.connect(m, multipliers.o, gate.products)
         wiring.connect(m, partials.o, gate.partial)
         for name in ("write", "write_row", "write_data"):
             m.d.comb += getattr(buffer, name).eq(getattr(fetch, name))
         m.d.comb += [
+            fetch.i.payload.eq(records.o[0]),
+            fetch.i.valid.eq(records.shown),
+            records.take.eq(fetch.i.valid & fetch.i.ready),
             records.begin.eq(control.begin),
             records.address.eq(control.round.left),
             records.records.eq(control.round.records),

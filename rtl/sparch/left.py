@@ -15,6 +15,7 @@ from celosia.rtl.ports import BEATS_BITS, Flow, burst_layout
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.descriptors import COUNT_BITS, LEFT_BITS, head_layout, work_layout
+from celosia.rtl.sparch.words import word_layout
 
 
 class RecordReader(Shared):
@@ -26,12 +27,15 @@ class RecordReader(Shared):
 
     A beat that transfers in cycle c is in the queue from c+1 on. In front of the queue a register
     holds a beat: the queue's first goes there in any cycle in which none is held, or in which the
-    last record that begins in it is taken. A record that lies in the beat held is offered, one that
-    leads into the next when that is in the queue.
+    last record that begins in it is taken. A record that lies in the beat held is shown, one that
+    leads into the next when that is in the queue. With ``most`` 2 so is the record after it, but
+    not if the lowest bits of their leaves are equal, or if it would use up the next beat too.
 
     Parameters
     ----------
     accelerator : SparchAccelerator
+    most : int
+        Records in a cycle, 1 or 2.
 
     Members
     -------
@@ -45,15 +49,21 @@ class RecordReader(Shared):
         The beats that they fill.
     bursts : Out(stream.Signature(burst_layout(address_bits)))
     beats : In(Flow(data_bits))
-    o : Out(stream.Signature(work_layout(accelerator)))
+    o : Out(word_layout(work_layout(accelerator), most))
+        The next records; meant are the first ``shown``.
+    shown : Out(range(most + 1))
+    take : In(range(most + 1))
+        How many of those are taken.
     finished : Out(1)
         All records have been taken.
     corrupt : Out(1)
         Records do not end in the last beat.
     """
 
-    def __init__(self, accelerator: SparchAccelerator) -> None:
-        self._accelerator = accelerator
+    def __init__(self, accelerator: SparchAccelerator, *, most: int = 1) -> None:
+        if most not in (1, 2):
+            raise ValueError(f"most must be 1 or 2, not {most!r}")
+        self._accelerator, self._most = accelerator, most
         bus = accelerator.bus
         super().__init__(
             {
@@ -63,12 +73,14 @@ class RecordReader(Shared):
                 "run_beats": In(LEFT_BITS),
                 "bursts": Out(stream.Signature(burst_layout(bus.address_bits))),
                 "beats": In(Flow(bus.data_bits)),
-                "o": Out(stream.Signature(work_layout(accelerator))),
+                "o": Out(word_layout(work_layout(accelerator), most)),
+                "shown": Out(range(most + 1)),
+                "take": In(range(most + 1)),
                 "finished": Out(1),
                 "corrupt": Out(1),
             },
             name="record_reader",
-            parameters=(accelerator,),
+            parameters=(accelerator, most),
         )
 
     def build(self) -> Module:
@@ -79,37 +91,37 @@ class RecordReader(Shared):
         self._ask(m, pops)
         held, holds = Signal(bus.data_bits), Signal()
         at, left, unused = Signal(range(lanes)), Signal(COUNT_BITS), Signal(LEFT_BITS)
-        window = Cat(held, queue.o.payload)
-        most = self._accelerator.grains.most
-        size = Signal(range(most + 1))
         m.d.comb += [
             queue.i.valid.eq(self.beats.valid),
             queue.i.payload.eq(self.beats.payload),
             queue.o.ready.eq(pops),
         ]
-        grains = Signal(most * GRAIN_BITS)
-        m.d.comb += grains.eq(window.bit_select(Cat(Const(0, 4), at), most * GRAIN_BITS))
-        self._record(m, grains, size)
-        end, takes, final, leaves = Signal(range(2 * lanes)), Signal(), Signal(), Signal()
+        ends, leaf = self._records(m, Cat(held, queue.o.payload), at)
+        end, final, leaves = Signal(range(2 * lanes)), Signal(), Signal()
+        shown = [
+            (left > index) & ((each <= lanes) | queue.o.valid) for index, each in enumerate(ends)
+        ]
+        if self._most == 2:
+            shown[1] &= shown[0] & (leaf[0][0] != leaf[1][0]) & (ends[1] < 2 * lanes)
         m.d.comb += [
-            end.eq(at + size),
-            self.o.valid.eq(holds & (left != 0) & ((end <= lanes) | queue.o.valid)),
-            takes.eq(self.o.valid & self.o.ready),
-            final.eq(takes & (left == 1)),
-            leaves.eq(takes & ((end >= lanes) | final)),
+            self.shown.eq(Mux(holds, sum(shown[1:], shown[0]), 0)),
+            end.eq(Mux(self.take == self._most, ends[-1], ends[0])),
+            final.eq((self.take != 0) & (left == self.take)),
+            leaves.eq((self.take != 0) & ((end >= lanes) | final)),
             pops.eq(queue.o.valid & (leaves | ~holds)),
             self.finished.eq(left == 0),
             # Nothing more comes, or more than is asked for.
-            self.corrupt.eq(Mux(left == 0, unused != 0, (unused == 0) & ~self.o.valid)),
+            self.corrupt.eq(Mux(left == 0, unused != 0, (unused == 0) & (self.shown == 0))),
         ]
         m.d.sync += [
             holds.eq(~final & (pops | (holds & ~leaves))),
             unused.eq(unused - pops),
+            left.eq(left - self.take),
         ]
         with m.If(pops):
             m.d.sync += held.eq(queue.o.payload)
-        with m.If(takes):
-            m.d.sync += [left.eq(left - 1), at.eq(end)]  # a power of two: less a beat by itself
+        with m.If(self.take != 0):
+            m.d.sync += at.eq(end)  # lanes are a power of two: less a beat by itself
         with m.If(self.begin):
             m.d.sync += [at.eq(0), left.eq(self.records), unused.eq(self.run_beats)]
         return m
@@ -142,51 +154,68 @@ class RecordReader(Shared):
         with m.If(self.begin):
             m.d.sync += [address.eq(self.address), unasked.eq(self.run_beats)]
 
-    def _record(self, m: Module, grains: Value, size: Value) -> None:
-        """Show the record that begins with ``grains``, and say its ``size`` in grains."""
-        accelerator, parts = self._accelerator, self._accelerator.grains
-        work, record = accelerator.work, self.o.p
-        layout = head_layout(accelerator)
-        head: Any = data.View(layout, grains[: layout.size])
-        # Row and value of each leaf's record before.
+    def _records(self, m: Module, window: Value, at: Value) -> tuple[list[Value], list[Value]]:
+        """Show the records from grain ``at`` of ``window`` on; return where they end."""
+        accelerator, most = self._accelerator, self._most
+        work, longest = accelerator.work, accelerator.grains.most
+        bank_bits = most - 1
+        # Row and value of each leaf's record before; leaves by their lowest bit.
         before = data.StructLayout({"row": work.row, "value": work.value})
-        store: Any = memory.Memory(shape=before, depth=accelerator.tree.ways, init=[])
-        m.submodules.before = store
-        write, read = store.write_port(), store.read_port(domain="comb")
+        layout = head_layout(accelerator)
+        ends: list[Value] = []
+        leaves, lasts = [], []
+        for index in range(most):
+            grains = Signal(longest * GRAIN_BITS, name=f"grains_{index}")
+            end = Signal(range(2 * accelerator.beat_grains + longest), name=f"end_{index}")
+            last = Signal(before, name=f"last_{index}")
+            head: Any = data.View(layout, grains[: layout.size])
+            begin = ends[-1] if ends else at
+            size = self._record(m, self.o[index], head, grains, last)
+            m.d.comb += [
+                grains.eq(window.bit_select(Cat(Const(0, 4), begin), longest * GRAIN_BITS)),
+                end.eq(begin + size),
+            ]
+            ends.append(end)
+            leaves.append(head.leaf)
+            lasts.append(last)
+        for bank in range(most):
+            depth = max(2, accelerator.tree.ways // most)
+            store: Any = memory.Memory(shape=before, depth=depth, init=[])
+            m.submodules[f"before_{bank}"] = store
+            write, read = store.write_port(), store.read_port(domain="comb")
+            for index in reversed(range(most)):
+                leaf, record = leaves[index], self.o[index]
+                with m.If(leaf[:bank_bits] == bank):
+                    m.d.comb += [
+                        read.addr.eq(leaf[bank_bits:]),
+                        lasts[index].eq(read.data),
+                        write.addr.eq(leaf[bank_bits:]),
+                        write.en.eq(self.take > index),
+                        write.data.row.eq(record.row),
+                        write.data.value.eq(record.value),
+                    ]
+        return ends, leaves
+
+    def _record(self, m: Module, record: Any, head: Any, grains: Value, before: Any) -> Value:
+        """Show the ``record`` with ``head`` that begins with ``grains``; return its size.
+
+        ``before`` has row and value of its leaf's record before.
+        """
+        parts, work = self._accelerator.grains, self._accelerator.work
         bounds = (0, parts.value, parts.value + 1, parts.value + parts.row)
         ends = [(parts.head + bound) * GRAIN_BITS for bound in bounds]
-        follows, behind = head.follows, ends[Follows.NEXT]
-        row = grains[behind : behind + work.row]
-        skip = grains[behind : behind + min(GRAIN_BITS, work.row)]
+        follows, behind = head.follows, grains[ends[Follows.NEXT] :]
+        value = grains[ends[Follows.SAME] :][: work.value]
+        row, skip = behind[: work.row], behind[: min(GRAIN_BITS, work.row)]
+        rows = Array([before.row, before.row + 1, (before.row + skip)[: work.row], row])
+        addresses = Array([grains[end : end + work.address] for end in ends])
         m.d.comb += [
-            read.addr.eq(head.leaf),
-            record.value.eq(
-                Mux(
-                    follows == Follows.SAME,
-                    read.data.value,
-                    grains[ends[Follows.SAME] :][: work.value],
-                )
-            ),
-            record.row.eq(
-                Array([read.data.row, read.data.row + 1, (read.data.row + skip)[: work.row], row])[
-                    follows
-                ]
-            ),
-            record.address.eq(
-                Mux(
-                    head.fetches,
-                    Array([grains[end : end + work.address] for end in ends])[follows],
-                    0,
-                )
-            ),
-            size.eq(
-                Array([end // GRAIN_BITS for end in ends])[follows]
-                + Mux(head.fetches, parts.address, 0)
-            ),
-            write.en.eq(self.o.valid & self.o.ready),
-            write.addr.eq(head.leaf),
-            write.data.row.eq(record.row),
-            write.data.value.eq(record.value),
+            record.value.eq(Mux(follows == Follows.SAME, before.value, value)),
+            record.row.eq(rows[follows]),
+            record.address.eq(Mux(head.fetches, addresses[follows], 0)),
         ]
         for name in ("leaf", "slot", "first", "count", "fetches", "last"):
             m.d.comb += record[name].eq(head[name])
+        sizes = Array([end // GRAIN_BITS for end in ends])
+        size: Value = sizes[follows] + Mux(head.fetches, parts.address, 0)
+        return size

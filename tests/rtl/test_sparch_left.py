@@ -1,0 +1,109 @@
+"""The reader of work records, against a program's records and a model of its beats."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from amaranth.hdl import Value
+
+from celosia.dataflow.sparch.compile import compile_product
+from celosia.dataflow.sparch.descriptors import Round
+from celosia.dataflow.sparch.presets import TINY
+from celosia.dataflow.sparch.records import work_fields
+from celosia.dataflow.sparch.values import to_codes
+from celosia.dataflow.sparch.work import FIELDS
+from celosia.models.random_sparse import Pattern, random_matrix
+from celosia.rtl.sparch.left import RecordReader
+
+from .drivers import simulate
+
+SEED = 22
+ENGINE = replace(TINY, bus=replace(TINY.bus, burst_beats=4))
+
+
+def rounds():
+    """Yield each round's descriptor, its records as integers, where they end, their beats."""
+    matrix = random_matrix(
+        (60, 60), 700, np.random.default_rng(SEED), pattern=Pattern.POWER_LAW, longest=30
+    )
+    program = compile_product(matrix, matrix, ENGINE)
+    codes = to_codes(program.plan.left.values, ENGINE.elements.bits)
+    made = [each for each in program.descriptors if isinstance(each, Round)]
+    for each, placed in zip(made, program.plan.records, strict=True):
+        fields = work_fields(placed, codes, ENGINE.right_lanes)
+        said = dict(zip(FIELDS, fields, strict=True))
+        leaves = said["leaf"].tolist()
+        records, shift = [0] * len(leaves), 0
+        for name in FIELDS:
+            for index, value in enumerate(said[name].tolist()):
+                records[index] |= int(value) << shift
+            shift += getattr(ENGINE.work, name)
+        lies = program.image[each.left :].reshape(-1, 16)[: each.beats]
+        beats = [int.from_bytes(beat.tobytes(), "little") for beat in lies]
+        yield each, records, leaves, placed.ends.tolist(), beats
+
+
+def expected_shown(most, at, leaves, ends, held, waits):
+    """What is shown of the records from ``at`` on; ``held``: where the beat in front ends."""
+    lanes = ENGINE.beat_grains
+    if held is None or at == len(ends) or (ends[at] > held and not waits):
+        return 0
+    if most == 1 or at + 1 == len(ends) or leaves[at] % 2 == leaves[at + 1] % 2:
+        return 1
+    end = ends[at + 1]
+    return 1 if end >= held + lanes or (end > held and not waits) else 2
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_records_are_shown_as_the_contract_says(most):
+    dut, rng = RecordReader(ENGINE, most=most), random.Random(SEED)
+    seen = set()
+
+    async def a_round(ctx, each, records, leaves, ends, beats):
+        ctx.set(dut.address, each.left)
+        ctx.set(dut.records, each.records)
+        ctx.set(dut.run_beats, each.beats)
+        ctx.set(dut.begin, 1)
+        await ctx.tick()
+        ctx.set(dut.begin, 0)
+        at, asked, come, waits, popped, held = 0, 0, 0, 0, 0, None
+        while at < len(records):
+            ctx.set(dut.bursts.ready, rng.random() < 0.7)
+            sends = come < asked and rng.random() < 0.6
+            ctx.set(dut.beats.valid, sends)
+            ctx.set(dut.beats.payload, beats[come] if sends else 0)
+            shown = ctx.get(dut.shown)
+            assert shown == expected_shown(most, at, leaves, ends, held, waits)
+            seen.add(shown)
+            for index in range(shown):
+                assert ctx.get(Value.cast(dut.o[index])) == records[at + index]
+            assert not ctx.get(dut.corrupt)
+            took = rng.randint(0, shown)
+            ctx.set(dut.take, took)
+            if ctx.get(dut.bursts.valid) and ctx.get(dut.bursts.ready):
+                assert ctx.get(dut.bursts.p.address) == each.left + 16 * asked
+                asked += ctx.get(dut.bursts.p.beats)
+                assert asked - come + waits <= 2 * ENGINE.bus.burst_beats
+            at += took
+            last = at == len(records)
+            leaves_it = took and (ends[at - 1] >= held or last)
+            pops = bool(waits and (leaves_it or held is None))
+            popped += pops
+            if pops or leaves_it:
+                held = popped * ENGINE.beat_grains if pops else None
+            waits += sends - pops
+            come += sends
+            await ctx.tick()
+        ctx.set(dut.take, 0)
+        assert ctx.get(dut.finished)
+        assert come == asked == each.beats
+
+    async def bench(ctx):
+        for each in rounds():
+            await a_round(ctx, *each)
+
+    simulate(dut, bench)
+    assert seen == set(range(most + 1))
