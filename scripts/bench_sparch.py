@@ -171,7 +171,7 @@ def _row(job: Job, matrix: Csr, plan: Plan, cycles: int | None, **measured: Any)
         taken = values["cycles_measured"] or cycles
         moved = values["dram_bytes_measured"] or traffic.total
         speed = plan.products / taken
-        busy, used = speed / accelerator.right.multipliers, moved / (rate * taken)
+        busy, used = speed / accelerator.products, moved / (rate * taken)
     return SparchRow(
         matrix=job.source.name,
         mode=job.mode,

@@ -139,34 +139,40 @@ class RightBuffer:
     """Where rows of the right matrix wait, and what multiplies them.
 
     ``lines`` (4..4096) of ``line_beats`` (1..64) beats; up to ``look_ahead`` (1..lines - 2) work
-    records between the fetch of a line and its use; ``multipliers``, a power of two.
+    records between the fetch of a line and its use; ``groups`` (1, 2 or 4) of ``multipliers`` each,
+    a power of two. Leaf k of the merge tree is fed by group k mod ``groups``.
     """
 
     lines: int
     line_beats: int
     look_ahead: int
     multipliers: int
+    groups: int = 1
 
     def __post_init__(self) -> None:
         check_range("lines", self.lines, 4, 4096)
         check_range("line_beats", self.line_beats, 1, 64)
         check_range("look_ahead", self.look_ahead, 1, self.lines - 2)
         _check_power("multipliers", self.multipliers, 1, 16)
+        _check_power("groups", self.groups, 1, 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partials:
-    """Partial matrices: up to ``alive`` (2..4096) at a time.
+    """Partial matrices: up to ``alive`` (2..4096) at a time; and what writes them and the product.
 
-    ``writer_beats`` (1..1024), a power of two, is what waits for its burst in each writer.
+    ``writer_beats`` (1..1024), a power of two, is what waits for its burst in each writer; of the
+    product it takes up to ``writer_rows`` (1..8) rows a cycle.
     """
 
     alive: int
     writer_beats: int
+    writer_rows: int = 1
 
     def __post_init__(self) -> None:
         check_range("alive", self.alive, 2, 4096)
         _check_power("writer_beats", self.writer_beats, 1, 1024)
+        check_range("writer_rows", self.writer_rows, 1, 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +256,16 @@ class SparchAccelerator:
                 f"multipliers must be at most {most}: the merger takes {self.merger.width} a cycle "
                 f"and a beat holds {self.right_lanes} elements, not {self.right.multipliers!r}"
             )
+        if self.right.groups > self.tree.ways:
+            raise ValueError(
+                f"groups must be at most the ways of the tree, {self.tree.ways}: each feeds leaves "
+                f"of its own, not {self.right.groups!r}"
+            )
+        if self.partials.writer_rows > self.pointer_lanes:
+            raise ValueError(
+                f"writer_rows must be at most {self.pointer_lanes}, the row pointers in a beat, "
+                f"not {self.partials.writer_rows!r}"
+            )
 
     def _check_fifos(self) -> None:
         least = 2 * self.merger.width
@@ -268,7 +284,7 @@ class SparchAccelerator:
     @property
     def products(self) -> int:
         """Products a cycle."""
-        return self.right.multipliers
+        return self.right.groups * self.right.multipliers
 
     @property
     def right_bits(self) -> int:

@@ -18,18 +18,20 @@
 
     [tree]
     ways = 64
-    leaf_fifo = 128
-    node_fifo = 32
+    leaf_fifo = 256
+    node_fifo = 128
 
     [right]
     lines = 1024
     line_beats = 6
-    look_ahead = 512
-    multipliers = 8
+    look_ahead = 256
+    multipliers = 4
+    groups = 4  # 1 by default
 
     [partials]
     alive = 256
     writer_beats = 128
+    writer_rows = 4  # 1 by default
 
     [bus]
     data_bits = 512

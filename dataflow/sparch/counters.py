@@ -15,7 +15,7 @@ class SparchCounter(enum.IntEnum):
     """Work records."""
     PRODUCTS = 3
     MULTIPLY_CYCLES = 4
-    """Cycles in which products are put into a leaf."""
+    """Cycles in which a group's products are put into a leaf, of all groups together."""
     ADDITIONS = 5
     """Pairs of elements with equal keys, of all nodes."""
     MERGED = 6

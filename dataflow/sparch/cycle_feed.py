@@ -4,27 +4,78 @@ from __future__ import annotations
 
 from celosia.dataflow.jit import inlined, lean
 from celosia.dataflow.sparch.counters import SparchCounter
-from celosia.dataflow.sparch.cycle_memory import can_ask, move_splitter
-from celosia.dataflow.sparch.cycle_state import Field, Machine, Params, Reg, Split, Work
+from celosia.dataflow.sparch.cycle_memory import can_ask, move_runs, move_splitter
+from celosia.dataflow.sparch.cycle_state import (
+    Field,
+    Group,
+    Machine,
+    Params,
+    Reg,
+    Run,
+    Split,
+    Work,
+)
+
+
+@inlined
+def records_in_flight(machine: Machine, p: Params, work: Work) -> int:
+    """Return how many records were taken from the oldest on that is not used up."""
+    oldest = machine.now[Reg.RECORD]
+    for number in range(p.groups):
+        group = machine.group[number]
+        if group[Group.TAKEN] != group[Group.USED]:
+            oldest = min(oldest, work.queued[number, group[Group.USED]])
+    return int(machine.now[Reg.RECORD] - oldest)
+
+
+@inlined
+def records_shown(machine: Machine, p: Params, work: Work) -> int:
+    """Return how many work records are shown: they begin in the beat held, and all is there."""
+    now = machine.now
+    most = min(p.groups, now[Reg.RECORD_END] - now[Reg.RECORD])
+    if not now[Reg.LEFT_HELD]:
+        return 0
+    for number in range(most):
+        record = now[Reg.RECORD] + number
+        if number and work.end[record - 1] >= now[Reg.LEFT_END]:
+            return number
+        if work.end[record] > now[Reg.LEFT_END] and now[Reg.LEFT_LEVEL] == 0:
+            return number
+    return int(most)
+
+
+@lean
+def records_go(machine: Machine, p: Params, work: Work) -> int:
+    """Return how many work records go to the fetch in this cycle."""
+    room = p.look_ahead - records_in_flight(machine, p, work)
+    able = machine.split[Split.RIGHT, Run.MORE] < 2
+    most = min(records_shown(machine, p, work), room)
+    for number in range(most):
+        if work.beats[machine.now[Reg.RECORD] + number]:
+            if not able:
+                return number
+            able = False
+    return int(most)
 
 
 @lean
 def move_records(
-    machine: Machine, p: Params, work: Work, beat: bool, taken: bool, goes: bool
+    machine: Machine, p: Params, work: Work, beat: bool, taken: bool, goes: int
 ) -> None:
-    """Read work records: a ``beat`` comes, a burst is ``taken``, the first record ``goes`` on."""
+    """Read work records: a ``beat`` comes, a burst is ``taken``, the first ``goes`` go on."""
     now, then = machine.now, machine.then
     run = min(now[Reg.UNASKED], p.burst_beats)
     asks = run != 0 and now[Reg.LEFT_FREE] >= p.burst_beats and can_ask(machine, Split.LEFT)
     move_splitter(machine, p, Split.LEFT, asks, now[Reg.LEFT_ADDRESS], run, taken)
-    final = goes and now[Reg.RECORD] + 1 == now[Reg.RECORD_END]
-    leaves = goes and (final or work.end[now[Reg.RECORD]] >= now[Reg.LEFT_END])
+    after = now[Reg.RECORD] + goes
+    final = goes != 0 and after == now[Reg.RECORD_END]
+    leaves = goes != 0 and (final or work.end[after - 1] >= now[Reg.LEFT_END])
     pops = now[Reg.LEFT_LEVEL] != 0 and (leaves or not now[Reg.LEFT_HELD])
     then[Reg.LEFT_FREE] = now[Reg.LEFT_FREE] + pops
     then[Reg.LEFT_LEVEL] = now[Reg.LEFT_LEVEL] + beat - pops
     then[Reg.LEFT_HELD] = not final and (pops or (now[Reg.LEFT_HELD] and not leaves))
     then[Reg.LEFT_END] = now[Reg.LEFT_END] + pops * p.beat_grains
-    then[Reg.RECORD] = now[Reg.RECORD] + goes
+    then[Reg.RECORD] = after
     if asks:
         then[Reg.LEFT_ADDRESS] = now[Reg.LEFT_ADDRESS] + run * p.bus_bytes
         then[Reg.UNASKED] = now[Reg.UNASKED] - run
@@ -38,70 +89,57 @@ def move_records(
         then[Reg.RECORD_END] = step[Field.RECORDS_END]
 
 
-@inlined
-def record_goes(machine: Machine, p: Params, work: Work) -> bool:
-    """Return whether the first work record goes to the fetch in this cycle."""
-    now = machine.now
-    if not now[Reg.LEFT_HELD] or now[Reg.AHEAD] == p.look_ahead:
-        return False
-    record = now[Reg.RECORD]
-    if now[Reg.LEFT_LEVEL] == 0 and work.end[record] > now[Reg.LEFT_END]:
-        return False
-    return bool(work.beats[record] == 0) or can_ask(machine, Split.RIGHT)
-
-
 @lean
-def move_fetch(
-    machine: Machine, p: Params, work: Work, beat: bool, taken: bool, goes: bool, used: bool
-) -> None:
-    """Fetch lines: a ``beat`` comes, a record ``goes`` in, and one is ``used`` up."""
+def move_fetch(machine: Machine, p: Params, work: Work, beat: bool, taken: bool, goes: int) -> None:
+    """Fetch lines: a ``beat`` comes, a burst is ``taken``, ``goes`` records go in."""
     now, then = machine.now, machine.then
-    record = now[Reg.RECORD]
-    asks = goes and work.beats[record] != 0
-    address, beats = 0, 0
-    if asks:
-        address, beats = int(work.address[record]), int(work.beats[record])
-    move_splitter(machine, p, Split.RIGHT, asks, address, beats, taken)
-    then[Reg.AHEAD] = now[Reg.AHEAD] + goes - used
+    asks, address, beats = False, 0, 0
+    for record in range(now[Reg.RECORD], now[Reg.RECORD] + goes):
+        machine.group[work.leaf[record] % p.groups, Group.TAKEN] += 1
+        if work.beats[record]:
+            asks, address, beats = True, int(work.address[record]), int(work.beats[record])
+    move_runs(machine, p, Split.RIGHT, asks, address, beats, taken)
     machine.counters[SparchCounter.RECORDS] += goes
     if beat:
         then[Reg.FILL_BEAT] = now[Reg.FILL_BEAT] + 1
-        if then[Reg.FILL_BEAT] == work.beats[work.misses[now[Reg.FILL]]]:
+        if then[Reg.FILL_BEAT] == work.beats[work.misses[now[Reg.FILLED]]]:
             then[Reg.FILL_BEAT] = 0
-            then[Reg.FILL] = now[Reg.FILL] + 1
-            then[Reg.THERE] += 1
-    if used:
-        then[Reg.USED] = now[Reg.USED] + 1
-        if work.beats[now[Reg.USED]]:
-            then[Reg.THERE] -= 1
+            then[Reg.FILLED] = now[Reg.FILLED] + 1
 
 
 @lean
-def move_multipliers(machine: Machine, p: Params, work: Work, ready: bool) -> bool:
-    """Multiply a group if it can be; return whether its record is used up.
-
-    ``ready``: what is offered goes into its leaf.
-    """
-    now, then = machine.now, machine.then
-    offers = now[Reg.OUT_VALID] != 0
-    record = now[Reg.USED]
-    valid = now[Reg.AHEAD] != 0 and (work.beats[record] == 0 or now[Reg.THERE] != 0)
-    moves = valid and (not offers or ready)
+def move_multipliers(machine: Machine, p: Params, work: Work, number: int, ready: bool) -> None:
+    """Let group ``number`` multiply, if it can; ``ready``: what it offers goes into its leaf."""
+    group = machine.group[number]
+    waits = group[Group.TAKEN] != group[Group.USED]
+    record = work.queued[number, group[Group.USED]] if waits else 0
+    valid = waits and machine.now[Reg.FILLED] >= work.needs[record]
+    moves = valid and (group[Group.OUT_VALID] == 0 or ready)
     if moves or ready:
-        then[Reg.OUT_VALID] = moves
+        group[Group.OUT_VALID] = moves
     if not moves:
-        return False
-    at = now[Reg.BEGUN] if now[Reg.WITHIN] else work.first[record]
+        return
+    at = group[Group.BEGUN] if group[Group.WITHIN] else work.first[record]
     end = work.first[record] + work.length[record]
     following = (at // p.multipliers + 1) * p.multipliers
     final = following >= end
-    then[Reg.WITHIN] = not final
-    then[Reg.BEGUN] = following
-    then[Reg.OUT_LEAF] = work.leaf[record]
-    then[Reg.OUT_COUNT] = min(following, end) - at
-    then[Reg.OUT_CLOSES] = final and work.last[record]
-    then[Reg.OUT_FIRST] = work.begin[record] + at - work.first[record]
-    return bool(final)
+    group[Group.WITHIN] = not final
+    group[Group.BEGUN] = following
+    group[Group.OUT_LEAF] = work.leaf[record]
+    group[Group.OUT_COUNT] = min(following, end) - at
+    group[Group.OUT_CLOSES] = final and work.last[record]
+    group[Group.OUT_FIRST] = work.begin[record] + at - work.first[record]
+    group[Group.USED] += final
+
+
+@inlined
+def groups_rest(machine: Machine, p: Params) -> bool:
+    """Return whether no record waits for multipliers and no products are offered."""
+    for number in range(p.groups):
+        group = machine.group[number]
+        if group[Group.TAKEN] != group[Group.USED] or group[Group.OUT_VALID]:
+            return False
+    return True
 
 
 @lean
@@ -157,21 +195,27 @@ def close_leaves(machine: Machine, p: Params) -> None:
 
 
 @lean
-def put_products(machine: Machine, p: Params, work: Work) -> None:
-    """Put the products that are offered into their leaf, and close it after its last."""
-    now = machine.now
-    leaf, count, first = now[Reg.OUT_LEAF], now[Reg.OUT_COUNT], now[Reg.OUT_FIRST]
+def put_products(machine: Machine, p: Params, work: Work, number: int) -> bool:
+    """Put what group ``number`` offers into its leaf, if there is room; return whether.
+
+    After its last products the leaf is closed.
+    """
+    group = machine.group[number]
+    leaf, count, first = group[Group.OUT_LEAF], group[Group.OUT_COUNT], group[Group.OUT_FIRST]
     row = p.ways + leaf
+    if group[Group.OUT_VALID] == 0 or machine.level[row] + count > p.leaf_fifo:
+        return False
     size = machine.ring_keys.shape[1]
     for element in range(count):
         place = (machine.head[row] + machine.level[row] + element) % size
         machine.ring_keys[row, place] = work.keys[first + element]
         machine.ring_numbers[row, place] = work.numbers[first + element]
     machine.put[row] += count
-    if now[Reg.OUT_CLOSES]:
+    if group[Group.OUT_CLOSES]:
         machine.shut[leaf] = True
     machine.counters[SparchCounter.PRODUCTS] += count
     machine.counters[SparchCounter.MULTIPLY_CYCLES] += 1
+    return True
 
 
 @lean

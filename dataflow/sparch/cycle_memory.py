@@ -45,6 +45,29 @@ def move_splitter(
 
 
 @lean
+def move_runs(
+    machine: Machine, p: Params, number: int, asks: bool, address: int, beats: int, taken: bool
+) -> None:
+    """Do as :func:`move_splitter` for a splitter that holds two runs, a burst each cycle."""
+    run = machine.split[number]
+    if taken:
+        run[Run.REST_ADDRESS] += run[Run.BEATS] * p.bus_bytes
+        run[Run.REST_BEATS] -= run[Run.BEATS]
+        if run[Run.REST_BEATS] == 0:
+            run[Run.MORE] -= 1
+            run[Run.REST_ADDRESS] = run[Run.NEXT_ADDRESS]
+            run[Run.REST_BEATS] = run[Run.NEXT_BEATS]
+    if asks:
+        place = Run.NEXT_ADDRESS if run[Run.MORE] else Run.REST_ADDRESS
+        run[place], run[place + 1] = address, beats
+        run[Run.MORE] += 1
+    run[Run.VALID] = run[Run.MORE] != 0
+    run[Run.ADDRESS] = run[Run.REST_ADDRESS]
+    to_page = (PAGE_BYTES - run[Run.ADDRESS] % PAGE_BYTES) // p.bus_bytes
+    run[Run.BEATS] = min(run[Run.REST_BEATS], to_page, p.burst_beats)
+
+
+@lean
 def read_beat(machine: Machine, p: Params, cycle: int) -> int:
     """Return whose beat transfers in ``cycle``, a reader of :class:`Split`, or ``NOBODY``."""
     now, then = machine.now, machine.then

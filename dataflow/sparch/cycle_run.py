@@ -6,13 +6,14 @@ from celosia.dataflow.jit import lean
 from celosia.dataflow.sparch.counters import SparchCounter
 from celosia.dataflow.sparch.cycle_feed import (
     close_leaves,
+    groups_rest,
     move_fetch,
     move_multipliers,
     move_partials,
     move_records,
     put_partial,
     put_products,
-    record_goes,
+    records_go,
 )
 from celosia.dataflow.sparch.cycle_memory import read_beat, take_read, take_write, write_beat
 from celosia.dataflow.sparch.cycle_program import move_control, move_sequencer, start
@@ -25,22 +26,21 @@ from celosia.dataflow.sparch.cycle_write import move_writer, write_done
 def _feed(machine: Machine, p: Params, work: Work, reader: int, taken: int) -> None:
     """Let what feeds the leaves do a cycle: ``reader``'s beat comes, a burst is ``taken``."""
     now = machine.now
-    goes = record_goes(machine, p, work)
-    idle = now[Reg.RECORD] == now[Reg.RECORD_END] and now[Reg.AHEAD] == 0
-    finished = now[Reg.RUNS] and not now[Reg.BEGIN] and idle and not now[Reg.OUT_VALID]
+    goes = records_go(machine, p, work)
+    idle = now[Reg.RECORD] == now[Reg.RECORD_END] and groups_rest(machine, p)
+    finished = now[Reg.RUNS] and not now[Reg.BEGIN] and idle
     leaf, first, count = move_partials(
         machine, p, reader == Split.PARTIAL, taken == Split.PARTIAL
     )  # fmt: skip
-    room = machine.level[p.ways + now[Reg.OUT_LEAF]] + now[Reg.OUT_COUNT] <= p.leaf_fifo
-    ready = now[Reg.OUT_VALID] != 0 and leaf < 0 and room
     if leaf >= 0:
         put_partial(machine, p, leaf, first, count)
-    elif ready:
-        put_products(machine, p, work)
+    for number in range(p.groups):
+        blocked = leaf >= 0 and leaf % p.groups == number
+        ready = not blocked and put_products(machine, p, work, number)
+        move_multipliers(machine, p, work, number, ready)
     if finished:
         machine.shut[:] = True
-    used = move_multipliers(machine, p, work, ready)
-    move_fetch(machine, p, work, reader == Split.RIGHT, taken == Split.RIGHT, goes, used)
+    move_fetch(machine, p, work, reader == Split.RIGHT, taken == Split.RIGHT, goes)
     move_records(machine, p, work, reader == Split.LEFT, taken == Split.LEFT, goes)
     if now[Reg.BEGIN]:
         machine.shut[:] = False

@@ -33,66 +33,55 @@ class Reg(enum.IntEnum):
     RUNS = 12
     STEP = 13  # the descriptor at work
     # work records: beats not asked for, places in the queue, beats there; the beat in front of it
-    # (whether there is one, and the grain of the round in which it ends)
+    # (whether there is one, and the grain of the round in which it ends); the next to be taken
     LEFT_ADDRESS = 14
     UNASKED = 15
     LEFT_FREE = 16
     LEFT_LEVEL = 17
     LEFT_HELD = 18
-    RECORD = 19  # the next to be taken; ends at RECORD_END
-    RECORD_END = 20
-    # lines: records that wait, of them the first, lines being filled
-    AHEAD = 21
-    USED = 22
-    FILL = 23
-    FILL_BEAT = 24
-    THERE = 25
-    # multipliers
-    WITHIN = 26
-    BEGUN = 27
-    OUT_VALID = 28
-    OUT_LEAF = 29
-    OUT_COUNT = 30
-    OUT_CLOSES = 31
-    OUT_FIRST = 32  # of the round's products
+    LEFT_END = 19
+    RECORD = 20
+    RECORD_END = 21
+    # lines: fetches that are done, beats of the one under way
+    FILLED = 22
+    FILL_BEAT = 23
     # partial matrices: runs in order (a ring), elements of the first that came
-    RUNS_HEAD = 33
-    RUNS_TAIL = 34
-    RUN_DONE = 35
-    LEAF_AFTER = 36
+    RUNS_HEAD = 24
+    RUNS_TAIL = 25
+    RUN_DONE = 26
+    LEAF_AFTER = 27
     # read port and memory: bursts taken, on the bus, finished; beats of the first
-    AR_VALID = 37
-    READS_TAKEN = 38
-    READS_ACCEPTED = 39
-    READS_DONE = 40
-    READ_BEAT = 41
-    READ_FREE = 42
+    AR_VALID = 28
+    READS_TAKEN = 29
+    READS_ACCEPTED = 30
+    READS_DONE = 31
+    READ_BEAT = 32
+    READ_FREE = 33
     # write port and memory
-    WRITES_TAKEN = 43
-    WRITES_SENT = 44
-    WRITES_DONE = 45
-    WRITE_BEAT = 46
-    WRITE_FREE = 47
-    AW_WAITS = 48
-    CHOSEN_WAITS = 49
-    CHOSEN_BEFORE = 50
+    WRITES_TAKEN = 34
+    WRITES_SENT = 35
+    WRITES_DONE = 36
+    WRITE_BEAT = 37
+    WRITE_FREE = 38
+    AW_WAITS = 39
+    CHOSEN_WAITS = 40
+    CHOSEN_BEFORE = 41
     # writer of elements and pointers
-    WORKING = 51
-    STAMPING = 52
-    FLUSHED = 53
-    WRITTEN = 54
-    ROW = 55
-    FIRST_POINTER = 56
-    WAITING = 57  # records in a beat that is not full
-    POINTERS_WAITING = 58
-    ELEMENT_BEATS = 59
-    ELEMENT_FREE = 60
-    ELEMENT_ADDRESS = 61
-    POINTER_BEATS = 62
-    POINTER_FREE = 63
-    POINTER_ADDRESS = 64
-    LEFT_END = 65
-    COUNT = 66
+    WORKING = 42
+    STAMPING = 43
+    FLUSHED = 44
+    WRITTEN = 45
+    ROW = 46
+    FIRST_POINTER = 47
+    WAITING = 48  # records in a beat that is not full
+    POINTERS_WAITING = 49
+    ELEMENT_BEATS = 50
+    ELEMENT_FREE = 51
+    ELEMENT_ADDRESS = 52
+    POINTER_BEATS = 53
+    POINTER_FREE = 54
+    POINTER_ADDRESS = 55
+    COUNT = 56
 
 
 class Split(enum.IntEnum):
@@ -107,7 +96,10 @@ class Split(enum.IntEnum):
 
 
 class Run(enum.IntEnum):
-    """Fields of a splitter: a burst that is offered, and what is left of its run."""
+    """Fields of a splitter: a burst that is offered, and what is left of its run.
+
+    That of rows of B holds two runs, ``MORE`` of them now; the second is the ``NEXT``.
+    """
 
     VALID = 0
     ADDRESS = 1
@@ -115,6 +107,24 @@ class Run(enum.IntEnum):
     MORE = 3
     REST_ADDRESS = 4
     REST_BEATS = 5
+    NEXT_ADDRESS = 6
+    NEXT_BEATS = 7
+    COUNT = 8
+
+
+class Group(enum.IntEnum):
+    """Registers of a group of multipliers, with the records that wait for it."""
+
+    TAKEN = 0  # records taken so far, of those of the group
+    USED = 1
+    WITHIN = 2
+    BEGUN = 3
+    OUT_VALID = 4
+    OUT_LEAF = 5
+    OUT_COUNT = 6
+    OUT_CLOSES = 7
+    OUT_FIRST = 8  # of the program's products
+    COUNT = 9
 
 
 class Step(enum.IntEnum):
@@ -158,6 +168,7 @@ class Params(NamedTuple):
     leaf_fifo: int
     node_fifo: int
     multipliers: int
+    groups: int
     look_ahead: int
     beat_grains: int
     partial_lanes: int
@@ -165,6 +176,7 @@ class Params(NamedTuple):
     output_lanes: int
     pointer_lanes: int
     writer_beats: int
+    writer_rows: int
     floating: bool
 
 
@@ -172,9 +184,9 @@ class Work(NamedTuple):
     """What a program does: descriptors' rows, work records, products.
 
     ``fed`` (rounds, ways) says which leaves are; ``address`` is in bytes; ``misses`` are the
-    records that fetch, and one more; ``end`` is the grain of its round in which a record ends,
-    ``begin`` where a record's products begin in ``keys`` and
-    ``numbers``.
+    records that fetch, and one more, ``needs`` how many of them are up to a record and with it;
+    ``queued`` (groups, records) are the records of each group; ``end`` is the grain of its round in
+    which a record ends, ``begin`` where its products begin in ``keys`` and ``numbers``.
     """
 
     steps: np.ndarray
@@ -186,6 +198,8 @@ class Work(NamedTuple):
     beats: np.ndarray
     address: np.ndarray
     misses: np.ndarray
+    needs: np.ndarray
+    queued: np.ndarray
     end: np.ndarray
     begin: np.ndarray
     keys: np.ndarray
@@ -204,6 +218,7 @@ class Machine(NamedTuple):
     now: np.ndarray
     then: np.ndarray
     split: np.ndarray
+    group: np.ndarray
     ring_keys: np.ndarray
     ring_numbers: np.ndarray
     level: np.ndarray

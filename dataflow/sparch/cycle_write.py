@@ -42,46 +42,65 @@ def _gather(
 
 
 @lean
+def _take_rows(machine: Machine, p: Params, rows: int) -> tuple[int, int]:
+    """Return how many elements of the product are taken, and how many rows are done."""
+    shown, size = min(p.width, machine.level[1]), machine.ring_keys.shape[1]
+    ended = machine.closed[1] and shown == 0
+    first = machine.now[Reg.ROW]
+    taken = done = 0
+    for row in range(first, min(first + p.writer_rows, rows)):
+        count = taken
+        while count < shown:
+            key = machine.ring_keys[1, (machine.head[1] + count) % size]
+            if key >> ROW_SHIFT != row:
+                break
+            count += 1
+        taken = min(count, p.output_lanes)
+        if count > p.output_lanes or not (shown > count or ended):
+            break
+        done += 1
+    return taken, done
+
+
+@lean
 def _take(machine: Machine, p: Params, work: Work) -> tuple[int, int]:
     """Take elements of the root; return whether a beat of elements and of pointers is full."""
     now, then = machine.now, machine.then
     step = work.steps[now[Reg.STEP]]
-    final, shown = step[Field.FINAL] != 0, min(p.width, machine.level[1])
+    final, first = step[Field.FINAL] != 0, now[Reg.FIRST_POINTER] != 0
     ended = machine.closed[1] and machine.level[1] == 0
     lanes = p.output_lanes if final else p.partial_lanes
-    size, count, take = machine.ring_keys.shape[1], 0, 0
-    while count < shown:
-        key = machine.ring_keys[1, (machine.head[1] + count) % size]
-        if final and key >> ROW_SHIFT != now[Reg.ROW]:
-            break
-        count += 1
-    first = now[Reg.FIRST_POINTER] != 0
-    if not first:
-        take = min(count, lanes - now[Reg.WAITING])
+    take, done = 0, 0
     if not final:
+        take = min(lanes, p.width, machine.level[1])
+        size = machine.ring_keys.shape[1]
         for element in range(take):
             place = (machine.head[1] + element) % size
             at = step[Field.STORE] + now[Reg.WRITTEN] + element
             machine.store_keys[at] = machine.ring_keys[1, place]
             machine.store_numbers[at] = machine.ring_numbers[1, place]
+    elif not first:
+        take, done = _take_rows(machine, p, step[Field.ROWS])
     machine.took[1] = take
     machine.counters[SparchCounter.MERGED] += take
     then[Reg.WRITTEN] = now[Reg.WRITTEN] + take
+    then[Reg.ROW] = now[Reg.ROW] + done
     then[Reg.FIRST_POINTER] = 0
-    last_row = not final or now[Reg.ROW] == step[Field.ROWS]
-    row_ends = not first and not last_row and take == count and (shown > take or ended)
-    if row_ends:
-        then[Reg.ROW] = now[Reg.ROW] + 1
-    ends = not first and last_row and ended
-    waiting = now[Reg.WAITING] + take
-    full = waiting == lanes or (ends and waiting != 0)
-    then[Reg.WAITING] = 0 if full else waiting
-    waiting = now[Reg.POINTERS_WAITING] + (row_ends or first)
-    pointers = waiting == p.pointer_lanes or (ends and waiting != 0)
-    then[Reg.POINTERS_WAITING] = 0 if pointers else waiting
+    ends = not first and ended and (not final or now[Reg.ROW] == step[Field.ROWS])
+    elements = _fill(machine, Reg.WAITING, take, lanes, ends)
+    pointers = _fill(machine, Reg.POINTERS_WAITING, done + first, p.pointer_lanes, ends)
     if ends:
         then[Reg.FLUSHED] = 1
-    return int(full), int(pointers)
+    return elements, pointers
+
+
+@inlined
+def _fill(machine: Machine, waiting: int, comes: int, lanes: int, ends: bool) -> int:
+    """Put what ``comes`` into the beat at hand; return 1 if that is full, or it ``ends``."""
+    held = machine.now[waiting] + comes
+    full = held >= lanes or (ends and held != 0)
+    machine.then[waiting] = max(0, held - lanes) if full else held
+    return int(full)
 
 
 @lean

@@ -25,15 +25,15 @@ TINY = SparchAccelerator(
 )
 
 # The paper's: 64 ways, 16 elements a cycle with 4 x 4 arrays, 1,024 lines of 48 elements, 128 GB/s
-# at 1 GHz as 64 bytes a cycle to read and as many to write. It multiplies double precision, 16 a
-# cycle; here it is single precision, as many as a beat of the right matrix holds.
+# at 1 GHz as 64 bytes a cycle to read and as many to write. It multiplies double precision, 2 x 8
+# a cycle; here it is single precision, 4 x 4, of which more are at work where rows are short.
 PAPER = SparchAccelerator(
     name="sparch_paper",
     elements=Elements(kind=ValueKind.FLOAT32, bits=32, accumulator=32, index_bits=24),
     merger=Merger(width=16, chunk=4),
-    tree=MergeTree(ways=64, leaf_fifo=128, node_fifo=32),
-    right=RightBuffer(lines=1024, line_beats=6, look_ahead=128, multipliers=8),
-    partials=Partials(alive=256, writer_beats=128),
+    tree=MergeTree(ways=64, leaf_fifo=256, node_fifo=128),
+    right=RightBuffer(lines=1024, line_beats=6, look_ahead=256, multipliers=4, groups=4),
+    partials=Partials(alive=256, writer_beats=128, writer_rows=4),
     bus=Bus(data_bits=512, burst_beats=64, outstanding=64),
 )
 

@@ -11,7 +11,17 @@ from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.dataflow.sparch.counters import SparchCounter
 from celosia.dataflow.sparch.cycle_run import run_engine
-from celosia.dataflow.sparch.cycle_state import Field, Machine, Params, Reg, Split, Step, Work
+from celosia.dataflow.sparch.cycle_state import (
+    Field,
+    Group,
+    Machine,
+    Params,
+    Reg,
+    Run,
+    Split,
+    Step,
+    Work,
+)
 from celosia.dataflow.sparch.descriptors import Round, Source, Stamp
 from celosia.dataflow.sparch.merge_kernel import ROW_SHIFT, products
 from celosia.dataflow.sparch.program import SparchProgram
@@ -73,6 +83,7 @@ def engine_params(accelerator: SparchAccelerator, memory: MemoryModel) -> Params
         leaf_fifo=tree.leaf_fifo,
         node_fifo=tree.node_fifo,
         multipliers=accelerator.right.multipliers,
+        groups=accelerator.right.groups,
         look_ahead=accelerator.right.look_ahead,
         beat_grains=accelerator.beat_grains,
         partial_lanes=accelerator.partial_lanes,
@@ -80,6 +91,7 @@ def engine_params(accelerator: SparchAccelerator, memory: MemoryModel) -> Params
         output_lanes=accelerator.output_lanes,
         pointer_lanes=accelerator.pointer_lanes,
         writer_beats=accelerator.partials.writer_beats,
+        writer_rows=accelerator.partials.writer_rows,
         floating=accelerator.elements.kind.floating,
     )
 
@@ -99,7 +111,7 @@ def _work(program: SparchProgram) -> Work:
     begin = ends - counts
     at = np.arange(plan.products) + np.repeat(joined["element"] - begin, counts)
     nonzero = np.repeat(joined["nonzero"], counts)
-    ways = program.accelerator.tree.ways
+    ways, groups = program.accelerator.tree.ways, program.accelerator.right.groups
     numbers = products(plan.left.values[nonzero], plan.right.values[at])
     return Work(
         steps=_steps(program),
@@ -111,11 +123,22 @@ def _work(program: SparchProgram) -> Work:
         beats=np.where(misses, joined["beats"], 0),
         address=right + joined["address"] * program.accelerator.bus.data_bytes,
         misses=np.concatenate([np.flatnonzero(misses), [0]]),
+        needs=np.cumsum(misses),
+        queued=_queued(joined["leaf"] % groups, groups),
         end=np.concatenate([placed.ends for placed in plan.records]),
         begin=begin,
         keys=(plan.left.rows[nonzero] << ROW_SHIFT) | plan.right.columns[at],
         numbers=numbers.view(np.int32).astype(np.int64) if numbers.itemsize == 4 else numbers,
     )
+
+
+def _queued(group: np.ndarray, groups: int) -> np.ndarray:
+    """Return the records of each group in order, int64 (groups, records)."""
+    queued = np.zeros((groups, len(group)), np.int64)
+    for number in range(groups):
+        mine = np.flatnonzero(group == number)
+        queued[number, : len(mine)] = mine
+    return queued
 
 
 def _steps(program: SparchProgram) -> np.ndarray:
@@ -167,7 +190,8 @@ def _machine(
     return Machine(
         now=zeros(len(Reg)),
         then=zeros(len(Reg)),
-        split=zeros(len(Split), 6),
+        split=zeros(len(Split), Run.COUNT),
+        group=zeros(p.groups, Group.COUNT),
         ring_keys=zeros(2 * ways, size),
         ring_numbers=zeros(2 * ways, size),
         level=zeros(2 * ways),

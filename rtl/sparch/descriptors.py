@@ -102,6 +102,16 @@ def work_layout(accelerator: SparchAccelerator) -> data.StructLayout:
     return data.StructLayout({field.name: getattr(work, field.name) for field in fields(work)})
 
 
+def told_layout(accelerator: SparchAccelerator) -> data.StructLayout:
+    """Return the layout of a work record whose row and value may follow from those before it.
+
+    ``follows`` says how (:class:`~celosia.dataflow.sparch.work.Follows`); ``row`` is what the
+    record has of it in memory, be it the row or by how much it grows.
+    """
+    work = {name: field.shape for name, field in work_layout(accelerator)}
+    return data.StructLayout(work | {"follows": 2})
+
+
 def head_layout(accelerator: SparchAccelerator) -> data.StructLayout:
     """Return the layout of the first part of a work record in memory: ``docs/sparch.md``."""
     work = accelerator.work

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
@@ -16,7 +16,8 @@ from celosia.rtl.shell import Shell, connect_memory, engine_ports
 from celosia.rtl.sparch.control import RoundControl
 from celosia.rtl.sparch.fetch import LineBuffer, LineFetch
 from celosia.rtl.sparch.gate import LeafGate
-from celosia.rtl.sparch.left import RecordReader
+from celosia.rtl.sparch.left import LeafRows, RecordReader
+from celosia.rtl.sparch.merge import total
 from celosia.rtl.sparch.multiply import Multipliers
 from celosia.rtl.sparch.output import RootWriter
 from celosia.rtl.sparch.partials import PartialFetcher
@@ -40,7 +41,7 @@ def sparch_registers(accelerator: SparchAccelerator, fingerprint: int) -> tuple[
         (
             Field(name="ways", low=0, width=8, doc="Leaves of the merge tree."),
             Field(name="width", low=8, width=8, doc="Elements merged a cycle."),
-            Field(name="multipliers", low=16, width=8, doc="Products a cycle."),
+            Field(name="multipliers", low=16, width=8, doc="Products a cycle, of all groups."),
         ),
         (
             Field(name="accumulator_bits", low=0, width=8, doc="Bits of a sum."),
@@ -51,7 +52,7 @@ def sparch_registers(accelerator: SparchAccelerator, fingerprint: int) -> tuple[
         values={
             "ways": accelerator.tree.ways,
             "width": accelerator.merger.width,
-            "multipliers": accelerator.right.multipliers,
+            "multipliers": accelerator.products,
             "accumulator_bits": elements.accumulator,
             "value_bits": elements.bits,
             "index_bits": elements.index_bits,
@@ -71,7 +72,9 @@ def step_widths(accelerator: SparchAccelerator) -> dict[str, int]:
     """Return the bits by which counters of several elements move in a cycle."""
     ways = accelerator.merger.width
     return {
-        "products": accelerator.right.multipliers.bit_length(),
+        "records": accelerator.right.groups.bit_length(),
+        "products": accelerator.products.bit_length(),
+        "multiply_cycles": accelerator.right.groups.bit_length(),
         "additions": (ways * accelerator.tree.layers).bit_length(),
         "merged": ways.bit_length(),
     }
@@ -118,42 +121,34 @@ class SparchEngine(Shared):
         m.submodules.control = control = RoundControl(accelerator).reset_by(reset)
         m.submodules.writer = writer = RootWriter(accelerator).reset_by(reset)
         m.submodules.tree = tree = MergeTree(accelerator).reset_by(reset)
-        m.submodules.gate = gate = LeafGate(accelerator).reset_by(reset)
+        gates = [LeafGate(accelerator).reset_by(reset) for _ in range(accelerator.right.groups)]
+        for number, gate in enumerate(gates):
+            m.submodules[f"gate_{number}"] = gate
         connect_memory(
             m, self, shell=shell, sequencer=sequencer, read_port=read_port, load=reads, store=writer
         )
         wiring.connect(m, sequencer.step, control.i)
         wiring.connect(m, control.refused, sequencer.refused)
-        self._connect(m, control, tree, gate, writer)
+        self._connect(m, control, tree, writer)
+        self._gates(m, control, tree, gates)
         m.d.comb += shell.finished.eq(control.finished)
-        fetch, misled = self._sources(m, reset, control, tree, gate, reads)
+        fetch, misled = self._sources(m, reset, control, tree, gates, reads)
         for report, raised in (
-            (shell.unsorted_keys, gate.unsorted),
-            (shell.beyond_round, gate.beyond | misled),
+            (shell.unsorted_keys, Cat(gate.unsorted for gate in gates).any()),
+            (shell.beyond_round, Cat(gate.beyond for gate in gates).any() | misled),
             (shell.beyond_capacity, writer.beyond),
         ):
             m.d.comb += [report.raised.eq(raised), report.address.eq(control.address)]
         wiring.connect(m, control.stalled, shell.stalled)
-        self._count(m, shell, control, tree, gate, reads, read_port, writer, fetch)
+        self._count(m, shell, control, tree, gates, reads, read_port, writer, fetch)
         return m
 
     @staticmethod
-    def _connect(m: Module, control: Any, tree: Any, gate: Any, writer: Any) -> None:
-        """Connect control, gate, tree and writer."""
+    def _connect(m: Module, control: Any, tree: Any, writer: Any) -> None:
+        """Connect control, tree and writer."""
         m.d.comb += [
             tree.start.eq(control.begin),
-            tree.put.eq(gate.put),
-            tree.put_leaf.eq(gate.put_leaf),
-            tree.put_count.eq(gate.put_count),
-            tree.put_word.eq(gate.put_word),
-            tree.closed.eq(gate.closed),
             tree.take.eq(writer.take),
-            gate.begin.eq(control.begin),
-            gate.levels.eq(tree.levels),
-            gate.fed.eq(control.round.leaves),
-            gate.sources.eq(control.sources),
-            gate.rows.eq(control.round.rows),
-            gate.columns.eq(control.round.columns),
             writer.begin.eq(control.begin | control.stamp),
             writer.stamp.eq(control.stamp),
             writer.stamp_address.eq(control.stamp_address),
@@ -165,23 +160,53 @@ class SparchEngine(Shared):
             control.count.eq(writer.count),
         ]
 
+    def _gates(self, m: Module, control: Any, tree: Any, gates: list[Any]) -> None:
+        """Connect the groups' gates with control and tree: leaf k is of group k mod groups."""
+        leaves, groups = self._accelerator.tree.ways, len(gates)
+        level_bits = self._accelerator.tree.leaf_fifo.bit_length()
+        closed = [gates[leaf % groups].closed[leaf // groups] for leaf in range(leaves)]
+        m.d.comb += [
+            tree.put.eq(Cat(gate.put for gate in gates)),
+            tree.put_leaf.eq(Cat(gate.put_leaf for gate in gates)),
+            tree.put_count.eq(Cat(gate.put_count for gate in gates)),
+            Value.cast(tree.put_word).eq(Cat(Value.cast(gate.put_word) for gate in gates)),
+            tree.closed.eq(Cat(closed)),
+        ]
+        for number, gate in enumerate(gates):
+            mine = range(number, leaves, groups)
+            m.d.comb += [
+                gate.begin.eq(control.begin),
+                gate.levels.eq(Cat(tree.levels.word_select(leaf, level_bits) for leaf in mine)),
+                gate.fed.eq(Cat(control.round.leaves[leaf] for leaf in mine)),
+                gate.sources.eq(Cat(control.sources[leaf] for leaf in mine)),
+                gate.rows.eq(control.round.rows),
+                gate.columns.eq(control.round.columns),
+            ]
+
     @staticmethod
     def _count(
-        m: Module, shell: Any, control: Any, tree: Any, gate: Any, reads: Any, read_port: ReadPort,
-        writer: Any, fetch: LineFetch,
+        m: Module, shell: Any, control: Any, tree: Any, gates: list[Any], reads: Any,
+        read_port: ReadPort, writer: Any, fetch: LineFetch,
     ) -> None:  # fmt: skip
         """Count, and see whether anything moves."""
         written = writer.axi.wvalid & writer.axi.wready
-        records = fetch.i.valid & fetch.i.ready
+        puts = Cat(gate.put for gate in gates)
         elements, pointers = writer.beat[0] & control.runs, writer.beat[1]
         m.d.comb += [
             control.moves.eq(
-                tree.moves | gate.put | (writer.take != 0) | read_port.beat | written | records
+                tree.moves
+                | puts.any()
+                | (writer.take != 0)
+                | read_port.beat
+                | written
+                | (fetch.take != 0)
             ),
             shell.steps.rounds.eq(control.begin),
-            shell.steps.records.eq(records),
-            shell.steps.products.eq(Mux(gate.products_put, gate.put_count, 0)),
-            shell.steps.multiply_cycles.eq(gate.products_put),
+            shell.steps.records.eq(fetch.take),
+            shell.steps.products.eq(
+                total([Mux(gate.products_put, gate.put_count, 0) for gate in gates])
+            ),
+            shell.steps.multiply_cycles.eq(total([gate.products_put for gate in gates])),
             shell.steps.additions.eq(tree.additions),
             shell.steps.merged.eq(writer.take),
             shell.steps.read_beats.eq(read_port.beat),
@@ -195,7 +220,7 @@ class SparchEngine(Shared):
         ]
 
     def _sources(
-        self, m: Module, reset: Signal, control: Any, tree: Any, gate: Any, reads: Any
+        self, m: Module, reset: Signal, control: Any, tree: Any, gates: list[Any], reads: Any
     ) -> tuple[LineFetch, Value]:
         """Add what feeds the leaves: work records and rows, multipliers, partial matrices.
 
@@ -204,43 +229,60 @@ class SparchEngine(Shared):
         accelerator = self._accelerator
         m.submodules.records = records = RecordReader(accelerator).reset_by(reset)
         m.submodules.fetch = fetch = LineFetch(accelerator).reset_by(reset)
-        m.submodules.buffer = buffer = LineBuffer(accelerator)
-        m.submodules.multipliers = multipliers = Multipliers(accelerator).reset_by(reset)
         m.submodules.partials = partials = PartialFetcher(accelerator).reset_by(reset)
         for name, reader in zip(READERS, (records, partials, fetch), strict=True):
             wiring.connect(m, reader.bursts, getattr(reads, name))
             wiring.connect(m, getattr(reads, f"{name}_beats"), reader.beats)
-        wiring.connect(m, fetch.o, multipliers.i)
-        wiring.connect(m, multipliers.o, gate.products)
-        wiring.connect(m, partials.o, gate.partial)
-        for name in ("write", "write_row", "write_data"):
-            m.d.comb += getattr(buffer, name).eq(getattr(fetch, name))
+        offers = self._multipliers(m, reset, fetch, gates)
         m.d.comb += [
-            fetch.i.payload.eq(records.o[0]),
-            fetch.i.valid.eq(records.shown),
-            records.take.eq(fetch.i.valid & fetch.i.ready),
             records.begin.eq(control.begin),
             records.address.eq(control.round.left),
             records.records.eq(control.round.records),
             records.run_beats.eq(control.round.beats),
+            records.take.eq(fetch.take),
+            fetch.i.eq(records.o),
+            fetch.shown.eq(records.shown),
             fetch.right.eq(control.round.right),
-            fetch.rows.eq(control.round.rows),
-            buffer.read.eq(multipliers.read),
-            buffer.read_row.eq(multipliers.read_row),
-            multipliers.data.eq(buffer.data),
             partials.set.eq(control.set),
             partials.set_leaf.eq(control.set_leaf),
             partials.set_count.eq(control.set_count),
             partials.set_address.eq(control.set_address),
             partials.run.eq(control.runs & ~control.begin),
             partials.levels.eq(tree.levels),
-            gate.finished.eq(
-                control.runs
-                & ~control.begin
-                & records.finished
-                & fetch.empty
-                & ~multipliers.o.valid
-            ),
-            gate.drained.eq(partials.drained),
         ]
+        finished = Signal()
+        m.d.comb += finished.eq(
+            control.runs & ~control.begin & records.finished & fetch.empty & ~offers.any()
+        )
+        to, groups = partials.o.payload.leaf, len(gates)
+        for number, gate in enumerate(gates):
+            mine = range(number, accelerator.tree.ways, groups)
+            m.d.comb += [
+                gate.partial.valid.eq(partials.o.valid & (to % groups == number)),
+                gate.partial.payload.eq(partials.o.payload),
+                gate.finished.eq(finished),
+                gate.drained.eq(Cat(partials.drained[leaf] for leaf in mine)),
+            ]
         return fetch, records.corrupt | fetch.corrupt
+
+    def _multipliers(self, m: Module, reset: Signal, fetch: LineFetch, gates: list[Any]) -> Value:
+        """Add the groups of multipliers between buffer and gates; return which offer products."""
+        accelerator = self._accelerator
+        m.submodules.buffer = buffer = LineBuffer(accelerator)
+        for name in ("write", "write_row", "write_data"):
+            m.d.comb += getattr(buffer, name).eq(getattr(fetch, name))
+        offers: list[Value] = []
+        for number, gate in enumerate(gates):
+            group = Multipliers(accelerator).reset_by(reset)
+            m.submodules[f"multipliers_{number}"] = group
+            m.submodules[f"rows_{number}"] = rows = LeafRows(accelerator).reset_by(reset)
+            wiring.connect(m, getattr(fetch, f"o_{number}"), rows.i)
+            wiring.connect(m, rows.o, group.i)
+            wiring.connect(m, group.o, gate.products)
+            m.d.comb += [
+                getattr(buffer, f"read_{number}").eq(group.read),
+                getattr(buffer, f"read_row_{number}").eq(group.read_row),
+                group.data.eq(getattr(buffer, f"data_{number}")),
+            ]
+            offers.append(group.o.valid)
+        return Cat(offers)

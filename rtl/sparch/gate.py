@@ -1,4 +1,4 @@
-"""The gate before the leaves: one word a cycle goes in, if its keys are what they must be."""
+"""The gate before the leaves of a group: a word a cycle goes in, if its keys are in order."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from celosia.rtl.sparch.words import bit_of, index_bits
 
 
 class LeafGate(Shared):
-    """Lets elements of partial matrices and products into the leaves, and closes them.
+    """Lets elements of partial matrices and products into a group's leaves, and closes them.
 
+    Of G groups of multipliers, leaf k belongs to group k mod G, of which it is number k // G.
     Elements of partial matrices go first, in the cycle in which they come. Products go in in the
     first other cycle in which their leaf has room for all of them. Nothing goes in whose keys do
     not rise, leave the product, or which is for a leaf that is not open. A fed leaf is closed from
@@ -30,6 +31,8 @@ class LeafGate(Shared):
 
     Members
     -------
+    All of ``leaves`` are those of the group, and so are elements.
+
     begin : In(1)
         A round begins: nothing comes in this cycle.
     fed, sources : In(leaves)
@@ -57,7 +60,7 @@ class LeafGate(Shared):
 
     def __init__(self, accelerator: SparchAccelerator) -> None:
         self._accelerator = accelerator
-        leaves = accelerator.tree.ways
+        self._leaves = leaves = accelerator.tree.ways // accelerator.right.groups
         given = products_layout(accelerator)
         super().__init__(
             {
@@ -87,35 +90,40 @@ class LeafGate(Shared):
     def build(self) -> Module:
         m = Module()
         accelerator = self._accelerator
-        leaves, key_bits = accelerator.tree.ways, accelerator.elements.key_bits
+        leaves, key_bits = self._leaves, accelerator.elements.key_bits
+        group_bits = accelerator.right.groups.bit_length() - 1
         level_bits = accelerator.tree.leaf_fifo.bit_length()
-        lasts: Any = memory.Memory(shape=key_bits, depth=leaves, init=[])
+        lasts: Any = memory.Memory(shape=key_bits, depth=max(2, leaves), init=[])
         m.submodules.lasts = lasts
         write, read = lasts.write_port(), lasts.read_port(domain="comb")
         some, shut = Signal(leaves), Signal(leaves)  # leaves that hold or held any; closed ones
 
         given: Any = Signal(products_layout(accelerator))
         offered, fits, opened = Signal(), Signal(), Signal()
-        room = self.levels.word_select(self.products.p.leaf, level_bits) + self.products.p.count
+        number = Signal(index_bits(leaves))
+        level = self.levels.word_select(self.products.p.leaf >> group_bits, level_bits)
+        room = level + self.products.p.count
         m.d.comb += [
             given.eq(Mux(self.partial.valid, self.partial.payload, self.products.p)),
             fits.eq(room <= accelerator.tree.leaf_fifo),
             self.products.ready.eq(~self.partial.valid & fits),
             offered.eq(self.partial.valid | (self.products.valid & fits)),
-            opened.eq(~self.closed.bit_select(given.leaf, 1)),
+            number.eq(given.leaf >> group_bits),
+            opened.eq(~self.closed.bit_select(number, 1)),
         ]
-        wrong_order, outside, last = self._checked(m, given, some, read.data)
+        before = some.bit_select(number, 1)
+        wrong_order, outside, last = self._checked(m, given, before, read.data)
         m.d.comb += [
-            read.addr.eq(given.leaf),
+            read.addr.eq(number),
             self.unsorted.eq(offered & wrong_order.any()),
             self.beyond.eq(offered & (outside.any() | ~opened)),
             self.put.eq(offered & ~self.unsorted & ~self.beyond),
-            self.put_leaf.eq(given.leaf),
+            self.put_leaf.eq(number),
             self.put_count.eq(given.count),
             self.put_word.eq(given.word),
             self.products_put.eq(self.put & ~self.partial.valid),
             write.en.eq(self.put),
-            write.addr.eq(given.leaf),
+            write.addr.eq(number),
             write.data.eq(last),
             self.closed.eq(
                 Cat(
@@ -128,7 +136,7 @@ class LeafGate(Shared):
                 )
             ),
         ]
-        leaf = bit_of(given.leaf, leaves)
+        leaf = bit_of(number, leaves)
         m.d.sync += [
             some.eq(some | Mux(self.put, leaf, 0)),
             shut.eq(shut | Mux(self.finished, -1, 0) | Mux(self.put & given.closes, leaf, 0)),
@@ -142,7 +150,7 @@ class LeafGate(Shared):
     ) -> tuple[Value, Value, Value]:
         """Return which elements do not rise, which lie outside the product, and the last key.
 
-        ``before`` is the last key of the leaf if it is among ``some``.
+        ``before`` is the last key of the leaf, if it has had ``some``.
         """
         ways, index = self._accelerator.merger.width, self._accelerator.elements.index_bits
         wrong_order, outside = Signal(ways), Signal(ways)
@@ -152,7 +160,7 @@ class LeafGate(Shared):
             if i:
                 falls = key <= given.word[i - 1].key
             else:
-                falls = some.bit_select(given.leaf, 1) & (key <= before)
+                falls = some & (key <= before)
             m.d.comb += [
                 wrong_order[i].eq(meant & falls),
                 outside[i].eq(meant & ((key[:index] >= self.columns) | (key[index:] >= self.rows))),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
@@ -22,6 +24,21 @@ def fifo_capacity(accelerator: SparchAccelerator, layer: int) -> int:
     return tree.leaf_fifo if layer == tree.layers - 1 else tree.node_fifo
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    """One input of all nodes.
+
+    ``levels`` by node, ``some``: which hold any; the ``window`` of the node that is served, what it
+    has ``shown`` of it, and what it is to ``take``.
+    """
+
+    levels: list[Value]
+    some: Value
+    window: Any
+    shown: Value
+    take: Signal
+
+
 class MergeLayer(Shared):
     """The 2**layer nodes of a layer, with the queues at their inputs.
 
@@ -31,6 +48,9 @@ class MergeLayer(Shared):
     way. The first ready node after the one served last is served: served in t, what is taken
     leaves its queues in t, is added in t+1 and lies in the next layer's queue from t+2 on.
 
+    Through each of its ``ports`` a word is put in a cycle: input k belongs to port k mod ports, of
+    which it is number k // ports.
+
     An input has ended when it is closed and holds nothing. A node with both ended and nothing
     that waits closes its output in the cycle after.
 
@@ -38,15 +58,17 @@ class MergeLayer(Shared):
     ----------
     accelerator : SparchAccelerator
     layer : int
-        Its number, 0 at the root.
+        Its number, 0 at the root. The last has a port for each group of multipliers, others one.
 
     Members
     -------
     start : In(1)
         Everything is empty and open from the next cycle on.
-    put : In(1)
-        ``put_count`` elements of ``put_word`` are put into input ``put_fifo``, which has room.
+    put : In(ports)
+        For each port: ``put_count`` elements of ``put_word`` are put into its input ``put_fifo``,
+        which has room.
     put_fifo, put_count, put_word : In
+        One port's beside another's.
     levels : Out(inputs * bits)
         Elements in each input.
     closed : In(inputs)
@@ -67,17 +89,19 @@ class MergeLayer(Shared):
             raise ValueError(f"layer must be 0 to {accelerator.tree.layers - 1}, not {layer!r}")
         self._accelerator, self._layer = accelerator, layer
         self._nodes, self._ways = 1 << layer, accelerator.merger.width
+        self._ports = accelerator.right.groups if layer == accelerator.tree.layers - 1 else 1
         elements = accelerator.elements
         self._element = element_layout(elements.key_bits, elements.accumulator)
         self._capacity = fifo_capacity(accelerator, layer)
+        self._fifo_bits = index_bits(2 * self._nodes // self._ports)
         word, counts = word_layout(self._element, self._ways), range(self._ways + 1)
         super().__init__(
             {
                 "start": In(1),
-                "put": In(1),
-                "put_fifo": In(layer + 1),
-                "put_count": In(counts),
-                "put_word": In(word),
+                "put": In(self._ports),
+                "put_fifo": In(self._ports * self._fifo_bits),
+                "put_count": In(self._ports * self._ways.bit_length()),
+                "put_word": In(data.ArrayLayout(word, self._ports)),
                 "levels": Out(2 * self._nodes * self._capacity.bit_length()),
                 "closed": In(2 * self._nodes),
                 "o_levels": In(self._nodes * accelerator.tree.node_fifo.bit_length()),
@@ -104,13 +128,7 @@ class MergeLayer(Shared):
         node = Signal(index_bits(nodes))
         sides = [self._side(m, side, node) for side in range(2)]
         some = [each.some for each in sides]
-        m.d.comb += self.levels.eq(
-            Cat(
-                side.levels.word_select(v, self._capacity.bit_length())
-                for v in range(nodes)
-                for side in sides
-            )
-        )
+        m.d.comb += self.levels.eq(Cat(side.levels[v] for v in range(nodes) for side in sides))
         ended = [
             Cat(self.closed[2 * v + side] for v in range(nodes)) & ~some[side] for side in range(2)
         ]
@@ -154,21 +172,47 @@ class MergeLayer(Shared):
             for v in range(self._nodes)
         )
 
-    def _side(self, m: Module, side: int, node: Value) -> FifoFile:
-        """Add the queues of one input of all nodes."""
-        file = FifoFile(
-            fifos=self._nodes, ways=self._ways, capacity=self._capacity, element=self._element
-        )
-        m.submodules[f"side_{'ab'[side]}"] = file
-        m.d.comb += [
-            file.clear.eq(self.start),
-            file.put.eq(self.put & (self.put_fifo[0] == side)),
-            file.put_fifo.eq(self.put_fifo[1:]),
-            file.put_count.eq(self.put_count),
-            file.put_word.eq(self.put_word),
-            file.show.eq(node),
-        ]
-        return file
+    def _side(self, m: Module, side: int, node: Value) -> _Side:
+        """Add the queues of one input of all nodes, in as many files as ports lead to it."""
+        files, width = max(1, self._ports // 2), self._capacity.bit_length()
+        file_bits, count = files.bit_length() - 1, self._nodes // files
+        take = Signal(range(self._ways + 1), name=f"take_{'ab'[side]}")
+        made: list[FifoFile] = []
+        for number in range(files):
+            file = FifoFile(
+                fifos=count, ways=self._ways, capacity=self._capacity, element=self._element
+            )
+            m.submodules[f"side_{'ab'[side]}" + (f"_{number}" if files > 1 else "")] = file
+            port = 0 if self._ports == 1 else 2 * number + side
+            fifo = self.put_fifo.word_select(port, self._fifo_bits)
+            put = self.put[port]
+            if self._ports == 1:  # one port for both sides
+                put, fifo = put & (fifo[0] == side), fifo[1:]
+            mine = node[:file_bits] == number if files > 1 else Const(1, 1)
+            m.d.comb += [
+                file.clear.eq(self.start),
+                file.put.eq(put),
+                file.put_fifo.eq(fifo),
+                file.put_count.eq(self.put_count.word_select(port, self._ways.bit_length())),
+                file.put_word.eq(self.put_word[port]),
+                file.show.eq(node >> file_bits),
+                file.take.eq(Mux(mine, take, 0)),
+            ]
+            made.append(file)
+        shown: Value = made[0].shown
+        window: Any = Signal(word_layout(self._element, self._ways), name=f"window_{'ab'[side]}")
+        m.d.comb += window.eq(made[0].window)
+        if files > 1:
+            chosen = node[:file_bits]
+            shown = Cat(file.shown for file in made).word_select(chosen, len(shown))
+            words = Cat(Value.cast(file.window) for file in made)
+            m.d.comb += Value.cast(window).eq(words.word_select(chosen, len(Value.cast(window))))
+        order = [(v % files, v // files) for v in range(self._nodes)]
+        return _Side(
+            levels=[made[file].levels.word_select(index, width) for file, index in order],
+            some=Cat(made[file].some[index] for file, index in order),
+            window=window, shown=shown, take=take,
+        )  # fmt: skip
 
     def _choose(self, m: Module, ready: Value, node: Value) -> None:
         """Serve the first ready node after the one served last."""

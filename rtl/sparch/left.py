@@ -1,4 +1,4 @@
-"""The reader of the left stream: work records from beats of grains."""
+"""The left stream: work records from beats of grains, and what each says by the one before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from celosia.rtl.axi.burst import BurstSplitter
 from celosia.rtl.ports import BEATS_BITS, Flow, burst_layout
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
-from celosia.rtl.sparch.descriptors import COUNT_BITS, LEFT_BITS, head_layout, work_layout
+from celosia.rtl.sparch.descriptors import (
+    COUNT_BITS,
+    LEFT_BITS,
+    head_layout,
+    told_layout,
+    work_layout,
+)
+from celosia.rtl.sparch.merge import total
 from celosia.rtl.sparch.words import word_layout
 
 
@@ -27,15 +34,13 @@ class RecordReader(Shared):
 
     A beat that transfers in cycle c is in the queue from c+1 on. In front of the queue a register
     holds a beat: the queue's first goes there in any cycle in which none is held, or in which the
-    last record that begins in it is taken. A record that lies in the beat held is shown, one that
-    leads into the next when that is in the queue. With ``most`` 2 so is the record after it, but
-    not if the lowest bits of their leaves are equal, or if it would use up the next beat too.
+    last record that begins in it is taken. Of the records that begin in the beat held the next are
+    shown, up to as many as there are groups of multipliers; one that leads into the next beat when
+    that is in the queue. Of row and value they have what lies in memory: :class:`LeafRows`.
 
     Parameters
     ----------
     accelerator : SparchAccelerator
-    most : int
-        Records in a cycle, 1 or 2.
 
     Members
     -------
@@ -49,22 +54,20 @@ class RecordReader(Shared):
         The beats that they fill.
     bursts : Out(stream.Signature(burst_layout(address_bits)))
     beats : In(Flow(data_bits))
-    o : Out(word_layout(work_layout(accelerator), most))
+    o : Out(word_layout(told_layout(accelerator), groups))
         The next records; meant are the first ``shown``.
-    shown : Out(range(most + 1))
-    take : In(range(most + 1))
-        How many of those are taken.
+    shown : Out(range(groups + 1))
+    take : In(range(groups + 1))
+        How many of those are taken, at most ``shown``.
     finished : Out(1)
         All records have been taken.
     corrupt : Out(1)
         Records do not end in the last beat.
     """
 
-    def __init__(self, accelerator: SparchAccelerator, *, most: int = 1) -> None:
-        if most not in (1, 2):
-            raise ValueError(f"most must be 1 or 2, not {most!r}")
-        self._accelerator, self._most = accelerator, most
-        bus = accelerator.bus
+    def __init__(self, accelerator: SparchAccelerator) -> None:
+        self._accelerator = accelerator
+        bus, groups = accelerator.bus, accelerator.right.groups
         super().__init__(
             {
                 "begin": In(1),
@@ -73,14 +76,14 @@ class RecordReader(Shared):
                 "run_beats": In(LEFT_BITS),
                 "bursts": Out(stream.Signature(burst_layout(bus.address_bits))),
                 "beats": In(Flow(bus.data_bits)),
-                "o": Out(word_layout(work_layout(accelerator), most)),
-                "shown": Out(range(most + 1)),
-                "take": In(range(most + 1)),
+                "o": Out(word_layout(told_layout(accelerator), groups)),
+                "shown": Out(range(groups + 1)),
+                "take": In(range(groups + 1)),
                 "finished": Out(1),
                 "corrupt": Out(1),
             },
             name="record_reader",
-            parameters=(accelerator, most),
+            parameters=(accelerator,),
         )
 
     def build(self) -> Module:
@@ -96,16 +99,20 @@ class RecordReader(Shared):
             queue.i.payload.eq(self.beats.payload),
             queue.o.ready.eq(pops),
         ]
-        ends, leaf = self._records(m, Cat(held, queue.o.payload), at)
+        ends = self._records(m, Cat(held, queue.o.payload), at)
+        shown: list[Value] = []
+        goes_on: Value = holds
+        for number, end in enumerate(ends):
+            begins = Const(1, 1) if number == 0 else ends[number - 1] < lanes
+            goes_on = goes_on & begins & (left > number) & ((end <= lanes) | queue.o.valid)
+            shown.append(goes_on)
         end, final, leaves = Signal(range(2 * lanes)), Signal(), Signal()
-        shown = [
-            (left > index) & ((each <= lanes) | queue.o.valid) for index, each in enumerate(ends)
-        ]
-        if self._most == 2:
-            shown[1] &= shown[0] & (leaf[0][0] != leaf[1][0]) & (ends[1] < 2 * lanes)
+        with m.Switch(self.take):
+            for number, each in enumerate(ends):
+                with m.Case(number + 1):
+                    m.d.comb += end.eq(each)
         m.d.comb += [
-            self.shown.eq(Mux(holds, sum(shown[1:], shown[0]), 0)),
-            end.eq(Mux(self.take == self._most, ends[-1], ends[0])),
+            self.shown.eq(total(shown)),
             final.eq((self.take != 0) & (left == self.take)),
             leaves.eq((self.take != 0) & ((end >= lanes) | final)),
             pops.eq(queue.o.valid & (leaves | ~holds)),
@@ -121,7 +128,7 @@ class RecordReader(Shared):
         with m.If(pops):
             m.d.sync += held.eq(queue.o.payload)
         with m.If(self.take != 0):
-            m.d.sync += at.eq(end)  # lanes are a power of two: less a beat by itself
+            m.d.sync += at.eq(end)  # a power of two: less a beat by itself
         with m.If(self.begin):
             m.d.sync += [at.eq(0), left.eq(self.records), unused.eq(self.run_beats)]
         return m
@@ -154,68 +161,95 @@ class RecordReader(Shared):
         with m.If(self.begin):
             m.d.sync += [address.eq(self.address), unasked.eq(self.run_beats)]
 
-    def _records(self, m: Module, window: Value, at: Value) -> tuple[list[Value], list[Value]]:
-        """Show the records from grain ``at`` of ``window`` on; return where they end."""
-        accelerator, most = self._accelerator, self._most
-        work, longest = accelerator.work, accelerator.grains.most
-        bank_bits = most - 1
-        # Row and value of each leaf's record before; leaves by their lowest bit.
-        before = data.StructLayout({"row": work.row, "value": work.value})
-        layout = head_layout(accelerator)
+    def _records(self, m: Module, window: Value, at: Value) -> list[Value]:
+        """Show the records from grain ``at`` of ``window`` on; return where each ends."""
+        lanes, most = self._accelerator.beat_grains, self._accelerator.grains.most
+        place_bits = (lanes - 1).bit_length()
         ends: list[Value] = []
-        leaves, lasts = [], []
-        for index in range(most):
-            grains = Signal(longest * GRAIN_BITS, name=f"grains_{index}")
-            end = Signal(range(2 * accelerator.beat_grains + longest), name=f"end_{index}")
-            last = Signal(before, name=f"last_{index}")
-            head: Any = data.View(layout, grains[: layout.size])
+        for number in range(self._accelerator.right.groups):
+            grains = Signal(most * GRAIN_BITS, name=f"grains_{number}")
+            end = Signal(range(2 * lanes + most), name=f"end_{number}")
             begin = ends[-1] if ends else at
-            size = self._record(m, self.o[index], head, grains, last)
+            place = Cat(Const(0, 4), begin[:place_bits])  # one beyond the beat is not shown
             m.d.comb += [
-                grains.eq(window.bit_select(Cat(Const(0, 4), begin), longest * GRAIN_BITS)),
-                end.eq(begin + size),
+                grains.eq(window.bit_select(place, most * GRAIN_BITS)),
+                end.eq(begin + self._record(m, self.o[number], grains)),
             ]
             ends.append(end)
-            leaves.append(head.leaf)
-            lasts.append(last)
-        for bank in range(most):
-            depth = max(2, accelerator.tree.ways // most)
-            store: Any = memory.Memory(shape=before, depth=depth, init=[])
-            m.submodules[f"before_{bank}"] = store
-            write, read = store.write_port(), store.read_port(domain="comb")
-            for index in reversed(range(most)):
-                leaf, record = leaves[index], self.o[index]
-                with m.If(leaf[:bank_bits] == bank):
-                    m.d.comb += [
-                        read.addr.eq(leaf[bank_bits:]),
-                        lasts[index].eq(read.data),
-                        write.addr.eq(leaf[bank_bits:]),
-                        write.en.eq(self.take > index),
-                        write.data.row.eq(record.row),
-                        write.data.value.eq(record.value),
-                    ]
-        return ends, leaves
+        return ends
 
-    def _record(self, m: Module, record: Any, head: Any, grains: Value, before: Any) -> Value:
-        """Show the ``record`` with ``head`` that begins with ``grains``; return its size.
-
-        ``before`` has row and value of its leaf's record before.
-        """
-        parts, work = self._accelerator.grains, self._accelerator.work
+    def _record(self, m: Module, record: Any, grains: Value) -> Value:
+        """Show the ``record`` that begins with ``grains``, and return its size in grains."""
+        accelerator, parts = self._accelerator, self._accelerator.grains
+        work, layout = accelerator.work, head_layout(accelerator)
+        head: Any = data.View(layout, grains[: layout.size])
         bounds = (0, parts.value, parts.value + 1, parts.value + parts.row)
         ends = [(parts.head + bound) * GRAIN_BITS for bound in bounds]
         follows, behind = head.follows, grains[ends[Follows.NEXT] :]
-        value = grains[ends[Follows.SAME] :][: work.value]
-        row, skip = behind[: work.row], behind[: min(GRAIN_BITS, work.row)]
-        rows = Array([before.row, before.row + 1, (before.row + skip)[: work.row], row])
+        skip = behind[: min(GRAIN_BITS, work.row)]
         addresses = Array([grains[end : end + work.address] for end in ends])
         m.d.comb += [
-            record.value.eq(Mux(follows == Follows.SAME, before.value, value)),
-            record.row.eq(rows[follows]),
+            record.follows.eq(follows),
+            record.value.eq(grains[ends[Follows.SAME] :][: work.value]),
+            record.row.eq(Mux(follows == Follows.SKIP, skip, behind[: work.row])),
             record.address.eq(Mux(head.fetches, addresses[follows], 0)),
         ]
         for name in ("leaf", "slot", "first", "count", "fetches", "last"):
             m.d.comb += record[name].eq(head[name])
-        sizes = Array([end // GRAIN_BITS for end in ends])
-        size: Value = sizes[follows] + Mux(head.fetches, parts.address, 0)
-        return size
+        size: Value = Array([end // GRAIN_BITS for end in ends])[follows]
+        return size + Mux(head.fetches, parts.address, 0)
+
+
+class LeafRows(Shared):
+    """Says row and value of a group's records, from those of their leaf's record before.
+
+    No latency. Leaf k of G groups is number k // G of its group.
+
+    Parameters
+    ----------
+    accelerator : SparchAccelerator
+
+    Members
+    -------
+    i : In(stream.Signature(told_layout(accelerator)))
+    o : Out(stream.Signature(work_layout(accelerator)))
+    """
+
+    def __init__(self, accelerator: SparchAccelerator) -> None:
+        self._accelerator = accelerator
+        super().__init__(
+            {
+                "i": In(stream.Signature(told_layout(accelerator))),
+                "o": Out(stream.Signature(work_layout(accelerator))),
+            },
+            name="leaf_rows",
+            parameters=(accelerator,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        work, groups = self._accelerator.work, self._accelerator.right.groups
+        before = data.StructLayout({"row": work.row, "value": work.value})
+        store: Any = memory.Memory(
+            shape=before, depth=max(2, self._accelerator.tree.ways // groups), init=[]
+        )
+        m.submodules.before = store
+        write, read = store.write_port(), store.read_port(domain="comb")
+        given, record = self.i.p, self.o.p
+        row = read.data.row
+        rows = Array([row, row + 1, (row + given.row)[: work.row], given.row])
+        for name in work_layout(self._accelerator).members:
+            if name not in ("row", "value"):
+                m.d.comb += record[name].eq(given[name])
+        m.d.comb += [
+            read.addr.eq(given.leaf >> (groups.bit_length() - 1)),
+            record.row.eq(rows[given.follows]),
+            record.value.eq(Mux(given.follows == Follows.SAME, read.data.value, given.value)),
+            self.o.valid.eq(self.i.valid),
+            self.i.ready.eq(self.o.ready),
+            write.en.eq(self.i.valid & self.i.ready),
+            write.addr.eq(read.addr),
+            write.data.row.eq(record.row),
+            write.data.value.eq(record.value),
+        ]
+        return m

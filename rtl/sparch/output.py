@@ -25,10 +25,10 @@ class RootWriter(Shared):
     """Writes what leaves the root of the tree, or a stamp.
 
     Begun in cycle t, it takes elements from t+1 on, in each cycle in which both its queues of beats
-    have a place: as many as the root shows, as the beat lacks, and of the product as are of the
-    row that is written. A row's pointer comes in the cycle in which its last element is taken, if
-    the root shows one of another row or has ended by then; each row takes a cycle, empty ones too.
-    When the root has ended and all pointers are there, what waits is flushed.
+    have a place: as many as the root shows, as a beat holds, and of the product as are of the next
+    ``writer_rows`` rows. A row's pointer comes in the cycle in which its last element is taken, if
+    the root shows one of another row or has ended by then; empty rows are done so too. When the
+    root has ended and all pointers are there, what waits is flushed.
 
     A stamp begun in cycle t is one beat, ``cycle`` as it was in t, that can be in a run from t+2
     on. See :class:`~celosia.rtl.sparch.write.BeatWriter` for runs, ``WriteArbiter`` for their
@@ -149,8 +149,7 @@ class RootWriter(Shared):
         lanes = {False: accelerator.partial_lanes, True: accelerator.output_lanes}
         bits = {False: accelerator.partial_bits, True: accelerator.output_bits}
         can, row, final = Signal(), Signal(33), self.round.final
-        own, most = Signal(ways), Signal(range(ways + 1))
-        row_ends, last_row, ends = Signal(), Signal(), Signal()
+        takes, ends = Signal(), Signal()
         fillers: dict[bool, Any] = {}
         for product in (False, True):
             filler = BeatFiller(record_bits=bits[product], lanes=lanes[product], ways=ways)
@@ -166,28 +165,37 @@ class RootWriter(Shared):
                 filler.count.eq(Mux(final == product, self.take, 0)),
                 filler.flush.eq(ends),
             ]
+        rows = accelerator.partials.writer_rows
         m.submodules.pointer_filler = pointer = BeatFiller(
-            record_bits=POINTER_BITS, lanes=accelerator.pointer_lanes, ways=1
+            record_bits=POINTER_BITS, lanes=accelerator.pointer_lanes, ways=rows
         )
-        for i in range(ways):
-            m.d.comb += own[i].eq((self.shown > i) & (~final | (self.root[i].key[index:] == row)))
-        lacks, count = Signal(range(ways + 1)), Signal(range(ways + 1))
         first = Signal()  # the first pointer is to come
         m.d.comb += [
             can.eq(works & elements.i.ready & pointers.i.ready),
-            count.eq(total(list(own))),
-            lacks.eq(Mux(final, fillers[True].lacks, fillers[False].lacks)),
-            most.eq(Mux(count > lacks, lacks, count)),
-            self.take.eq(Mux(can & ~first, most, 0)),
+            takes.eq(can & ~first),
+        ]
+        upto = [self._upto(m, row, number) for number in range(rows)]
+        done = Signal(rows)  # rows of which the last element is taken
+        for number, count in enumerate(upto):
+            m.d.comb += done[number].eq(
+                takes
+                & final
+                & (row + number < self.round.rows)
+                & (count <= lanes[True])
+                & ((self.shown > count) | self.ended)
+            )
+        count, most = Signal(range(ways + 1)), Signal(range(ways + 1))
+        pointer_values = [Mux(first, 0, self.count + upto[0])]
+        pointer_values += [self.count + each for each in upto[1:]]
+        m.d.comb += [
+            count.eq(Mux(final, upto[-1], self.shown)),
+            most.eq(Mux(final, lanes[True], lanes[False])),
+            self.take.eq(Mux(takes, Mux(count > most, most, count), 0)),
             self.beyond.eq((self.count + self.take > self.round.capacity) & (self.take != 0)),
-            last_row.eq(~final | (row == self.round.rows)),
-            row_ends.eq(
-                can & ~first & ~last_row & (most == count) & ((self.shown > most) | self.ended)
-            ),
             # No row is left and the root holds nothing: a cycle of its own.
-            ends.eq(can & ~first & last_row & self.ended),
-            pointer.records.eq(Mux(first, 0, self.count + self.take)),
-            pointer.count.eq(row_ends | (can & first)),
+            ends.eq(takes & (~final | (row == self.round.rows)) & self.ended),
+            pointer.records.eq(Cat(each[:POINTER_BITS] for each in pointer_values)),
+            pointer.count.eq(Mux(can & first, 1, total([*done]))),
             pointer.flush.eq(ends),
             elements.i.valid.eq(Mux(final, fillers[True].valid, fillers[False].valid)),
             elements.i.payload.eq(Mux(final, fillers[True].beat, fillers[False].beat)),
@@ -196,9 +204,21 @@ class RootWriter(Shared):
         ]
         m.d.sync += [
             self.count.eq(self.count + self.take),
-            row.eq(row + row_ends),
+            row.eq(row + total([*done])),
             first.eq(first & ~can),
         ]
         with m.If(self.begin):
             m.d.sync += [self.count.eq(0), row.eq(0), first.eq(self.round.final & ~self.stamp)]
         return ends
+
+    def _upto(self, m: Module, row: Value, number: int) -> Value:
+        """Return how many elements are shown of ``row`` and the ``number`` of rows after it."""
+        ways, index = self._accelerator.merger.width, self._accelerator.elements.index_bits
+        own, count = (
+            Signal(ways, name=f"own_{number}"),
+            Signal(range(ways + 1), name=f"up_{number}"),
+        )
+        for i in range(ways):
+            m.d.comb += own[i].eq((self.shown > i) & (self.root[i].key[index:] <= row + number))
+        m.d.comb += count.eq(total([*own]))
+        return count

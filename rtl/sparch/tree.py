@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
@@ -29,9 +30,11 @@ class MergeTree(Shared):
     -------
     start : In(1)
         Everything is empty and open from the next cycle on.
-    put : In(1)
-        ``put_count`` elements of ``put_word`` are put into leaf ``put_leaf``, which has room.
+    put : In(groups)
+        For each group of multipliers: ``put_count`` elements of ``put_word`` are put into its leaf
+        ``put_leaf``, which has room; leaf k is number k // groups of group k mod groups.
     put_leaf, put_count, put_word : In
+        One group's beside another's.
     closed : In(leaves)
         To which leaves nothing more is put, from this cycle on.
     levels : Out(leaves * bits)
@@ -52,15 +55,16 @@ class MergeTree(Shared):
     def __init__(self, accelerator: SparchAccelerator) -> None:
         self._accelerator = accelerator
         tree, ways, elements = accelerator.tree, accelerator.merger.width, accelerator.elements
+        groups = accelerator.right.groups
         self._element = element_layout(elements.key_bits, elements.accumulator)
         word, counts = word_layout(self._element, ways), range(ways + 1)
         super().__init__(
             {
                 "start": In(1),
-                "put": In(1),
-                "put_leaf": In(index_bits(tree.ways)),
-                "put_count": In(counts),
-                "put_word": In(word),
+                "put": In(groups),
+                "put_leaf": In(groups * index_bits(tree.ways // groups)),
+                "put_count": In(groups * ways.bit_length()),
+                "put_word": In(data.ArrayLayout(word, groups)),
                 "closed": In(tree.ways),
                 "levels": Out(tree.ways * tree.leaf_fifo.bit_length()),
                 "window": Out(word),
@@ -94,7 +98,7 @@ class MergeTree(Shared):
                 target.put.eq(layer.o_put),
                 target.put_fifo.eq(layer.o_fifo),
                 target.put_count.eq(layer.o_count),
-                target.put_word.eq(layer.o_word),
+                Value.cast(target.put_word).eq(Value.cast(layer.o_word)),
             ]
             if target is not root:
                 m.d.comb += target.closed.eq(layer.o_closed)

@@ -171,7 +171,9 @@ class WriteArbiter(Shared):
 
 
 class BeatFiller(Shared):
-    """Puts records side by side into beats. No latency: a beat is offered with its last record.
+    """Puts records side by side into beats, of which what is too much begins the next.
+
+    No latency: a beat is offered with the last record that it holds.
 
     Parameters
     ----------
@@ -185,9 +187,7 @@ class BeatFiller(Shared):
     -------
     records : In(ways * record_bits)
     count : In
-        How many of them come in this cycle, at most ``lacks``.
-    lacks : Out
-        Records that the beat lacks.
+        How many of them come in this cycle, at most ``lanes``.
     flush : In(1)
         A beat that holds any records is offered whether full or not; none come.
     valid : Out(1)
@@ -205,7 +205,6 @@ class BeatFiller(Shared):
             {
                 "records": In(ways * record_bits),
                 "count": In(range(ways + 1)),
-                "lacks": Out(range(lanes + 1)),
                 "flush": In(1),
                 "valid": Out(1),
                 "beat": Out(lanes * record_bits),
@@ -217,24 +216,25 @@ class BeatFiller(Shared):
     def build(self) -> Module:
         m = Module()
         width, lanes = self._width, self._lanes
-        waiting, held = Signal(range(lanes + 1)), Signal(lanes * width)
-        fresh, placed = Signal(lanes * width), Signal(lanes * width)
-        for lane in range(min(lanes, self._ways)):
+        most = min(lanes, self._ways)
+        waiting, held = Signal(range(lanes)), Signal(lanes * width)
+        fresh, placed = Signal(most * width), Signal((lanes + most) * width)
+        for lane in range(most):
             with m.If(self.count > lane):
                 m.d.comb += fresh.word_select(lane, width).eq(self.records.word_select(lane, width))
         with m.Switch(waiting):
             for place in range(lanes):
                 with m.Case(place):
-                    m.d.comb += placed.eq(fresh << place * width)
-        total = Signal(range(lanes + 1))
+                    m.d.comb += placed.eq(held | (fresh << place * width))
+        total, full = Signal(range(lanes + most)), Signal()
         m.d.comb += [
             total.eq(waiting + self.count),
-            self.lacks.eq(lanes - waiting),
-            self.beat.eq(held | placed),
-            self.valid.eq((total == lanes) | (self.flush & (waiting != 0))),
+            full.eq(total >= lanes),
+            self.beat.eq(placed[: lanes * width]),
+            self.valid.eq(full | (self.flush & (waiting != 0))),
         ]
         m.d.sync += [
-            waiting.eq(Mux(self.valid, 0, total)),
-            held.eq(Mux(self.valid, 0, self.beat)),
+            waiting.eq(Mux(full, total - lanes, Mux(self.valid, 0, total))),
+            held.eq(Mux(full, placed[lanes * width :], Mux(self.valid, 0, self.beat))),
         ]
         return m

@@ -48,9 +48,13 @@ def test_defaults_may_be_left_out():
         ("line_beats = 2", "line_beats = 0", r"line_beats must be in 1\.\.64"),
         ("look_ahead = 6", "look_ahead = 16", r"look_ahead must be in 1\.\.14"),
         ("multipliers = 2", "multipliers = 4", "multipliers must be at most 2"),
+        ("groups = 1", "groups = 3", "groups must be a power of two, not 3"),
+        ("groups = 1", "groups = 8", r"groups must be in 1\.\.4"),
+        ("writer_rows = 1", "writer_rows = 0", r"writer_rows must be in 1\.\.8"),
+        ("writer_rows = 1", "writer_rows = 5", "writer_rows must be at most 4, the row pointers"),
         ("alive = 64", "alive = 1", r"alive must be in 2\.\.4096"),
         ("writer_beats = 16", "writer_beats = 15", "writer_beats must be a power of two"),
-        ("data_bits = 128", "data_bits = 64", "a work record has 72 bits and must fit"),
+        ("data_bits = 128", "data_bits = 64", "a work record has 80 bits and must fit"),
         ("ways = 4", "ways = 4\nlayers = 2", r"unknown key tree\.layers"),
         ("ways = 4\n", "", r"key tree\.ways is missing"),
     ],
@@ -68,12 +72,18 @@ def test_derived_widths():
     assert PAPER.line_elements == 48
     assert PAPER.grains == WorkGrains(head=2, value=2, row=2, address=2)
     assert PAPER.beat_grains == 32
-    assert (PAPER.partial_burst, PAPER.pointer_lanes) == (8, 16)
+    assert (PAPER.partial_burst, PAPER.pointer_lanes, PAPER.products) == (16, 16, 16)
     assert PAPER.tree.layers == 6
     assert not PAPER.merger.flat
     assert (TINY.grains.most, TINY.partial_lanes, TINY.partial_burst) == (5, 2, 4)
     assert TINY.merger.flat
     assert TINY.products == 2
+
+
+def test_a_group_feeds_leaves_of_its_own():
+    narrow = replace(TINY, tree=replace(TINY.tree, ways=2))
+    with pytest.raises(ValueError, match=r"at most the ways of the tree, 2: .* not 4"):
+        replace(narrow, right=replace(TINY.right, groups=4))
 
 
 def test_parts_of_another_type_are_refused():

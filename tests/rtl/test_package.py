@@ -63,6 +63,8 @@ ACCELERATORS = {
         sparch.TINY, name="small", bus=Bus(data_bits=256, ports=2),
         elements=Elements(kind=ValueKind.BFLOAT16, bits=16, accumulator=32, index_bits=10),
         merger=Merger(width=4, chunk=2), tree=MergeTree(ways=8, leaf_fifo=64, node_fifo=8),
+        right=replace(sparch.TINY.right, groups=4),
+        partials=replace(sparch.TINY.partials, writer_rows=2),
     ),
     "eie_cells": replace(
         TINY, name="small", array=PeArray(pes=3), bus=Bus(data_bits=128, ports=4),
