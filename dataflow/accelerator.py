@@ -15,9 +15,34 @@ from celosia.dataflow.checks import check_accelerator_name, check_range
 from celosia.models.formats import (
     Fixed,
 )
+from celosia.models.tables import MAX_TABLE_BITS
 
 MIN_PORT_BITS = 32
 """Narrowest memory port."""
+
+ROW_ENTRIES = 4
+"""Entries of a table side by side in a row: 32 bits of 8-bit activations."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """Tables in the post lanes, for functions of a requantised value.
+
+    Each lane has ``count`` (1..16) of ``2**index_bits`` entries (4..12 bits), all lanes the same:
+    while one is looked up in, the next layer's can be loaded into another.
+    """
+
+    index_bits: int
+    count: int
+
+    def __post_init__(self) -> None:
+        check_range("index_bits", self.index_bits, 4, MAX_TABLE_BITS)
+        check_range("count", self.count, 1, 16)
+
+    @property
+    def rows(self) -> int:
+        """Rows of one table."""
+        return (1 << self.index_bits) // ROW_ENTRIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +157,7 @@ class Accelerator:
     - weights: for column k in order, ``lanes`` codes of the column's format, then the codes of
       the column's scales, if any.
     - constants: for each of ``post_lanes`` channels, see ``constant_bits``.
+    - tables, if there are any: rows of ``ROW_ENTRIES`` codes of ``activation_bits`` bits.
 
     ``post_lanes`` must divide both the number of columns and the lanes. ``name`` is
     letters, digits, ``-`` and ``_``, and starts with a letter.
@@ -142,6 +168,7 @@ class Accelerator:
     buffers: Buffers
     bus: Bus
     post_lanes: int
+    tables: Tables | None = None
 
     def __post_init__(self) -> None:
         check_accelerator_name(self.name)
@@ -150,6 +177,13 @@ class Accelerator:
                 raise TypeError(
                     f"{field} must be of type {kind.__name__}, not {getattr(self, field)!r}"
                 )
+        if self.tables is not None and not isinstance(self.tables, Tables):
+            raise TypeError(f"tables must be of type Tables, not {self.tables!r}")
+        if self.tables is not None and self.array.elements is not None:
+            raise ValueError(
+                "tables must be left out where activations have scales (array.elements), not "
+                f"{self.tables!r}"
+            )
         both = math.gcd(self.array.column_count, self.array.lanes)
         check_range("post_lanes", self.post_lanes, 1, MAX_LANES)
         if both % self.post_lanes:
@@ -186,6 +220,17 @@ class Accelerator:
     def constant_bits(self) -> int:
         """Bits of one channel's bias, positive, negative, residual and shift, from bit 0."""
         return self.array.accumulator_bits + 3 * 18 + 6
+
+    @property
+    def table_word_bits(self) -> int:
+        """Bits of one row of a table."""
+        return ROW_ENTRIES * self.array.activation_bits
+
+    @property
+    def requant_bits(self) -> int:
+        """Bits, signed, of a requantised value, an index into a table among them."""
+        index = 0 if self.tables is None else self.tables.index_bits + 1
+        return max(self.array.wide_bits, index)
 
     @property
     def constant_word_bits(self) -> int:

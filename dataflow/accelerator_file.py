@@ -44,6 +44,10 @@
     [post]
     lanes = 8
 
+    [post.tables]  # functions by table, such as a sigmoid; left out: none
+    index_bits = 10
+    count = 2
+
 Keys whose field has a default may be left out; no other key is taken.
 """
 
@@ -54,7 +58,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
+from celosia.dataflow.accelerator import Accelerator, Buffers, Bus, Tables
 from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup, Depthwise
 from celosia.dataflow.toml_tables import as_table, build, check_keys, parse_toml, read_text
 from celosia.models.errors import CelosiaError
@@ -70,6 +74,7 @@ _BUFFERS = (
 _BUS = ("data_bits", "address_bits", "burst_beats", "outstanding", "ports")
 _SCALING = ("scale", "vector", "product_bits", "elements")
 _DEPTHWISE = ("rows", "columns", "width")
+_TABLES = ("index_bits", "count")
 _ARRAY_DEFAULTS = ("accumulator_bits", "activation_bits")
 
 
@@ -91,6 +96,9 @@ def dump_accelerator(accelerator: Accelerator) -> str:
     lines += ["", "[buffers]", *(f"{k} = {getattr(accelerator.buffers, k)}" for k in _BUFFERS)]
     lines += ["", "[bus]", *(f"{k} = {v}" for k, v in accelerator.bus.settings.items())]
     lines += ["", "[post]", f"lanes = {accelerator.post_lanes}", ""]
+    if accelerator.tables is not None:
+        lines += ["[post.tables]", *(f"{k} = {getattr(accelerator.tables, k)}" for k in _TABLES)]
+        lines.append("")
     return "\n".join(lines)
 
 
@@ -138,7 +146,7 @@ def parse_accelerator(text: str, where: str) -> Accelerator:
     buffers = as_table(where, "buffers", table["buffers"])
     check_keys(where, "buffers.", buffers, _BUFFERS, ("activation_banks",))
     check_keys(where, "bus.", parts["bus"], _BUS, _BUS)
-    check_keys(where, "post.", parts["post"], ("lanes",), ())
+    check_keys(where, "post.", parts["post"], ("lanes", "tables"), ("tables",))
     sizes = {key: value for key, value in array.items() if key in _ARRAY}
     columns = _columns(where, array["columns"])
     if "scaling" in array:
@@ -150,11 +158,17 @@ def parse_accelerator(text: str, where: str) -> Accelerator:
     shape = build(where, "array", lambda: ArrayShape(columns=columns, **sizes))
     depths = build(where, "buffers", lambda: Buffers(**buffers))
     bus = build(where, "bus", lambda: Bus(**parts["bus"]))
-    lanes = parts["post"]["lanes"]
+    lanes, tables = parts["post"]["lanes"], None
+    if "tables" in parts["post"]:
+        given = as_table(where, "post.tables", parts["post"]["tables"])
+        check_keys(where, "post.tables.", given, _TABLES, ())
+        tables = build(where, "post.tables", lambda: Tables(**given))
     return build(
         where,
-        "name or post.lanes",
-        lambda: Accelerator(name=name, array=shape, buffers=depths, bus=bus, post_lanes=lanes),
+        "name or post",
+        lambda: Accelerator(
+            name=name, array=shape, buffers=depths, bus=bus, post_lanes=lanes, tables=tables
+        ),
     )
 
 

@@ -170,6 +170,7 @@ class Traffic(enum.Enum):
     WEIGHTS = "weights"
     CONSTANTS = "constants"
     RESIDUALS = "residuals"
+    TABLES = "tables"
     PROGRAM = "program"
     OUTPUTS = "outputs"
     STAMPS = "stamps"

@@ -14,6 +14,7 @@ from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.columns import ColumnPool, Need, Needs
 from celosia.dataflow.depthwise import own_windows
 from celosia.dataflow.fuse import fuse_pools
+from celosia.dataflow.lookup import check_table
 from celosia.dataflow.lower import Lowered, Lowering, Step, lower
 from celosia.dataflow.presets import scaling_advice
 from celosia.models.bounds import sum_range
@@ -88,6 +89,7 @@ def arrange(
     classes = _Ties(lowering, pool, accelerator).settle()
     lowered = lower(lowering, accelerator)
     for step in lowered.steps:
+        check_table(step.layer, step.requant, accelerator)
         _check_step(step, ranges.of(step, lowered), accelerator)
     placer = _Placer(lowered, classes, pool, accelerator)
     placer.place()

@@ -23,7 +23,7 @@ from celosia.dataflow.mapper import map_steps
 from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.memory_layout import BASE_ADDRESS, CHUNK_BYTES, MemoryLayout
 from celosia.dataflow.microarchitecture import PAGE_BYTES
-from celosia.dataflow.packing import constant_words, weight_words
+from celosia.dataflow.packing import constant_words, table_words, weight_words
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.program import CompiledLayer, Program
 from celosia.dataflow.residency import Residency, input_tiles, residency
@@ -137,6 +137,8 @@ class _Compiler:
             for tile in plan.tiles:
                 self._put(image, data.weights[tile.index], weight_words(plan, tile))
                 self._put(image, data.constants[tile.index], constant_words(plan, tile))
+            if data.table is not None:
+                self._put(image, data.table, table_words(plan))
         for root, code in self.arrangement.fills.items():
             if code:
                 self._fill(image, root, code)
@@ -216,6 +218,7 @@ class _Compiler:
             residual=addresses.residual,
             weights=addresses.weights,
             constants=addresses.constants,
+            table=addresses.table,
             room=self.residency.rooms[number],
             resident=self.residents.get(number),
             readers=tuple(self.residents[s.reader] for s in stays if s.writer == number),

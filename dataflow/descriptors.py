@@ -60,6 +60,7 @@ class Buffer(enum.Enum):
     WEIGHTS = 1
     CONSTANTS = 2
     RESIDUALS = 3
+    TABLES = 4
 
 
 NO_TOKENS: frozenset[Token] = frozenset()
@@ -249,6 +250,9 @@ class Post:
     outputs become elements and scales: values are then clamped to the elements' largest (those
     of a signed format where ``output_signed``) times the largest scale, and from below to 0 or,
     where ``low`` is negative, to the negative of that; ``high`` does not matter.
+
+    With a ``table``, its number on chip, codes are looked up in it before maxima are taken, by
+    their lowest bits; what it holds has a sign where ``output_signed``.
     """
 
     window_x: int
@@ -278,6 +282,7 @@ class Post:
     residual_scaled: bool = False
     scaled: bool = False
     output_signed: bool = False
+    table: int | None = None
     wait: frozenset[Token] = NO_TOKENS
     signal: frozenset[Token] = NO_TOKENS
 
@@ -286,6 +291,8 @@ class Post:
         _check(self, 0, 0xFFFF, "accumulators", "constants", "outputs", "residuals")
         _check(self, 0, 0xFF, "lane_group")
         _check(self, -0x1_0000, 0xFFFF, "low", "high")
+        if self.table is not None:
+            _check(self, 0, 0xF, "table")
 
     @property
     def steps(self) -> int:

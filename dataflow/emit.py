@@ -29,7 +29,7 @@ class StepAddresses:
     """Where one step's tensors, weights and constants lie in memory.
 
     ``weights`` and ``constants`` are the addresses of each channel tile's words, by the
-    tile's index.
+    tile's index. ``table`` is that of the rows of its table, None where it has none.
     """
 
     source: Place
@@ -37,6 +37,7 @@ class StepAddresses:
     residual: Place | None
     weights: dict[int, int]
     constants: dict[int, int]
+    table: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,8 @@ class Emitter:
     def __post_init__(self) -> None:
         for name in _BUFFER_FIELDS:
             self.trackers[name] = BufferTracker(getattr(self.accelerator.buffers, name))
+        tables = self.accelerator.tables
+        self.trackers["tables"] = BufferTracker(0 if tables is None else tables.count)
 
     @property
     def next(self) -> int:
@@ -92,7 +95,10 @@ class Emitter:
         return self.tensor(place.root).load(sample, absolute, rows)
 
     def load(self, load: Load, start: int, words: int, needs: frozenset[int] = frozenset()) -> None:
-        """Append a load that fills ``words`` words of its buffer from ``start`` on."""
+        """Append a load that fills ``words`` words of its buffer from ``start`` on.
+
+        Of the tables ``start`` is the number of one, and ``words`` 1.
+        """
         name, index = load.target.name.lower(), self.next
         users = self.trackers[name].write(start, start + words, index)
         if load.target is not Buffer.ACTIVATIONS:

@@ -18,6 +18,7 @@ from celosia.dataflow.descriptors import (
 )
 from celosia.dataflow.emit import Emitter, StepData
 from celosia.dataflow.layout import Placement
+from celosia.dataflow.lookup import table_transfer
 from celosia.dataflow.mapping import Dimension, LayerMapping
 from celosia.dataflow.nest import Work, works
 from celosia.dataflow.plan import StepPlan
@@ -74,6 +75,9 @@ class StepEmitter:
             )
             for name, size in sizes.items()
         }
+        tables = plan.accelerator.tables
+        if tables is not None:
+            self.slots["tables"] = Slots(emitter.trackers["tables"], 1, tables.count)
         accelerator = plan.accelerator
         self.word_bytes = accelerator.word_bytes(accelerator.activation_word_bits)
         # Products of a lane that sums have seen, and the tiles of blocks that are in the outputs.
@@ -110,6 +114,7 @@ class StepEmitter:
         outputs = self.slots["outputs"].find(key)
         if outputs is None:
             outputs = self.slots["outputs"].take(key, words, hold=True)
+        self._table()
         constants = self._constants(tile)
         residuals = None
         if self.plan.step.residual is not None:
@@ -266,6 +271,16 @@ class StepEmitter:
 
     # Post-processing
 
+    def _table(self) -> None:
+        """Load the step's table, if it has one that is not there yet."""
+        address, slots = self.data.table, self.slots.get("tables")
+        if address is None or slots is None or slots.find(address) is not None:
+            return
+        number = slots.take(address, 1)
+        requant, accelerator = self.plan.step.requant, self.plan.accelerator
+        moved = table_transfer(requant, accelerator, address, number)
+        self.emitter.load(Load(target=Buffer.TABLES, transfer=moved), number, 1)
+
     def _constants(self, tile: ChannelTile) -> int:
         """Return where the tile's constants are in their buffer; load them if need be."""
         tiles = self.plan.tiles if self.all_constants else (tile,)
@@ -381,6 +396,11 @@ class StepEmitter:
             residual = residuals + tile.word * pixel.area
             needs.append(trackers["residuals"].read(residual, residual + size, index))
             residual += place
+        table = None
+        if self.data.table is not None:
+            table = self.slots["tables"].find(self.data.table)
+            assert table is not None
+            needs.append(trackers["tables"].read(table, table + 1, index))
         target, operand = self.plan.target, self.plan.operand
         scaled = target.scaling is not None
         post = Post(
@@ -410,7 +430,8 @@ class StepEmitter:
             residual_signed=operand is not None and operand.format.signed,
             residual_scaled=operand is not None and operand.scaling is not None,
             scaled=scaled,
-            output_signed=scaled and target.format.signed,
+            output_signed=(scaled or table is not None) and target.format.signed,
+            table=table,
         )
         self.emitter.add(post, *needs)
 

@@ -69,7 +69,7 @@ def machine_of(accelerator: Accelerator, memory: MemoryModel) -> Machine:
         rate=memory.bytes_per_cycle,
         memory_bursts=memory.outstanding,
         compute_latency=compute_latency(accelerator),
-        post_latency=post_latency(accelerator.array),
+        post_latency=post_latency(accelerator),
     )
 
 

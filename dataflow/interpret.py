@@ -220,6 +220,7 @@ class Machine:
             Buffer.RESIDUALS: (accelerator.activation_word_bits, depths.residuals),
             Buffer.WEIGHTS: (accelerator.weight_word_bits, depths.weights),
             Buffer.CONSTANTS: (accelerator.constant_word_bits, depths.constants),
+            Buffer.TABLES: (accelerator.table_word_bits, self.buffers.tables.shape[0]),
         }[load.target]
         size = accelerator.word_bytes(bits)
         for index in range(load.transfer.n3):
@@ -444,8 +445,21 @@ class Machine:
             place = out_lane[..., :: array.vector_lanes] // array.vector_lanes
             buffers.output_scales[written, place] = np.moveaxis(scales[0], 0, -1)
         else:
-            codes = np.clip(rounded, post.low, post.high).max(axis=(4, 5))
+            codes = self._looked_up(np.clip(rounded, post.low, post.high), post).max(axis=(4, 5))
         buffers.outputs[written, out_lane] = codes & ((1 << array.activation_bits) - 1)
+
+    def _looked_up(self, codes: np.ndarray, post: Post) -> np.ndarray:
+        """Return the entries of the post's table for ``codes``, or those where it has none."""
+        tables = self.accelerator.tables
+        if post.table is None:
+            return codes
+        if tables is None or post.table >= tables.count:
+            raise InterpretError(f"{self.where}: there is no table {post.table}")
+        first = post.table * tables.rows
+        entries = self.buffers.tables[first : first + tables.rows].ravel()
+        found = entries[codes & ((1 << tables.index_bits) - 1)]
+        bits = self.accelerator.array.activation_bits
+        return signed(found, bits) if post.output_signed else found
 
     def _decoded(self, codes: np.ndarray) -> np.ndarray:
         scaling = self.accelerator.array.scaling

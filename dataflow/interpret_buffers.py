@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.accelerator import ROW_ENTRIES, Accelerator
 from celosia.dataflow.descriptors import Buffer, Load
 from celosia.models.network import MULTIPLIER_BITS
 
@@ -69,6 +69,10 @@ class Buffers:
         self.constants = random.integers(0, 30, (depth.constants, accelerator.post_lanes, 5))
         self.residuals = random.integers(0, code, (depth.residuals, lanes))
         self.outputs = random.integers(0, code, (depth.outputs, lanes))
+        tables = accelerator.tables
+        rows = 0 if tables is None else tables.count * tables.rows
+        self.tables = random.integers(0, code, (rows, ROW_ENTRIES))
+        self._table_widths = np.full(ROW_ENTRIES, array.activation_bits)
         self.activation_widths = np.full(lanes, array.activation_bits)
         if vectors and array.scaling is not None:
             scales = np.full(vectors, array.scaling.scale.bits)
@@ -95,6 +99,8 @@ class Buffers:
                     self.weight_scales[addresses] = scales
             case Buffer.CONSTANTS:
                 self.constants[addresses] = self.decode_constants(data)
+            case Buffer.TABLES:
+                self.tables[addresses] = unpack(data, self._table_widths)
 
     def decode_weights(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the weights (words, columns, lanes) in memory words, and scales of their vectors.

@@ -43,6 +43,7 @@ class MemoryLayout:
     ) -> None:
         self.base = base
         self.placements: dict[str, Placement] = {}
+        self._tables: dict[tuple[int, bytes], int] = {}
         self._end = base
         self._arrangement = arrangement
         self._lowered = arrangement.lowered
@@ -182,7 +183,19 @@ class MemoryLayout:
             residual=None if step.residual is None else self._place(step.residual),
             weights=self._tiles(plan, [tile.input_words * weight for tile in plan.tiles]),
             constants=self._tiles(plan, [tile.groups * constant for tile in plan.tiles]),
+            table=self._table(plan),
         )
+
+    def _table(self, plan: StepPlan) -> int | None:
+        """Return the address of a step's table: the same for steps that have the same."""
+        requant, tables = plan.step.requant, self._accelerator.tables
+        if requant.table is None or tables is None:
+            return None
+        key = requant.low, requant.table.values.tobytes()
+        if key not in self._tables:
+            size = self._accelerator.word_bytes(self._accelerator.table_word_bits)
+            self._tables[key] = self.reserve(tables.rows * size)
+        return self._tables[key]
 
     def _tiles(self, plan: StepPlan, sizes: list[int]) -> dict[int, int]:
         """Return the address of each tile's words, by the tile's index: one after another."""

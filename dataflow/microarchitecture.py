@@ -39,6 +39,9 @@ REQUANT_LATENCY = 6
 POOL_LATENCY = 1
 """Cycles from an output code to the write of the output buffer."""
 
+TABLE_LATENCY = 2
+"""Cycles from a requantised value to its entry in a table."""
+
 VECTOR_LATENCY = 6
 """Cycles from a vector of wide values to its elements and its scale."""
 
@@ -74,6 +77,13 @@ def column_stages(array: ArrayShape) -> int:
     return stages + (len(vector_levels(array.vectors)) if array.scaling is not None else 0)
 
 
+def load_targets(accelerator: Accelerator) -> tuple[Buffer, ...]:
+    """Return what loads can fill, in the order of the values."""
+    return tuple(
+        buffer for buffer in Buffer if buffer is not Buffer.TABLES or accelerator.tables is not None
+    )
+
+
 def word_beats(target: Buffer, accelerator: Accelerator) -> int:
     """Return the beats of one word of ``target`` in memory."""
     bits = {
@@ -81,14 +91,16 @@ def word_beats(target: Buffer, accelerator: Accelerator) -> int:
         Buffer.WEIGHTS: accelerator.weight_word_bits,
         Buffer.CONSTANTS: accelerator.constant_word_bits,
         Buffer.RESIDUALS: accelerator.activation_word_bits,
+        Buffer.TABLES: accelerator.table_word_bits,
     }[target]
     return accelerator.beats(bits)
 
 
-def post_latency(array: ArrayShape) -> int:
+def post_latency(accelerator: Accelerator) -> int:
     """Cycles from a post descriptor's last step to its signal: its outputs are written."""
-    vectors = 0 if array.elements is None else VECTOR_LATENCY
-    return DRAIN_LATENCY + REQUANT_LATENCY + POOL_LATENCY + vectors
+    vectors = 0 if accelerator.array.elements is None else VECTOR_LATENCY
+    tables = 0 if accelerator.tables is None else TABLE_LATENCY
+    return DRAIN_LATENCY + REQUANT_LATENCY + tables + POOL_LATENCY + vectors
 
 
 def compute_latency(accelerator: Accelerator) -> int:

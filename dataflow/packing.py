@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from celosia.dataflow.accelerator import ROW_ENTRIES
 from celosia.dataflow.array_shape import Depthwise
 from celosia.dataflow.depthwise import window_lanes
+from celosia.dataflow.lookup import table_rows
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.tiles import ChannelTile
 from celosia.models.network import MULTIPLIER_BITS, Requant
@@ -137,3 +139,13 @@ def constant_words(plan: StepPlan, tile: ChannelTile) -> np.ndarray:
     widths = np.tile([accelerator.array.accumulator_bits, *multiplier, 6], post)
     word_bytes = accelerator.word_bytes(accelerator.constant_word_bits)
     return pack_fields(values.reshape(tile.groups, -1), widths, word_bytes)
+
+
+def table_words(plan: StepPlan) -> np.ndarray:
+    """Return the rows of the table of a step that has one: uint8 (rows, bytes)."""
+    accelerator, requant = plan.accelerator, plan.step.requant
+    assert requant.table is not None
+    assert accelerator.tables is not None
+    rows = table_rows(requant, requant.table, accelerator.tables)
+    widths = np.full(ROW_ENTRIES, accelerator.array.activation_bits)
+    return pack_fields(rows, widths, accelerator.word_bytes(accelerator.table_word_bits))

@@ -21,7 +21,7 @@ from celosia.dataflow.descriptors import (
     Token,
     Transfer,
 )
-from celosia.dataflow.microarchitecture import word_beats
+from celosia.dataflow.microarchitecture import load_targets, word_beats
 
 
 class Kind(enum.IntEnum):
@@ -63,7 +63,7 @@ def mask(tokens: Iterable[Token]) -> int:
 
 def tabulate(descriptors: Sequence[Descriptor], accelerator: Accelerator) -> np.ndarray:
     """Return the table of ``descriptors``: int64, a row for each, columns :class:`Column`."""
-    beats = {target: word_beats(target, accelerator) for target in Buffer}
+    beats = {target: word_beats(target, accelerator) for target in load_targets(accelerator)}
     stored = accelerator.beats(accelerator.activation_word_bits)
     rows = [_row(descriptor, beats, stored) for descriptor in descriptors]
     return np.array(rows, np.int64).reshape(len(rows), len(Column))

@@ -124,6 +124,8 @@ def _obstacle(op: Op) -> str:
         return "its weights have scales"
     if requant.rounding is not Rounding.HALF_EVEN:
         return "it rounds ties upwards"
+    if requant.table is not None:
+        return "its function is a table"
     return "" if requant.low <= 0 <= requant.high else "its clamp leaves out 0"
 
 

@@ -22,6 +22,7 @@ from celosia.models.formats import BlockScaling, Element, Fixed, Format, check_e
 from celosia.models.lstm import Lstm
 from celosia.models.operations import MULTIPLY, Operation
 from celosia.models.sparse import SparseLinear
+from celosia.models.tables import MAX_INDEX, Table
 
 MULTIPLIER_BITS = 18
 """Width of the requantisation multipliers, two's complement."""
@@ -171,7 +172,8 @@ class Requant:
 
     Arrays are int64 of shape (O,). Multipliers fit ``MULTIPLIER_BITS`` bits two's
     complement; ``shift`` is in 0..MAX_SHIFT. ReLU is ``negative = 0`` or ``low = 0``,
-    PReLU a ``negative`` of its own, no activation ``negative == positive``. The
+    PReLU a ``negative`` of its own, no activation ``negative == positive``. Any other
+    function is a ``table``: then the output code is its entry ``y - low``. The
     constructor keeps read-only copies of the arrays.
     """
 
@@ -183,6 +185,7 @@ class Requant:
     low: int
     high: int
     rounding: Rounding = Rounding.HALF_EVEN
+    table: Table | None = None
 
     def __post_init__(self) -> None:
         for field in ("bias", "positive", "negative", "residual", "shift"):
@@ -205,6 +208,29 @@ class Requant:
             )
         if not isinstance(self.rounding, Rounding):
             raise TypeError(f"requant rounding must be a Rounding, not {self.rounding!r}")
+        if self.table is not None:
+            self._check_table(self.table)
+
+    def _check_table(self, table: Table) -> None:
+        if not isinstance(table, Table):
+            raise TypeError(f"requant table must be a Table, not {table!r}")
+        if self.low < -MAX_INDEX or self.high > MAX_INDEX:
+            raise ValueError(
+                f"requant low and high must be in {-MAX_INDEX}..{MAX_INDEX} where there is a "
+                f"table, not {self.low} and {self.high}"
+            )
+        if len(table.values) != self.high - self.low + 1:
+            raise ValueError(
+                f"requant table must have an entry for each of {self.low}..{self.high}, not "
+                f"{len(table.values)} entries"
+            )
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Least and greatest output code."""
+        if self.table is None:
+            return self.low, self.high
+        return int(self.table.values.min()), int(self.table.values.max())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -23,6 +23,7 @@ from celosia.models.network import (
     Window,
 )
 from celosia.models.operations import MULTIPLY, Kind, Operation
+from celosia.models.tables import Table
 from celosia.models.validation import reads, windows_touch
 
 KERNELS = (1, 1, 1, 2, 3, 3, 3, 4, 5, 7)
@@ -411,6 +412,24 @@ def with_zeros(network: Network, seed: int) -> Network:
     zeros = {name: zeros[of] for name, of in group.items()}
     tensors = tuple(replace(tensor, zero=zeros[tensor.name]) for tensor in network.tensors)
     return replace(network, tensors=tensors)
+
+
+def with_tables(network: Network, seed: int, bits: int) -> Network:
+    """Return ``network`` where most convolutions end in a random table of up to ``2**bits``."""
+    random = np.random.default_rng(seed)
+    ops: list[Op] = []
+    for op in network.ops:
+        target = network.tensor(op.output)
+        if isinstance(op, Conv) and target.scaling is None and random.random() < 0.7:
+            most = 1 << bits
+            entries = int(random.choice([most, most, random.integers(2, most + 1)]))
+            low = int(random.choice([0, -(entries // 2), random.integers(-entries, 1)]))
+            codes = random.integers(target.format.low, target.format.high + 1, entries)
+            table = Table(function="random", scale=1.0, values=codes)
+            ends = {"low": low, "high": low + entries - 1}
+            op = replace(op, requant=replace(op.requant, table=table, **ends))
+        ops.append(op)
+    return replace(network, ops=tuple(ops))
 
 
 def _suitable(operation: Operation, formats: tuple[Format, ...]) -> tuple[Format, ...]:

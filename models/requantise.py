@@ -67,4 +67,5 @@ def requantise(
     if residual_codes is not None:
         product += residual_codes.astype(np.int64) * requant.residual.reshape(column)
     rounded = shift_round(product, requant.shift.reshape(column), requant.rounding)
-    return np.asarray(np.clip(rounded, requant.low, requant.high), dtype=np.int64)
+    clamped = np.asarray(np.clip(rounded, requant.low, requant.high), dtype=np.int64)
+    return clamped if requant.table is None else requant.table.values[clamped - requant.low]

@@ -30,7 +30,8 @@ from celosia.models.formats import (
     parse_format,
     parse_scale,
 )
-from celosia.models.lstm import Lstm, Table
+from celosia.models.lstm import Lstm
+from celosia.models.lstm import Table as LstmTable
 from celosia.models.network import (
     Concat,
     Conv,
@@ -47,9 +48,10 @@ from celosia.models.network import (
 )
 from celosia.models.operations import parse_operation
 from celosia.models.sparse import SparseLinear, SparseMatrix
+from celosia.models.tables import Table
 
 FORMAT = "celosia-network"
-VERSION = 3
+VERSION = 4
 MAX_MEMBER_BYTES = 1 << 31
 """Largest array or document that is read: a damaged size does not fill the memory."""
 
@@ -254,6 +256,7 @@ def _encode_op(index: int, op: Op, arrays: dict[str, np.ndarray]) -> dict[str, A
         scaling = _encode_scaling(op.scales.scaling)
         arrays[f"{index}.scales"] = op.scales.scaling.scale.encode(op.scales.values).astype("u1")
     return entry | {
+        "table": _encode_table(index, op.requant.table, arrays),
         "groups": op.groups,
         "scaling": scaling,
         "formats": [fmt.name for fmt in op.formats],
@@ -264,6 +267,27 @@ def _encode_op(index: int, op: Op, arrays: dict[str, np.ndarray]) -> dict[str, A
         "high": op.requant.high,
         "rounding": op.requant.rounding.name,
     }
+
+
+def _encode_table(
+    index: int, table: Table | None, arrays: dict[str, np.ndarray]
+) -> dict[str, Any] | None:
+    if table is None:
+        return None
+    arrays[f"{index}.table"] = table.values.astype("<i4")
+    return {"function": table.function, "scale": float(table.scale).hex()}
+
+
+def _decode_table(
+    index: int, entry: dict[str, Any] | None, arrays: dict[str, np.ndarray]
+) -> Table | None:
+    if entry is None:
+        return None
+    return Table(
+        function=entry["function"],
+        scale=float.fromhex(entry["scale"]),
+        values=arrays[f"{index}.table"].astype(np.int64),
+    )
 
 
 def _encode_sparse(index: int, op: SparseLinear, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -315,8 +339,8 @@ def _encode_lstm(index: int, op: Lstm, arrays: dict[str, np.ndarray]) -> dict[st
 def _decode_lstm(index: int, entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Lstm:
     linear = _decode_sparse(index, entry, arrays)
 
-    def table(name: str) -> Table:
-        return Table(knots=arrays[f"{index}.{name}"].astype(np.int64))
+    def table(name: str) -> LstmTable:
+        return LstmTable(knots=arrays[f"{index}.{name}"].astype(np.int64))
 
     return Lstm(
         name=linear.name,
@@ -414,6 +438,7 @@ def _decode_op(index: int, entry: dict[str, Any], arrays: dict[str, np.ndarray])
             low=entry["low"],
             high=entry["high"],
             rounding=Rounding[entry["rounding"]],
+            table=_decode_table(index, entry["table"], arrays),
         ),
         residual=entry["residual"],
         useful=entry["useful"],

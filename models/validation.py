@@ -137,7 +137,11 @@ def _check_conv(op: Conv, tensors: dict[str, Tensor]) -> None:
             f"conv {op.name!r}: residual {op.residual!r} must have the output's shape "
             f"{target.shape}, not {tensors[op.residual].shape}"
         )
-    low, high = op.requant.low, op.requant.high
+    low, high = op.requant.ends
+    if target.scaling is not None and op.requant.table is not None:
+        raise ValueError(
+            f"conv {op.name!r}: output {target.name!r} of a table must not have scales"
+        )
     if target.scaling is not None:
         limit = target.limit
         if high != limit or low not in (0, -limit) or (low and not target.format.signed):
@@ -148,8 +152,8 @@ def _check_conv(op: Conv, tensors: dict[str, Tensor]) -> None:
             )
     elif low < target.format.low or high > target.format.high:
         raise ValueError(
-            f"conv {op.name!r}: clamp {low}..{high} must lie in {target.format.name} of "
-            f"{target.name!r}"
+            f"conv {op.name!r}: {'clamp' if op.requant.table is None else 'table'} {low}..{high} "
+            f"must lie in {target.format.name} of {target.name!r}"
         )
     if op.operation != MULTIPLY and source.scaling is not None:
         raise ValueError(

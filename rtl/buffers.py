@@ -134,7 +134,7 @@ class InputBuffer(Shared):
     ) -> None:
         self._target, self._depth, self._word_bits = target, depth, word_bits
         self._lanes, self._write, self._banks = lanes, signature, banks
-        bus = signature.data_bits, signature.slices
+        bus = signature.data_bits, signature.slices, signature.target_bits
         self._kept_bits = -(-word_bits // signature.data_bits) * signature.data_bits
         super().__init__(
             {

@@ -11,6 +11,7 @@ from amaranth.lib import data, enum
 from celosia.dataflow.descriptors import (
     COMPUTE_LOOPS,
     DESCRIPTOR_BYTES,
+    Buffer,
     Compute,
     Descriptor,
     End,
@@ -68,6 +69,9 @@ TRANSFER = {
 
 HeaderLayout = data.StructLayout(HEADER)
 LoadLayout = data.StructLayout(HEADER | TRANSFER | {"target": unsigned(2), "lane": unsigned(8)})
+TableLoadLayout = data.StructLayout(dict(LoadLayout.members) | {"table": unsigned(1)})
+"""Of engines that have tables: a load of one has target 0 and ``table`` 1."""
+
 StoreLayout = data.StructLayout(HEADER | TRANSFER)
 """Also of a stamp (its address, counts 1), of the end (all zero), and of a keep, whose address
 holds the activation word in bits 0 to 15 and the pixel lane in bits 16 to 23."""
@@ -137,6 +141,12 @@ PostLayout = data.StructLayout(
         "output_signed": unsigned(1),
     }
 )
+
+
+LOOKUP = {"looks_up": unsigned(1), "table": unsigned(4)}
+
+TablePostLayout = data.StructLayout(dict(PostLayout.members) | LOOKUP)
+"""Of engines that have tables."""
 
 
 def _mask(tokens: Iterable[Token]) -> int:
@@ -218,6 +228,7 @@ def _post(descriptor: Post) -> dict[str, object]:
         | {name: getattr(descriptor, name) for name in POST_COUNTS}
         | {name: getattr(descriptor, name) for name in ("lane_group", "low", "high", *flags)}
         | {"rounding": descriptor.rounding.value}
+        | {"looks_up": descriptor.table is not None, "table": descriptor.table or 0}
     )
 
 
@@ -225,14 +236,19 @@ def encode(descriptor: Descriptor) -> int:
     """Return the 512-bit form of ``descriptor``; byte 0 in memory is bits 0 to 7."""
     match descriptor:
         case Load():
-            fields = {"target": descriptor.target.value, "lane": descriptor.lane}
+            table = descriptor.target is Buffer.TABLES
+            fields = {
+                "target": 0 if table else descriptor.target.value,
+                "lane": descriptor.lane,
+                "table": table,
+            }
             values = _header(Opcode.LOAD, descriptor) | _transfer(descriptor.transfer) | fields
-            return _pack(LoadLayout, values)
+            return _pack(TableLoadLayout, values)
         case Compute():
             values = _header(Opcode.COMPUTE, descriptor) | _compute(descriptor)
             return _pack(SlidingComputeLayout, values | _sliding(descriptor.sliding))
         case Post():
-            return _pack(PostLayout, _header(Opcode.POST, descriptor) | _post(descriptor))
+            return _pack(TablePostLayout, _header(Opcode.POST, descriptor) | _post(descriptor))
         case Store():
             return _pack(
                 StoreLayout, _header(Opcode.STORE, descriptor) | _transfer(descriptor.transfer)

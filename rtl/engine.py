@@ -111,7 +111,8 @@ class Engine(Shared):
         }
         for unit, component in units.items():
             name = unit.name.lower()
-            layout = layout_of(unit, sliding=windows is not None)
+            tables = accelerator.tables is not None
+            layout = layout_of(unit, sliding=windows is not None, tables=tables)
             queue = UnitQueue(layout).reset_by(reset)
             m.submodules[f"{name}_queue"] = queue
             wiring.connect(m, getattr(sequencer, name), queue.i)
@@ -145,6 +146,8 @@ class Engine(Shared):
             if target is Buffer.ACTIVATIONS and accelerator.buffers.keeps:
                 wiring.connect(m, store.keep, buffer.keep)
             words[target] = buffer.words
+        if accelerator.tables is not None:
+            wiring.connect(m, load.write, post.tables)
         m.submodules.output_buffer = output = OutputBuffer(accelerator)
         wiring.connect(m, store.read, output.read)
         m.d.comb += [

@@ -28,6 +28,8 @@ from celosia.rtl.descriptors import (
     PostLayout,
     SlidingComputeLayout,
     StoreLayout,
+    TableLoadLayout,
+    TablePostLayout,
 )
 from celosia.rtl.ports import giver_mask, taker_mask
 from celosia.rtl.shared import Shared
@@ -52,9 +54,16 @@ LAYOUT_OF = {
 """The layout of the descriptors of each unit."""
 
 
-def layout_of(unit: Unit, *, sliding: bool) -> data.StructLayout:
-    """Return the layout of the descriptors of ``unit``, in an engine whose windows may slide."""
-    return SlidingComputeLayout if sliding and unit is Unit.COMPUTE else LAYOUT_OF[unit]
+def layout_of(unit: Unit, *, sliding: bool = False, tables: bool = False) -> data.StructLayout:
+    """Return the layout of the descriptors of ``unit``.
+
+    ``sliding`` and ``tables``: in an engine whose windows may slide, that has tables.
+    """
+    if sliding and unit is Unit.COMPUTE:
+        return SlidingComputeLayout
+    if tables and unit in (Unit.LOAD, Unit.POST):
+        return TableLoadLayout if unit is Unit.LOAD else TablePostLayout
+    return LAYOUT_OF[unit]
 
 
 _WIDTHS = range(1, MAX_PRECISION + 1)
@@ -77,6 +86,8 @@ class Rules:
         The windows of the array's columns, if they have some.
     lanes : tuple of int
         The lanes at which their columns may begin.
+    tables : int
+        Tables of each post lane.
     """
 
     bus: Bus
@@ -84,6 +95,7 @@ class Rules:
     keeps: bool = False
     windows: Depthwise | None = None
     lanes: tuple[int, ...] = (0,)
+    tables: int = 0
 
     @classmethod
     def of(cls, accelerator: Accelerator) -> Rules:
@@ -95,6 +107,7 @@ class Rules:
             keeps=accelerator.buffers.keeps,
             windows=array.depthwise,
             lanes=array.first_lanes,
+            tables=0 if accelerator.tables is None else accelerator.tables.count,
         )
 
 
@@ -113,6 +126,8 @@ class LegalityCheck(Shared):
     - where windows may slide, those that do are no larger than the array's, begin at a lane where
       columns may, and have two inner loops that reduce nothing, move no sum and have lines no
       longer than the array's; all their fields are 0 in other computes;
+    - where there are tables, a post looks up in one of them or names none, and a load of one has
+      no other target;
     - memory addresses and strides are multiples of a beat's bytes, and addresses have no bit
       above the port's width; those of a keep have none above an activation word's and its lane's.
 
@@ -147,7 +162,8 @@ class LegalityCheck(Shared):
             for opcode, unit in UNIT_OF.items():
                 if opcode is Opcode.KEEP and not self._of.keeps:
                     continue
-                layout = layout_of(unit, sliding=self._of.windows is not None)
+                tables = self._of.tables > 0
+                layout = layout_of(unit, sliding=self._of.windows is not None, tables=tables)
                 body: Any = data.View(layout, self.descriptor[: layout.size])
                 gives = 0 if opcode is Opcode.END else giver_mask(unit, keeps=self._of.keeps)
                 rules = [
@@ -167,7 +183,7 @@ class LegalityCheck(Shared):
                 counts: list[Value] = [body.loops[n].count != 0 for n in range(COMPUTE_LOOPS)]
                 return counts + self._precision(body) + self._sliding(body)
             case Opcode.POST:
-                return [body[name] != 0 for name in POST_COUNTS]
+                return [body[name] != 0 for name in POST_COUNTS] + self._lookup(body)
             case Opcode.END:
                 return [Value.cast(body[name]) == 0 for name in TRANSFER]
             case Opcode.STAMP:
@@ -177,7 +193,16 @@ class LegalityCheck(Shared):
                 rules += [body[name][KEEP_ADDRESS_BITS:] == 0 for name in ("s1", "s2", "s3")]
                 return [*rules, body.address[KEEP_ADDRESS_BITS + KEEP_LANE_BITS :] == 0]
             case _:
-                return [body[name] != 0 for name in TRANSFER_COUNTS] + self._aligned(body)
+                rules = [body[name] != 0 for name in TRANSFER_COUNTS] + self._aligned(body)
+                if opcode is Opcode.LOAD and self._of.tables:
+                    rules.append(~body.table | (body.target == 0))
+                return rules
+
+    def _lookup(self, body: Any) -> list[Value]:
+        """Return the rules of a post's table, where there are some."""
+        if not self._of.tables:
+            return []
+        return [Mux(body.looks_up, body.table < self._of.tables, body.table == 0)]
 
     def _precision(self, body: Any) -> list[Value]:
         """Return the rules of a compute's operand widths and of its loop over their passes."""

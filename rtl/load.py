@@ -10,8 +10,8 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.descriptors import Buffer, Unit
-from celosia.dataflow.microarchitecture import LOAD_QUEUE_DEPTH, word_beats
-from celosia.rtl.descriptors import LoadLayout
+from celosia.dataflow.microarchitecture import LOAD_QUEUE_DEPTH, load_targets, word_beats
+from celosia.rtl.legality import layout_of
 from celosia.rtl.ports import (
     TOKEN_BITS,
     UNIT_PORTS,
@@ -27,20 +27,21 @@ from celosia.rtl.walk import WordWalker, word_nest_layout
 
 LANE_BITS = 8
 
-DATA_HALF = data.StructLayout(
-    {
-        "walk": word_nest_layout(LANE_BITS),
-        "target": unsigned(2),
-        "signal": unsigned(TOKEN_BITS),
-    }
-)
-"""What the data half needs of a descriptor."""
+
+def data_half(target_bits: int) -> data.StructLayout:
+    """Return the layout of what the data half needs of a descriptor."""
+    return data.StructLayout(
+        {
+            "walk": word_nest_layout(LANE_BITS),
+            "target": unsigned(target_bits),
+            "signal": unsigned(TOKEN_BITS),
+        }
+    )
 
 
 def beats_of_words(accelerator: Accelerator) -> tuple[int, ...]:
     """Return the beats of one word of each target, in the order of their values."""
-    targets = sorted(Buffer, key=lambda target: target.value)
-    return tuple(word_beats(target, accelerator) for target in targets)
+    return tuple(word_beats(target, accelerator) for target in load_targets(accelerator))
 
 
 class LoadData(Shared):
@@ -57,7 +58,7 @@ class LoadData(Shared):
 
     Members
     -------
-    i : In(stream.Signature(DATA_HALF))
+    i : In(stream.Signature(data_half(...)))
         Descriptors.
     beats : In(Flow(data_bits))
         Beats; none comes before its descriptor was taken.
@@ -81,7 +82,7 @@ class LoadData(Shared):
         self._keeps = accelerator.buffers.keeps
         super().__init__(
             {
-                "i": In(stream.Signature(DATA_HALF)),
+                "i": In(stream.Signature(data_half(self._write.target_bits))),
                 "beats": In(Flow(self._write.data_bits)),
                 "write": Out(self._write),
                 "signal": Out(TOKEN_BITS),
@@ -94,7 +95,7 @@ class LoadData(Shared):
     def build(self) -> Module:
         m = Module()
         m.submodules.words = words = WordWalker(lane_bits=LANE_BITS)
-        target = Signal(2)
+        target = Signal(self._write.target_bits)
         mask = Signal(TOKEN_BITS)
         piece = Signal.like(self.write.slice)
         last_piece = Signal.like(self.write.slice)
@@ -145,7 +146,7 @@ class Load(Shared):
 
     Members
     -------
-    i : In(stream.Signature(LoadLayout))
+    i : In(stream.Signature(layout_of(Unit.LOAD, ...)))
         Descriptors whose tokens are there; a transfer is the accept.
     o : Out(stream.Signature(burst_layout(address_bits)))
         Bursts, to the read port.
@@ -166,10 +167,11 @@ class Load(Shared):
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
+        self._has_tables = accelerator.tables is not None
         bus = accelerator.bus
         super().__init__(
             {
-                "i": In(stream.Signature(LoadLayout)),
+                "i": In(stream.Signature(layout_of(Unit.LOAD, tables=self._has_tables))),
                 "o": Out(stream.Signature(burst_layout(bus.address_bits))),
                 "beats": In(Flow(bus.data_bits)),
                 "write": Out(BufferWrite.of(accelerator)),
@@ -189,21 +191,23 @@ class Load(Shared):
         m.submodules.request = request = TransferBursts(
             bus=self._accelerator.bus, beats_bits=beats_bits
         )
-        m.submodules.queue = queue = Queue(DATA_HALF, depth=LOAD_QUEUE_DEPTH)
+        half_layout = data_half(self.write.signature.target_bits)
+        m.submodules.queue = queue = Queue(half_layout, depth=LOAD_QUEUE_DEPTH)
         m.submodules.data = half = LoadData(self._accelerator)
         wiring.connect(m, queue.o, half.i)
         wiring.connect(m, wiring.flipped(self.beats), half.beats)
         wiring.connect(m, half.write, wiring.flipped(self.write))
 
         p = self.i.p
+        target = Mux(p.table, Buffer.TABLES.value, p.target) if self._has_tables else p.target
         word_beats_of = Array([Const(n) for n in beats_of_words(self._accelerator)])
         m.d.comb += split_transfer(p, request.i.p.nest, queue.i.p.walk)
         m.d.comb += [
             self.i.ready.eq(request.i.ready & queue.i.ready),
             request.i.valid.eq(self.i.valid & queue.i.ready),
-            request.i.p.beats.eq(p.words * word_beats_of[p.target]),
+            request.i.p.beats.eq(p.words * word_beats_of[target]),
             queue.i.valid.eq(self.i.valid & request.i.ready),
-            queue.i.p.target.eq(p.target),
+            queue.i.p.target.eq(target),
             queue.i.p.signal.eq(p.signal),
             queue.i.p.walk.nest.lane.eq(p.lane),
             self.o.p.address.eq(request.o.p.address),

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, Signature
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.descriptors import Buffer, Token, Unit, tokens
-from celosia.dataflow.microarchitecture import word_beats
+from celosia.dataflow.microarchitecture import load_targets, word_beats
 
 TOKEN_BITS = len(Token)
 """Width of a ``wait`` or ``signal`` mask."""
@@ -72,12 +72,14 @@ class BufferWrite(Signature):
         Width of a beat, 64 to 512 bits.
     slices : int
         Most beats of any word, at least 1.
+    target_bits : int
+        2, or 3 where there are tables.
 
     Members
     -------
     enable : Out(1)
         The other members are meant in this cycle.
-    target : Out(2)
+    target : Out(target_bits)
         A :class:`~celosia.dataflow.descriptors.Buffer`, by value.
     lane : Out(8)
         Pixel lane; meant for ``Buffer.ACTIVATIONS`` only.
@@ -89,13 +91,14 @@ class BufferWrite(Signature):
         The beat.
     """
 
-    def __init__(self, *, data_bits: int, slices: int) -> None:
+    def __init__(self, *, data_bits: int, slices: int, target_bits: int = 2) -> None:
         self._data_bits = data_bits
         self._slices = slices
+        self._target_bits = target_bits
         super().__init__(
             {
                 "enable": Out(1),
-                "target": Out(2),
+                "target": Out(target_bits),
                 "lane": Out(8),
                 "address": Out(16),
                 "slice": Out(slice_bits(slices)),
@@ -107,7 +110,8 @@ class BufferWrite(Signature):
     def of(cls, accelerator: Accelerator) -> BufferWrite:
         """Return the signature for the buses and words of ``accelerator``."""
         slices = max(word_beats(buffer, accelerator) for buffer in Buffer)
-        return cls(data_bits=accelerator.bus.data_bits, slices=slices)
+        bits = (len(load_targets(accelerator)) - 1).bit_length()
+        return cls(data_bits=accelerator.bus.data_bits, slices=slices, target_bits=bits)
 
     @property
     def data_bits(self) -> int:
@@ -117,15 +121,23 @@ class BufferWrite(Signature):
     def slices(self) -> int:
         return self._slices
 
+    @property
+    def target_bits(self) -> int:
+        return self._target_bits
+
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, BufferWrite)
             and other._data_bits == self._data_bits
             and other._slices == self._slices
+            and other._target_bits == self._target_bits
         )
 
     def __repr__(self) -> str:
-        return f"BufferWrite(data_bits={self._data_bits}, slices={self._slices})"
+        return (
+            f"BufferWrite(data_bits={self._data_bits}, slices={self._slices}, "
+            f"target_bits={self._target_bits})"
+        )
 
 
 class OutputRead(Signature):

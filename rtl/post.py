@@ -10,11 +10,12 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.descriptors import Unit
+from celosia.dataflow.descriptors import Buffer, Unit
 from celosia.dataflow.microarchitecture import (
     DRAIN_LATENCY,
     POOL_LATENCY,
     REQUANT_LATENCY,
+    TABLE_LATENCY,
     VECTOR_LATENCY,
     post_latency,
 )
@@ -26,7 +27,9 @@ from celosia.rtl.compute import Finish
 from celosia.rtl.descriptors import PostLayout
 from celosia.rtl.pe.esb import esb_element
 from celosia.rtl.pe.scale import decode_scale
-from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, giver_mask
+from celosia.rtl.legality import layout_of
+from celosia.rtl.lookup import Lookup
+from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, BufferWrite, giver_mask
 from celosia.rtl.post_nest import PostNest
 from celosia.rtl.quantise import VectorQuantiser
 from celosia.rtl.requant import Requant
@@ -76,8 +79,8 @@ class Post(Shared):
     """The post unit: ``post_lanes`` accumulators a cycle to codes in the output buffer.
 
     A descriptor accepted at t has its steps at t+1 to t+N, and the next one can be accepted at
-    t+N. ``signal`` holds the descriptor's mask at t + N + ``post_latency(array)``, in the
-    cycle of its last write.
+    t+N. ``signal`` holds the descriptor's mask at t + N + ``post_latency(accelerator)``, in the
+    cycle of its last write. Where there are tables codes are looked up before maxima are taken.
 
     Parameters
     ----------
@@ -85,8 +88,10 @@ class Post(Shared):
 
     Members
     -------
-    i : In(stream.Signature(PostLayout))
+    i : In(stream.Signature(layout_of(Unit.POST, ...)))
         Descriptors whose tokens are there.
+    tables : In(BufferWrite.of(accelerator))
+        What loads fill tables with; only where there are some.
     signal, busy : Out
         As in :data:`~celosia.rtl.ports.UNIT_PORTS`.
     drain_enable, drain_group, drain : Out
@@ -105,13 +110,15 @@ class Post(Shared):
         self._accelerator = accelerator
         array = accelerator.array
         self._scaling = array.scaling if array.activation_scale_bits else None
-        self._bits = array.wide_bits
+        self._bits = accelerator.requant_bits
+        self._tables = accelerator.tables
+        self._codes_stage = POOL_STAGE + (0 if self._tables is None else TABLE_LATENCY)
         self._keeps = accelerator.buffers.keeps
         address_bits = max(1, (accelerator.buffers.accumulators - 1).bit_length())
         groups = array.column_count // accelerator.post_lanes
         super().__init__(
             {
-                "i": In(stream.Signature(PostLayout)),
+                "i": In(stream.Signature(layout_of(Unit.POST, tables=self._tables is not None))),
                 **UNIT_PORTS,
                 "drain_enable": Out(1),
                 "drain_group": Out(range(max(groups, 2))),
@@ -123,13 +130,15 @@ class Post(Shared):
                 "residual_word": In(accelerator.activation_word_bits),
                 "write": Out(output_write_layout(accelerator)),
                 "events": Out(PostEvents),
-            },
+            }
+            | ({} if self._tables is None else {"tables": In(BufferWrite.of(accelerator))}),
             name="post",
             parameters=(
                 array,
                 accelerator.buffers.accumulators,
                 accelerator.post_lanes,
                 self._keeps,
+                self._tables,
             ),
         )
 
@@ -141,7 +150,7 @@ class Post(Shared):
         m = Module()
         lane_groups = self._accelerator.array.lanes // self._accelerator.post_lanes
         m.submodules.nest = nest = PostNest(lane_groups=lane_groups)
-        m.submodules.finish = finish = Finish(latency=post_latency(self._accelerator.array))
+        m.submodules.finish = finish = Finish(latency=post_latency(self._accelerator))
         mask = Signal(TOKEN_BITS)
         options: Any = Signal(
             data.StructLayout(
@@ -149,6 +158,7 @@ class Post(Shared):
                 | dict.fromkeys(("rounding", "residual", "residual_signed"), 1)
                 | dict.fromkeys(("residual_scaled", "scaled", "output_signed"), 1)
                 | {"offset": WORD_BITS}
+                | ({} if self._tables is None else {"looks_up": 1, "table": 4})
             )
         )
         payload = self.i.payload
@@ -163,9 +173,12 @@ class Post(Shared):
             ]
             if self._scaling is not None:
                 self._vector_options(m, payload, options)
+            if self._tables is not None:
+                names = ("looks_up", "table", "output_signed")
+                m.d.sync += [options[name].eq(payload[name]) for name in names]
         m.d.comb += [
             nest.i.valid.eq(self.i.valid),
-            nest.i.payload.eq(payload),
+            nest.i.payload.eq(Value.cast(payload)[: PostLayout.size]),
             self.i.ready.eq(nest.i.ready),
             finish.step.eq(nest.step),
             finish.last.eq(nest.last),
@@ -176,6 +189,8 @@ class Post(Shared):
         delays = Delays(m)
         self._read(m, delays, nest, options)
         codes = self._requantise(m, delays, nest, options)
+        if self._tables is not None:
+            codes = self._look_up(m, delays, options, codes)
         self._write(m, delays, nest, self._pool(m, delays, nest, codes), options)
         return m
 
@@ -282,9 +297,29 @@ class Post(Shared):
             codes.append(requant.code)
         return codes
 
+    def _look_up(
+        self, m: Module, delays: Delays, options: Any, codes: list[Signal]
+    ) -> list[Signal]:
+        """Return what each lane's code becomes; fill all lanes' tables alike."""
+        write = self.tables
+        values = []
+        for number, code in enumerate(codes):
+            m.submodules[f"lookup_{number}"] = lookup = Lookup(self._accelerator)
+            m.d.comb += [
+                lookup.write_enable.eq(write.enable & (write.target == Buffer.TABLES.value)),
+                lookup.write_address.eq(write.address),
+                lookup.write_data.eq(write.data),
+                lookup.code.eq(code),
+                lookup.enable.eq(delays("looks_up", options.looks_up, POOL_STAGE)),
+                lookup.table.eq(delays("table", options.table, POOL_STAGE)),
+                lookup.is_signed.eq(delays("output_signed", options.output_signed, POOL_STAGE)),
+            ]
+            values.append(lookup.value)
+        return values
+
     def _pool(self, m: Module, delays: Delays, nest: PostNest, codes: list[Signal]) -> list[Signal]:
         """Keep and return the maximum over each window."""
-        first = delays("first", nest.o.first, POOL_STAGE)
+        first = delays("first", nest.o.first, self._codes_stage)
         pooled = []
         for lane, code in enumerate(codes):
             best = Signal(signed(self._bits), name=f"best_{lane}", reset_less=True)
@@ -298,7 +333,7 @@ class Post(Shared):
     ) -> None:
         """Write each window's maximum, or what vectors of them become, after its last step."""
         step, bits = nest.o, self._accelerator.array.activation_bits
-        stage = VECTOR_STAGE
+        stage = self._codes_stage + POOL_LATENCY
         codes: list[Value] = [best[:bits] for best in pooled]
         if self._scaling is not None:
             stage += VECTOR_LATENCY

@@ -220,8 +220,8 @@ class Dispatch(Shared):
     exhausted: Signal
     error: Any
 
-    def __init__(self, bus: Bus, *, sliding: bool = False) -> None:
-        self._bus, self._sliding = bus, sliding
+    def __init__(self, bus: Bus, *, sliding: bool = False, tables: bool = False) -> None:
+        self._bus, self._sliding, self._tables = bus, sliding, tables
         super().__init__(
             {
                 "start": In(1),
@@ -232,9 +232,9 @@ class Dispatch(Shared):
                 "exhausted": In(1),
                 "error": Out(ErrorReport(address_bits=bus.address_bits)),
             }
-            | unit_streams(sliding=sliding),
+            | unit_streams(sliding=sliding, tables=tables),
             name="dispatch",
-            parameters=(bus.address_bits, sliding),
+            parameters=(bus.address_bits, sliding, tables),
         )
 
     def build(self) -> Module:
@@ -259,7 +259,7 @@ class Dispatch(Shared):
         ]
         for unit in Unit:
             target = getattr(self, unit.name.lower())
-            layout = layout_of(unit, sliding=self._sliding)
+            layout = layout_of(unit, sliding=self._sliding, tables=self._tables)
             mine = [opcode == code.value for code, owner in UNIT_OF.items() if owner is unit]
             m.d.comb += [
                 target.payload.eq(self.i.p.descriptor[: layout.size]),
@@ -317,10 +317,14 @@ def read_program(
     return fetch, queue.o
 
 
-def unit_streams(*, sliding: bool = False) -> dict[str, wiring.Member]:
-    """Return the ports to the queues of the four units, where columns may have windows or not."""
+def unit_streams(*, sliding: bool = False, tables: bool = False) -> dict[str, wiring.Member]:
+    """Return the ports to the queues of the four units.
+
+    Columns may have windows (``sliding``) or not, post lanes ``tables`` or not.
+    """
     return {
-        unit.name.lower(): Out(stream.Signature(layout_of(unit, sliding=sliding))) for unit in Unit
+        unit.name.lower(): Out(stream.Signature(layout_of(unit, sliding=sliding, tables=tables)))
+        for unit in Unit
     }
 
 
@@ -371,7 +375,8 @@ class Sequencer(Shared):
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         super().__init__(
-            sequencer_ports(rules.bus) | unit_streams(sliding=rules.windows is not None),
+            sequencer_ports(rules.bus)
+            | unit_streams(sliding=rules.windows is not None, tables=rules.tables > 0),
             name="sequencer",
             parameters=(rules,),
         )
@@ -385,7 +390,9 @@ class Sequencer(Shared):
         rules = self._rules
         check = LegalityCheck(rules)
         fetch, descriptors = read_program(m, self, rules.bus, check)
-        m.submodules.dispatch = dispatch = Dispatch(rules.bus, sliding=rules.windows is not None)
+        m.submodules.dispatch = dispatch = Dispatch(
+            rules.bus, sliding=rules.windows is not None, tables=rules.tables > 0
+        )
         wiring.connect(m, descriptors, dispatch.i)
         wiring.connect(m, dispatch.error, wiring.flipped(self.error))
         for unit in Unit:

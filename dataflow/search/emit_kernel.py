@@ -17,6 +17,7 @@ from celosia.dataflow.search.loop_kernel import Shape, Walk, advance, start_walk
 from celosia.dataflow.search.program_kernel import (
     ACCUMULATORS,
     ACTIVATIONS,
+    BUFFERS,
     COMPUTE,
     CONSTANTS,
     LOAD,
@@ -24,6 +25,7 @@ from celosia.dataflow.search.program_kernel import (
     POST,
     RESIDUALS,
     STORE,
+    TABLES,
     WEIGHTS,
     Program,
     Slots,
@@ -119,6 +121,22 @@ def _constants(shape: Shape, program: Program, slots: Slots, tile: int, whole: b
     return int(start + slot * size + before)
 
 
+@inlined
+def _table(shape: Shape, program: Program, slots: Slots) -> int:
+    """Return which table is the step's, -1 where it has none; load it if need be."""
+    if shape.table[0] < 0:
+        return -1
+    slot = find(slots, TABLES, 0, 0)
+    if slot < 0:
+        slot = take(program, slots, TABLES, 0, 0, 1, False)
+        touch(program, TABLES, slot, slot + 1, True)
+        loaded = program.table[add(program, LOAD, 0)]
+        loaded[3], loaded[4] = shape.table[1], shape.table[0]
+        loaded[5], loaded[8] = shape.table[2], shape.table[3]
+        program.counters[_READ_BEATS] += shape.table[1] * shape.table[2]
+    return int(slot)
+
+
 @lean
 def _residual(
     shape: Shape, program: Program, slots: Slots, pixel: np.ndarray, block: int, key: int
@@ -190,6 +208,7 @@ def _finish(
         slot = take(program, slots, OUTPUTS, key, block, words, True)
         posted[slot] = 0
     outputs = slots.layout[OUTPUTS, 2] + slot * slots.layout[OUTPUTS, 0]
+    table = _table(shape, program, slots)
     constants = _constants(shape, program, slots, tile, whole_constants)
     residuals = -1
     if shape.operand[5] >= 0:
@@ -208,6 +227,8 @@ def _finish(
         )
         touch(program, ACCUMULATORS, accumulators, accumulators + sums, False)
         touch(program, CONSTANTS, constants, constants + groups, False)
+        if table >= 0:
+            touch(program, TABLES, table, table + 1, False)
         first = outputs + word * area
         touch(program, OUTPUTS, first, first + size, True)
         if residuals >= 0:
@@ -299,8 +320,8 @@ def emit_step(
     program
         What was emitted before; changed.
     """
-    empty = np.zeros((6, MOST_SLOTS), np.bool_)
-    keys = np.zeros((6, MOST_SLOTS, 2), np.int64)
+    empty = np.zeros((BUFFERS, MOST_SLOTS), np.bool_)
+    keys = np.zeros((BUFFERS, MOST_SLOTS, 2), np.int64)
     slots = Slots(layout, keys, empty, empty.copy())
     sums = np.zeros((2, MOST_SLOTS), np.int64)
     walk = start_walk(shape, len(loops))

@@ -28,7 +28,8 @@ class Shape(NamedTuple):
     number of the tensor's memory (-1: there is none). ``words`` holds bytes of an activation and
     weight word, beats of these and of a constant word. ``sizes`` holds samples, rows, columns,
     pixel lanes, passes, whether all kernel positions have the same weights, and lane groups of a
-    word.
+    word. ``table`` holds the address of the step's table (-1: it has none), beats of a run of what
+    is loaded of it, runs, and bytes between them.
     """
 
     tiles: np.ndarray
@@ -41,6 +42,7 @@ class Shape(NamedTuple):
     operand: np.ndarray
     words: np.ndarray
     sizes: np.ndarray
+    table: np.ndarray
 
 
 @lean

@@ -18,6 +18,7 @@ from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, To
 from celosia.dataflow.emit import StepAddresses
 from celosia.dataflow.energy import EnergyTable, energy
 from celosia.dataflow.event_walk import machine_of
+from celosia.dataflow.lookup import table_transfer
 from celosia.dataflow.mapping import ARRAY_DIMENSIONS, MOST_SLOTS, Dimension, LayerMapping
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.memory_layout import BASE_ADDRESS, MemoryLayout
@@ -35,7 +36,9 @@ from celosia.dataflow.tiles import ChannelTile
 from celosia.dataflow.walk_kernel import UNKNOWN, walk_rows
 from celosia.models.network import Network
 
-_BUFFERS = ("activations", "weights", "accumulators", "constants", "residuals", "outputs")
+_BUFFERS = (
+    "activations", "weights", "accumulators", "constants", "residuals", "outputs", "tables",
+)  # fmt: skip
 _DIMENSIONS = {dimension: number for number, dimension in enumerate(Dimension)}
 _ARRAY: dict[Dimension, int] = {d: number for number, d in enumerate(ARRAY_DIMENSIONS)}
 _STEP_ROWS = 1 << 14
@@ -143,13 +146,17 @@ class Pricer:
             operand=self._place(data.residual),
             words=np.array([*(accelerator.word_bytes(n) for n in bits), *beats], np.int64),
             sizes=np.array((*sizes, array.lanes // accelerator.post_lanes), np.int64),
+            table=np.array(_table_row(plan, data), np.int64),
         )
 
     def alike(self, number: int) -> bytes:
         """Return a key that steps have in common which differ in nothing but addresses."""
         shape = self._shapes[number]
         places = shape.source[1:4], shape.target[1:4], shape.operand[1:4]
-        parts = (shape.tiles[:, :5], shape.runs, shape.blocks, shape.block_runs, shape.window)
+        parts = (
+            shape.tiles[:, :5], shape.runs, shape.blocks, shape.block_runs, shape.window,
+            shape.table[1:],
+        )  # fmt: skip
         return b"".join(part.tobytes() for part in (*parts, *places, shape.words, shape.sizes))
 
     def fits_chip(self, number: int, layer: LayerMapping) -> bool:
@@ -352,6 +359,8 @@ class Pricer:
                     count = min(count, depth // size)
                 half = depth // 2 if number % 2 and count * size <= depth // 2 else 0
                 row[:] = size, count, start + half
+        if self.accelerator.tables is not None:
+            rows[-1] = 1, self.accelerator.tables.count, 0
         return rows
 
 
@@ -375,6 +384,15 @@ def _new_program(room: int, parts: int, steps: int) -> Program:
         need=np.empty(len(Unit), np.int64),
         strides=np.empty((len(ARRAY_DIMENSIONS), 4), np.int64),
     )
+
+
+def _table_row(plan: StepPlan, data: StepAddresses) -> tuple[int, int, int, int]:
+    """Return ``Shape.table``."""
+    if data.table is None:
+        return -1, 0, 0, 0
+    moved = table_transfer(plan.step.requant, plan.accelerator, data.table, 0)
+    beats = moved.words * plan.accelerator.beats(plan.accelerator.table_word_bits)
+    return moved.address, beats, moved.n1, moved.s1
 
 
 def _tile_rows(

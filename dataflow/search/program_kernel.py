@@ -16,8 +16,11 @@ from celosia.dataflow.table import Kind
 from celosia.dataflow.tracking import TensorTracker
 from celosia.dataflow.transfers import MAX_COUNT
 
-ACTIVATIONS, WEIGHTS, ACCUMULATORS, CONSTANTS, RESIDUALS, OUTPUTS = range(6)
-"""Buffers, in the order of the fields of ``Buffers``."""
+ACTIVATIONS, WEIGHTS, ACCUMULATORS, CONSTANTS, RESIDUALS, OUTPUTS, TABLES = range(7)
+"""Buffers, in the order of the fields of ``Buffers``, and the tables, of which each is a word."""
+
+BUFFERS = 7
+"""How many there are."""
 
 LOAD, COMPUTE, POST, STORE = (int(kind) for kind in tuple(Kind)[:4])
 KEEP = int(Kind.KEEP)

@@ -226,7 +226,7 @@ def test_random_posts(accelerator: Accelerator, seed: int) -> None:
     written, counts = golden(accelerator, memories, posts)
     dut, model = PostUnit(accelerator), Model(accelerator, memories)
     events, accepts, signals = dict.fromkeys(counts, 0), [], []
-    latency = post_latency(accelerator.array)
+    latency = post_latency(accelerator)
 
     async def bench(ctx):
         pending = [data.Const(PostLayout, encode(post)) for post in posts]

@@ -49,7 +49,7 @@ def walk(
     sequencer = Sequencer(agenda, accelerator, port, queues, descriptors, address)
     load = LoadUnit(agenda, queues[Unit.LOAD], tokens, port, accelerator)
     compute = NestUnit(agenda, queues[Unit.COMPUTE], tokens, compute_latency(accelerator))
-    post = NestUnit(agenda, queues[Unit.POST], tokens, post_latency(accelerator.array))
+    post = NestUnit(agenda, queues[Unit.POST], tokens, post_latency(accelerator))
     store = StoreUnit(agenda, queues[Unit.STORE], tokens, accelerator, memory)
     steps = (port.step, sequencer.step, load.step, compute.step, post.step, store.step)
     agenda.at(1)
