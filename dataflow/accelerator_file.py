@@ -165,7 +165,7 @@ def parse_accelerator(text: str, where: str) -> Accelerator:
         tables = build(where, "post.tables", lambda: Tables(**given))
     return build(
         where,
-        "name or post",
+        "name or post.lanes",
         lambda: Accelerator(
             name=name, array=shape, buffers=depths, bus=bus, post_lanes=lanes, tables=tables
         ),

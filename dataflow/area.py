@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.accelerator import ROW_ENTRIES, Accelerator
 from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.dataflow.dsp import column_units, dsp_packing
 from celosia.models.formats import Fixed
@@ -231,6 +231,9 @@ def memories(accelerator: Accelerator) -> Iterator[tuple[int, int, int]]:
     groups = array.lanes // accelerator.post_lanes
     yield buffers.outputs, word // groups, groups
     yield buffers.accumulators, array.accumulator_bits, 2 * array.column_count * array.pixels
+    if accelerator.tables is not None:
+        rows = accelerator.tables.rows * accelerator.tables.count
+        yield rows, accelerator.table_word_bits, accelerator.post_lanes
     if array.depthwise is not None and array.depthwise.rows > 1:
         line = min(array.column_count, array.lanes) * array.activation_bits
         yield array.depthwise.width, (array.depthwise.rows - 1) * line, array.pixels
@@ -263,6 +266,7 @@ def estimate_area(
         total += _columns(table, array, group)
     total += _choices(accelerator, wide=family == ULTRASCALE_PLUS)
     total += _windows(array)
+    total += _tables(accelerator, wide=family == ULTRASCALE_PLUS)
     bram = 0.0
     for depth, bits, count in memories(accelerator):
         if count:
@@ -316,6 +320,15 @@ def _windows(array: ArrayShape) -> Amount:
     operands = array.column_count * array.pixels * array.depthwise.positions
     bits = operands * (array.activation_bits + 1)
     return Amount(lut=bits, ff=bits)
+
+
+def _tables(accelerator: Accelerator, *, wide: bool) -> Amount:
+    """Return what chooses an entry of a row, and holds codes for a look-up's two cycles."""
+    if accelerator.tables is None:
+        return Amount()
+    lanes, bits = accelerator.post_lanes, accelerator.array.activation_bits
+    chosen = bits * choice_luts(ROW_ENTRIES, wide=wide) + accelerator.requant_bits
+    return Amount(lut=lanes * chosen, ff=lanes * (2 * accelerator.requant_bits + 4))
 
 
 def _choices(accelerator: Accelerator, *, wide: bool) -> Amount:

@@ -34,7 +34,7 @@ def check_table(layer: str, requant: Requant, accelerator: Accelerator) -> None:
         raise CelosiaError(
             f"layer {layer!r} ends in {table.function}, a table of {len(table.values)} entries, "
             f"those of accelerator {accelerator.name!r} have {1 << tables.index_bits}: raise "
-            f"post.tables.index_bits to {needed}, or quantise with table_bits = {tables.index_bits}"
+            f"post.tables.index_bits to {needed}, or quantise with --table-bits {tables.index_bits}"
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
+from celosia.dataflow.accelerator import Accelerator, Buffers, Bus, Tables
 from celosia.dataflow.accelerator_file import scaling_lines
 from celosia.dataflow.array_shape import ArrayShape, ColumnGroup, Depthwise
 from celosia.models.errors import CelosiaError
@@ -48,14 +48,14 @@ def _vectors(
 
 def _dense(
     name: str, columns: int, size: tuple[int, int], depths: tuple[int, ...], ports: int = 1,
-    depthwise: Depthwise | None = None, weights: str = "fixed4",
+    depthwise: Depthwise | None = None, weights: str = "fixed4", tables: Tables | None = None,
 ) -> Accelerator:  # fmt: skip
     """Return an array of ``weights`` that posts a word of outputs a cycle."""
     made = _make(
         name, {weights: columns}, size, replace(_buffers(*depths), activation_banks=2),
         Bus(data_bits=128 * ports, ports=ports, burst_beats=64, outstanding=16), size[0],
     )  # fmt: skip
-    return replace(made, array=replace(made.array, depthwise=depthwise))
+    return replace(made, array=replace(made.array, depthwise=depthwise), tables=tables)
 
 
 def _buffers(*depths: int) -> Buffers:
@@ -70,6 +70,7 @@ def _buffers(*depths: int) -> Buffers:
     )
 
 
+_TABLES = Tables(index_bits=10, count=2)
 _WIDE = Bus(data_bits=128, burst_beats=64, outstanding=8)
 _NARROW = Bus(data_bits=64, burst_beats=32, outstanding=4)
 
@@ -96,6 +97,13 @@ _PRESETS = (
         "large", {"sp2_4": 36, "fixed8": 28}, (16, 4),
         _buffers(4096, 1024, 512, 64, 8192, 8192), Bus(data_bits=256, burst_beats=64), 16,
     ),
+    replace(
+        _make(
+            "small_act", {"fixed4": 4, "fixed8": 4}, (8, 1),
+            _buffers(2048, 1024, 512, 128, 1024, 1024), _NARROW, 4,
+        ),
+        tables=_TABLES,
+    ),
     # LFE5U-85F: 156 multipliers of 18x18 and 208 block memories of 18 kbit. The four fixed8
     # columns take 32 multipliers, post 2 or 3 for each of its lanes; the buffers about 70 memories.
     _make(
@@ -114,6 +122,11 @@ _PRESETS = (
     _dense(
         "dense1k_w8", 32, (32, 1), (65536, 2048, 1024, 64, 4096, 4096),
         depthwise=Depthwise(rows=5, columns=5, width=256), weights="fixed8",
+    ),
+    # The same with tables, for swish and its like.
+    _dense(
+        "dense1k_act", 32, (32, 1), (65536, 2048, 1024, 64, 4096, 4096),
+        depthwise=Depthwise(rows=5, columns=5, width=256), weights="fixed8", tables=_TABLES,
     ),
     # Few channels: four bands of rows share the weights.
     _dense("dense1k_x4", 16, (16, 4), (4096, 2048, 1024, 64, 4096, 4096)),

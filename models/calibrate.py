@@ -11,6 +11,7 @@ import torch
 from celosia.models.errors import CelosiaError
 from celosia.models.find_scales import find_scales
 from celosia.models.formats import E8M0, BlockScaling, Element, Fixed, element_of
+from celosia.models.functions import Ending
 from celosia.models.graph import FloatConv, FloatGraph, reads
 from celosia.models.network import Concat, Interleave, MaxPool
 from celosia.models.recipe import Recipe
@@ -70,6 +71,7 @@ def calibrate(
 ) -> dict[str, Grid]:
     """Return the grid of every tensor of ``graph``.
 
+    What functions are taken of has one too, by ``FloatConv.before``: the indices of a table.
     Tensors that must agree (around a pooling, the members of a concat) share one.
     A grid is unsigned where the graph proves that no value is negative, and for inputs where
     the calibration data has none.
@@ -109,7 +111,18 @@ def calibrate(
         scale = max(tensor_scale(data, fmt, recipe), _least_step(graph, names))
         grid = Grid(format=fmt, scale=scale)
         grids.update(dict.fromkeys(names, grid))
+    for op in graph.ops:
+        if isinstance(op, FloatConv) and op.function is not None:
+            grids[op.before] = _index_grid(op.function, values[op.before], recipe.table_bits)
     return grids
+
+
+def _index_grid(function: Ending, values: torch.Tensor, bits: int) -> Grid:
+    """Return the grid of what ``function`` is taken of: as far as it, and the data, changes."""
+    data, (low, high) = _sample(values), function.reach
+    fmt = Fixed(bits=bits)
+    most = max(min(float(data.max()), high), min(-float(data.min()), -low), 0.0)
+    return Grid(format=fmt, scale=most / fmt.high if most > 0 else 1.0)
 
 
 def _scaled_grid(
@@ -203,7 +216,10 @@ def _non_negative(graph: FloatGraph, values: Mapping[str, torch.Tensor]) -> set[
         )
         ramp = op.slope is not None and not op.slope.any() and op.high >= 0
         added = op.residual is None or op.residual in known
-        if op.low >= 0 or (added and (carried or ramp)):
+        if op.function is not None:
+            if op.function.non_negative:
+                known.add(op.output)
+        elif op.low >= 0 or (added and (carried or ramp)):
             known.add(op.output)
     return known
 

@@ -111,6 +111,8 @@ def hoist_over_pool(graph: FloatGraph) -> FloatGraph:
             continue
         source = writers.get(pool.input)
         rising = (op.weight > 0).all() and (op.slope is None or (op.slope >= 0).all())
+        if op.function is not None:
+            continue
         single = len(readers[pool.input]) == 1
         if not (rising and single and isinstance(source, FloatConv)):
             continue
@@ -218,6 +220,9 @@ def _swapped(op: FloatConv) -> FloatConv | None:
 
 def _merge(first: FloatConv, second: FloatConv) -> FloatConv | None:
     """Return ``second`` after ``first`` as one operation, or None if there is none."""
+    if first.function is not None:
+        merely_named = second.plain and _is_identity(second)
+        return replace(first, output=second.output) if merely_named else None
     if first.plain:
         column = second.weight.reshape(-1)
         weight, gain = first.weight, first.gain
@@ -235,6 +240,7 @@ def _merge(first: FloatConv, second: FloatConv) -> FloatConv | None:
             residual=second.residual,
             low=second.low,
             high=second.high,
+            function=second.function,
             useful=first.useful or second.useful,
         )
     if not _is_identity(second) or second.slope is not None:
@@ -242,7 +248,7 @@ def _merge(first: FloatConv, second: FloatConv) -> FloatConv | None:
     if second.residual is None:
         low = min(max(first.low, second.low), second.high)
         high = min(max(first.high, second.low), second.high)
-        return replace(first, output=second.output, low=low, high=high)
+        return replace(first, output=second.output, low=low, high=high, function=second.function)
     slope = first.slope
     if first.clips:
         if first.low != 0 or first.high < math.inf or first.residual is not None:
@@ -259,6 +265,7 @@ def _merge(first: FloatConv, second: FloatConv) -> FloatConv | None:
         residual=second.residual,
         low=second.low,
         high=second.high,
+        function=second.function,
     )
 
 

@@ -18,6 +18,7 @@ import torch
 from celosia.models.distances import sum_distances
 from celosia.models.errors import NotFiniteError
 from celosia.models.formats import Pot
+from celosia.models.functions import Ending
 from celosia.models.network import Concat, Interleave, MaxPool, Window
 from celosia.models.validation import windows_touch
 
@@ -27,7 +28,7 @@ class FloatConv:
     """A convolution with what follows it.
 
     ``v = gain * conv(input) + bias``; ``v = v * slope`` where ``v < 0`` (not without a slope);
-    ``v = v + residual``; ``output = clip(v, low, high)``.
+    ``v = v + residual``; ``output = clip(v, low, high)``, or ``function`` of that.
 
     ``conv`` adds products, or minus the distances of input and weights (AdderNet), which only
     then have a ``gain`` of their own, 1 where it is None. ``power``, where rows are a scale times
@@ -53,6 +54,7 @@ class FloatConv:
     distance: bool = False
     gain: np.ndarray | None = None
     power: Pot | None = None
+    function: Ending | None = None
 
     def __post_init__(self) -> None:
         if self.gain is not None and not self.distance:
@@ -93,7 +95,18 @@ class FloatConv:
     @property
     def plain(self) -> bool:
         """Whether nothing follows the convolution."""
-        return self.slope is None and self.residual is None and not self.clips
+        followed = self.residual is not None or self.clips or self.function is not None
+        return self.slope is None and not followed
+
+    @property
+    def before(self) -> str:
+        """Name of what its function is taken of, among the tensors of :func:`evaluate_float`."""
+        return self.before_of(self.output)
+
+    @staticmethod
+    def before_of(output: str) -> str:
+        """Return :attr:`before` of what writes ``output``."""
+        return f"{output}/before"
 
     @property
     def clips(self) -> bool:
@@ -197,6 +210,8 @@ def evaluate_float(
 ) -> dict[str, torch.Tensor]:
     """Return every tensor of ``graph``, (N, C, H, W), in the type of the inputs.
 
+    What functions are taken of is there too, by :attr:`FloatConv.before`.
+
     ``weights`` stand in for those of the convolutions that they are named after.
     """
     instead = weights or {}
@@ -211,7 +226,11 @@ def evaluate_float(
         else:
             acc = convolve_float(op, values[op.input], instead.get(op.name))
             residual = None if op.residual is None else values[op.residual]
-            values[op.output] = finish_float(op, acc, residual)
+            value = finish_float(op, acc, residual)
+            if op.function is not None:
+                values[op.before] = value
+                value = op.function(value)
+            values[op.output] = value
     return values
 
 
@@ -233,7 +252,7 @@ def convolve_float(
 
 
 def finish_float(op: FloatConv, v: torch.Tensor, residual: torch.Tensor | None) -> torch.Tensor:
-    """Return what ``op`` makes of ``conv + bias``: slope, residual, clip."""
+    """Return what ``op`` makes of ``conv + bias``: slope, residual, clip; no function yet."""
     if op.slope is not None:
         slope = torch.from_numpy(op.slope).to(v.dtype)[:, None, None]
         v = torch.where(v < 0, v * slope, v)

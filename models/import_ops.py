@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from celosia.models.curves import combined
 from celosia.models.graph import FloatConv
 from celosia.models.import_values import Builder, Unsupported, View, array
 from celosia.models.network import Concat, Window
@@ -288,9 +289,14 @@ def add(builder: Builder, call: Call) -> View:
 
 @handles("mul", "div")
 def multiply(builder: Builder, call: Call) -> View:
-    """Import the product of an activation and a constant."""
+    """Import the product of an activation and a constant, or of two curves of one activation."""
     left, right = call.args["self"], call.args["other"]
     divides = call.args["operator"] == "div"
+    if isinstance(right, View) and isinstance(left, View) and not divides:
+        pair_of = unpadded(left), unpadded(right)
+        made = combined(builder, *pair_of, name=call.where, output=call.name)
+        if made is not None:
+            return made
     if isinstance(right, View) and (isinstance(left, View) or divides):
         raise Unsupported(
             "it multiplies or divides two activations",

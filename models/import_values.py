@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from celosia.models.functions import Steps
 from celosia.models.graph import FloatConv, FloatOp
 from celosia.models.network import Window
 
@@ -121,11 +122,12 @@ class View:
 
 @dataclass(slots=True)
 class Builder:
-    """Collects the operations of a graph; ``module`` is where the present one comes from."""
+    """Collects the operations of a graph; ``steps`` are what codes leave of tensors with some."""
 
     ops: list[FloatOp] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
+    steps: dict[str, Steps] = field(default_factory=dict)
 
     def name(self, stem: str) -> str:
         """Return ``stem``, made unique."""

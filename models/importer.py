@@ -16,6 +16,7 @@ from celosia.models.errors import CelosiaError, NotFiniteError
 from celosia.models.fuse import fuse
 from celosia.models.graph import FloatGraph
 from celosia.models.import_adder import OPERATORS
+from celosia.models.import_functions import NAMES
 from celosia.models.import_ops import Call
 from celosia.models.import_phases import HANDLERS
 from celosia.models.import_values import Builder, Finding, Unsupported, View
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _CUSTOM = OPERATORS  # importing them makes them known to torch: programs may name them
+_TABLES = NAMES  # importing them makes them known to the importer
 
 _DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 _SAME = (*_DROPOUTS, "alias", "clone", "contiguous", "detach", "lift_fresh_copy", "identity")
@@ -390,11 +392,6 @@ def _module_path(node: torch.fx.Node) -> str:
 
 def _remedy(operator: str) -> str:
     known = {
-        "sigmoid": "use ReLU or Hardtanh, or apply it outside on the outputs",
-        "silu": "train with ReLU or ReLU6",
-        "gelu": "train with ReLU or ReLU6",
-        "hardswish": "train with ReLU or ReLU6",
-        "tanh": "train with Hardtanh",
         "layer_norm": "use BatchNorm2d, which is folded",
         "group_norm": "use BatchNorm2d, which is folded",
         "slice": "split with separate convolutions",

@@ -19,7 +19,7 @@ import torch
 from celosia.models.calibrate import Grid, calibrate
 from celosia.models.curvature import row_curvatures
 from celosia.models.errors import CelosiaError
-from celosia.models.formats import BlockScaling, Format
+from celosia.models.formats import BlockScaling, Fixed, Format
 from celosia.models.golden import convolve, interleave, max_pool
 from celosia.models.graph import FloatConv, FloatGraph, evaluate_float
 from celosia.models.network import (
@@ -68,6 +68,11 @@ class Plan:
             tensor.name: Grid(format=tensor.format, scale=tensor.scale, scaling=tensor.scaling)
             for tensor in network.tensors
         }
+        for op in network.ops:
+            if isinstance(op, Conv) and op.requant.table is not None:
+                bits = max(2, (len(op.requant.table.values) - 1).bit_length())
+                index = Grid(format=Fixed(bits=bits), scale=op.requant.table.scale)
+                grids[FloatConv.before_of(op.output)] = index
         rows = {
             op.name: Rows(formats=op.formats, scale=weight_scale(network, op), factors=_factors(op))
             for op in network.ops
@@ -86,7 +91,9 @@ def _factors(op: Conv) -> np.ndarray:
 def weight_scale(network: Network, op: Conv) -> np.ndarray:
     """Return the real value of weight 1, with scale 1, in each row of ``op``, float64 (O,)."""
     source = network.tensor(op.input)
-    ratio = network.tensor(op.output).scale / (source.scale * op.product_step(source.scaling))
+    table = op.requant.table
+    target = network.tensor(op.output).scale if table is None else table.scale
+    ratio = target / (source.scale * op.product_step(source.scaling))
     return np.asarray(np.maximum(op.requant.positive, 1) / 2.0**op.requant.shift * ratio)
 
 

@@ -14,6 +14,7 @@ from celosia.models.calibrate import DISTANCE_WEIGHTS, Grid
 from celosia.models.find_scales import nearest, nearest_rows
 from celosia.models.fit import LayerData, fit_layer, layer_data
 from celosia.models.formats import BlockScaling, Fixed, Format
+from celosia.models.functions import sampled
 from celosia.models.golden import convolve
 from celosia.models.graph import FloatConv, FloatGraph, convolve_float
 from celosia.models.network import (
@@ -28,6 +29,7 @@ from celosia.models.network import (
 from celosia.models.operations import DISTANCE
 from celosia.models.recipe import Recipe
 from celosia.models.round_weights import Rounded, Rounder
+from celosia.models.tables import Table
 from celosia.models.vector_choice import weight_obstacle
 
 MULTIPLIER_MAX = (1 << (MULTIPLIER_BITS - 1)) - 1
@@ -260,7 +262,7 @@ class LayerTask:
         # Where there are scales, the largest has the range of codes; small ones are finer.
         finest = 1 if blocks is None else blocks.scale.high
         finest *= 1 if scaling is None else scaling.scale.top
-        tiny = self.grids[self.op.output].scale / unit / 2**16 / finest
+        tiny = self.summed.scale / unit / 2**16 / finest
         widest = max(share.format.bits for share in self.recipe.weights)
         aim = bias_aim(widest, self.grids[self.op.input].format.bits)
         limit = min(aim * finest, BIAS_LIMIT)
@@ -271,7 +273,7 @@ class LayerTask:
     ) -> tuple[np.ndarray, float, np.ndarray]:
         """Return real multipliers for the sum and the residual, and the shifts."""
         op = self.op
-        out = self.grids[op.output].scale
+        out = self.summed.scale
         main = scale * self.unit(blocks) / out
         other = 0.0 if op.residual is None else self.grids[op.residual].scale / out
         slope = np.ones(len(main)) if op.slope is None else np.abs(op.slope)
@@ -289,7 +291,7 @@ class LayerTask:
     def requant(
         self, scale: np.ndarray, bias: np.ndarray, blocks: BlockScaling | None = None
     ) -> Requant:
-        op, grid = self.op, self.grids[self.op.output]
+        op, grid = self.op, self.summed
         main, other, shift = self.factors(scale, blocks)
         slope = np.ones(len(main)) if op.slope is None else op.slope
         power = 2.0**shift
@@ -311,4 +313,21 @@ class LayerTask:
             low=int(ends[0]),
             high=int(ends[1]),
             rounding=self.recipe.rounding,
+            table=self.table(int(ends[0]), int(ends[1])),
+        )
+
+    @property
+    def summed(self) -> Grid:
+        """The grid of what is made of sums: of the output, or of a table's indices."""
+        return self.grids[self.op.output if self.op.function is None else self.op.before]
+
+    def table(self, low: int, high: int) -> Table | None:
+        """Return the table of the layer's function for indices ``low`` to ``high``."""
+        function = self.op.function
+        if function is None:
+            return None
+        scale = self.summed.scale
+        values = sampled(function, np.arange(low, high + 1) * scale)
+        return Table(
+            function=function.label, scale=scale, values=self.grids[self.op.output].codes(values)
         )

@@ -422,12 +422,13 @@ def with_tables(network: Network, seed: int, bits: int) -> Network:
         target = network.tensor(op.output)
         if isinstance(op, Conv) and target.scaling is None and random.random() < 0.7:
             most = 1 << bits
-            entries = int(random.choice([most, most, random.integers(2, most + 1)]))
-            low = int(random.choice([0, -(entries // 2), random.integers(-entries, 1)]))
+            entries = (most, most, int(random.integers(2, most + 1)))[random.integers(3)]
+            low = (0, -(entries // 2), int(random.integers(-entries, 1)))[random.integers(3)]
             codes = random.integers(target.format.low, target.format.high + 1, entries)
             table = Table(function="random", scale=1.0, values=codes)
-            ends = {"low": low, "high": low + entries - 1}
-            op = replace(op, requant=replace(op.requant, table=table, **ends))
+            op = replace(
+                op, requant=replace(op.requant, table=table, low=low, high=low + entries - 1)
+            )
         ops.append(op)
     return replace(network, ops=tuple(ops))
 

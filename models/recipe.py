@@ -20,6 +20,7 @@ from celosia.models.formats import (
     parse_scale,
 )
 from celosia.models.network import MAX_ACTIVATION_BITS, MAX_WIDE_BITS, Rounding
+from celosia.models.tables import MAX_TABLE_BITS
 from celosia.models.vectors import vector_limit
 
 
@@ -192,6 +193,8 @@ class Recipe:
     output_bits
         Bits of the network's outputs, 1 to 16; None for what the other fields say. Scores are
         compared, not added up, so their width decides about ties only.
+    table_bits
+        Bits of the index into the table of a function such as a sigmoid, 4 to 12.
     seed
         Where ``Assignment.HESSIAN`` begins its search. The same seed gives the same network.
     """
@@ -209,6 +212,7 @@ class Recipe:
     rounding: Rounding = Rounding.HALF_EVEN
     error_feedback: bool = True
     output_bits: int | None = None
+    table_bits: int = 10
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -230,6 +234,8 @@ class Recipe:
                 continue
             if not isinstance(value, int) or not 1 <= value <= MAX_ACTIVATION_BITS:
                 raise ValueError(f"{field} must be in 1..{MAX_ACTIVATION_BITS}, not {value!r}")
+        if not isinstance(self.table_bits, int) or not 4 <= self.table_bits <= MAX_TABLE_BITS:
+            raise ValueError(f"table_bits must be in 4..{MAX_TABLE_BITS}, not {self.table_bits!r}")
         if not 0 < self.percentile <= 100:
             raise ValueError(f"percentile must be above 0 and at most 100, not {self.percentile!r}")
         if self.blocks is not None and not isinstance(self.blocks, BlockScaling):

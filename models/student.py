@@ -134,13 +134,14 @@ class Student:
                 values[op.output] = interleave_float(op, values)
             else:
                 value = self.convolve(op, self.rounded(op), values)
+                value = value if op.function is None else op.function(value)
                 values[op.output] = self.settle(op.output, value)
         return values
 
     def convolve(
         self, op: FloatConv, weight: torch.Tensor, values: Mapping[str, torch.Tensor]
     ) -> torch.Tensor:
-        """Return the output of ``op`` before it is rounded."""
+        """Return the output of ``op`` before its function and rounding."""
         bias = self.biases.get(op.name, torch.from_numpy(op.bias).to(torch.float32))
         window = op.window
         if op.distance:

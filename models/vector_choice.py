@@ -54,8 +54,8 @@ def activation_obstacle(graph: FloatGraph, names: list[str], signed: bool, vecto
     """Return why the tensors ``names``, which share a grid, cannot have scales of vectors.
 
     Not inputs and outputs; not what is clipped but at 0, as scales reach as far as values do;
-    not what distances are taken of, which have no products for scales to multiply; not concats of
-    broken vectors, nor what the compiler would have to copy. Empty where they can.
+    not what is looked up in a table; not what distances are taken of, which have no products for
+    scales to multiply; not concats of broken vectors, nor what the compiler would have to copy. Empty where they can.
     """
     writers, readers = graph.writers(), graph.readers()
     for name in names:
@@ -66,6 +66,8 @@ def activation_obstacle(graph: FloatGraph, names: list[str], signed: bool, vecto
             writer.high < np.inf or writer.low not in (0, -np.inf)
         ):
             return f"{name!r} is clipped at a number other than 0"
+        if isinstance(writer, FloatConv) and writer.function is not None:
+            return f"{name!r} is looked up in a table"
         if any(isinstance(op, FloatConv) and op.distance for op in readers[name]):
             return f"a layer of distances reads {name!r}"
         if isinstance(writer, Concat):

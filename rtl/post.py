@@ -25,10 +25,10 @@ from celosia.rtl.buffers import output_write_layout, read_layout
 from celosia.rtl.column import drain_layout
 from celosia.rtl.compute import Finish
 from celosia.rtl.descriptors import PostLayout
-from celosia.rtl.pe.esb import esb_element
-from celosia.rtl.pe.scale import decode_scale
 from celosia.rtl.legality import layout_of
 from celosia.rtl.lookup import Lookup
+from celosia.rtl.pe.esb import esb_element
+from celosia.rtl.pe.scale import decode_scale
 from celosia.rtl.ports import TOKEN_BITS, UNIT_PORTS, BufferWrite, giver_mask
 from celosia.rtl.post_nest import PostNest
 from celosia.rtl.quantise import VectorQuantiser

@@ -156,6 +156,9 @@ def quantize(
         ),
     ] = None,
     activation_bits: Annotated[int, typer.Option(help="1 to 16.")] = 8,
+    table_bits: Annotated[
+        int, typer.Option(help="Of the index into a table, where layers end in a sigmoid: 4 to 12.")
+    ] = 10,
     activation_scale: Annotated[
         str, typer.Option(help="Activation scales, by the methods of --scale.")
     ] = "mse",
@@ -182,6 +185,7 @@ def quantize(
             uneven_vectors=uneven_vectors,
             elements=None if elements is None else parse_elements(elements),
             activation_bits=activation_bits,
+            table_bits=table_bits,
             activation_scale=read_choice("--activation-scale", activation_scale, ScaleMethod),
             percentile=percentile,
             first_last_8bit=first_last_8bit,

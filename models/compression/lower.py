@@ -131,6 +131,8 @@ def _checked(
         why = "with a residual operand"
     elif op.slope is not None and (op.output in graph.outputs or op.clips):
         why = "with a slope at an output or before a limit"
+    elif op.function is not None:
+        why = f"with {op.function.label} after it"
     elif not op.low <= 0 <= op.high:
         why = f"limited to {op.low:g}..{op.high:g}, without 0"
     if isinstance(op, FloatConv) and not why:

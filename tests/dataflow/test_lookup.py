@@ -10,12 +10,12 @@ import pytest
 from celosia.dataflow.accelerator import Accelerator, Tables
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.descriptors import Buffer, Load, Post
+from celosia.dataflow.energy import load_energy_table
 from celosia.dataflow.lookup import table_rows, table_transfer
 from celosia.dataflow.mapper import default_mapping
 from celosia.dataflow.memory import SLOW
 from celosia.dataflow.random_mapping import random_network_mapping
 from celosia.dataflow.search import Pricer
-from celosia.dataflow.energy import load_energy_table
 from celosia.dataflow.table import tabulate
 from celosia.dataflow.timing import timing
 from celosia.models.errors import CelosiaError

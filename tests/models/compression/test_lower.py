@@ -82,6 +82,7 @@ def test_other_orders_are_the_same_function():
         (nn.Sequential(nn.Conv2d(4, 4, 1, groups=2)), (4, 1, 1), "in groups"),
         (nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.PReLU()), (4, 1, 1), "a slope at an out"),
         (nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.Hardtanh(1, 2)), (4, 1, 1), "1..2, with"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.SiLU()), (4, 1, 1), "with silu after"),
     ],
 )  # fmt: skip
 def test_what_is_no_fully_connected_layer(module, shape, why):
