@@ -55,7 +55,8 @@ def activation_obstacle(graph: FloatGraph, names: list[str], signed: bool, vecto
 
     Not inputs and outputs; not what is clipped but at 0, as scales reach as far as values do;
     not what is looked up in a table; not what distances are taken of, which have no products for
-    scales to multiply; not concats of broken vectors, nor what the compiler would have to copy. Empty where they can.
+    scales to multiply; not concats of broken vectors, nor what the compiler would have to copy.
+    Empty where they can.
     """
     writers, readers = graph.writers(), graph.readers()
     for name in names:
