@@ -249,6 +249,13 @@ def simulate(
         str | None,
         typer.Option(metavar="BEGIN:END", help="Write the signals of these cycles."),
     ] = None,
+    netlist: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE",
+            help="Run what Yosys maps the RTL to, cells of this device, in its place.",
+        ),
+    ] = None,
     timeline: Annotated[
         Path | None,
         typer.Option(
@@ -285,6 +292,7 @@ def simulate(
 ) -> None:
     """Run a network on the RTL and compare every bit, cycle and access with what is expected."""
     from celosia.dataflow.mapping import load_mapping
+    from celosia.fpga.devices import find_device
     from celosia.models.storage import load
     from celosia.scripts.arguments import (
         input_codes,
@@ -303,8 +311,11 @@ def simulate(
     window = None if trace_window is None else read_window(trace_window)
     look = Look(trace=trace, explain=explain, layer=trace_layer, window=window)
     by_model = read_choice("--tier", tier, Tier) is Tier.MODEL
-    if by_model and (explain or look.chosen):
-        raise CelosiaError("--tier model runs no RTL: there is nothing to explain or to trace")
+    if by_model and (explain or look.chosen or netlist is not None):
+        raise CelosiaError(
+            "--tier model runs no hardware: there is nothing to explain, to trace or to synthesise"
+        )
+    device = None if netlist is None else find_device(netlist)
     loaded = load(network)
     data = input_codes(loaded, read_arrays(inputs), codes=codes)
     chosen, model = read_engine(accelerator), read_memory(memory)
@@ -314,7 +325,7 @@ def simulate(
         if by_model:
             result = predict_run(loaded, chosen, data, model, report, tiles)
         else:
-            result = run(loaded, chosen, data, model, report, look, tiles)
+            result = run(loaded, chosen, data, model, report, look, tiles, device)
     if outputs is not None:
         write_arrays(outputs, {name: result.tensors[name] for name in loaded.outputs})
     if timeline is not None:

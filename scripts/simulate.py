@@ -19,6 +19,8 @@ from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import BaseProgram
 from celosia.dataflow.timing import Timing
+from celosia.fpga.devices import Device
+from celosia.fpga.netlist import Netlist, netlist
 from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
 from celosia.models.network import Network
@@ -109,8 +111,9 @@ class Simulation:
     """What was expected of a network on an accelerator, and what the RTL did.
 
     ``location`` says when the first difference happened, where there is one, and ``explanation``
-    why, where that was asked for; ``views`` are of cycles that were chosen. ``seconds`` is wall
-    clock by step, and building a simulator that is in the cache takes next to none.
+    why, where that was asked for; ``views`` are of cycles that were chosen. ``netlist`` is what ran
+    in the place of the RTL, where something did. ``seconds`` is wall clock by step, and building a
+    simulator that is in the cache takes next to none.
     """
 
     network: Network
@@ -123,6 +126,7 @@ class Simulation:
     seconds: dict[str, float]
     explanation: Explanation | None = None
     views: Views | None = None
+    netlist: Netlist | None = None
 
     @property
     def tensors(self) -> dict[str, np.ndarray]:
@@ -180,6 +184,8 @@ class Simulation:
         """Return everything as JSON values."""
         return {
             **heading(Tier.RTL, self.network, self.program, self.memory),
+            "netlist": self.netlist
+            and {"device": self.netlist.device.name, "cells": self.netlist.cells},
             "samples": self.run.samples,
             "bit_exact": self.verdict.bit_exact,
             "cycles_exact": self.verdict.cycle_exact,
@@ -223,7 +229,11 @@ class Simulation:
         if self.explanation is not None:
             where = "\n" + "\n".join(self.explanation.lines())
         shown = f"\nsignals: {self.views}" if self.views else ""
-        return f"{self.run.samples} samples: {self.verdict}{where}{shown}"
+        what = ""
+        if self.netlist is not None:
+            cells = sum(self.netlist.cells.values())
+            what = f", on a netlist of {cells:,} cells of {self.netlist.device.name}"
+        return f"{self.run.samples} samples{what}: {self.verdict}{where}{shown}"
 
 
 def compile_for(
@@ -261,6 +271,7 @@ def simulate(
     report: Report | None = None,
     look: Look = NOTHING,
     mapping: Mapping | None = None,
+    device: Device | None = None,
 ) -> Simulation:
     """Run ``network`` on the RTL of ``accelerator`` and compare it with what is expected.
 
@@ -278,13 +289,21 @@ def simulate(
         What to look at more closely; by default nothing but when the first difference happened.
     mapping
         How each layer is tiled; the default mapping where there is none.
+    device
+        Run the netlist of cells of this device in the place of the RTL. There is nothing to look
+        at then: of a difference no cycle is found.
 
     Raises
     ------
     CelosiaError
         When the network does not fit the accelerator, an input does not fit the network, a tool
-        is missing, or the engine stops.
+        is missing, the engine stops, or there is no netlist of it
+        (:func:`celosia.fpga.netlist.netlist`).
     """
+    if device is not None and (look.explain or look.chosen):
+        raise CelosiaError(
+            "a netlist has none of the RTL's signals: explain and trace a run without --netlist"
+        )
     tell = report or (lambda what, done, total: None)
     seconds: dict[str, float] = {}
 
@@ -300,7 +319,17 @@ def simulate(
     predicted = predict(program, memory, golden)
     timed("predict", begin)
     begin = time.perf_counter()
-    simulator = Simulator(accelerator, progress=lambda what, d, t: tell(f"build: {what}", d, t))
+    cells = None
+    if device is not None:
+        tell("synthesise", 0, 1)
+        cells = netlist(accelerator, device)
+        timed("synthesise", begin)
+        begin = time.perf_counter()
+    simulator = Simulator(
+        accelerator,
+        verilog=None if cells is None else cells.verilog,
+        progress=lambda what, d, t: tell(f"build: {what}", d, t),
+    )
     timed("build", begin)
     begin = time.perf_counter()
     run = simulator.run(program, inputs, memory, progress=lambda d, t: tell("samples", d, t))
@@ -314,7 +343,7 @@ def simulate(
     )
     views = simulated.chosen(look) if look.chosen else None
     location, explanation = None, None
-    if verdict.divergences:
+    if verdict.divergences and cells is None:
         tell("locate the difference", 0, 1)
         trace = None if look.chosen else look.trace
         if look.explain:
@@ -333,6 +362,7 @@ def simulate(
         seconds=seconds,
         explanation=explanation,
         views=views,
+        netlist=cells,
     )
 
 

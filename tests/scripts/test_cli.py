@@ -487,11 +487,14 @@ def same_answer(predicted, measured):
 def test_the_model_tier_has_nothing_to_trace(files, capsys):
     quantise(capsys)
     simulate = ("simulate", "tiny.net", "--accelerator", "acc.toml", "--inputs", "x.npy")
-    for option in (("--explain",), ("--trace-window", "1:2")):
+    for option in (("--explain",), ("--trace-window", "1:2"), ("--netlist", "zcu102")):
         status, _, err = run(capsys, *simulate, "--tier", "model", *option)
         assert status == 1
-        assert "runs no RTL" in err
+        assert "runs no hardware" in err
     assert "choose rtl, model" in run(capsys, *simulate, "--tier", "x")[2]
+    assert "unknown device 'x'" in run(capsys, *simulate, "--netlist", "x")[2]
+    refused = run(capsys, *simulate, "--netlist", "zcu102", "--explain")[2]
+    assert "none of the RTL's signals" in refused
     status, out, _ = run(capsys, *simulate, "--tier", "model")
     assert status == 0
     assert "predicted; nothing ran on the RTL" in out
