@@ -85,8 +85,9 @@ def _inside(first: int, step: int, count: int, low: int, high: int) -> tuple[int
 class ResidentInput:
     """All tiles of activations of ``plan``, side by side from word ``start`` on, ``size`` each.
 
-    The step that makes the input keeps its outputs here as it makes them; the border, which nobody
-    makes, is loaded from memory before the first of a tile.
+    The step that makes the input keeps its outputs here as it makes them. The border, which nobody
+    makes, is loaded from memory before the first of the same words, that of all their tiles: loads
+    and keeps of a bank wait for each other, so each between keeps holds up what is loaded after it.
     """
 
     def __init__(self, plan: StepPlan, tiles: Sequence[TileKey], start: int, size: int) -> None:
@@ -103,18 +104,19 @@ class ResidentInput:
         self, loads: Loads, source: Place, pixel: PixelTile, words: tuple[int, int], outputs: int
     ) -> None:
         """Keep ``words`` of an output ``pixel`` tile, which lie from word ``outputs`` on."""
+        found = []
         for key in self._starts:
             chunk = key[1]
-            first, stop = max(words[0], chunk.word), min(words[1], chunk.word + chunk.words)
-            if key[0].sample == pixel.sample and first < stop:
-                self._keep(
-                    loads, source, key, pixel, (first, stop), outputs - words[0] * pixel.area
-                )
+            both = max(words[0], chunk.word), min(words[1], chunk.word + chunk.words)
+            if key[0].sample == pixel.sample and both[0] < both[1]:
+                found.append((key, both))
+                self._border(loads, source, key)
+        for key, both in found:
+            self._keep(loads, key, pixel, both, outputs - words[0] * pixel.area)
 
     def _keep(
         self,
         loads: Loads,
-        source: Place,
         key: TileKey,
         pixel: PixelTile,
         words: tuple[int, int],
@@ -131,7 +133,6 @@ class ResidentInput:
                 top, bottom = _inside(origin, tile.step, count, pixel.y, pixel.y + pixel.valid)
                 if top == bottom or left == right:
                     continue
-                self._border(loads, source, key)
                 row = origin + top * tile.step - pixel.y
                 to = (words[0] - chunk.word) * tile.rows + top
                 moved = transfer(

@@ -215,15 +215,19 @@ def keep_outputs(
 ) -> None:  # fmt: skip
     """Keep the ``words`` of an output ``pixel`` tile, of which word 0 would lie at ``outputs``."""
     for stay in range(stays.links[1], stays.links[2]):
-        for key in range(stays.rows[stay, 2], stays.rows[stay, 3]):
-            chunk = stays.keys[key, 6:]
-            first, stop = max(words[0], chunk[0]), min(words[1], chunk[0] + chunk[1])
-            if stays.keys[key, 0] != pixel[0] or first >= stop:
-                continue
-            if not has_room(program, 5 * shape.sizes[3] + program.at[4]):
-                program.at[3] = 1
-                return
-            _keep_tile(shape, program, stays, stay, key, pixel, (first, stop), outputs)
+        for kept in (False, True):
+            for key in range(stays.rows[stay, 2], stays.rows[stay, 3]):
+                chunk = stays.keys[key, 6:]
+                first, stop = max(words[0], chunk[0]), min(words[1], chunk[0] + chunk[1])
+                if stays.keys[key, 0] != pixel[0] or first >= stop:
+                    continue
+                if not has_room(program, 5 * shape.sizes[3] + program.at[4]):
+                    program.at[3] = 1
+                    return
+                if kept:
+                    _keep_tile(shape, program, stays, stay, key, pixel, (first, stop), outputs)
+                else:
+                    _border(shape, program, stays, stay, key)
 
 
 @lean
@@ -245,7 +249,6 @@ def _keep_tile(
         count = (words[1] - words[0]) * (below - above) * (to - from_)
         if count == 0:
             continue
-        _border(shape, program, stays, stay, key)
         touch(program, OUTPUTS, outputs + words[0] * area, outputs + words[1] * area, False)
         _fill(program, start, start + chunk[1] * tall * cols, STORE)
         # Nests run in order, and that of these outputs comes after all that read what was there.

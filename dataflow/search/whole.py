@@ -15,6 +15,7 @@ import numpy as np
 
 from celosia.dataflow.mapping import Buffering, Dimension, LayerMapping, tiled
 from celosia.dataflow.plan import StepPlan
+from celosia.dataflow.search.moves import moves
 from celosia.dataflow.search.objective import Objective
 from celosia.dataflow.search.pricing import Priced, Pricer
 from celosia.models.errors import CelosiaError
@@ -198,7 +199,7 @@ class Whole:
                 break
             fresh.remove(number)
             if self._mend_step(number):
-                fresh |= {n for n in (number - 1, number + 1) if 0 <= n < self._count}
+                fresh |= {n for n in range(number - 1, number + 2) if 0 <= n < self._count}
 
     def _slack(self) -> list[int]:
         """Return for each step the cycles that it and all of its layer take beyond the least."""
@@ -210,11 +211,14 @@ class Whole:
         return [slack[layer] for layer in layers]
 
     def _mend_step(self, number: int) -> bool:
-        """Change a step to the best of its cuts, on chip or not; return whether one was better."""
+        """Change a step to the best of its cuts and of what is next to it; return if one was."""
         choice, weights = self._choices[number], self._objective.near(self.priced.costs)
-        every = [*choice.plain, *choice.resident, *choice.cuts]
+        plan, now = self._pricer.plans[number], self.layers[number]
+        near = (layer for layer in moves(plan, now, array=False) if plan.is_legal(layer))
+        every = [*choice.plain, *choice.resident, *choice.cuts, *(near if choice.cuts else ())]
         if choice.resident:
             every += [replace(layer, resident=True) for layer in choice.cuts]
+        every = [layer for layer in dict.fromkeys(every) if layer != now]
         scored = []
         for place, layer in enumerate(every):
             if self._late:

@@ -221,3 +221,12 @@ def test_short_programs_are_cut_anew_as_a_whole(monkeypatch: pytest.MonkeyPatch)
     assert mapped.costs.cycles == exact.cycles
     monkeypatch.setattr(whole.Whole, "_recut", lambda _self: False)
     assert mapped.costs.cycles < search_it().costs.cycles
+
+
+def test_long_programs_are_mended_where_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = keeping("small", 4096)
+    mapped = map_network(network(), target, DDR4)
+    exact = timing(compile_network(network(), target, mapped.mapping), DDR4)
+    assert mapped.costs.cycles == exact.cycles
+    monkeypatch.setattr(whole.Whole, "_mend", lambda _self: None)
+    assert mapped.costs.cycles < map_network(network(), target, DDR4).costs.cycles
