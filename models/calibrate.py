@@ -24,6 +24,9 @@ DISTANCE_WEIGHTS = Fixed(bits=8)
 SAMPLES = 60_000
 """Most values that the search for one scale looks at."""
 
+_EVEN = 1e-5
+"""Share of the largest value by which floats may miss the multiples that they stand for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
@@ -108,7 +111,8 @@ def calibrate(
                 f"tensor {names[0]!r} has values of both signs, and one bit holds -1 and 0 only: "
                 "give it 2 bits or more (activation_bits, output_bits), or a ReLU"
             )
-        scale = max(tensor_scale(data, fmt, recipe), _least_step(graph, names))
+        step = even_step(data, fmt) if all(name in graph.inputs for name in names) else None
+        scale = max(step or tensor_scale(data, fmt, recipe), _least_step(graph, names))
         grid = Grid(format=fmt, scale=scale)
         grids.update(dict.fromkeys(names, grid))
     for op in graph.ops:
@@ -145,6 +149,27 @@ def tensor_scale(values: np.ndarray, fmt: Fixed, recipe: Recipe) -> float:
     """Return the scale of a tensor with ``values`` (K,) in ``fmt``; 1 where all are 0."""
     (found,) = find_scales(values[None], fmt, recipe.activation_scale, recipe.percentile)
     return float(found) if found > 0 else 1.0
+
+
+def even_step(values: np.ndarray, fmt: Fixed) -> float | None:
+    """Return the number of which all ``values`` (K,) are multiples that ``fmt`` holds, or None.
+
+    Inputs that were integers, such as the bytes of a photo, then lose nothing. Of a range that
+    begins at the real 0 neither end need be a code's: one multiple beyond each saturates.
+    """
+    levels = np.unique(values)
+    steps = np.diff(levels)
+    steps = steps[steps > _EVEN * np.abs(levels).max()]
+    if not len(steps):
+        return None
+    codes = levels / steps.min()
+    # The mean of all steps is nearer to the number than the least, which has the largest error.
+    step = float(steps.min() * (codes[-1] - codes[0]) / (np.rint(codes[-1]) - np.rint(codes[0])))
+    codes = levels / step
+    near = np.rint(codes)
+    if np.abs(codes - near).max() > _EVEN * len(fmt.values):
+        return None
+    return step if fmt.low - 1 <= near[0] and near[-1] <= fmt.high + 1 else None
 
 
 def _least_step(graph: FloatGraph, names: list[str]) -> float:

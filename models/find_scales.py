@@ -31,6 +31,9 @@ GAUSSIAN_REACH = 12.0
 SCALES_PER_OCTAVE = 12
 """How densely the distribution aligner looks for its minimum before it closes in on it."""
 
+MOST_PARTS = 15
+"""Greatest multiple that the least of some weights is thought to be: 15 in a resize by 8."""
+
 Snap = Callable[[np.ndarray], np.ndarray]
 
 
@@ -158,6 +161,24 @@ def search_scales(
         better = total < best_error
         best[better], best_error[better] = scale[better], total[better]
     return best
+
+
+def whole_steps(rows: np.ndarray, most: int) -> np.ndarray:
+    """Return the greatest number of which all of a row are multiples, float64 (O,).
+
+    It is 0 where there is none such that the multiples are at most ``most``, and for a row of
+    zeros. Only numbers that are the row's least over 1 to ``MOST_PARTS`` are tried.
+    """
+    size = np.abs(rows)
+    least = np.where(size > 0, size, np.inf).min(axis=1, initial=np.inf)
+    found = np.zeros(len(rows))
+    for parts in range(1, MOST_PARTS + 1):
+        step = np.where(np.isfinite(least), least / parts, 1.0)
+        ratios = size / step[:, None]
+        fits = (np.abs(ratios - np.rint(ratios)) <= 1e-9 * np.maximum(ratios, 1)).all(axis=1)
+        fits &= np.isfinite(least) & (ratios.max(axis=1, initial=0) < most + 0.5)
+        found = np.where((found == 0) & fits, step, found)
+    return found
 
 
 def _needed(rows: np.ndarray, fmt: Format) -> np.ndarray:

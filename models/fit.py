@@ -46,19 +46,22 @@ def layer_data(op: FloatConv, x: torch.Tensor, wanted: torch.Tensor) -> LayerDat
         The sums (with bias) that it should give, (N, O, OH, OW).
     """
     rows, per_group = op.weight.shape[0], op.weight.shape[1]
-    columns = torch.nn.functional.unfold(
-        pad_float(x, op.window, 0.0),
-        op.window.kernel,
-        dilation=op.window.dilation,
-        stride=op.window.stride,
-    )
     reduction = per_group * op.window.kernel[0] * op.window.kernel[1]
-    patches = columns.transpose(1, 2).reshape(-1, op.groups, reduction)
-    sums = wanted.flatten(2).transpose(1, 2).reshape(-1, op.groups, rows // op.groups)
-    step = -(-len(patches) // PATCHES)
+    places = wanted.shape[2] * wanted.shape[3]
+    step = -(-len(x) * places // PATCHES)
     # An odd step visits all places of an image, whatever its size.
     step += 1 - step % 2
-    windows = patches[::step].numpy().transpose(1, 0, 2)
+    seen = []
+    for number in range(len(x)):  # all windows of all samples would be a lot of memory
+        columns = torch.nn.functional.unfold(
+            pad_float(x[number : number + 1], op.window, 0.0),
+            op.window.kernel,
+            dilation=op.window.dilation,
+            stride=op.window.stride,
+        )
+        seen.append(columns[0, :, -number * places % step :: step].T)
+    windows = torch.cat(seen).reshape(-1, op.groups, reduction).numpy().transpose(1, 0, 2)
+    sums = wanted.flatten(2).transpose(1, 2).reshape(-1, op.groups, rows // op.groups)
     targets = sums[::step].to(torch.float64).numpy().transpose(1, 0, 2)
     mean = windows.mean(axis=1, keepdims=True)
     centre = targets.mean(axis=1, keepdims=True)

@@ -259,7 +259,7 @@ def _activation(call: Call, argument: str = "self") -> View:
 
 @handles("add", "sub", "rsub")
 def add(builder: Builder, call: Call) -> View:
-    """Import the sum of two activations, or of an activation and a constant."""
+    """Import the sum or difference of two activations, or of an activation and a constant."""
     left, right = call.args["self"], call.args["other"]
     if call.args["operator"] == "rsub":
         left, right = right, left
@@ -269,14 +269,15 @@ def add(builder: Builder, call: Call) -> View:
     if isinstance(left, View) and isinstance(right, View):
         unpadded(left)
         unpadded(right)
-        if sign < 0:
-            raise Unsupported("it subtracts one activation from another", "use an addition")
         if left.shape != right.shape or not np.array_equal(left.index, right.index):
             raise Unsupported(
                 f"its operands have shapes {left.index.shape} and {right.index.shape} or differ in "
                 "order",
                 "add tensors of one shape: broadcasting is not supported",
             )
+        if sign < 0:
+            minus = np.full(right.shape[0], sign)
+            return builder.pointwise(right, call.where, call.name, weight=minus, residual=left.name)
         return builder.pointwise(left, call.where, call.name, residual=right.name)
     if isinstance(left, View):
         shift = sign * per_channel(left, right)

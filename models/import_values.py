@@ -55,7 +55,7 @@ class View:
     its flat position in the tensor ``name`` of ``shape`` (C, H, W); reshapes and
     permutations only change it. ``pad`` is zero padding (top, left, bottom, right)
     that the next convolution takes in. ``final`` is set after a softmax: only the output may
-    read it.
+    read it. ``coded`` is set where codes stand for it, not the model's input as it comes.
     """
 
     name: str
@@ -63,6 +63,7 @@ class View:
     index: np.ndarray
     pad: tuple[int, int, int, int] = (0, 0, 0, 0)
     final: bool = False
+    coded: bool = False
 
     @staticmethod
     def of(name: str, shape: tuple[int, int, int], rank: int = 3) -> View:

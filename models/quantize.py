@@ -19,6 +19,7 @@ import torch
 from celosia.models.calibrate import Grid, calibrate
 from celosia.models.curvature import row_curvatures
 from celosia.models.errors import CelosiaError
+from celosia.models.find_scales import ScaleMethod
 from celosia.models.formats import BlockScaling, Fixed, Format
 from celosia.models.golden import convolve, interleave, max_pool
 from celosia.models.graph import FloatConv, FloatGraph, evaluate_float
@@ -118,7 +119,8 @@ def quantize(
         Formats and scales where they are known already (after fine-tuning): weights are
         rounded to the nearest. By default they are found from the calibration data.
     layers
-        The format of all rows of some layers, by name, instead of the recipe's.
+        The format of all rows of some layers, by name, instead of the recipe's. Their scales
+        are those of the least error: few bits want some clipping, whatever the others do.
 
     Raises
     ------
@@ -181,6 +183,7 @@ def quantize(
                 planned=rows.get(op.name),
                 curvature=curvatures.get(op.name),
                 given=_given(op, layers or {}, formats.get(whole.get(op.output, ""))),
+                method=ScaleMethod.MSE if op.name in (layers or {}) else recipe.scale,
             )
             conv = task.quantize(values, codes, formats.get(op.input, ()))
             formats[op.output] = conv.formats

@@ -11,7 +11,7 @@ import torch
 
 from celosia.models.assign import assign_formats
 from celosia.models.calibrate import DISTANCE_WEIGHTS, Grid
-from celosia.models.find_scales import nearest, nearest_rows
+from celosia.models.find_scales import ScaleMethod, nearest, nearest_rows, whole_steps
 from celosia.models.fit import LayerData, fit_layer, layer_data
 from celosia.models.formats import BlockScaling, Fixed, Format
 from celosia.models.functions import sampled
@@ -34,7 +34,7 @@ from celosia.models.vector_choice import weight_obstacle
 
 MULTIPLIER_MAX = (1 << (MULTIPLIER_BITS - 1)) - 1
 MOST_MULTIPLE = 127
-"""Greatest weight of a resize, in its least: 49 for a bilinear one by 4."""
+"""Greatest weight of a resize, in what all of them are multiples of: 49 for one by 4."""
 BIAS_LIMIT = 1 << 38
 """Largest bias code."""
 
@@ -71,7 +71,10 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTask:
-    """Quantisation of one convolution; ``given`` are its rows' formats where they are known."""
+    """Quantisation of one convolution; ``given`` are its rows' formats where they are known.
+
+    ``method`` is how the scales of its rows are found.
+    """
 
     graph: FloatGraph
     op: FloatConv
@@ -79,6 +82,7 @@ class LayerTask:
     recipe: Recipe
     planned: Rows | None
     curvature: np.ndarray | None
+    method: ScaleMethod
     given: tuple[Format, ...] | None = None
 
     def quantize(
@@ -182,19 +186,15 @@ class LayerTask:
 
     @property
     def multiples(self) -> np.ndarray | None:
-        """Weights of a resize as integers, int64 (O, K); None of other layers.
-
-        Each row is its least weight times 1 to ``MOST_MULTIPLE``.
-        """
-        flat = np.abs(self.op.weight.reshape(len(self.op.weight), -1))
-        least = np.where(flat > 0, flat, np.inf).min(axis=1)
-        if self.op.useful or not np.isfinite(least).all():
+        """Weights of a resize as integers, int64 (O, K); None of other layers."""
+        flat = self.op.weight.reshape(len(self.op.weight), -1)
+        if self.op.useful:
             return None
-        ratios = flat / least[:, None]
-        whole = np.rint(ratios)
-        if whole.max() < 2 or whole.max() > MOST_MULTIPLE or np.abs(ratios - whole).max() > 1e-9:
+        steps = whole_steps(flat, MOST_MULTIPLE)
+        if not steps.all():
             return None
-        return np.asarray(np.sign(self.op.weight).reshape(whole.shape) * whole, dtype=np.int64)
+        whole = np.rint(flat / steps[:, None]).astype(np.int64)
+        return whole if np.abs(whole).max() > 1 else None
 
     @property
     def blocks(self) -> BlockScaling | None:
@@ -209,7 +209,7 @@ class LayerTask:
         return Rounder(
             formats=formats,
             snap=functools.partial(self.snap, blocks=blocks),
-            method=self.recipe.scale,
+            method=self.method,
             percentile=self.recipe.percentile,
             blocks=blocks,
             kernel=int(np.prod(self.op.window.kernel)),

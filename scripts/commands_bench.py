@@ -413,10 +413,10 @@ def bench_lstm(
 @app.command("photos")
 def bench_photos(
     budget: Annotated[
-        float | None,
+        list[float] | None,
         typer.Option(
             min=0.0,
-            help="A 4/8-bit mix too: most error of all scores, in their variance, such as 0.02.",
+            help="A 4/8-bit mix too: most error of all scores, in their variance, such as 0.002.",
         ),
     ] = None,
     as_json: Json = False,
@@ -425,19 +425,23 @@ def bench_photos(
     from celosia.scripts.bench_photos import bench_photos as run
 
     with progress("Photos") as report:
-        found = run(report, budget)
+        found = run(report, budget or ())
     rows = [row.as_dict() for row in found.rows]
 
     def show(console: Console) -> None:
-        for weights, share in found.narrow.items():
-            mine = [row for row in found.rows if row.weights == weights]
+        for scheme in found.schemes:
+            mine = [row for row in found.rows if row.weights == scheme.weights]
             cells = [
                 (row.photo, row.top, f"{row.probability:.3f}", f"{row.second:.3f}", row.got)
                 for row in mine
             ]
-            agree = sum(row.agrees for row in mine)
-            title = f"{weights}: {agree} of {len(mine)} agree, {share:.0%} of weights of 4 bits"
+            title = (
+                f"{scheme.weights}: {sum(row.agrees for row in mine)} of {len(mine)} agree, "
+                f"{scheme.narrow:.0%} of weights of 4 bits in {scheme.layers} layers, "
+                f"error {scheme.error:.4f}"
+            )
             console.print(table(("photo", "float", "of", "second", "got"), cells, title=title))
 
-    emit({"narrow": found.narrow, "rows": rows}, as_json=as_json, show=show)
+    schemes = [asdict(scheme) for scheme in found.schemes]
+    emit({"schemes": schemes, "rows": rows}, as_json=as_json, show=show)
     hold(all(row.agrees for row in found.rows))

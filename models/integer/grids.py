@@ -22,7 +22,7 @@ from celosia.models.import_values import Builder, Unsupported, View
 from celosia.models.integer.agreement import Agreement
 from celosia.models.integer.lower import Integers, lower_graph
 from celosia.models.integer.steps import Rule
-from celosia.models.network import Concat, MaxPool, Network
+from celosia.models.network import Concat, Network
 
 OUTPUT_BITS = 16
 """Bits of an output that a file leaves real."""
@@ -84,7 +84,7 @@ class Quantised:
         unpadded(view)
         known = self.grids.get(view.name)
         if known == grid:
-            return view
+            return replace(view, coded=True)
         if raw:
             if known is not None:
                 raise Unsupported(
@@ -94,7 +94,7 @@ class Quantised:
             if signs:
                 raise Unsupported("it takes signs of an input", "give the signs as inputs")
             self.grids[view.name] = grid
-            return view
+            return replace(view, coded=True)
         writer = next((op for op in reversed(self.builder.ops) if op.output == view.name), None)
         if known is None and isinstance(writer, Concat) and not signs:
             self.grids[view.name] = grid
@@ -154,28 +154,30 @@ class Quantised:
         handler: Callable[[Builder, Call], View],
         weights: WeightCodes,
         bias: np.ndarray | None,
+        rows: np.ndarray | None = None,
     ) -> View:
         """Add a convolution or linear layer with integer weights, then its scale and bias.
 
-        ``handler`` finds the weights as integers in ``call``'s argument ``weight``; rows are on
-        axis 0. Raises :class:`Unsupported` where a row has several scales.
+        ``handler`` finds the weights as integers in ``call``'s argument ``weight``. ``rows`` are
+        the scales by output channel, (O, K), where weights do not have those on axis 0. Raises
+        :class:`Unsupported` where a row has several scales.
         """
-        rows = weights.scale.reshape(len(weights.scale), -1)
+        rows = weights.scale.reshape(len(weights.scale), -1) if rows is None else rows
         if not (rows == rows[:, :1]).all():
             raise Unsupported(
                 "its weights have several scales in one row (output channel)",
                 "quantise weights by tensor, or by output channel",
             )
-        name = self.builder.name(f"{call.name}_sum")
+        name, first = self.builder.name(f"{call.name}_sum"), len(self.builder.ops)
         exact = {"weight": torch.from_numpy(weights.values.astype(np.float64)), "bias": None}
         view = handler(self.builder, replace(call, args={**call.args, **exact}, name=name))
-        added = self.builder.ops[-1]
-        assert isinstance(added, FloatConv)
-        self.integers[added.name] = Integers(
-            values=added.weight.astype(np.int64), bits=weights.bits
-        )
+        for added in self.builder.ops[first:]:
+            if isinstance(added, FloatConv):
+                self.integers[added.name] = Integers(
+                    values=added.weight.astype(np.int64), bits=weights.bits
+                )
         return self.builder.pointwise(
-            view, f"{added.name}_scale", call.name, weight=rows[:, 0].copy(), bias=bias
+            view, f"{name}_scale", call.name, weight=rows[:, 0].copy(), bias=bias
         )
 
     def signed(self, name: str) -> bool:
@@ -234,23 +236,28 @@ class Quantised:
         """
         shapes = graph.shapes()
         grids = {name: grid for name, grid in self.grids.items() if name in shapes}
-        changed = True
-        while changed:
-            changed = False
-            for op in graph.ops:
-                if isinstance(op, FloatConv) and not _copies(op):
-                    continue
-                names = (*reads(op), op.output)
-                first = next((name for name in names if name in grids), None)
-                if first is None:
-                    continue
-                for name in names:
-                    if name not in grids:
-                        grids[name] = grids[first]
-                        changed = True
-                        if first in self.rules:
-                            self.rules[name] = self.rules[first]
+        # What joins and pools is first: a copy may have other codes before it than behind it.
+        joins = [op for op in graph.ops if not isinstance(op, FloatConv)]
+        copies = [op for op in graph.ops if isinstance(op, FloatConv) and _copies(op)]
+        while any(self._spread(op, grids) for op in [*joins, *copies]):
+            pass
+        for op in reversed(joins):
+            if op.output in self.signs:
+                self.signs.update(reads(op))
         return grids
+
+    def _spread(self, op: FloatOp, grids: dict[str, Grid]) -> bool:
+        """Give all tensors of ``op`` the grid that one of them has; say whether any got one."""
+        names = (*reads(op), op.output)
+        first = next((name for name in names if name in grids), None)
+        unknown = [name for name in names if name not in grids]
+        if first is None:
+            return False
+        for name in unknown:
+            grids[name] = grids[first]
+            if first in self.rules:
+                self.rules[name] = self.rules[first]
+        return bool(unknown)
 
     def _wide(self, graph: FloatGraph, output: str, grids: dict[str, Grid]) -> Grid:
         """Return the finest grid of ``OUTPUT_BITS`` that holds all that an output can be."""
@@ -310,7 +317,7 @@ def _check_complete(graph: FloatGraph, grids: dict[str, Grid]) -> None:
         for name in (*reads(op), op.output):
             if name not in grids:
                 raise _unquantised(name, op)
-        if isinstance(op, MaxPool | Concat):
+        if not isinstance(op, FloatConv):
             first = grids[op.output]
             if any(grids[name] != first for name in reads(op)):
                 raise CelosiaError(

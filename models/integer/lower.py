@@ -14,6 +14,7 @@ import numpy as np
 from celosia.models.bounds import sum_range
 from celosia.models.calibrate import Grid
 from celosia.models.errors import CelosiaError
+from celosia.models.find_scales import whole_steps
 from celosia.models.formats import Fixed
 from celosia.models.graph import FloatConv, FloatGraph
 from celosia.models.integer.agreement import Agreement
@@ -125,8 +126,10 @@ class _Layer:
         real, rows = self.op.weight, np.arange(len(self.op.weight))
         flat = real.reshape(len(real), -1)
         if known is None:
-            level = np.abs(flat).max(axis=1)
-            steps = np.where(level > 0, level, 1.0)
+            # Copies, sums and pools have one magnitude; the phases of a bilinear resize several.
+            steps = whole_steps(flat, (1 << HELPER_BITS - 1) - 1)
+            most = np.abs(flat).max(axis=1)
+            steps = np.where(steps > 0, steps, np.where(most > 0, most, 1.0))
             values = np.rint(flat / steps[:, None]).astype(np.int64).reshape(real.shape)
             bits = HELPER_BITS
         else:

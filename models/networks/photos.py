@@ -82,21 +82,23 @@ def read_photo(name: str) -> np.ndarray:
 def preprocess(photo: np.ndarray) -> np.ndarray:
     """Return the middle of ``photo`` (uint8 (H, W, 3)) as input, float32 (3, 224, 224).
 
-    The middle 7/8 of the shorter side squared, resized bicubically, and normalised.
+    The middle 7/8 of the shorter side squared, resized bicubically to bytes, and normalised.
     """
     height, width = photo.shape[:2]
     side = round(min(height, width) * (1 - _MARGIN))
     return _cut(photo, (height - side) // 2, (width - side) // 2, side)
 
 
-def _cut(photo: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+def _cut(photo: np.ndarray, top: int, left: int, side: int, brightness: float = 1.0) -> np.ndarray:
     square = np.ascontiguousarray(photo[top : top + side, left : left + side].transpose(2, 0, 1))
     pixels = torch.from_numpy(square)[None].to(torch.float32)
     with single_thread():
         small = torch.nn.functional.interpolate(
             pixels, size=(SIZE, SIZE), mode="bicubic", antialias=True
         )
-    result: np.ndarray = ((small[0].clamp(0, 255) - MEAN) / STEP).numpy()
+    # Bytes again, as image libraries and cameras give them.
+    pixels = (small[0] * brightness).round().clamp(0, 255)
+    result: np.ndarray = ((pixels - MEAN) / STEP).numpy()
     return result
 
 
@@ -119,6 +121,6 @@ def calibration(each: int = 2, seed: int = 20261121) -> np.ndarray:
         for index in range(each):
             side = round(min(height, width) * random.uniform(0.6, 1.0))
             top, left = (int(random.integers(size - side + 1)) for size in (height, width))
-            crop = _cut(photo, top, left, side) * random.uniform(0.9, 1.1)
+            crop = _cut(photo, top, left, side, random.uniform(0.9, 1.1))
             crops.append(crop[:, :, ::-1] if index % 2 else crop)
-    return np.clip(np.stack(crops), -MEAN / STEP, (255 - MEAN) / STEP).astype(np.float32)
+    return np.stack(crops)

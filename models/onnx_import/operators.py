@@ -36,6 +36,10 @@ class Context:
     batch: int = 1
     raw: set[str] = field(default_factory=set)
 
+    def is_raw(self, view: View) -> bool:
+        """Whether ``view`` is an input of the model before any quantiser."""
+        return view.name in self.raw and not view.coded
+
 
 Args = tuple[Value | None, ...]
 Handler = Callable[[Context, Node, Args], Value]

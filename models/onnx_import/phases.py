@@ -25,7 +25,7 @@ from celosia.models.onnx_import.windows import MAX_PADDING, pair_of
 
 @handles("ConvTranspose")
 def transposed(context: Context, node: Node, args: Args) -> View:
-    """Import a transposed convolution of real weights."""
+    """Import a transposed convolution, weights real or in codes."""
     view, weight = whole_image(activation(args[0])), constant(args[1], "weight")
     given, attributes = optional(args, 2), node.attributes
     if weight.values.ndim != 4 or weight.values.shape[0] != view.shape[0]:
@@ -52,7 +52,11 @@ def transposed(context: Context, node: Node, args: Args) -> View:
         for axis in range(2)
     ]
     check_size(rows, (size[0], size[1]))
-    bias: torch.Tensor | None = None if given is None else tensor(constant(given, "bias"))
+    bias = None if given is None else constant(given, "bias").real.reshape(-1)
+    if bias is not None and len(bias) != rows:
+        raise Unsupported(
+            f"its bias has {len(bias)} entries for {rows} channels", "export it again"
+        )
     call = call_of(
         context,
         node,
@@ -60,13 +64,18 @@ def transposed(context: Context, node: Node, args: Args) -> View:
         operator="conv_transpose2d",
         input=view,
         weight=tensor(weight),
-        bias=bias,
+        bias=None if bias is None else torch.from_numpy(bias),
         stride=list(stride),
         padding=pads[:2],
         dilation=list(dilation),
         groups=groups,
     )
-    return import_phases.transposed(context.builder, call)
+    if weight.codes is None:
+        return import_phases.transposed(context.builder, call)
+    # Output channels, of each group, are on axis 1.
+    stored = weight.codes.scale.reshape(groups, -1, rows // groups, kernel[0] * kernel[1])
+    scales = stored.transpose(0, 2, 1, 3).reshape(rows, -1)
+    return context.quantised.weigh(call, import_phases.transposed, weight.codes, bias, scales)
 
 
 @handles("Resize", "Upsample")

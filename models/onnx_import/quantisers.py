@@ -92,7 +92,7 @@ def quantise_linear(context: Context, node: Node, args: Args) -> Value:
         Grid(format=fmt, scale=scale, zero=zero),
         Rule(zero=zero),
         node.outputs[0],
-        raw=view.name in context.raw,
+        raw=context.is_raw(view),
     )
     return Coded(view=result, type=kind)
 
@@ -144,7 +144,7 @@ def dequantised(context: Context, value: Coded, scale: Value | None, zero: Value
             f"of {fmt.name} x {grid.scale:g} from {grid.zero}",
             "dequantise with the scale and zero point that quantised",
         )
-    return value.view
+    return replace(value.view, coded=True)
 
 
 def dequantise_constant(node: Node, args: Args) -> Known:
@@ -205,7 +205,8 @@ def quant(context: Context, node: Node, args: Args) -> Value:
         return _quant_weights(args, bits, ties, (low, high))
     fmt = Fixed(bits=bits, signed=bool(signed))
     scale, zero = _positive(one_number(args[1], "scale")), _zero(args[2], fmt)
-    view, raw = activation(args[0]), activation(args[0]).name in context.raw
+    view = activation(args[0])
+    raw = context.is_raw(view)
     grid, rule = Grid(format=fmt, scale=scale, zero=zero), Rule(ties=ties)
     if raw and ties is not Ties.HALF_EVEN:
         raise Unsupported("it rounds an input otherwise than to even", "quantise inputs by ROUND")
@@ -267,7 +268,7 @@ def bipolar(context: Context, node: Node, args: Args) -> Value:
     view = activation(args[0])
     grid = Grid(format=Fixed(bits=2), scale=_positive(one_number(args[1], "scale")))
     return context.quantised.quantise(
-        view, grid, Rule(), node.outputs[0], raw=view.name in context.raw, signs=True
+        view, grid, Rule(), node.outputs[0], raw=context.is_raw(view), signs=True
     )
 
 

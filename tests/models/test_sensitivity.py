@@ -8,6 +8,7 @@ from celosia.models.importer import import_program
 from celosia.models.network import Conv
 from celosia.models.networks.catalogue import QUICK
 from celosia.models.quantize import quantize
+from celosia.models.recipe import Recipe
 from celosia.models.sensitivity import Sensitivity
 
 
@@ -25,6 +26,10 @@ def test_layers_that_matter_keep_their_bits() -> None:
     assert found.error(("0",)) < 1e-9 < 1e-4 < found.error(("2",))
     assert found.choose(1e-6) == ("0",)
     assert found.choose(1.0) == ("0", "2")
+    assert found.choose(1e-6, {"0": 1e-7, "2": 1e-12}) == ("0",)  # the first is passed over
+    fed = Sensitivity(graph, {next(iter(graph.inputs)): x.numpy()}, Fixed(bits=4), Recipe())
+    assert fed.error(()) == 0
+    assert fed.error(("2",)) < 0.7 * found.error(("2",))  # what errors do is made good for
     network = quantize(graph, x.numpy(), QUICK, layers={"0": Fixed(bits=3)})
     formats = [set(op.formats) for op in network.ops if isinstance(op, Conv)]
     assert formats[0] == {Fixed(bits=3)} != formats[1]

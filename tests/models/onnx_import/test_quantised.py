@@ -325,6 +325,26 @@ def test_qonnx_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: s
         assert np.array_equal(real, wanted), f"{name} differs by {np.abs(real - wanted).max()}"
 
 
+@pytest.mark.parametrize("between", ["MaxPool", "ConvTranspose", "Concat"])
+def test_signs_behind_what_fusion_moves_over(tmp_path: Path, between: str) -> None:
+    made = Made((1, 4, 6, 6))
+    x = made.coded("x", 0.125, 0, np.int8)
+    kernel = made.weights(codes(-9, 10, 4, 4, 3, 3), 0.25)
+    if between == "ConvTranspose":
+        value = made.node(between, x, kernel, strides=[2, 2])
+    elif between == "MaxPool":
+        value = made.node(between, made.node("Conv", x, kernel), kernel_shape=[2, 2])
+    else:
+        value = made.coded(made.node("Conv", x, kernel), 0.125, 0, np.int8)
+        value = made.node(between, value, value, axis=1)
+    data = images(made)
+    wanted = run(made.model(value), {"x": data})[0]
+    signs = made.node("BipolarQuant", value, made.const(1.0), domain=QONNX)
+    network = imported(made, tmp_path, signs).network
+    got = evaluate(network, quantise_inputs(network, data))[network.outputs[0]]
+    assert (got == np.where(wanted >= 0, 1, -1)).all()
+
+
 def test_codes_as_inputs(tmp_path: Path) -> None:
     made = Made((1, 3, 4, 4), TensorProto.UINT8)
     x = made.node("DequantizeLinear", "x", *made.scalar(0.25, 128, np.uint8))

@@ -135,6 +135,7 @@ def test_slopes_and_constants(tmp_path: Path) -> None:
     value = made.node("Mul", value, made.const(weights(1, 3, 1, 1)))
     value = made.node("Sub", made.const(0.5), made.node("LeakyRelu", value, alpha=0.2))
     value = made.node("Div", made.node("Neg", value), made.const(3.0))
+    value = made.node("Sub", value, made.node("Relu", "x"))
     agree(made, tmp_path, made.node("Concat", value, "x", axis=1))
 
 
