@@ -137,8 +137,19 @@ ECP5_85K = Device(
 )
 """Lattice's largest ECP5, as on the ULX3S board, whose oscillator has 25 MHz."""
 
+ECP5_85K_5G = Device(
+    name="ecp5-85k-5g",
+    part="LFE5UM5G-85F-8BG554C",
+    family=Family.ECP5,
+    budget=ECP5_85K.budget,
+    memory_bits=ECP5_85K.memory_bits,
+    package="CABGA554",
+    clock_mhz=25.0,
+)
+"""The same with transceivers, as on the ECPIX-5 board; its oscillator's 100 MHz are divided."""
+
 DEVICES: Mapping[str, Device] = MappingProxyType(
-    {d.name: d for d in (ZCU102, ULTRA96, KV260, ZCU104, PYNQ_Z2, ZC706, ECP5_85K)}
+    {d.name: d for d in (ZCU102, ULTRA96, KV260, ZCU104, PYNQ_Z2, ZC706, ECP5_85K, ECP5_85K_5G)}
 )
 """Every part that is known, by name."""
 

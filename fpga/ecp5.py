@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.fpga.devices import Device, Family, Resources, excess
-from celosia.fpga.ecp5_top import BAUD, Ecp5Top
+from celosia.fpga.devices import ECP5_85K, ECP5_85K_5G, Device, Resources, excess
+from celosia.fpga.ecp5_top import Ecp5Top
+from celosia.fpga.serial_boards import MEMORY_BYTES, SerialBoard, constraints
 from celosia.fpga.tools import ToolFailedError, kept, run_tool, tool_version
 from celosia.fpga.yosys import count_cells
 from celosia.models.errors import CelosiaError
@@ -18,29 +19,16 @@ from celosia.models.files import atomic_directory
 from celosia.models.processes import Processes
 from celosia.rtl.verilog import write_verilog
 
-MEMORY_BYTES = 128 << 10
-"""On-chip memory of the system: 64 block RAMs."""
-
 SEED = 1
 """Of nextpnr's placement: the same design gives the same bitstream."""
 
 ROUTER = "router2"
 """Took a third of router1's time on the ecp5 preset's system, at an equal clock."""
 
-FILES = ("ecp5_top.v", "ecp5_top.lpf", "ecp5_top.bit", "timing.json")
+_PARTS = {ECP5_85K.part: "--85k", ECP5_85K_5G.part: "--um5g-85k"}
+"""What nextpnr calls the parts."""
 
-# Pins of the ULX3S board with an LFE5U-85F in CABGA381: 25 MHz oscillator, the USB serial
-# port (named from the FTDI chip's side on the board), button FIRE1, LEDs 0 to 3.
-PINS = {
-    "clk_25mhz": ("G2", ""),
-    "button": ("R1", " PULLMODE=DOWN"),
-    "uart_rx": ("M1", " PULLMODE=UP"),
-    "uart_tx": ("L4", ""),
-    "led[0]": ("B2", ""),
-    "led[1]": ("C2", ""),
-    "led[2]": ("C1", ""),
-    "led[3]": ("D2", ""),
-}
+FILES = ("ecp5_top.v", "ecp5_top.lpf", "ecp5_top.bit", "timing.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +69,7 @@ class Bitstream:
 
 def bitstream(
     accelerator: Accelerator,
-    device: Device,
+    board: SerialBoard,
     directory: str | Path,
     processes: Processes | None = None,
 ) -> Bitstream:
@@ -95,9 +83,8 @@ def bitstream(
     Raises
     ------
     CelosiaError
-        When ``device`` is no ECP5, there are several memory ports, an address does not reach
-        the on-chip memory, or the system does not fit: its memories, at once, or what Yosys
-        counted, before place and route.
+        When there are several memory ports, or the system does not fit: its memories, at once,
+        or what Yosys counted, before place and route.
     MissingToolError
         When Yosys, nextpnr-ecp5 or ecppack is not installed.
     ToolFailedError
@@ -105,24 +92,26 @@ def bitstream(
     OSError
         When the files cannot be written, before anything is run.
     """
-    if device.family is not Family.ECP5 or device.package is None or device.clock_mhz is None:
-        raise CelosiaError(
-            f"no open tool makes bitstreams for {device.name}: choose --device ecp5-85k, or "
-            "bring the Verilog of 'celosia generate' into the vendor's tool"
-        )
+    device = board.device
     if accelerator.bus.stripes:
         raise CelosiaError(
             f"accelerator {accelerator.name!r} has {accelerator.bus.ports} memory ports, the "
             "system on this board one memory: set ports = 1 in [bus]"
         )
     _check_memory(accelerator, device)
-    divisor = round(device.clock_mhz * 1e6 / BAUD)
     with atomic_directory(directory) as draft:
-        top = Ecp5Top(accelerator, memory_bytes=MEMORY_BYTES, divisor=divisor)
+        top = Ecp5Top(
+            accelerator,
+            memory_bytes=MEMORY_BYTES,
+            divisor=board.divisor,
+            halvings=board.halvings,
+            button_low=board.button_low,
+            leds_low=board.leds_low,
+        )
         verilog = write_verilog(top)
         tools = tuple(tool_version(name) for name in ("yosys", "nextpnr-ecp5", "ecppack"))
-        recipe = [constraints(device), device.part, device.package, *tools, str(SEED), ROUTER]
-        job = _Job(verilog=verilog, device=device, processes=processes or Processes())
+        recipe = [constraints(board), device.part, *tools, str(SEED), ROUTER]
+        job = _Job(verilog=verilog, board=board, processes=processes or Processes())
         folder = kept(["bitstream", *recipe, verilog], job.implement)
         for name in FILES:
             shutil.copyfile(folder / name, draft / name)
@@ -132,19 +121,9 @@ def bitstream(
         device=device,
         tools=tools,
         fmax_mhz=fmax,
-        clock_mhz=device.clock_mhz,
+        clock_mhz=board.clock_mhz,
         used=used,
     )
-
-
-def constraints(device: Device) -> str:
-    """Return the pin and clock constraints of the top in Lattice's LPF form."""
-    lines = []
-    for name, (site, options) in PINS.items():
-        lines.append(f'LOCATE COMP "{name}" SITE "{site}";')
-        lines.append(f'IOBUF PORT "{name}" IO_TYPE=LVCMOS33{options};')
-    lines.append(f'FREQUENCY PORT "clk_25mhz" {device.clock_mhz:g} MHZ;')
-    return "\n".join(lines) + "\n"
 
 
 def _check_memory(accelerator: Accelerator, device: Device) -> None:
@@ -169,26 +148,28 @@ class _Job:
     """The way from ``verilog`` to a bitstream."""
 
     verilog: str
-    device: Device
+    board: SerialBoard
     processes: Processes
 
     def implement(self, folder: Path) -> None:
         """Fill ``folder``; refuse a design that does not fit before place and route."""
+        device = self.board.device
         (folder / "ecp5_top.v").write_text(self.verilog)
-        (folder / "ecp5_top.lpf").write_text(constraints(self.device))
+        (folder / "ecp5_top.lpf").write_text(constraints(self.board))
         script = "read_verilog ecp5_top.v; synth_ecp5 -top ecp5_top -json netlist.json; "
         script += "tee -q -o stat.json stat -json"
         run_tool("yosys", ["-Q", "-T", "-q", "-p", script], folder, self.processes)
-        counted = count_cells((folder / "stat.json").read_text(), "ecp5_top", self.device.family)
-        too_much = excess(counted, self.device.budget)
+        counted = count_cells((folder / "stat.json").read_text(), "ecp5_top", device.family)
+        too_much = excess(counted, device.budget)
         if too_much:
             raise CelosiaError(
-                f"the system does not fit {self.device.name}: it takes {too_much}. Take fewer "
+                f"the system does not fit {device.name}: it takes {too_much}. Take fewer "
                 "columns or lanes, or lower the depths in [buffers]"
             )
         run_tool(
             "nextpnr-ecp5",
-            ["--85k", "--package", str(self.device.package), "--speed", "6", "--seed", str(SEED),
+            [_PARTS[device.part], "--package", str(device.package), "--speed", _speed(device),
+             "--seed", str(SEED), "--freq", f"{self.board.clock_mhz:g}",
              "--json", "netlist.json", "--lpf", "ecp5_top.lpf", "--textcfg", "ecp5_top.config",
              "--router", ROUTER, "--report", "timing.json", "--timing-allow-fail", "--quiet"],
             folder,
@@ -198,6 +179,11 @@ class _Job:
         run_tool("ecppack", pack, folder, self.processes)
         for name in ("netlist.json", "stat.json", "ecp5_top.config"):
             (folder / name).unlink()
+
+
+def _speed(device: Device) -> str:
+    """Return the speed grade, the digit before the package in the part's name."""
+    return device.part.split("-")[2][0]
 
 
 def _read_report(path: Path) -> tuple[float, Resources]:

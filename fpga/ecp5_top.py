@@ -2,26 +2,25 @@
 
 The engine's AXI ports have more wires than a package has pins, so here they end inside: memory
 is block RAM, and the host writes the memory image, starts a program and reads its results over
-the link of :mod:`celosia.fpga.host_link`, with :class:`celosia.fpga.serial_host.Host`.
+the link of :mod:`celosia.fpga.host_link`, with :class:`celosia.fpga.driver.UartTransport`.
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, ClockDomain, ClockSignal, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.fpga.axi_ram import AxiRam
+from celosia.fpga.frames import SILENCE_BYTES
 from celosia.fpga.host_link import HostLink
 from celosia.fpga.lite_manager import LiteManager
+from celosia.fpga.serial_boards import LEDS
 from celosia.fpga.uart import UartReceiver, UartTransmitter
 from celosia.rtl.core import build
-from celosia.rtl.registers import ADDRESS_BITS
+from celosia.rtl.registers import ADDRESS_BITS, STATUS_OFFSET
 from celosia.rtl.shared import Shared
-
-BAUD = 1_000_000
-"""Bits a second of the serial link at the board's clock."""
 
 
 class Ecp5Top(Shared):
@@ -36,40 +35,56 @@ class Ecp5Top(Shared):
     divisor : int
         Cycles for each bit of the serial link, at least 4.
 
+    halvings : int
+        How often the pin's clock is halved to make the system's.
+    button_low, leds_low : bool
+        Whether a pressed button, or a lit LED, is low.
+
     Members
     -------
-    clk_25mhz : In(1)
+    clk : In(1)
         The only clock.
     button : In(1)
-        Resets everything but the memory's contents while high.
+        Resets everything but the memory's contents while pressed.
     uart_rx : In(1)
         From the host.
     uart_tx : Out(1)
         To the host.
     led : Out(4)
-        From bit 0: busy, done, error, interrupt.
+        From bit 0: busy, done, error (as the host last read them), interrupt.
     """
 
-    clk_25mhz: Signal
+    clk: Signal
     button: Signal
     uart_rx: Signal
     uart_tx: Signal
     led: Signal
 
-    def __init__(self, accelerator: Accelerator, *, memory_bytes: int, divisor: int) -> None:
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        *,
+        memory_bytes: int,
+        divisor: int,
+        halvings: int = 0,
+        button_low: bool = False,
+        leds_low: bool = False,
+    ) -> None:
         self._accelerator = accelerator
         self._memory_bytes = memory_bytes
         self._divisor = divisor
+        self._halvings = halvings
+        self._inverts = button_low, leds_low
         super().__init__(
             {
-                "clk_25mhz": In(1),
+                "clk": In(1),
                 "button": In(1),
                 "uart_rx": In(1),
                 "uart_tx": Out(1),
-                "led": Out(4),
+                "led": Out(LEDS),
             },
             name="ecp5_top",
-            parameters=(accelerator, memory_bytes, divisor),
+            parameters=(accelerator, memory_bytes, divisor, halvings, button_low, leds_low),
         )
 
     def build(self) -> Module:
@@ -83,7 +98,9 @@ class Ecp5Top(Shared):
         m.submodules.manager = manager = LiteManager(address_bits=ADDRESS_BITS)
         m.submodules.receiver = receiver = UartReceiver(divisor=self._divisor)
         m.submodules.transmitter = transmitter = UartTransmitter(divisor=self._divisor)
-        m.submodules.link = link = HostLink()
+        m.submodules.link = link = HostLink(
+            memory_bytes=self._memory_bytes, silence=10 * self._divisor * SILENCE_BYTES
+        )
         wiring.connect(m, engine.m_axi_gmem0, ram.axi)
         wiring.connect(m, manager.axi, engine.s_axi_ctrl)
         wiring.connect(m, receiver.o, link.i)
@@ -93,17 +110,28 @@ class Ecp5Top(Shared):
         # The button is asynchronous: a reset that begins or ends late does no harm.
         pressed = Signal(2)
         m.domains.raw = ClockDomain(local=True, reset_less=True)
-        m.d.raw += pressed.eq(Cat(self.button, pressed[0]))
+        button_low, leds_low = self._inverts
+        m.d.raw += pressed.eq(Cat(self.button ^ int(button_low), pressed[0]))
+        clock: Value = self.clk
+        if self._halvings:
+            m.domains.fast = ClockDomain(local=True, reset_less=True)
+            ticks = Signal(self._halvings)
+            m.d.comb += ClockSignal("fast").eq(self.clk)
+            m.d.fast += ticks.eq(ticks + 1)
+            clock = ticks[-1]
         status = Signal(4)  # of the engine, as last read or written by the host
         m.d.comb += [
-            ClockSignal().eq(self.clk_25mhz),
-            ClockSignal("raw").eq(self.clk_25mhz),
+            ClockSignal().eq(clock),
+            ClockSignal("raw").eq(clock),
             ResetSignal().eq(pressed[1]),
             receiver.wire.eq(self.uart_rx),
             self.uart_tx.eq(transmitter.wire),
-            self.led.eq(Cat(status[3], status[1], status[2], engine.interrupt)),
+            self.led.eq(
+                Cat(status[3], status[1], status[2], engine.interrupt)
+                ^ (-int(leds_low) & (1 << LEDS) - 1)
+            ),
         ]
-        with m.If(manager.axi.rvalid & (manager.axi.araddr == 0x24)):
+        with m.If(manager.axi.rvalid & (manager.axi.araddr == STATUS_OFFSET)):
             m.d.sync += status.eq(manager.axi.rdata)
         return m
 

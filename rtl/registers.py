@@ -17,6 +17,7 @@ VERSION = 1
 """Version of the register map."""
 
 FINGERPRINT_BITS = 128
+STATUS_OFFSET = 0x24
 STRIPES_OFFSET = 0x58
 COUNTERS_OFFSET = 0x80
 
@@ -223,7 +224,7 @@ def _run(bus: Bus, causes: tuple[Cause, ...]) -> list[Register]:
         ),
         Register(
             name="status",
-            offset=0x24,
+            offset=STATUS_OFFSET,
             access=hardware,
             doc="Exactly one bit is 1.",
             mask=15,

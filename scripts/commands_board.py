@@ -1,13 +1,16 @@
-"""Commands on boards: deploy."""
+"""Commands on boards: deploy, run."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from celosia.scripts.commands_network import EngineOption, MappingOption, NetworkFile
-from celosia.scripts.console import emit
-from celosia.scripts.options import Json, Output
+from celosia.scripts.console import emit, errors
+from celosia.scripts.options import Json, Output, hold, path
 
 app = typer.Typer()
 
@@ -47,3 +50,66 @@ def deploy(
         )
 
     emit(value, as_json=as_json, show=show)
+
+
+@app.command()
+def run(
+    network: NetworkFile,
+    inputs: Annotated[
+        Path,
+        typer.Option(
+            help="Inputs (N, C, H, W): .npy, or .npz by input name; real values, integers too.",
+            parser=path,
+            metavar="PATH",
+        ),
+    ],
+    board: Annotated[str, typer.Option(help="ulx3s or ecpix5.")] = "ulx3s",
+    port: Annotated[
+        str, typer.Option(help="The board's serial port; rtl simulates the board.")
+    ] = "/dev/ttyUSB0",
+    accelerator: EngineOption = "ecp5",
+    codes: Annotated[
+        bool, typer.Option("--codes", help="The inputs are codes, as the hardware takes them.")
+    ] = False,
+    outputs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the codes of the network's outputs (.npz by name).",
+            parser=path,
+            metavar="PATH",
+        ),
+    ] = None,
+    metrics: Annotated[
+        Path | None,
+        typer.Option(help="Write what was measured (.json).", parser=path, metavar="PATH"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a network on a board, over its serial port, and compare every bit with what is expected.
+
+    The board's bitstream is the one that `celosia bitstream` made of the accelerator.
+    """
+    from celosia.fpga.serial_boards import find_serial_board
+    from celosia.models.storage import load
+    from celosia.scripts.arguments import input_codes, read_accelerator, read_arrays, write_arrays
+    from celosia.scripts.board_run import run_on_board
+
+    loaded, target = load(network), find_serial_board(board)
+    data = input_codes(loaded, read_arrays(inputs), codes=codes)
+    with errors.status(f"Running {loaded.name} on {target.name} at {port}"):
+        done = run_on_board(loaded, read_accelerator(accelerator), target, port, data)
+    if outputs is not None:
+        write_arrays(outputs, done.outputs)
+    if metrics is not None:
+        done.throughput.save(metrics)
+
+    def show(console: Console) -> None:
+        console.print(
+            f"{done.equal} of {done.samples} samples are the golden model's bit for bit; "
+            f"{done.throughput.cycles_most:,} cycles, "
+            f"{done.throughput.frames_per_second:,.1f} frames a second",
+            markup=False,
+        )
+
+    emit(done.as_dict(), as_json=as_json, show=show)
+    hold(done.holds)

@@ -96,17 +96,17 @@ def package(
 def bitstream(
     accelerator: AcceleratorArgument,
     output: Output,
-    device: Annotated[str, typer.Option(help="ecp5-85k.")] = "ecp5-85k",
+    board: Annotated[str, typer.Option(help="ulx3s or ecpix5.")] = "ulx3s",
     as_json: Json = False,
 ) -> None:
     """Make a bitstream of a system with the engine, memory and a serial host link."""
-    from celosia.fpga.devices import find_device
     from celosia.fpga.ecp5 import bitstream as run
+    from celosia.fpga.serial_boards import find_serial_board
     from celosia.scripts.arguments import read_accelerator
 
-    chosen, part = read_accelerator(accelerator), find_device(device)
-    with errors.status(f"Placing and routing {chosen.name} for {part.name} (minutes)"):
-        made = run(chosen, part, output)
+    chosen, target = read_accelerator(accelerator), find_serial_board(board)
+    with errors.status(f"Placing and routing {chosen.name} for {target.name} (minutes)"):
+        made = run(chosen, target, output)
 
     def show(console: Console) -> None:
         console.print(table(("", ""), [(k, str(v)) for k, v in made.as_dict().items()]))

@@ -18,8 +18,9 @@ from rich.table import Table
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.presets import preset
-from celosia.fpga.devices import ECP5_85K, ZCU102
+from celosia.fpga.devices import ZCU102
 from celosia.fpga.ecp5 import Bitstream, bitstream
+from celosia.fpga.serial_boards import find_serial_board
 from celosia.fpga.yosys import SynthReport, synth
 from celosia.models.archive import export_model
 from celosia.models.errors import CelosiaError
@@ -187,7 +188,7 @@ def _beside() -> Iterator[tuple[ThreadPoolExecutor, Processes]]:
 
 
 def _routed(target: Path, processes: Processes) -> Bitstream:
-    return bitstream(preset(BITSTREAM), ECP5_85K, target / "bitstream", processes)
+    return bitstream(preset(BITSTREAM), find_serial_board("ulx3s"), target / "bitstream", processes)
 
 
 def _holds(result: dict[str, Any]) -> bool:

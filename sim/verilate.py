@@ -23,6 +23,8 @@ Progress = Callable[[str, int, int], None]
 """Called as a build proceeds: what is being done, steps done, steps in all."""
 
 NATIVE: Final = Path(__file__).parent / "native"
+HARNESS: Final = NATIVE / "api.cpp"
+"""That of engines."""
 LIBRARY: Final = "engine.so"
 SECONDS: Final = "seconds.txt"
 SOURCES: Final = "sources.txt"
@@ -85,6 +87,7 @@ def verilate(
     progress: Progress | None = None,
     optimise: Sequence[str] = _FAST,
     extra: Sequence[str] = (),
+    harness: Path = HARNESS,
 ) -> Build:
     """Return a simulator of module ``top`` of ``verilog``, building it where it is not cached.
 
@@ -96,7 +99,7 @@ def verilate(
     verilog : str
         The whole design, as :func:`celosia.rtl.verilog.write_verilog` returns it.
     top : str
-        Name of the top module; its ports are those of an engine.
+        Name of the top module; its ports are those of an engine, or what ``harness`` expects.
     traced : bool
         Build with signal traces: slower.
     progress : Callable, optional
@@ -105,6 +108,8 @@ def verilate(
         The compiler's optimisation options for what runs every cycle.
     extra : sequence of str
         More options for Verilator.
+    harness : Path
+        C++ round the model, with the functions that whoever loads the library calls.
 
     Raises
     ------
@@ -113,7 +118,7 @@ def verilate(
         cached, when Verilator refuses the design or the compiler fails, or when the disk is
         full. Nothing is left.
     """
-    options = _Options(traced=traced, optimise=tuple(optimise), extra=tuple(extra))
+    options = _Options(traced=traced, optimise=tuple(optimise), extra=tuple(extra), harness=harness)
     sources = options.digest(verilog, top)
     try:
         toolchain = find_toolchain()
@@ -163,6 +168,7 @@ class _Options:
     traced: bool
     optimise: tuple[str, ...]
     extra: tuple[str, ...]
+    harness: Path
 
     @property
     def verilator_flags(self) -> tuple[str, ...]:
@@ -176,6 +182,8 @@ class _Options:
         memories = _MEMORIES if self.traced else ""
         for part in (processor(), top, str(self.traced), memories, *flags, verilog):
             digest.update(part.encode() + b"\0")
+        if self.harness != HARNESS:
+            digest.update(self.harness.read_bytes())
         for source in sorted(NATIVE.rglob("*")):
             if source.is_file():
                 digest.update(source.name.encode() + b"\0" + source.read_bytes())
@@ -223,7 +231,7 @@ class _Job:
         hot = [path for path in sources if "__Slow" not in path.name and "__Syms" not in path.name]
         jobs = [(path, self.options.optimise, header) for path in hot]
         jobs += [(path, _SLOW, header) for path in sources if path not in hot]
-        jobs.insert(0, (NATIVE / "api.cpp", self.options.optimise, header))
+        jobs.insert(0, (self.options.harness, self.options.optimise, header))
         commands = [
             [self.toolchain.compiler, *self.compile_flags, f"-I{folder}", *options,
              "-include", str(header), "-c", str(path), "-o", str(folder / f"{path.stem}.o")]

@@ -26,6 +26,7 @@ from celosia.fpga.driver.physical import PhysicalMemory
 from celosia.fpga.driver.pynq import PynqTransport
 from celosia.fpga.driver.throughput import Throughput, measure
 from celosia.fpga.driver.transport import Transport
+from celosia.fpga.driver.uart import UartTransport
 from celosia.fpga.driver.uio import UioTransport
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "ResetError",
     "Throughput",
     "Transport",
+    "UartTransport",
     "UioTransport",
     "WrongAcceleratorError",
     "measure",

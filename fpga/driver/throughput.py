@@ -56,36 +56,30 @@ class Throughput:
 
 
 def measure(
-    engine: Accelerator, inputs: Mapping[str, np.ndarray], *, seconds: float = 1.0
-) -> Throughput:
-    """Run ``inputs`` over and over for at least ``seconds``, once before that untimed.
+    engine: Accelerator, inputs: Mapping[str, np.ndarray], *, seconds: float = 0.0
+) -> tuple[dict[str, np.ndarray], Throughput]:
+    """Run ``inputs``, once and again until ``seconds`` are over; return the outputs and the speed.
 
-    Raises
-    ------
-    ValueError
-        ``seconds`` is not positive.
-    CelosiaError
-        As :meth:`celosia.fpga.driver.Accelerator.run` does.
+    Raises :class:`~celosia.models.errors.CelosiaError` as
+    :meth:`celosia.fpga.driver.Accelerator.run` does.
     """
-    if not seconds > 0:
-        raise ValueError(f"seconds must be positive, not {seconds!r}")
-    engine.run(inputs)
-    batch = len(next(iter(inputs.values())))
-    samples, least, most = 0, int(engine.cycles.min()), int(engine.cycles.max())
+    runs, cycles = 0, []
     begin = time.perf_counter()
-    while (passed := time.perf_counter() - begin) < seconds:
-        engine.run(inputs)
-        samples += batch
-        least, most = min(least, int(engine.cycles.min())), max(most, int(engine.cycles.max()))
-    deployment = engine.deployment
-    return Throughput(
+    while not runs or time.perf_counter() - begin < seconds:
+        outputs = engine.run(inputs)
+        cycles.append(engine.cycles)
+        runs += 1
+    passed = time.perf_counter() - begin
+    samples = runs * len(next(iter(inputs.values())))
+    deployment, taken = engine.deployment, np.concatenate(cycles)
+    return outputs, Throughput(
         network=deployment.network,
         accelerator=deployment.accelerator,
         samples=samples,
         seconds=passed,
         frames_per_second=samples / passed,
-        cycles_least=least,
-        cycles_most=most,
+        cycles_least=int(taken.min()),
+        cycles_most=int(taken.max()),
         samples_per_start=deployment.samples,
         counters=engine.counters(),
         layer_cycles=engine.layer_cycles(),

@@ -1,89 +1,174 @@
 # amaranth: UnusedElaboratable=no
-"""The board's system, whole: a network over the serial wire, equal to the golden model."""
+"""The board's system, whole: its RTL behind a pseudo-terminal, and the driver that boards have."""
 
-import subprocess
-import sys
-from pathlib import Path
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from celosia.dataflow.compile import compile_network
+from celosia.dataflow.descriptors import DESCRIPTOR_BYTES
+from celosia.dataflow.memory import DDR4
 from celosia.dataflow.presets import preset
+from celosia.dataflow.program import Counter
+from celosia.dataflow.timing import timing
+from celosia.fpga.driver import (
+    Accelerator,
+    EngineError,
+    LinkError,
+    ResetError,
+    UartTransport,
+    WrongAcceleratorError,
+)
 from celosia.fpga.ecp5_top import Ecp5Top
-from celosia.models.formats import Fixed
-from celosia.models.golden import evaluate
-from celosia.models.network import Conv, Network, Requant, Tensor, Window
-from celosia.rtl.image import program_image
+from celosia.fpga.frames import ANSWER, MOST_WORDS, REQUEST, Operation
+from celosia.models.errors import CelosiaError
+from celosia.rtl.registers import MAGIC
 from celosia.rtl.verilog import write_verilog
+from celosia.sim.serial.board import BoardModel, PtyBoard
 
-SEED = 20261121
-DIVISOR = 4
+from .driver.engines import Case, case, user_script
+
+DIVISOR, MEMORY = 4, 1 << 16
 
 
-def small_network():
-    """A 3x3 convolution of 2 channels to 3, with a stride."""
-    rng = np.random.default_rng(SEED)
-    ones = np.ones(3, np.int64)
-    unsigned = Fixed(bits=8, signed=False)
-    return Network(
-        name="board",
-        tensors=(
-            Tensor(name="x", shape=(2, 5, 6), format=unsigned, scale=1.0),
-            Tensor(name="y", shape=(3, 3, 3), format=unsigned, scale=1.0),
-        ),
-        inputs=("x",),
-        outputs=("y",),
-        ops=(
-            Conv(
-                name="conv",
-                input="x",
-                output="y",
-                window=Window(kernel=(3, 3), stride=(2, 2), padding=(1, 1, 1, 1)),
-                groups=1,
-                weights=rng.integers(-128, 128, (3, 2, 3, 3)),
-                formats=(Fixed(bits=8),) * 3,
-                requant=Requant(
-                    bias=100 * ones,
-                    positive=3 * ones,
-                    negative=0 * ones,
-                    residual=0 * ones,
-                    shift=9 * ones,
-                    low=0,
-                    high=255,
-                ),
-            ),
-        ),
+@pytest.fixture(scope="module")
+def verilog() -> str:
+    top = Ecp5Top(preset("tiny"), memory_bytes=MEMORY, divisor=DIVISOR)
+    return write_verilog(top)
+
+
+@pytest.fixture(scope="module")
+def board(verilog: str) -> Iterator[PtyBoard]:
+    with PtyBoard(BoardModel(verilog, "ecp5_top", DIVISOR)) as board:
+        yield board
+
+
+def transport(board: PtyBoard, patience: float = 3) -> UartTransport:
+    return UartTransport(board.port, memory_bytes=MEMORY, patience=patience)
+
+
+@pytest.fixture(scope="module")
+def engine(board: PtyBoard) -> Iterator[Accelerator]:
+    with Accelerator(transport(board), seconds=20) as engine:
+        engine.load(case().deployment)
+        yield engine
+
+
+@functools.cache
+def one_sample() -> Case:
+    """Return the case with its first sample alone."""
+    what = case()
+    return replace(
+        what,
+        inputs={name: codes[:1] for name, codes in what.inputs.items()},
+        golden={name: codes[:1] for name, codes in what.golden.items()},
     )
 
 
-def launch(*arguments):
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+def next_run_is_right(engine: Accelerator) -> None:
+    assert one_sample().is_right(engine.run(one_sample().inputs))
 
 
-@pytest.mark.timeout(900)
-def test_host_runs_a_network_over_the_wire(tmp_path):
-    network, accelerator = small_network(), preset("tiny")
-    program = compile_network(network, accelerator, base_address=0)
-    inputs = np.random.default_rng(SEED).integers(0, 256, (1, 2, 5, 6))
-    image = program_image(program)
-    program.placement("x").write(image, inputs[0])
-    image = np.append(image, np.zeros(-image.size % 4096, np.uint8))
-    size = max(4096, 1 << (image.size - 1).bit_length())
-    top = Ecp5Top(accelerator, memory_bytes=size, divisor=DIVISOR)
+def test_users_script(board: PtyBoard) -> None:
+    counters = user_script(transport(board), one_sample())
+    predicted = timing(case().program, DDR4).counters
+    assert counters["compute_steps"] == predicted[Counter.COMPUTE_STEPS]
+    assert board.leds & 0b0110 == 0b0010, "done and no error"
 
-    build, task = tmp_path / "build", tmp_path / "task"
-    build.mkdir()
-    task.mkdir()
-    (build / "top.v").write_text(write_verilog(top))
-    np.savez(
-        task / "task.npz", image=image, numbers=(DIVISOR, program.program_address, program.chunks)
-    )
-    launch("-m", "celosia.sim.cocotb.launch", "build", str(build / "top.v"), "ecp5_top", str(build))
-    launch(str(Path(__file__).with_name("board_bench.py")), str(build), str(task))
-    with np.load(task / "result.npz") as result:
-        after, cycles = result["image"], int(result["cycles"])
-    got = program.placement("y").read(after)
-    assert (got == evaluate(network, {"x": inputs})["y"][0]).all()
-    assert cycles > sum(getattr(d, "steps", 0) for d in program.descriptors)
+
+def test_garbage_between_and_inside_requests(engine: Accelerator, board: PtyBoard) -> None:
+    """Noise is skipped; what it destroys is sent again, once it was given up."""
+    before = engine.counters()
+    board.disturb(bytes([0, 0x99, 0xFF, ANSWER, 0x13]))
+    assert engine.counters() == before
+    board.disturb(bytes([REQUEST, 0x11, 0x22]))  # a request that ends in the middle
+    assert engine.counters() == before
+    next_run_is_right(engine)
+
+
+def test_cable_pulled_in_the_middle_of_a_frame(engine: Accelerator, board: PtyBoard) -> None:
+    """Of a write of memory a part arrives: nothing of it is written, and the next run is right."""
+    before = engine._transport.read_memory(0x80, 64)
+    patient, engine._transport._patience = engine._transport._patience, 0.2
+    board.pull_cable(after=40)
+    with pytest.raises(LinkError, match=r"does not answer \(no answer came, 3 times\): check the"):
+        engine._transport.write_memory(0x80, ~before)
+    with pytest.raises(LinkError, match="check the cable"):
+        engine.run(one_sample().inputs)
+    board.plug_in()
+    engine._transport._patience = patient
+    assert np.array_equal(engine._transport.read_memory(0x80, 64), before)
+    next_run_is_right(engine)
+
+
+def test_reset_in_the_middle_of_a_run(engine: Accelerator, board: PtyBoard) -> None:
+    transport, write = engine._transport, engine._transport.write_register
+
+    def write_and_press(offset: int, value: int) -> None:
+        write(offset, value)
+        if (offset, value) == (0x20, 1):
+            board.press_button()
+
+    transport.write_register = write_and_press
+    with pytest.raises(ResetError, match="it was reset"):
+        engine.run(one_sample().inputs)
+    transport.write_register = write
+    next_run_is_right(engine)
+
+
+def test_error_of_the_engine(engine: Accelerator) -> None:
+    """A descriptor that leads beyond the board's memory: the window of the run is its bound."""
+    deployment, link = engine.deployment, engine._transport
+    place = deployment.program_address + 6 * DESCRIPTOR_BYTES
+    before = link.read_memory(place, 1)
+    link.write_memory(place, before & 0xF0)
+    with pytest.raises(EngineError, match="illegal descriptor, at address"):
+        engine.run(one_sample().inputs)
+    link.write_memory(place, before)
+    next_run_is_right(engine)
+
+
+def test_what_the_board_refuses(engine: Accelerator, board: PtyBoard) -> None:
+    link, last = engine._transport, np.arange(4, dtype=np.uint8)
+    link.write_memory(MEMORY - 4, last)
+    assert np.array_equal(link.read_memory(MEMORY - 3, 2), last[1:3])
+    for call in (
+        lambda: link.write_memory(MEMORY - 4, np.zeros(8, np.uint8)),
+        lambda: link.read_memory(MEMORY, 4),
+        lambda: link.read_register(4096),
+        lambda: link.read_register(2),
+    ):
+        with pytest.raises(CelosiaError, match="outside of its memory and registers"):
+            call()
+    with pytest.raises(CelosiaError, match="it knows no such request"):
+        link._request(Operation.READ_MEMORY, 0, MOST_WORDS + 1)
+    assert np.array_equal(link.read_memory(MEMORY - 4, 4), last)
+    other = replace(case().deployment, fingerprint=1)
+    with pytest.raises(WrongAcceleratorError, match=r"hash 0{31}1, the engine that answers has"):
+        engine.load(other)
+    with pytest.raises(CelosiaError, match="the board has 65,536: take a smaller network"):
+        link.place(1 << 17, ports=1, beat_bytes=8)
+    with pytest.raises(CelosiaError, match="set ports = 1"):
+        link.place(4096, ports=2, beat_bytes=16)
+
+
+def test_port_that_is_gone_is_opened_again(board: PtyBoard) -> None:
+    link = transport(board)
+    assert link.read_register(0) == MAGIC
+    os.close(link._port._descriptor)
+    link._port._descriptor = os.open("/dev/null", os.O_RDWR)
+    with pytest.raises(LinkError, match=r"is gone \(it hung up\): plug the cable in again"):
+        link.read_register(0)
+    assert link.read_register(0) == MAGIC
+    link.close()
+    with pytest.raises(LinkError, match=r"cannot open the serial port .* check the name"):
+        UartTransport("/dev/no-such-port")
+    with pytest.raises(LinkError, match="no serial port here has 12345 bits a second"):
+        UartTransport(board.port, baud=12345)
+    with pytest.raises(LinkError, match="/dev/null is no serial port"):
+        UartTransport("/dev/null")

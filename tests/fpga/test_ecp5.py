@@ -9,18 +9,19 @@ import pytest
 
 from celosia.dataflow.presets import preset
 from celosia.fpga import ecp5
-from celosia.fpga.devices import ECP5_85K, ZCU102, Resources
-from celosia.fpga.ecp5 import PINS, Bitstream, bitstream, constraints
+from celosia.fpga.devices import ECP5_85K, Resources
+from celosia.fpga.ecp5 import Bitstream, bitstream
 from celosia.fpga.ecp5_top import Ecp5Top
+from celosia.fpga.serial_boards import SERIAL_BOARDS, constraints, find_serial_board
 from celosia.fpga.tools import ToolFailedError
 from celosia.models.errors import CelosiaError, MissingToolError
 
 # The ports of the board's top round a counter and a multiplier.
 SMALL = """
-module ecp5_top(input clk_25mhz, input button, input uart_rx, output uart_tx, output [3:0] led);
+module ecp5_top(input clk, input button, input uart_rx, output uart_tx, output [3:0] led);
   reg [17:0] count = 0;
   reg [35:0] square = 0;
-  always @(posedge clk_25mhz) begin
+  always @(posedge clk) begin
     count <= button ? 0 : count + 1 + uart_rx;
     square <= count * count;
   end
@@ -28,6 +29,8 @@ module ecp5_top(input clk_25mhz, input button, input uart_rx, output uart_tx, ou
   assign uart_tx = ^square;
 endmodule
 """
+
+BOARD = SERIAL_BOARDS["ulx3s"]
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +40,7 @@ def _cache(monkeypatch, tmp_path):
 
 def test_a_real_bitstream_of_a_small_design(monkeypatch, tmp_path):
     monkeypatch.setattr(ecp5, "write_verilog", lambda top: SMALL)
-    made = bitstream(preset("tiny"), ECP5_85K, tmp_path / "out")
+    made = bitstream(preset("tiny"), BOARD, tmp_path / "out")
     assert made.path.read_bytes()[:2] == b"\xff\x00"  # the comment header of the format
     assert b"LFE5U-85F" in made.path.read_bytes()[:200]
     assert made.fmax_mhz > made.clock_mhz == 25
@@ -51,42 +54,48 @@ def test_a_real_bitstream_of_a_small_design(monkeypatch, tmp_path):
         "timing.json",
     ]
     monkeypatch.setattr(ecp5, "run_tool", None)
-    again = bitstream(preset("tiny"), ECP5_85K, tmp_path / "again")
+    again = bitstream(preset("tiny"), BOARD, tmp_path / "again")
     assert again.path.read_bytes() == made.path.read_bytes()
 
 
-def test_constraints_name_every_port_of_the_top():
-    top = Ecp5Top(preset("tiny"), memory_bytes=4096, divisor=25)
+@pytest.mark.parametrize("name", SERIAL_BOARDS)
+def test_constraints_name_every_port_of_the_top(name):
+    board = find_serial_board(name)
+    top = Ecp5Top(preset("tiny"), memory_bytes=4096, divisor=25, halvings=board.halvings)
     ports = {
         name if len(value) == 1 else f"{name}[{bit}]"
         for name, value, _ in top.port_values()
         for bit in range(len(value))
     }
-    assert ports == set(PINS)
-    assert len({site for site, _ in PINS.values()}) == len(PINS)
-    text = constraints(ECP5_85K)
-    assert 'FREQUENCY PORT "clk_25mhz" 25 MHZ;' in text
-    assert text.count("LOCATE") == len(PINS)
+    assert ports == set(board.sites)
+    text = constraints(board)
+    assert f'FREQUENCY PORT "clk" {board.oscillator_mhz:g} MHZ;' in text
+    assert text.count("LOCATE") == len(board.sites)
+    assert board.divisor == 25
 
 
-def test_no_open_tool_for_the_zcu102(tmp_path):
-    with pytest.raises(CelosiaError, match="no open tool makes bitstreams for zcu102"):
-        bitstream(preset("tiny"), ZCU102, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+def test_boards_that_make_no_sense():
+    ulx3s = SERIAL_BOARDS["ulx3s"]
+    with pytest.raises(ValueError, match="no site may serve twice"):
+        replace(ulx3s, receive=ulx3s.transmit)
+    with pytest.raises(ValueError, match=r"times a power of two, not 75\.0"):
+        replace(ulx3s, oscillator_mhz=75.0)
+    with pytest.raises(CelosiaError, match="board 'zcu102': known are ecpix5, ulx3s"):
+        find_serial_board("zcu102")
 
 
 def test_missing_tool_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(ecp5, "write_verilog", lambda top: SMALL)
     monkeypatch.setenv("CELOSIA_NEXTPNR_ECP5", "no-such-nextpnr")
     with pytest.raises(MissingToolError, match="no-such-nextpnr"):
-        bitstream(preset("tiny"), ECP5_85K, tmp_path / "out")
+        bitstream(preset("tiny"), BOARD, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_failing_tool_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(ecp5, "write_verilog", lambda top: "module ecp5_top(; endmodule")
     with pytest.raises(ToolFailedError, match="syntax error"):
-        bitstream(preset("tiny"), ECP5_85K, tmp_path / "out")
+        bitstream(preset("tiny"), BOARD, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     kept = tmp_path / "cache" / "fpga"
     assert all(path.suffix == ".lock" for path in kept.iterdir())
@@ -96,7 +105,7 @@ def test_place_that_cannot_be_written_is_found_first(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(ecp5, "write_verilog", None)
     with pytest.raises(NotADirectoryError, match="file"):
-        bitstream(preset("tiny"), ECP5_85K, tmp_path / "file" / "out")
+        bitstream(preset("tiny"), BOARD, tmp_path / "file" / "out")
 
 
 def test_memories_that_cannot_fit_are_refused_at_once(monkeypatch, tmp_path):
@@ -107,7 +116,7 @@ def test_memories_that_cannot_fit_are_refused_at_once(monkeypatch, tmp_path):
         r"'large' does not fit ecp5-85k: .* take 1,376 KiB .* the device has 552 \(824 too much\)"
     )
     with pytest.raises(CelosiaError, match=message):
-        bitstream(preset("large"), ECP5_85K, tmp_path / "out")
+        bitstream(preset("large"), BOARD, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -116,7 +125,7 @@ def test_design_that_yosys_finds_too_large_is_not_placed(monkeypatch, tmp_path):
     monkeypatch.setattr(ecp5, "write_verilog", lambda top: SMALL)
     monkeypatch.setenv("CELOSIA_NEXTPNR_ECP5", sys.executable)  # fails, were it run
     with pytest.raises(CelosiaError, match=r"ecp5-85k: it takes \d\d ff of 17 \(\d+ too many\)\."):
-        bitstream(preset("tiny"), small, tmp_path / "out")
+        bitstream(preset("tiny"), replace(BOARD, device=small), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -142,4 +151,4 @@ def test_several_memory_ports_are_refused(tmp_path):
     tiny = preset("tiny")
     striped = replace(tiny, bus=replace(tiny.bus, ports=2))
     with pytest.raises(CelosiaError, match=r"has 2 memory ports, .* one memory: set ports = 1"):
-        bitstream(striped, ECP5_85K, tmp_path / "out")
+        bitstream(striped, BOARD, tmp_path / "out")

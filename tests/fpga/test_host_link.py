@@ -1,7 +1,9 @@
 # amaranth: UnusedElaboratable=no
 """The host link: serial port, commands, registers and memory, in simulation."""
 
+import binascii
 import random
+import struct
 
 import pytest
 from amaranth.hdl import Module
@@ -9,6 +11,8 @@ from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
 from celosia.fpga.axi_ram import AxiRam
+from celosia.fpga.ecp5_top import share_accesses
+from celosia.fpga.frames import ANSWER, MOST_WORDS, REQUEST, Operation, Outcome
 from celosia.fpga.host_link import HostLink
 from celosia.fpga.lite_manager import LiteManager
 from celosia.fpga.uart import UartReceiver, UartTransmitter
@@ -125,58 +129,152 @@ class Registers:
 def linked(size=4096, data_bits=64):
     """Return a module with a link, its registers' bus and a memory."""
     m = Module()
-    m.submodules.link = link = HostLink()
+    m.submodules.link = link = HostLink(memory_bytes=size, silence=200)
     m.submodules.ram = ram = AxiRam(address_bits=40, data_bits=data_bits, size_bytes=size)
     m.submodules.manager = manager = LiteManager(address_bits=12)
     m.submodules.front = front = LiteFrontEnd(address_bits=12)
     wiring.connect(m, manager.axi, front.axi)
-    memory = link.access.p.memory
-    for part, chosen in ((ram, memory), (manager, ~memory)):
-        m.d.comb += [
-            part.access.valid.eq(link.access.valid & chosen),
-            part.access.p.write.eq(link.access.p.write),
-            part.access.p.address.eq(link.access.p.address),
-            part.access.p.data.eq(link.access.p.data),
-            part.answer.ready.eq(link.answer.ready),
-        ]
-    m.d.comb += link.access.ready.eq((ram.access.ready & memory) | (manager.access.ready & ~memory))
-    with m.If(ram.answer.valid):
-        m.d.comb += link.answer.payload.eq(ram.answer.payload)
-    with m.Else():
-        m.d.comb += link.answer.payload.eq(manager.answer.payload)
-    m.d.comb += link.answer.valid.eq(ram.answer.valid | manager.answer.valid)
+    share_accesses(m, link, ram, manager)
     return m, link, front, ram
 
 
-def command(operation, address, words, contents=()):
-    header = [operation, *address.to_bytes(4, "little"), *words.to_bytes(2, "little")]
-    return header + [byte for word in contents for byte in word.to_bytes(4, "little")]
+def request(operation, number, address, count, words=()):
+    """Return the bytes of a request, its checksums by the standard library."""
+    header = checked(struct.pack("<BBIH", operation, number, address, count))
+    contents = checked(struct.pack(f"<{len(words)}I", *words)) if words else b""
+    return bytes([REQUEST]) + header + contents
+
+
+def checked(raw):
+    return raw + binascii.crc_hqx(raw, 0xFFFF).to_bytes(2, "big")
+
+
+def answer(outcome, number, words=()):
+    return bytes([ANSWER]) + checked(
+        bytes([outcome, number]) + struct.pack(f"<{len(words)}I", *words)
+    )
+
+
+def converse(sent, expected, *, stalls=False, data_bits=64):
+    """Send bytes, ``None`` for a silence, to a link; what it answers must be ``expected``."""
+    m, link, front, _ = linked(data_bits=data_bits)
+    registers = Registers()
+
+    async def host(ctx):
+        rng = random.Random(1) if stalls else None
+        for part in sent:
+            if part is None:
+                await ctx.tick().repeat(300)
+            else:
+                await put(ctx, link.i, part, rng)
+
+    async def check(ctx):
+        received = await get(ctx, link.o, len(expected), random.Random(2) if stalls else None)
+        assert bytes(received) == expected
+        await ctx.tick().repeat(100)
+        assert ctx.get(link.o.valid) == 0
+
+    simulate_with_registers(m, registers, front.registers, host, check)
+    return registers
 
 
 @pytest.mark.parametrize("stalls", [False, True])
 @pytest.mark.parametrize("data_bits", [64, 128])
 def test_words_written_are_read_back(stalls, data_bits):
     rng = random.Random(SEED)
-    m, link, front, _ = linked(data_bits=data_bits)
-    registers = Registers()
     words = [rng.getrandbits(32) for _ in range(9)]
-    sent = [0, 0x99]  # no operations: skipped
-    sent += command(0x20, 0x104, 9, words)
-    sent += command(0x10, 0x8, 1, [0xDEADBEEF])
-    sent += command(0x21, 0x108, 3) + command(0x11, 0x8, 2) + command(0x21, 0x104, 1)
+    sent = [
+        bytes([0, 0x99]),  # no requests: skipped
+        request(Operation.WRITE_MEMORY, 1, 0x104, 9, words),
+        request(Operation.WRITE_REGISTER, 2, 0x8, 1, [0xDEADBEEF]),
+        request(Operation.READ_MEMORY, 3, 0x108, 3),
+        request(Operation.READ_REGISTER, 4, 0x8, 2),
+        request(Operation.READ_MEMORY, 5, 0x104, 1),
+    ]
+    expected = (
+        answer(Outcome.DONE, 1) + answer(Outcome.DONE, 2)
+        + answer(Outcome.DONE, 3, words[1:4]) + answer(Outcome.DONE, 4, [0xDEADBEEF] * 2)
+        + answer(Outcome.DONE, 5, words[:1])
+    )  # fmt: skip
+    registers = converse(sent, expected, stalls=stalls, data_bits=data_bits)
+    assert registers.values[2] == 0xDEADBEEF
+
+
+@pytest.mark.parametrize(
+    ("operation", "address", "count", "outcome"),
+    [
+        (Operation.WRITE_MEMORY, 4096 - 4, 2, Outcome.OUTSIDE),
+        (Operation.WRITE_MEMORY, 0xFFFF_FFFC, 2, Outcome.OUTSIDE),
+        (Operation.WRITE_MEMORY, 2, 1, Outcome.OUTSIDE),
+        (Operation.WRITE_REGISTER, 0x1000, 1, Outcome.OUTSIDE),
+        (Operation.READ_REGISTER, 0x1000, 1, Outcome.OUTSIDE),
+        (Operation.READ_MEMORY, 4096, 1, Outcome.OUTSIDE),
+        (Operation.READ_MEMORY, 0, 0, Outcome.UNKNOWN),
+        (Operation.READ_MEMORY, 0, MOST_WORDS + 1, Outcome.UNKNOWN),
+        (0x33, 0, 1, Outcome.UNKNOWN),
+    ],
+)
+def test_refused_and_nothing_is_done(operation, address, count, outcome):
+    words = [] if operation & 1 else [7] * count
+    sent = [
+        request(Operation.WRITE_MEMORY, 1, 4096 - 4, 1, [5]),
+        request(operation, 2, address, count, words),
+        request(Operation.READ_MEMORY, 3, 4096 - 4, 1),
+        request(Operation.READ_REGISTER, 4, 0, 1),
+    ]
+    expected = answer(Outcome.DONE, 1) + answer(outcome, 2)
+    expected += answer(Outcome.DONE, 3, [5]) + answer(Outcome.DONE, 4, [0])
+    converse(sent, expected)
+
+
+@pytest.mark.parametrize("position", [*range(1, 11), 13, 18])
+@pytest.mark.parametrize("bit", [0, 7])
+def test_damaged_request_does_nothing(position, bit):
+    """One bit is wrong anywhere: either no answer, or that the words were damaged."""
+    good = request(Operation.WRITE_MEMORY, 1, 0, 2, [1, 2])
+    damaged = bytearray(good)
+    damaged[position] ^= 1 << bit
+    sent = [good, bytes(damaged), None, request(Operation.READ_MEMORY, 3, 0, 2)]
+    said = answer(Outcome.CORRUPT, 1) if position > 10 else b""
+    converse(sent, answer(Outcome.DONE, 1) + said + answer(Outcome.DONE, 3, [1, 2]))
+
+
+@pytest.mark.parametrize("length", [1, 5, 10, 12, 18])
+def test_request_that_stops_is_given_up(length):
+    whole = request(Operation.WRITE_MEMORY, 1, 0, 2, [8, 9])
+    sent = [whole[:length], None, request(Operation.READ_MEMORY, 2, 0, 1)]
+    converse(sent, answer(Outcome.DONE, 2, [0]))
+
+
+def test_a_command_asked_for_twice_acts_once():
+    """A write of registers whose answer was lost is asked for again, with its number."""
+    m, link, front, _ = linked()
+    writes = []
+    start = request(Operation.WRITE_REGISTER, 1, 0x20, 1, [1])
+    sent = start + start + request(Operation.WRITE_REGISTER, 2, 0x20, 1, [1])
+    sent += request(Operation.READ_REGISTER, 3, 0, 1) + start[:2] + start[2:]
 
     async def host(ctx):
-        await put(ctx, link.i, sent, random.Random(1) if stalls else None)
+        await put(ctx, link.i, sent)
 
     async def check(ctx):
-        received = await get(ctx, link.o, 2 + 4 * 6, random.Random(2) if stalls else None)
-        assert received[:2] == [0x06, 0x06]
-        values = [int.from_bytes(received[i : i + 4], "little") for i in range(2, 26, 4)]
-        assert values == [*words[1:4], 0xDEADBEEF, 0xDEADBEEF, words[0]]
+        await get(ctx, link.o, 4 * len(answer(0, 0)) + len(answer(0, 0, [0])))
 
-    simulator_bus = front.registers
-    simulate_with_registers(m, registers, simulator_bus, host, check)
-    assert registers.values[2] == 0xDEADBEEF
+    class Watched(Registers):
+        async def serve(self, ctx, bus):
+            while True:
+                if ctx.get(bus.write):
+                    writes.append(ctx.get(bus.write_address))
+                await ctx.tick()
+
+    simulate_with_registers(m, Watched(), front.registers, host, check)
+    assert len(writes) == 3
+
+
+@pytest.mark.parametrize(("size", "silence", "name"), [(6, 9, "memory_bytes"), (8, 0, "silence")])
+def test_link_wrong(size, silence, name):
+    with pytest.raises(ValueError, match=name):
+        HostLink(memory_bytes=size, silence=silence)
 
 
 def simulate_with_registers(dut, registers, bus, *testbenches):

@@ -599,9 +599,9 @@ def test_unknown_device(files, capsys):
 
 
 def test_bitstream_for_a_device_without_an_open_tool(files, capsys):
-    status, _, err = run(capsys, "bitstream", "acc.toml", "--device", "zcu102", "-o", "out")
+    status, _, err = run(capsys, "bitstream", "acc.toml", "--board", "zcu102", "-o", "out")
     assert status == 1
-    assert "choose --device ecp5-85k" in err
+    assert "known are ecpix5, ulx3s" in err
     assert not (files / "out").exists()
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from celosia.dataflow.presets import preset
@@ -24,3 +25,15 @@ def test_deploy(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     assert said["memory_bytes"] == made.image.size
     assert run_command(command) == 0
     assert "for tiny" in capsys.readouterr().out
+
+
+def test_run_needs_a_port_and_a_board(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    formats = tuple(group.format for group in preset("ecp5").array.columns)
+    save(network := random_network(2, formats), tmp_path / "network.npz")
+    shapes = {name: (1, *network.tensor(name).shape) for name in network.inputs}
+    np.savez(tmp_path / "x.npz", **{name: np.zeros(shape, int) for name, shape in shapes.items()})
+    command = ["run", str(tmp_path / "network.npz"), "--codes", "--inputs", str(tmp_path / "x.npz")]
+    assert run_command([*command, "--port", "/dev/no-such-port"]) == 1
+    assert "cannot open the serial port /dev/no-such-port" in capsys.readouterr().err
+    assert run_command([*command, "--board", "zcu102"]) == 1
+    assert "known are ecpix5, ulx3s" in capsys.readouterr().err

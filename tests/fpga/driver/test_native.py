@@ -108,7 +108,8 @@ def test_striped_memory() -> None:
 
 
 def test_metrics(engine: Accelerator, tmp_path: Path) -> None:
-    measured = measure(engine, case().inputs, seconds=0.01)
+    outputs, measured = measure(engine, case().inputs, seconds=0.01)
+    assert case().is_right(outputs)
     assert measured.samples >= 3
     assert measured.samples % 3 == 0
     measured.save(tmp_path / "metrics.json")
@@ -116,8 +117,6 @@ def test_metrics(engine: Accelerator, tmp_path: Path) -> None:
     assert values["cycles_least"] == values["cycles_most"] == values["counters"]["cycles"]
     assert values["frames_per_second"] == pytest.approx(values["samples"] / values["seconds"])
     assert sum(values["layer_cycles"].values()) <= values["cycles_most"]
-    with pytest.raises(ValueError, match=r"^seconds must be positive, not 0$"):
-        measure(engine, case().inputs, seconds=0)
 
 
 def test_cause_in_words_and_the_next_run(engine: Accelerator, transport: Watched) -> None:

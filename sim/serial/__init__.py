@@ -1,0 +1,1 @@
+"""Boards with a serial port, simulated behind a pseudo-terminal."""
