@@ -63,14 +63,14 @@ def measure(
     Raises :class:`~celosia.models.errors.CelosiaError` as
     :meth:`celosia.fpga.driver.Accelerator.run` does.
     """
-    runs, cycles = 0, []
     begin = time.perf_counter()
-    while not runs or time.perf_counter() - begin < seconds:
+    outputs = engine.run(inputs)
+    cycles = [engine.cycles]
+    while time.perf_counter() - begin < seconds:
         outputs = engine.run(inputs)
         cycles.append(engine.cycles)
-        runs += 1
     passed = time.perf_counter() - begin
-    samples = runs * len(next(iter(inputs.values())))
+    samples = len(cycles) * len(next(iter(inputs.values())))
     deployment, taken = engine.deployment, np.concatenate(cycles)
     return outputs, Throughput(
         network=deployment.network,

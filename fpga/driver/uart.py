@@ -144,7 +144,7 @@ class UartTransport:
                 raise
             if outcome is Outcome.DONE:
                 return found
-            if outcome in (Outcome.OUTSIDE, Outcome.UNKNOWN):
+            if outcome is Outcome.OUTSIDE or outcome is Outcome.UNKNOWN:
                 raise CelosiaError(
                     f"the board refuses to {operation.name.lower().replace('_', ' ')} {words} "
                     f"words at {address:#x}: {_REFUSALS[outcome]}"
