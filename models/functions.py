@@ -109,13 +109,17 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """What codes of a grid leave of a value: halves go to even codes, or away from ``zero``."""
+    """What codes of a grid leave of a value.
+
+    A code above ``low`` begins at its entry of ``begins`` (in codes, ascending), and has that very
+    place where ``theirs`` says so.
+    """
 
     scale: float
     zero: int
     low: int
-    high: int
-    even: bool = True
+    begins: tuple[float, ...]
+    theirs: tuple[bool, ...]
 
     @property
     def label(self) -> str:
@@ -124,11 +128,12 @@ class Steps:
 
     def codes(self, x: torch.Tensor) -> torch.Tensor:
         """Return the codes of ``x``."""
-        real = x / self.scale
-        whole = torch.round(real) if self.even else torch.sign(real) * torch.floor(
-            torch.abs(real) + 0.5
-        )  # fmt: skip
-        return torch.clamp(whole + self.zero, self.low, self.high)
+        begins = torch.tensor(self.begins, dtype=torch.float64)
+        place = (x.to(torch.float64) / self.scale + self.zero).contiguous()
+        below = torch.searchsorted(begins, place)
+        at = below.clamp(max=len(begins) - 1)
+        on = (begins[at] == place) & (below < len(begins)) & torch.tensor(self.theirs)[at]
+        return (below + on.to(below.dtype) + self.low).to(x.dtype)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return what the codes of ``x`` stand for."""

@@ -20,6 +20,7 @@ from celosia.models.graph import FloatConv, FloatGraph, FloatOp, reads
 from celosia.models.import_ops import Call, unpadded
 from celosia.models.import_values import Builder, Unsupported, View
 from celosia.models.integer.agreement import Agreement
+from celosia.models.integer.lookup import fold_tables, steps_of
 from celosia.models.integer.lower import Integers, lower_graph
 from celosia.models.integer.steps import Rule
 from celosia.models.network import Concat, Network
@@ -125,6 +126,7 @@ class Quantised:
 
     def _keep(self, name: str, grid: Grid, rule: Rule) -> None:
         self.grids[name], self.rules[name] = grid, rule
+        self.builder.steps[name] = steps_of(grid, rule)
 
     def _join(self, concat: Concat, grid: Grid, rule: Rule) -> None:
         """Give all members of a concatenation its codes."""
@@ -227,7 +229,10 @@ class Quantised:
         network, agreements = lower_graph(
             graph, grids, self.rules, self.integers, frozenset(self.signs)
         )
-        return Imported(network=network, agreements=agreements, notes=tuple(notes))
+        network = fold_tables(network)
+        there = {op.name for op in network.ops}
+        kept = tuple(item for item in agreements if item.layer in there)
+        return Imported(network=network, agreements=kept, notes=tuple(notes))
 
     def _complete(self, graph: FloatGraph) -> dict[str, Grid]:
         """Return the grids of all tensors that have one: pooling and joining keep codes.
@@ -262,7 +267,7 @@ class Quantised:
     def _wide(self, graph: FloatGraph, output: str, grids: dict[str, Grid]) -> Grid:
         """Return the finest grid of ``OUTPUT_BITS`` that holds all that an output can be."""
         op = graph.writers()[output]
-        if not isinstance(op, FloatConv) or op.input not in grids:
+        if not isinstance(op, FloatConv) or op.input not in grids or op.function is not None:
             raise _unquantised(output, op)
         source = grids[op.input]
         low = np.minimum(op.weight, 0), np.maximum(op.weight, 0)

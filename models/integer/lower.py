@@ -18,6 +18,7 @@ from celosia.models.find_scales import whole_steps
 from celosia.models.formats import Fixed
 from celosia.models.graph import FloatConv, FloatGraph
 from celosia.models.integer.agreement import Agreement
+from celosia.models.integer.lookup import code_table
 from celosia.models.integer.steps import (
     MULTIPLIER_MAX,
     Constants,
@@ -79,6 +80,11 @@ def lower_graph(
             ops.append(op)
             continue
         rule = rules.get(op.output, Rule(zero=grids[op.output].zero))
+        if op.function is not None:
+            conv, agreement = code_table(op, grids[op.input], grids[op.output], rule)
+            ops.append(conv)
+            agreements.append(agreement)
+            continue
         task = _Layer(op, grids, rule, integers.get(op.name))
         conv, agreement = task.signs() if op.output in signs else task.conv()
         ops.append(conv)

@@ -12,14 +12,15 @@ from celosia.models.fuse import fuse
 from celosia.models.graph import FloatGraph
 from celosia.models.import_values import Builder, Finding, Unsupported, View
 from celosia.models.integer.grids import Imported, Quantised
-from celosia.models.onnx_import import phases, pools, qlinear, quantisers
+from celosia.models.onnx_import import functions, phases, pools, qlinear, quantisers
 from celosia.models.onnx_import.operators import HANDLERS, MAX_VALUES, Context
 from celosia.models.onnx_import.reader import CODES, Constant, Input, Model, Node, read_model
 from celosia.models.onnx_import.values import Coded, Known, Value, fold
 
 __all__ = ["check_onnx", "import_onnx", "import_quantised_onnx"]
 
-_REGISTERED = (phases, pools, qlinear, quantisers)  # importing them makes their operators known
+# Importing them makes their operators known.
+_REGISTERED = (functions, phases, pools, qlinear, quantisers)
 
 _CODES = quantisers.FORMATS
 """Types of inputs that are codes already."""

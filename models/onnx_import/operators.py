@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from celosia.models import import_ops
+from celosia.models.functions import Function
 from celosia.models.import_ops import Call, unpadded
 from celosia.models.import_values import Builder, Unsupported, View
 from celosia.models.integer.grids import Quantised
@@ -398,6 +399,10 @@ def shape_of(context: Context, node: Node, args: Args) -> Value:
 def ending(context: Context, node: Node, args: Args) -> View:
     """Leave out what only changes the scale of the outputs, at the very end."""
     view = activation(args[0])
+    if node.operator == "Sigmoid" and not _ends(context.model, node.outputs[0]):
+        call = call_of(context, node, ())
+        view = unpadded(view)
+        return context.builder.pointwise(view, call.where, call.name, function=Function.SIGMOID)
     rank = view.index.ndim + 1
     old = context.model.opset < 13
     axis = int(node.attributes.get("axis", 1 if old else -1)) % rank
@@ -408,3 +413,11 @@ def ending(context: Context, node: Node, args: Args) -> View:
         "the same"
     )
     return replace(view, final=True)
+
+
+def _ends(model: Model, name: str) -> bool:
+    """Whether nothing but copies comes between ``name`` and the outputs of ``model``."""
+    users = [node for node in model.nodes if name in node.inputs]
+    return all(
+        node.operator in ("Identity", "Cast") and _ends(model, node.outputs[0]) for node in users
+    )

@@ -9,11 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from celosia.models.functions import Function
+from celosia.models.import_ops import unpadded
 from celosia.models.import_values import Unsupported, View
 from celosia.models.onnx_import.operators import (
     Args,
     Context,
     arithmetic,
+    call_of,
     concat,
     constant,
     convolution,
@@ -136,3 +139,20 @@ def qgemm(context: Context, node: Node, args: Args) -> Value:
     if optional(args, 7) is None:
         raise Unsupported("its output is left real", "quantise it")
     return _quantised(context, node, made, constant(args[7], "scale"), optional(args, 8))
+
+
+@handles("QLinearSigmoid", domain=MICROSOFT)
+def qlinear_sigmoid(context: Context, node: Node, args: Args) -> Value:
+    """Import a sigmoid of codes."""
+    view = unpadded(dequantised(context, codes_of(args[0]), args[1], args[2]))
+    call = call_of(context, _inner(node), ())
+    made = context.builder.pointwise(view, call.where, call.name, function=Function.SIGMOID)
+    return _quantised(context, node, made, constant(args[3], "scale"), optional(args, 4))
+
+
+@handles("QLinearMul", domain=MICROSOFT)
+def qlinear_multiply(context: Context, node: Node, args: Args) -> Value:
+    """Import a product of codes that are functions of the same ones."""
+    views = [dequantised(context, codes_of(args[at]), args[at + 1], args[at + 2]) for at in (0, 3)]
+    made = arithmetic(context, replace(_inner(node), operator="Mul"), tuple(views))
+    return _quantised(context, node, made, constant(args[6], "scale"), optional(args, 7))

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from celosia.models import import_ops
-from celosia.models.import_ops import emit
+from celosia.models.functions import Function
+from celosia.models.import_ops import emit, unpadded
 from celosia.models.import_values import Unsupported, View
 from celosia.models.integer.grids import WeightCodes
 from celosia.models.integer.steps import Ties
@@ -240,13 +241,55 @@ def requantise(walk: Walk, op: Operator) -> Value:
     return walk.made(_upright(view), op, 0)
 
 
+_FUNCTIONS = {
+    "LOGISTIC": Function.SIGMOID,
+    "TANH": Function.TANH,
+    "HARD_SWISH": Function.HARD_SWISH,
+    "ELU": Function.ELU,
+    "GELU": Function.GELU,
+}
+
+
+@handles("TANH", "HARD_SWISH", "ELU", "GELU")
+def function(walk: Walk, op: Operator) -> View:
+    """Import a function of each value: a table of codes, rounded once."""
+    view, known = _upright(walk.view(op)), _FUNCTIONS[op.name]
+    if known is Function.GELU and option(op, 0, "<b"):
+        known = Function.GELU_TANH
+    if known is Function.HARD_SWISH:
+        walk.builder.notes.append(
+            f"{op.name}: rounded once here, several times to 16 bits by TensorFlow Lite, which may "
+            "give the code next to it"
+        )
+    call = walk.call(op, ())
+    return walk.made(
+        walk.builder.pointwise(unpadded(view), call.where, call.name, function=known), op, 0
+    )
+
+
+@handles("MUL")
+def multiply(walk: Walk, op: Operator) -> Value:
+    """Import the product of two functions of the same codes, such as x and its sigmoid."""
+    left, right = _upright(walk.view(op)), _upright(walk.view(op, 1))
+    call = walk.call(op, (), operator="mul", self=left, other=right)
+    return walk.made(import_ops.multiply(walk.builder, call), op, option(op, 0, "<b"))
+
+
 @handles("LOGISTIC", "SOFTMAX")
 def ending(walk: Walk, op: Operator) -> Value:
     """Leave out what only changes the scale of the outputs, at the very end."""
+    if op.name == "LOGISTIC" and not _ends(walk, op.outputs[0]):
+        return function(walk, op)
     walk.builder.notes.append(
         f"{op.name} left out: the output is what goes into it, whose order is the same"
     )
     return replace(walk.view(op), final=True)
+
+
+def _ends(walk: Walk, number: int) -> bool:
+    """Whether nothing but changes of codes comes between a tensor and the model's output."""
+    users = [op for op in walk.model.operators if number in op.inputs]
+    return all(op.name in ("QUANTIZE", "DEQUANTIZE") and _ends(walk, op.outputs[0]) for op in users)
 
 
 @handles("VAR_HANDLE")

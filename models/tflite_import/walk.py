@@ -198,7 +198,7 @@ class Walk:
         scale = weights.scale.reshape(rows, -1)[:, 0] * float(source.scales[0])
         return np.asarray(stored.values.reshape(-1) * scale)
 
-    def call(self, op: Operator, shape: tuple[int, ...], **args: Any) -> Call:
+    def call(self, op: Operator, shape: tuple[int, ...], /, **args: Any) -> Call:
         target = self.model.tensors[op.outputs[0]].name
         name = self.builder.name(f"{target}_real")
         return Call(args=args, shape=shape, name=name, where=f"{target}/{op.name}")

@@ -256,7 +256,7 @@ CASES: list[tuple[str, list[Any], dict[str, Any], str]] = [
     ("Conv", ["x", np.ones((4, 3, 1, 1))], {"auto_pad": "ODD"}, "its auto_pad is 'ODD'"),
     ("MatMul", ["x", "x"], {}, "MatMul at n0: it multiplies two activations"),
     ("Gemm", ["x", np.ones((192, 4))], {"transA": 1}, "Gemm at n0: it transposes"),
-    ("Mul", ["x", "x"], {}, "Mul at n0: it multiplies or divides two activations"),
+    ("Div", ["x", "x"], {}, "Div at n0: it multiplies or divides two activations"),
     ("Div", ["x", np.zeros(1)], {}, "Div at n0: it divides by zero"),
     ("Add", ["x", np.arange(64.0).reshape(8, 8)], {}, "Add at n0: its values differ inside"),
     ("Add", ["x", np.ones((5, 1, 1))], {}, "Add at n0: its constant of shape"),
