@@ -251,8 +251,12 @@ _FUNCTIONS = {
 
 
 @handles("TANH", "HARD_SWISH", "ELU", "GELU")
-def function(walk: Walk, op: Operator) -> View:
+def function(walk: Walk, op: Operator) -> Value:
     """Import a function of each value: a table of codes, rounded once."""
+    return _curve(walk, op)
+
+
+def _curve(walk: Walk, op: Operator) -> View:
     view, known = _upright(walk.view(op)), _FUNCTIONS[op.name]
     if known is Function.GELU and option(op, 0, "<b"):
         known = Function.GELU_TANH
@@ -279,7 +283,7 @@ def multiply(walk: Walk, op: Operator) -> Value:
 def ending(walk: Walk, op: Operator) -> Value:
     """Leave out what only changes the scale of the outputs, at the very end."""
     if op.name == "LOGISTIC" and not _ends(walk, op.outputs[0]):
-        return function(walk, op)
+        return _curve(walk, op)
     walk.builder.notes.append(
         f"{op.name} left out: the output is what goes into it, whose order is the same"
     )

@@ -213,5 +213,5 @@ def test_everything_wrong_is_listed(tmp_path: Path) -> None:
         ("my.domain.Foo", "n1"),
     ]
     assert all(isinstance(item, Finding) and item.remedy for item in findings)
-    with pytest.raises(CelosiaError, match=r"- Erf at n0: .*\n- my\.domain\.Foo at n1: it has no"):
+    with pytest.raises(CelosiaError, match=r"- Sin at n0: .*\n- my\.domain\.Foo at n1: it has no"):
         import_onnx(path)
