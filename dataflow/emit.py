@@ -17,7 +17,7 @@ from celosia.dataflow.descriptors import (
 )
 from celosia.dataflow.residency import Room
 from celosia.dataflow.resident import Place, ResidentInput
-from celosia.dataflow.tracking import BufferTracker, TensorTracker
+from celosia.dataflow.tracking import Box, BufferTracker, TensorTracker
 
 _BUFFER_FIELDS = (
     "activations", "weights", "accumulators", "constants", "residuals", "outputs",
@@ -87,12 +87,11 @@ class Emitter:
         """Return the tracker of the memory of ``root``."""
         return self.tensors.setdefault(root, TensorTracker())
 
-    def stores(
-        self, place: Place, sample: int, words: tuple[int, int], rows: tuple[int, int]
-    ) -> frozenset[int]:
-        """Return the store that a load of the tensor's ``words`` and ``rows`` waits for."""
-        absolute = place.word + words[0], place.word + words[1]
-        return self.tensor(place.root).load(sample, absolute, rows)
+    def stores(self, place: Place, sample: int, box: Box) -> frozenset[int]:
+        """Return the store that a load of ``box`` of the tensor waits for."""
+        (first, stop), rows, columns = box
+        absolute = place.word + first, place.word + stop
+        return self.tensor(place.root).load(sample, (absolute, rows, columns))
 
     def load(self, load: Load, start: int, words: int, needs: frozenset[int] = frozenset()) -> None:
         """Append a load that fills ``words`` words of its buffer from ``start`` on.

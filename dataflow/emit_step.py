@@ -174,13 +174,13 @@ class StepEmitter:
         tile, place = self.plan.input_tile(pixel, chunk), self.data.source
         words = chunk.words * tile.rows * tile.cols
         start = slots.take(key, words)
+        right = tile.left + tile.cols
         for lane, lanes, count in tile.parts:
             top = tile.top + lane * tile.apart
             moved = input_transfer(place.placement, key, tile, (lane, lanes), (0, count), start)
             bottom = top + (lanes - 1) * tile.apart + (count - 1) * tile.step + 1
-            stores = self.emitter.stores(
-                place, pixel.sample, (chunk.word, chunk.word + chunk.words), (top, bottom)
-            )
+            channels, columns = (chunk.word, chunk.word + chunk.words), (tile.left, right)
+            stores = self.emitter.stores(place, pixel.sample, (channels, (top, bottom), columns))
             load = Load(target=Buffer.ACTIVATIONS, transfer=moved, lane=lane)
             self.emitter.load(load, start, words, stores)
         return start
@@ -334,8 +334,8 @@ class StepEmitter:
         start = self.slots["residuals"].take(key, size, hold=True)
         for run in block.runs:
             words = block.word + run[0], block.word + run[1]
-            rows = pixel.y, pixel.y + pixel.valid
-            stores = self.emitter.stores(place, pixel.sample, words, rows)
+            rows, columns = (pixel.y, pixel.y + pixel.valid), (pixel.x, pixel.x + pixel.cols)
+            stores = self.emitter.stores(place, pixel.sample, (words, rows, columns))
             moved = self._moved(place.placement, pixel, block, run, start)
             load = Load(target=Buffer.RESIDUALS, transfer=moved)
             self.emitter.load(load, start, size, stores)
@@ -450,4 +450,5 @@ class StepEmitter:
             self.emitter.add(Store(transfer=moved), tracker.read(first, stop, index))
             words = place.word + block.word + run[0], place.word + block.word + run[1]
             rows = place.rows(pixel.y, pixel.y + pixel.valid)
-            self.emitter.tensor(place.root).store(pixel.sample, words, rows, index)
+            columns = place.columns(pixel.x, pixel.x + pixel.cols)
+            self.emitter.tensor(place.root).store(pixel.sample, (words, rows, columns), index)

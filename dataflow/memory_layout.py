@@ -170,6 +170,8 @@ class MemoryLayout:
             word=self._arrangement.first_word[name],
             top=0 if part is None else part.origin[0],
             down=1 if part is None else part.stride[0],
+            left=0 if part is None else part.origin[1],
+            across=1 if part is None else part.stride[1],
         )
 
     def _step(self, plan: StepPlan) -> StepAddresses:

@@ -20,7 +20,7 @@ TileKey = tuple[PixelTile, Chunk]
 class Place:
     """A tensor's placement, and its first ``word`` in the memory of ``root``.
 
-    Row y is row ``top + y * down`` there.
+    Row y is row ``top + y * down`` there, column x column ``left + x * across``.
     """
 
     placement: Placement
@@ -28,10 +28,16 @@ class Place:
     word: int
     top: int = 0
     down: int = 1
+    left: int = 0
+    across: int = 1
 
     def rows(self, first: int, stop: int) -> tuple[int, int]:
         """Return the rows of the root from ``first`` on that hold rows before ``stop``."""
         return self.top + first * self.down, self.top + (stop - 1) * self.down + 1
+
+    def columns(self, first: int, stop: int) -> tuple[int, int]:
+        """Return the columns of the root from ``first`` on that hold columns before ``stop``."""
+        return self.left + first * self.across, self.left + (stop - 1) * self.across + 1
 
 
 class Loads(Protocol):

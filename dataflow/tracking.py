@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Hashable
 
 import numpy as np
+
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""Words, rows and columns of a tensor, half-open ranges."""
 
 
 class BufferTracker:
@@ -141,7 +145,7 @@ class Slots:
 
 
 class TensorTracker:
-    """The stores into one root tensor: words, rows and sample, and when each is acknowledged.
+    """The stores into one root tensor: where and of which sample, and when each is acknowledged.
 
     A load waits for the last of the stores that it overlaps, rounded up to a milestone:
     few tokens for a layer, so that no counter overflows.
@@ -150,12 +154,12 @@ class TensorTracker:
     MILESTONES = 6
 
     def __init__(self) -> None:
-        self._ranges: list[tuple[int, int, int, int, int, int]] = []
+        self._ranges: list[tuple[int, ...]] = []
         self._done: list[np.ndarray] = []
 
-    def store(self, sample: int, words: tuple[int, int], rows: tuple[int, int], index: int) -> None:
-        """Note that ``index`` stores the ``words`` and ``rows`` (half-open) of ``sample``."""
-        self._ranges.append((*words, *rows, sample, index))
+    def store(self, sample: int, box: Box, index: int) -> None:
+        """Note that ``index`` stores ``box`` of ``sample``."""
+        self._ranges.append((*itertools.chain(*box), sample, index))
 
     def finish(self) -> None:
         """Close the list of one step's stores."""
@@ -165,15 +169,16 @@ class TensorTracker:
         self._ranges = []
         stride = -(-len(table) // self.MILESTONES)
         order = np.minimum((np.arange(len(table)) // stride + 1) * stride, len(table)) - 1
-        table[:, 5] = table[order, 5]
+        table[:, 7] = table[order, 7]
         self._done.append(table)
 
-    def load(self, sample: int, words: tuple[int, int], rows: tuple[int, int]) -> frozenset[int]:
-        """Return the store to wait for before loading the ``words`` and ``rows`` of ``sample``."""
+    def load(self, sample: int, box: Box) -> frozenset[int]:
+        """Return the store to wait for before loading ``box`` of ``sample``."""
         last = -1
         for table in self._done:
-            mask = (table[:, 0] < words[1]) & (words[0] < table[:, 1])
-            mask &= (table[:, 2] < rows[1]) & (rows[0] < table[:, 3]) & (table[:, 4] == sample)
+            mask = table[:, 6] == sample
+            for low, (first, stop) in zip((0, 2, 4), box, strict=True):
+                mask &= (table[:, low] < stop) & (first < table[:, low + 1])
             if mask.any():
-                last = max(last, int(table[mask, 5].max()))
+                last = max(last, int(table[mask, 7].max()))
         return frozenset() if last < 0 else frozenset((last,))

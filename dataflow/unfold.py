@@ -74,10 +74,14 @@ class Unfolding:
         tiles = -(-self.rows // array.column_count)
         compute = words * tiles * -(-self.sums[0] // array.pixels) * self.sums[1]
         load = words * accelerator.beats(accelerator.activation_word_bits)
-        for axis, unfold in enumerate(copies):
-            compute *= -(-window.kernel[axis] // unfold)
+        for axis, (unfold, bands) in enumerate(zip(copies, (array.pixels, 1), strict=True)):
+            positions = -(-window.kernel[axis] // unfold)
+            compute *= positions
             own = self._steps_out(axis, unfold)
-            load *= self.sums[axis] * (1 if own else window.stride[axis])
+            stride, step = (1, 1) if own else (window.stride[axis], window.dilation[axis] * unfold)
+            # Each band of rows has a copy of the input rows that it shares with the next.
+            sums = -(-self.sums[axis] // bands)
+            load *= bands * ((sums - 1) * stride + (positions - 1) * step + 1)
         return max(compute, load), compute + load
 
     def reader(self, unfold: Unfold) -> Window:

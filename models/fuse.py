@@ -54,7 +54,8 @@ def merge_backward(graph: FloatGraph) -> FloatGraph:
     1. scale and shift into a plain convolution;
     2. slope, residual and clip, in this order, after what the convolution has already;
     3. a ReLU before an addition becomes a slope of 0;
-    4. an addition is tried with either operand as the merged one.
+    4. an addition is tried with either operand as the merged one: first that of more weights,
+       during which there is most time to load the other; of equal ones the later.
     """
     readers, writers = graph.readers(), graph.writers()
     position = {op.output: index for index, op in enumerate(graph.ops)}
@@ -62,7 +63,7 @@ def merge_backward(graph: FloatGraph) -> FloatGraph:
         if not isinstance(op, FloatConv) or not op.pointwise:
             continue
         options = [option for option in (op, _swapped(op)) if option is not None]
-        options.sort(key=lambda option: -position.get(option.input, -1))
+        options.sort(key=lambda option: _rank(writers.get(option.input), position))
         for option in options:
             source = writers.get(option.input)
             if not isinstance(source, FloatConv) or source.output in graph.outputs:
@@ -205,6 +206,13 @@ def identity(name: str, source: str, channels: int) -> FloatConv:
         bias=np.zeros(channels),
         useful=False,
     )
+
+
+def _rank(source: FloatOp | None, position: dict[str, int]) -> tuple[int, int]:
+    """Return which convolution an addition is merged into: the one with the lowest of these."""
+    if not isinstance(source, FloatConv):
+        return 0, 0
+    return -source.weight.size, -position[source.output]
 
 
 def _is_identity(op: FloatConv) -> bool:

@@ -146,14 +146,17 @@ def _residual(
     size, start = slots.layout[RESIDUALS, 0], slots.layout[RESIDUALS, 2]
     if slot >= 0:
         return int(start + slot * size)
-    sample, y, rows, columns, valid = pixel[0], pixel[1], pixel[3], pixel[4], pixel[5]
+    sample, y, x, rows, columns, valid = (
+        pixel[0], pixel[1], pixel[2], pixel[3], pixel[4], pixel[5],
+    )  # fmt: skip
     words = shape.blocks[block, 1] * -(-valid // rows) * rows * columns
     slot = take(program, slots, RESIDUALS, key, block, words, True)
     start += slot * size
     place = shape.operand
     for run in shape.block_runs[shape.blocks[block, 3] : shape.blocks[block, 4]]:
         first = place[4] + shape.blocks[block, 0]
-        store = stored(program, place[5], sample, (first + run[0], first + run[1]), (y, y + valid))
+        box = (first + run[0], first + run[1]), (y, y + valid), (x, x + columns)
+        store = stored(program, place[5], sample, box)
         if store >= 0:
             program.need[STORE] = store
         touch(program, RESIDUALS, start, start + words, True)
@@ -167,7 +170,9 @@ def _store(
     shape: Shape, program: Program, stays: Stays, pixel: np.ndarray, block: int, outputs: int
 ) -> None:
     """Store a block whose outputs are complete, or keep it on chip for its readers, or both."""
-    sample, y, rows, columns, valid = pixel[0], pixel[1], pixel[3], pixel[4], pixel[5]
+    sample, y, x, rows, columns, valid = (
+        pixel[0], pixel[1], pixel[2], pixel[3], pixel[4], pixel[5],
+    )  # fmt: skip
     area = -(-valid // rows) * rows * columns
     place = shape.target
     before = shape.blocks[block, 0]
@@ -186,8 +191,8 @@ def _store(
         word = place[4] + before
         store = program.stores[program.at[1]]
         store[0], store[1] = word + run[0], word + run[1]
-        store[2], store[3], store[4], store[5] = y, y + valid, sample, sample
-        store[6] = index
+        store[2], store[3], store[4], store[5] = y, y + valid, x, x + columns
+        store[6], store[7], store[8] = sample, sample, index
         program.at[1] += 1
 
 

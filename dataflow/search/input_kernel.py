@@ -138,7 +138,8 @@ def load_input(
         first = top + lane * apart
         stop = first + (count - 1) * apart + (high - 1) * step + 1
         place = source[4] + word
-        store = stored(program, source[5], sample, (place, place + words), (first, stop))
+        box = (place, place + words), (first, stop), (left, left + cols)
+        store = stored(program, source[5], sample, box)
         if store >= 0:
             program.need[STORE] = store
         _fill(program, start, start + words * tall * cols, LOAD)

@@ -13,6 +13,7 @@ import numpy as np
 from celosia.dataflow.descriptors import Token, Unit
 from celosia.dataflow.jit import inlined, lean
 from celosia.dataflow.table import Kind
+from celosia.dataflow.tracking import Box as _Box
 from celosia.dataflow.tracking import TensorTracker
 from celosia.dataflow.transfers import MAX_COUNT
 
@@ -45,7 +46,7 @@ class Program(NamedTuple):
     of each slot of each buffer that the step has (``layout``, as :class:`Slots`'s) and of the rest
     of the buffer, parts (first word, the one after the last, writer, last user), ``parts`` how many
     there are, ``latest`` the last user of all; ``loose`` is room for parts that change slots.
-    ``stores`` (words, rows, first and last sample, descriptor) are those of ``steps`` (tensor
+    ``stores`` (words, rows, columns, first and last sample, descriptor) are of ``steps`` (tensor
     memory, first and last row), ``groups`` what several of them cover at most. ``at[3]`` says that
     there was no more room, ``at[4]`` how many rows the tile that is emitted may take but for what
     it keeps. Of each bank of activations ``banks`` has the last load, the last keep, and the words.
@@ -295,10 +296,8 @@ def move(
 
 
 @lean
-def stored(
-    program: Program, memory: int, sample: int, words: tuple[int, int], rows: tuple[int, int]
-) -> int:
-    """Return the store that a load of the ``words`` and ``rows`` of a tensor waits for, or -1."""
+def stored(program: Program, memory: int, sample: int, box: _Box) -> int:
+    """Return the store that a load of ``box`` of a tensor waits for, or -1."""
     last = -1
     for step in range(program.at[2]):
         if program.steps[step, 0] != memory:
@@ -306,11 +305,11 @@ def stored(
         first, number = program.steps[step, 1], program.steps[step, 2] - 1
         whole = True  # of the store's group nothing was looked at
         while number >= first:
-            if whole and not _meets(program.groups[number // _GROUP], sample, words, rows):
+            if whole and not _meets(program.groups[number // _GROUP], sample, box):
                 number -= number % _GROUP + 1
                 continue
-            if _meets(program.stores[number], sample, words, rows):
-                last = max(last, program.stores[number, 6])  # later ones are no earlier
+            if _meets(program.stores[number], sample, box):
+                last = max(last, program.stores[number, 8])  # later ones are no earlier
                 break
             whole = number % _GROUP == 0
             number -= 1
@@ -318,11 +317,12 @@ def stored(
 
 
 @lean
-def _meets(box: np.ndarray, sample: int, words: tuple[int, int], rows: tuple[int, int]) -> bool:
-    """Return whether there may be some of the ``words`` and ``rows`` in ``box``."""
+def _meets(store: np.ndarray, sample: int, box: _Box) -> bool:
+    """Return whether some of ``box`` may be in ``store``."""
+    words, rows, columns = box
     return bool(
-        box[0] < words[1] and words[0] < box[1] and box[2] < rows[1] and rows[0] < box[3]
-        and box[4] <= sample <= box[5]
+        store[0] < words[1] and words[0] < store[1] and store[2] < rows[1] and rows[0] < store[3]
+        and store[4] < columns[1] and columns[0] < store[5] and store[6] <= sample <= store[7]
     )  # fmt: skip
 
 
@@ -339,10 +339,10 @@ def close_step(program: Program, memory: int) -> None:
     stride = -(-count // _MILESTONES)
     for number in range(count):
         milestone = min((number // stride + 1) * stride, count) - 1
-        program.stores[first + number, 6] = program.stores[first + milestone, 6]
+        program.stores[first + number, 8] = program.stores[first + milestone, 8]
         group, store = program.groups[(first + number) // _GROUP], program.stores[first + number]
         begins = (first + number) % _GROUP == 0
-        for low in (0, 2, 4):
+        for low in (0, 2, 4, 6):
             group[low] = store[low] if begins else min(group[low], store[low])
             group[low + 1] = store[low + 1] if begins else max(group[low + 1], store[low + 1])
     step = program.steps[program.at[2]]

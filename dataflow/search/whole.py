@@ -15,7 +15,7 @@ import numpy as np
 
 from celosia.dataflow.mapping import Buffering, Dimension, LayerMapping, tiled
 from celosia.dataflow.plan import StepPlan
-from celosia.dataflow.search.moves import moves
+from celosia.dataflow.search.moves import moves, simplified
 from celosia.dataflow.search.objective import Objective
 from celosia.dataflow.search.pricing import Priced, Pricer
 from celosia.models.errors import CelosiaError
@@ -26,7 +26,7 @@ _DOWN, _ACROSS = (1, 2, 3, 4), (1, 2, 3, 4, 6, 8)
 _LONGEST = 4
 """Inputs in a row that are tried on chip at once."""
 
-_ROUNDS = 4
+_ROUNDS = 8
 """How often all steps are cut anew in the end, while that is of use."""
 
 _TRIED = 8
@@ -167,10 +167,9 @@ class Whole:
         weights = self._objective.near(self.priced.costs)
         better = False
         for number, choice in enumerate(self._choices):
-            if self.layers[number].resident:
-                continue
             most, scored = self._rows + self._effort, []
-            for place, layer in enumerate(choice.cuts):
+            others = self._others(number, choice)
+            for place, layer in enumerate(others):
                 if self._rows >= most or self._late:
                     break
                 tried = [*self.layers[:number], layer, *self.layers[number + 1 :]]
@@ -178,9 +177,22 @@ class Whole:
             for _, place in sorted(scored)[:_TRIED]:
                 if self._late:
                     break
-                layer = choice.cuts[place]
+                layer = others[place]
                 better |= self.offer([*self.layers[:number], layer, *self.layers[number + 1 :]])
         return better
+
+    def _others(self, number: int, choice: Choices) -> list[LayerMapping]:
+        """Return what a step is changed to: those next to its mapping, and its cuts."""
+        plan, layer = self._pricer.plans[number], self.layers[number]
+        near = [*halved(plan, layer)]
+        if choice.cuts:  # no dataflow says what mappings must be
+            near += [simplified(plan, other) for other in moves(plan, layer, array=False)]
+        cut = () if layer.resident else choice.cuts
+        return [
+            other
+            for other in dict.fromkeys((*near, *cut))
+            if other != layer and plan.is_legal(other)
+        ]
 
     def _mend(self) -> None:
         """Change steps that take longer than they must, and those beside them, the worst first.

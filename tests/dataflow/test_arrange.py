@@ -71,6 +71,14 @@ def test_inputs_of_few_channels_are_unfolded() -> None:
     assert (step.window.kernel, step.window.dilation) == ((3, 1), (2, 10))
 
 
+def test_bands_of_rows_share_no_input_rows_where_words_hold_them() -> None:
+    build = Build()
+    build.conv(build.input((3, 32, 32)), 16, same(3))
+    for pixels, copies in ((1, (1, 3)), (4, (3, 1))):
+        unfolds = arrange(build.network(), accelerator({"fixed8": 16}, 16, pixels)).lowered.unfolds
+        assert unfolds["in0"].copies == copies
+
+
 def test_an_input_with_two_readers_is_not_unfolded() -> None:
     build = Build()
     source = build.input((1, 9, 9))

@@ -89,24 +89,34 @@ def test_slots_take_what_a_look_at_all_of_them_would(seed: int) -> None:
 
 def test_loads_wait_for_the_stores_that_they_overlap() -> None:
     tracker = TensorTracker()
-    assert tracker.load(0, (0, 9), (0, 9)) == frozenset()
+    every = (0, 9)
+    assert tracker.load(0, (every, every, every)) == frozenset()
     for row in range(3):
-        tracker.store(0, (0, 2), (row, row + 1), 10 + row)
+        tracker.store(0, ((0, 2), (row, row + 1), (0, 4)), 10 + row)
     tracker.finish()
-    tracker.store(0, (2, 4), (0, 3), 20)
+    tracker.store(0, ((2, 4), (0, 3), (0, 4)), 20)
     tracker.finish()
     tracker.finish()
-    assert tracker.load(0, (0, 1), (-2, 2)) == {11}
-    assert tracker.load(0, (1, 3), (0, 1)) == {20}
-    assert tracker.load(0, (0, 4), (3, 5)) == frozenset()
-    assert tracker.load(1, (0, 1), (0, 2)) == frozenset()
+    assert tracker.load(0, ((0, 1), (-2, 2), every)) == {11}
+    assert tracker.load(0, ((1, 3), (0, 1), every)) == {20}
+    assert tracker.load(0, ((0, 4), (3, 5), every)) == frozenset()
+    assert tracker.load(1, ((0, 1), (0, 2), every)) == frozenset()
+
+
+def test_loads_do_not_wait_for_columns_that_they_leave_out() -> None:
+    tracker = TensorTracker()
+    for number, columns in enumerate(((0, 4), (4, 8), (8, 9))):
+        tracker.store(0, ((0, 1), (0, 3), columns), number)
+    tracker.finish()
+    for columns, waits in (((-1, 4), 0), ((-1, 5), 1), ((3, 8), 1), ((8, 10), 2)):
+        assert tracker.load(0, ((0, 1), (0, 3), columns)) == {waits}
 
 
 def test_milestones_bound_the_tokens() -> None:
     tracker = TensorTracker()
     for row in range(100):
-        tracker.store(0, (0, 1), (row, row + 1), row)
+        tracker.store(0, ((0, 1), (row, row + 1), (0, 1)), row)
     tracker.finish()
-    waited = [max(tracker.load(0, (0, 1), (row, row + 1))) for row in range(100)]
+    waited = [max(tracker.load(0, ((0, 1), (row, row + 1), (0, 1)))) for row in range(100)]
     assert len(set(waited)) <= TensorTracker.MILESTONES
     assert all(wait >= row for row, wait in enumerate(waited))

@@ -152,6 +152,19 @@ def test_residual_additions_fuse(swap: bool) -> None:
     assert graph.ops[1].residual is not None
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_additions_fuse_into_the_operand_of_more_weights(swap: bool) -> None:
+    def function(x: torch.Tensor, body: nn.Module, shortcut: nn.Module) -> torch.Tensor:
+        return torch.relu(shortcut(x) + body(x) if swap else body(x) + shortcut(x))
+
+    graph = agree(Wrap(function, nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(2, 4, 1)), (2, 5, 5))
+    first, second = graph.ops
+    assert isinstance(first, FloatConv)
+    assert isinstance(second, FloatConv)
+    assert (first.weight.shape[2:], second.weight.shape[2:]) == ((1, 1), (3, 3))
+    assert second.residual == first.output
+
+
 @pytest.mark.parametrize("act", [nn.ReLU(), nn.PReLU(4), nn.LeakyReLU(0.1)])
 def test_activation_before_the_addition_fuses(act: nn.Module) -> None:
     def function(x: torch.Tensor, conv: nn.Module, act: nn.Module) -> torch.Tensor:
