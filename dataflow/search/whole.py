@@ -183,16 +183,18 @@ class Whole:
 
     def _others(self, number: int, choice: Choices) -> list[LayerMapping]:
         """Return what a step is changed to: those next to its mapping, and its cuts."""
-        plan, layer = self._pricer.plans[number], self.layers[number]
-        near = [*halved(plan, layer)]
-        if choice.cuts:  # no dataflow says what mappings must be
-            near += [simplified(plan, other) for other in moves(plan, layer, array=False)]
+        layer = self.layers[number]
+        near = *halved(self._pricer.plans[number], layer), *self._beside(number, choice)
         cut = () if layer.resident else choice.cuts
-        return [
-            other
-            for other in dict.fromkeys((*near, *cut))
-            if other != layer and plan.is_legal(other)
-        ]
+        return [other for other in dict.fromkeys((*near, *cut)) if other != layer]
+
+    def _beside(self, number: int, choice: Choices) -> list[LayerMapping]:
+        """Return the mappings next to that of a step; none where a dataflow says what must be."""
+        plan, layer = self._pricer.plans[number], self.layers[number]
+        if not choice.cuts:
+            return []
+        near = (simplified(plan, other) for other in moves(plan, layer, array=False))
+        return [other for other in near if plan.is_legal(other)]
 
     def _mend(self) -> None:
         """Change steps that take longer than they must, and those beside them, the worst first.
@@ -225,9 +227,8 @@ class Whole:
     def _mend_step(self, number: int) -> bool:
         """Change a step to the best of its cuts and of what is next to it; return if one was."""
         choice, weights = self._choices[number], self._objective.near(self.priced.costs)
-        plan, now = self._pricer.plans[number], self.layers[number]
-        near = (layer for layer in moves(plan, now, array=False) if plan.is_legal(layer))
-        every = [*choice.plain, *choice.resident, *choice.cuts, *(near if choice.cuts else ())]
+        now, near = self.layers[number], self._beside(number, choice)
+        every = [*choice.plain, *choice.resident, *choice.cuts, *near]
         if choice.resident:
             every += [replace(layer, resident=True) for layer in choice.cuts]
         every = [layer for layer in dict.fromkeys(every) if layer != now]
