@@ -29,9 +29,9 @@ from rich.table import Table
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.dataflow.sparch.accelerator_file import dump_sparch
-from celosia.dataflow.sparch.choose import choose
+from celosia.dataflow.sparch.choose import choose, fewest_bytes
 from celosia.dataflow.sparch.counters import SparchCounter
-from celosia.dataflow.sparch.plan import Plan, Strategy, plan_product
+from celosia.dataflow.sparch.plan import Plan, Strategy
 from celosia.dataflow.sparch.records import Cut
 from celosia.dataflow.sparch.traffic import gustavson_traffic, outerspace_traffic, plan_traffic
 from celosia.models.csr import Csr, from_scipy
@@ -53,6 +53,12 @@ HBM = MemoryModel(latency=60, bytes_per_cycle=64, outstanding=64)
 PACKED = "packed"
 """SpArch where short rows share beats of the buffer, instead of lines of one row each."""
 
+ADAPTIVE = "adaptive"
+"""The strategy that takes the fewest cycles."""
+
+FEWEST_BYTES = "fewest bytes"
+"""The strategy that moves the fewest bytes."""
+
 MODES: dict[str, tuple[Strategy, ...]] = {
     "no condensing": (Strategy(condense=False, huffman=False, reuse=False),),
     "+ condensing": (Strategy(huffman=False, reuse=False),),
@@ -60,7 +66,8 @@ MODES: dict[str, tuple[Strategy, ...]] = {
     "sparch": (Strategy(),),
     PACKED: (Strategy(cut=Cut(packed=True, padded=True)),),
     "row-wise": (Strategy(rowwise=True),),
-    "adaptive": (),
+    FEWEST_BYTES: (),
+    ADAPTIVE: (),
 }
 """The modes by name: the parts of SpArch one by one, all of them, and what is beyond."""
 
@@ -120,11 +127,13 @@ class Bench:
         """Return what a job takes."""
         matrix = _matrix(job.source)
         name = f"{job.source.name}, {job.mode}"
-        plan = plan_product(matrix, matrix, self.accelerator, _first(job.mode))
-        merged = plan.products + 2 * sum(plan.sizes)
-        if MODES[job.mode] and merged > self.limits.elements:
-            return _row(job, matrix, plan, None)
-        priced = choose(matrix, matrix, self.accelerator, HBM, tried=MODES[job.mode], name=name)
+        tried = MODES[job.mode]
+        if job.mode != ADAPTIVE:
+            plan = fewest_bytes(matrix, matrix, self.accelerator, tried=tried)
+            if plan.products + 2 * sum(plan.sizes) > self.limits.elements:
+                return _row(job, matrix, plan, None)
+            tried = (plan.strategy,)
+        priced = choose(matrix, matrix, self.accelerator, HBM, tried=tried, name=name)
         plan, cycles = priced.program.plan, priced.timing.cycles
         if self.predict or cycles > self.limits.cycles:
             return _row(job, matrix, plan, cycles)
@@ -141,10 +150,6 @@ class Bench:
             cycles_measured=run.cycles, dram_bytes_measured=moved, exact=done.holds,
             dram_bytes_predicted=done.traffic.total, sim_seconds=run.seconds,
         )  # fmt: skip
-
-
-def _first(mode: str) -> Strategy:
-    return (MODES[mode] or (Strategy(),))[0]
 
 
 @functools.lru_cache(maxsize=1)
@@ -288,7 +293,7 @@ def summary(rows: Sequence[SparchRow]) -> Summary:
     gains = [
         count / best
         for (matrix, mode), count in cycles.items()
-        if mode == "sparch" and count and (best := cycles.get((matrix, "adaptive")))
+        if mode == "sparch" and count and (best := cycles.get((matrix, ADAPTIVE)))
     ]
     return Summary(saved=saved, adaptive=_mean(gains) if gains else None)
 

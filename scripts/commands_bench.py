@@ -353,6 +353,12 @@ def bench_sparch(
     predict: Annotated[
         bool, typer.Option("--predict", help="Run nothing: only what the exact models say.")
     ] = False,
+    elements: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Most elements to merge in a product whose cycles are told; 0: bytes."
+        ),
+    ] = 400_000_000,
     mode: Annotated[
         list[str] | None,
         typer.Option(help="Only this, such as sparch, row-wise or adaptive; may be repeated."),
@@ -375,8 +381,8 @@ def bench_sparch(
     with progress("SpArch") as report:
         rows = run(
             engine, folder=folder, names=matrices or (), modes=mode or (), predict=predict,
-            limits=Limits(products=products, cycles=cycles), workers=workers, results=results,
-            progress=report,
+            limits=Limits(products=products, cycles=cycles, elements=elements), workers=workers,
+            results=results, progress=report,
         )  # fmt: skip
 
     def show(console: Console) -> None:

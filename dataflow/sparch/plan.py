@@ -86,7 +86,7 @@ def plan_product(left: Csr, right: Csr, accelerator: SparchAccelerator, strategy
         left, right, accelerator.tree.ways,
         rowwise=strategy.rowwise, condense=strategy.condense, huffman=strategy.huffman,
     )  # fmt: skip
-    positions = row_positions(right, accelerator, strategy.cut)
+    positions = row_positions(left, right, accelerator, strategy.cut)
     return Plan(
         accelerator=accelerator, strategy=strategy, left=left, right=right, schedule=rounds,
         positions=positions, sizes=round_sizes(left, right, rounds),

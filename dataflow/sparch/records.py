@@ -13,6 +13,9 @@ from celosia.dataflow.sparch.replacement import place_lines, place_runs
 from celosia.dataflow.sparch.work import record_ends
 from celosia.models.csr import Csr
 
+_OFTEN = 16
+"""Times that a row is met from which on it is met often."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
@@ -21,16 +24,20 @@ class Cut:
     A piece of a row has a line of the buffer to itself. With ``packed`` it takes only the beats
     that it lies in, anywhere, and pieces in the same beats share them. With ``padded`` there are
     gaps between rows, where a row then takes the multipliers a cycle or, ``packed``, a beat less.
+    With ``gathered`` rows lie in the order in which they are first met, those met most often
+    first, so that short rows share beats with others of use.
     """
 
     packed: bool = False
     padded: bool = False
+    gathered: bool = False
 
 
 @compiled
-def _positions(counts: np.ndarray, group: int, positions: np.ndarray) -> None:
+def _positions(order: np.ndarray, counts: np.ndarray, group: int, positions: np.ndarray) -> None:
     at = 0
-    for row, count in enumerate(counts):
+    for row in order:
+        count = counts[row]
         if (at % group + count - 1) // group > (count - 1) // group and count > 0:
             at += -at % group
         positions[row] = at
@@ -38,16 +45,25 @@ def _positions(counts: np.ndarray, group: int, positions: np.ndarray) -> None:
     positions[len(counts)] = at
 
 
-def row_positions(right: Csr, accelerator: SparchAccelerator, cut: Cut) -> np.ndarray:
-    """Return where each row of B begins in memory, in elements, and where the last ends.
+def _gathered(left: Csr, right: Csr) -> np.ndarray:
+    """Return B's rows by how often they are met (many times are all one), then by when first."""
+    uses = np.bincount(left.columns, minlength=right.shape[0])
+    first = np.full(right.shape[0], left.nonzeros)
+    first[left.columns[::-1]] = np.arange(left.nonzeros)[::-1]
+    return np.lexsort((first, -np.minimum(uses, _OFTEN)))
 
-    int64 (rows + 1,). See :class:`Cut` for gaps.
+
+def row_positions(left: Csr, right: Csr, accelerator: SparchAccelerator, cut: Cut) -> np.ndarray:
+    """Return where each row of B begins in memory, in elements, and where all end.
+
+    int64 (rows + 1,). See :class:`Cut` for gaps and order.
     """
-    if not cut.padded:
-        return right.starts
+    group = 1
+    if cut.padded:
+        group = accelerator.right_lanes if cut.packed else accelerator.right.multipliers
+    order = _gathered(left, right) if cut.gathered else np.arange(right.shape[0])
     positions = np.empty(len(right.starts), np.int64)
-    group = accelerator.right_lanes if cut.packed else accelerator.right.multipliers
-    _positions(right.counts, group, positions)
+    _positions(order, right.counts, group, positions)
     return positions
 
 

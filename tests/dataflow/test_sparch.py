@@ -33,6 +33,7 @@ STRATEGIES = (
     Strategy(cut=Cut(packed=True)),
     Strategy(rowwise=True, cut=Cut(packed=True, padded=True)),
     Strategy(cut=Cut(padded=True)),
+    Strategy(cut=Cut(packed=True, padded=True, gathered=True)),
     Strategy(condense=False),
     Strategy(huffman=False),
     Strategy(condense=False, huffman=False, reuse=False),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from celosia.dataflow.sparch.choose import fewest_bytes, strategies
 from celosia.dataflow.sparch.compile import compile_product
 from celosia.dataflow.sparch.descriptors import Round
 from celosia.dataflow.sparch.interpret import interpret
@@ -182,3 +183,23 @@ def test_gaps_save_cycles_of_the_multipliers():
         groups.append(((starts % 2 + counts - 1) // 2 + 1)[counts > 0])
     assert (groups[1] == (counts[counts > 0] + 1) // 2).all()
     assert groups[0].sum() > groups[1].sum()
+
+
+def test_rows_that_are_met_are_gathered():
+    """Every second row is met, in an order of its own: gathered, short rows share beats."""
+    rng = np.random.default_rng(SEED)
+    rows = rng.permutation(np.arange(0, 400, 2))
+    left = from_scipy(scipy.sparse.csr_array((np.ones(200), (np.arange(200), rows)), (200, 400)))
+    right = random_matrix((400, 50), 800, rng)
+    bare = Cut(packed=True, padded=True)
+    gathered = replace(bare, gathered=True)
+    plans = [plan_product(left, right, PAPER, Strategy(cut=cut)) for cut in (bare, gathered)]
+    begins = plans[1].positions[rows]
+    assert (np.diff(begins) >= right.counts[rows[:-1]]).all()
+    assert plan_traffic(plans[0]).right > 1.5 * plan_traffic(plans[1]).right
+    best = fewest_bytes(left, right, PAPER)
+    assert best.strategy.cut == gathered
+    moved = [
+        plan_traffic(plan_product(left, right, PAPER, each)).total for each in strategies(PAPER)
+    ]
+    assert plan_traffic(best).total == min(moved)

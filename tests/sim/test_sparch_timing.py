@@ -44,7 +44,7 @@ STRATEGIES = (
     Strategy(),
     Strategy(rowwise=True),
     Strategy(cut=Cut(padded=True)),
-    Strategy(cut=Cut(packed=True, padded=True)),
+    Strategy(cut=Cut(packed=True, padded=True, gathered=True)),
     Strategy(huffman=False, reuse=False),
 )
 ODD = MemoryModel(latency=3, bytes_per_cycle=11, outstanding=5)
