@@ -100,7 +100,11 @@ class Buffers:
             case Buffer.CONSTANTS:
                 self.constants[addresses] = self.decode_constants(data)
             case Buffer.TABLES:
-                self.tables[addresses] = unpack(data, self._table_widths)
+                self.tables[addresses] = self.decode_table(data)
+
+    def decode_table(self, data: np.ndarray) -> np.ndarray:
+        """Return the entries in rows of a table (uint8 rows), their bits without a sign."""
+        return unpack(data, self._table_widths)
 
     def decode_weights(self, data: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the weights (words, columns, lanes) in memory words, and scales of their vectors.

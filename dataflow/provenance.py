@@ -36,6 +36,7 @@ class Memory(enum.Enum):
     ACTIVATIONS = "activations"
     WEIGHTS = "weights"
     CONSTANTS = "constants"
+    TABLES = "tables"
     RESIDUALS = "residuals"
     ACCUMULATORS = "accumulators"
     OUTPUTS = "outputs"
@@ -55,7 +56,8 @@ class Place:
     pixel : int
         Pixel lane, of activations and accumulators.
     lane : int
-        Lane, of activations, residuals, outputs and ``DRAM``; column, of accumulators.
+        Lane, of activations, residuals, outputs and ``DRAM``; column, of accumulators; post lane,
+        of tables, which all have the same.
     """
 
     memory: Memory
@@ -99,7 +101,8 @@ class Provenance:
 
     ``writes`` are in the order of the program, the one that wrote the value last, and empty where
     nothing did; ``operands`` what was multiplied for it, of the layer that wrote it alone.
-    ``post`` is the descriptor that requantised it, ``constants`` the load of its constants and
+    ``post`` is the descriptor that requantised it, ``constants`` the load of its constants,
+    ``tables`` that of each row of its table, and
     ``accumulators`` the sums that it took, of its window line by line.
     """
 
@@ -107,6 +110,7 @@ class Provenance:
     operands: tuple[Operands, ...]
     post: int | None = None
     constants: Write | None = None
+    tables: tuple[Write, ...] = ()
     accumulators: tuple[Place, ...] = ()
 
     @property
@@ -157,11 +161,13 @@ class _Search:
             Memory.RESIDUALS: accelerator.word_bytes(accelerator.activation_word_bits),
             Memory.WEIGHTS: accelerator.word_bytes(accelerator.weight_word_bits),
             Memory.CONSTANTS: accelerator.word_bytes(accelerator.constant_word_bits),
+            Memory.TABLES: accelerator.word_bytes(accelerator.table_word_bits),
         }
         self._writes: dict[tuple[int, Place], Write] = {}
         self._operands: list[Operands] = []
         self._post: int | None = None
         self._constants: Write | None = None
+        self._tables: tuple[Write, ...] = ()
         self._accumulators: tuple[Place, ...] = ()
 
     def find(self, place: Place) -> Provenance:
@@ -172,6 +178,7 @@ class _Search:
             operands=tuple(self._operands),
             post=self._post,
             constants=self._constants,
+            tables=self._tables,
             accumulators=self._accumulators,
         )
 
@@ -210,16 +217,32 @@ class _Search:
                 residual = Place(memory=Memory.RESIDUALS, address=found.residual, lane=place.lane)
                 sources.append(residual)
                 self._loaded(residual, index)
+            tables = self._looked_up(post, place.lane, index)
+            sources += [write.place for write in tables]
             if (index, place) in self._writes:
                 return
             self._add(index, place, sources)
             written = self._loaded(constants, index)
             if whole:
+                self._tables = tables
                 self._post, self._constants = index, written
                 self._accumulators = found.accumulators
             for sums in found.accumulators:
                 self._summed(sums, index, whole=whole)
             return
+
+    def _looked_up(self, post: Post, lane: int, before: int) -> tuple[Write, ...]:
+        """Find what filled the rows of a post's table."""
+        tables = self._accelerator.tables
+        if post.table is None or tables is None:
+            return ()
+        first = post.table * tables.rows
+        lane %= self._accelerator.post_lanes
+        found = [
+            self._loaded(Place(memory=Memory.TABLES, address=row, lane=lane), before)
+            for row in range(first, first + tables.rows)
+        ]
+        return tuple(write for write in found if write is not None)
 
     def _drained(self, post: Post, place: Place) -> _Drain | None:
         """Return how ``post`` made the code at ``place``, None where it did not."""

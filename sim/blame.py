@@ -17,6 +17,7 @@ from celosia.dataflow.compile import compile_network
 from celosia.dataflow.descriptors import unit_of
 from celosia.dataflow.interpret_buffers import Buffers
 from celosia.dataflow.layout import Placement
+from celosia.dataflow.lookup import table_rows
 from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.program import Program
 from celosia.dataflow.provenance import Operands, Provenance
@@ -31,6 +32,7 @@ class Suspect(enum.Enum):
     WEIGHTS = "weights in the memory image"
     CHANNELS = "order of channels in the packed weights"
     CONSTANTS = "requantisation constants in the memory image"
+    TABLES = "the table of a function in the memory image"
     DESCRIPTOR = "a descriptor of the program"
     PROGRAM = "the program, or the golden model"
     LOAD = "load unit"
@@ -86,7 +88,7 @@ def blame_program(
             blame = told.kernel_differs(op, target[1], where, number)
             if blame is not None:
                 return blame
-        blame = told.constants_differ(op.requant, target[2][0])
+        blame = told.constants_differ(op.requant, target[2][0]) or told.table_differs(op.requant)
         if blame is not None:
             return blame
     return Blame(
@@ -298,6 +300,34 @@ class _Told:
                     reason=f"{name} of channel {channel} at address {address:#x} is {got}, the "
                     f"network's is {expected}",
                     descriptor=loaded.descriptor,
+                )
+        return None
+
+    def table_differs(self, requant: Requant) -> Blame | None:
+        """Return which row of the layer's table is not the network's, if one is not."""
+        accelerator, table = self._program.accelerator, requant.table
+        if table is None or accelerator.tables is None:
+            return None
+        if not self._found.tables:
+            return Blame(suspect=Suspect.DESCRIPTOR, reason="its table was never loaded")
+        rows = table_rows(requant, table, accelerator.tables)
+        size = accelerator.word_bytes(accelerator.table_word_bits)
+        indices = np.zeros(rows.size, bool)
+        indices[np.arange(requant.low, requant.high + 1) % rows.size] = True
+        mask = (1 << accelerator.array.activation_bits) - 1
+        for write in self._found.tables:
+            row, address = write.place.address % len(rows), write.sources[0].address
+            got = self._buffers.decode_table(self._bytes(address, size))[0]
+            reached = indices.reshape(rows.shape)[row]
+            wrong = np.flatnonzero(reached & (got != (rows[row] & mask)))
+            if len(wrong):
+                entry = int(wrong[0])
+                return Blame(
+                    suspect=Suspect.TABLES,
+                    reason=f"entry {row * rows.shape[1] + entry} of the table of {table.function} "
+                    f"at address {address:#x} is {int(got[entry])}, the network's is "
+                    f"{int(rows[row, entry]) & mask}",
+                    descriptor=write.descriptor,
                 )
         return None
 

@@ -230,6 +230,7 @@ class _Work:
         bits = {
             Memory.WEIGHTS: accelerator.weight_word_bits,
             Memory.CONSTANTS: accelerator.constant_word_bits,
+            Memory.TABLES: accelerator.table_word_bits,
         }.get(place.memory, accelerator.activation_word_bits)
         start = source.address - self._program.base_address
         word = self._machine.image[start : start + accelerator.word_bytes(bits)]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.accelerator import Accelerator, Tables
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.descriptors import Keep, Load, Unit
 from celosia.dataflow.interpret import Machine
@@ -17,7 +17,7 @@ from celosia.dataflow.program import Program
 from celosia.dataflow.provenance import Memory, Provenance, provenance
 from celosia.dataflow.random_mapping import random_network_mapping
 from celosia.models.golden import evaluate
-from celosia.models.random_network import random_network
+from celosia.models.random_network import random_network, with_tables
 
 from .builders import ACCELERATORS, FORMATS, filled
 
@@ -27,6 +27,7 @@ KEEPING = replace(
     buffers=replace(ACCELERATORS["24x12x3"].buffers, activations=512, activation_banks=2),
 )
 SCALED = preset("small_mxfp4")
+LOOKING = replace(PLAIN, tables=Tables(index_bits=5, count=2))
 
 
 def origin(
@@ -44,11 +45,15 @@ def origin(
 
 
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("target", [PLAIN, KEEPING, SCALED], ids=["plain", "keeping", "scaled"])
+@pytest.mark.parametrize(
+    "target", [PLAIN, KEEPING, SCALED, LOOKING], ids=["plain", "keeping", "scaled", "looking"]
+)
 def test_it_makes_the_value_again(target: Accelerator, seed: int) -> None:
     array = target.array
     formats = FORMATS if array.scaling is None else tuple(g.format for g in array.columns)
     network = random_network(seed, formats, scaling=array.scaling, elements=array.elements)
+    if target.tables is not None:
+        network = with_tables(network, seed, target.tables.index_bits)
     rng = np.random.default_rng(seed)
     mapping = random_network_mapping(network, target, rng)
     program = compile_network(network, target, replace(mapping, samples=1))
