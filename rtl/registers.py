@@ -377,6 +377,9 @@ def render_c_header(registers: tuple[Register, ...]) -> str:
             mask = ((1 << field.width) - 1) << field.low
             lines.append(f"#define {name}_{field.name.upper()}_MASK {mask:#010x}u")
             lines.append(f"#define {name}_{field.name.upper()}_SHIFT {field.low}u")
-    lines.append("")
+    stripes = sum(r.name.startswith("stripe") and r.name.endswith("_low") for r in registers)
+    lines += ["", f"#define CELOSIA_STRIPES {stripes}"]
     lines += [f"#define CELOSIA_CAUSE_{cause.name} {cause.value}u" for cause in Cause]
+    texts = ", ".join(f'"{cause.words}"' for cause in Cause)
+    lines.append(f"#define CELOSIA_CAUSE_TEXTS {{{texts}}} /* by number */")
     return "\n".join([*lines, "", "#endif", ""])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from importlib import resources
 from importlib.metadata import version
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from celosia.dataflow.engines import Description, fingerprint
@@ -150,7 +151,16 @@ def folder_files(accelerator: Description, board: Board, clock_mhz: float) -> di
             for name, text in core.items()
             if name.startswith(("registers", "celosia_registers", "accelerator"))
         },
+        **{f"software/{file.name}": file.read_text() for file in _driver_in_c()},
     }
+
+
+def _driver_in_c() -> list[Traversable]:
+    """Return the sources of the driver in C, which go by the header of registers beside them."""
+    files = resources.files("celosia.fpga.c").iterdir()
+    return sorted(
+        (file for file in files if file.name.endswith((".c", ".h"))), key=lambda file: file.name
+    )
 
 
 def package(
