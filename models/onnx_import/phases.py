@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from celosia.models import import_phases
@@ -19,7 +21,7 @@ from celosia.models.onnx_import.operators import (
     whole_image,
 )
 from celosia.models.onnx_import.reader import Node
-from celosia.models.onnx_import.values import Known
+from celosia.models.onnx_import.values import Coded, Known, Value
 from celosia.models.onnx_import.windows import MAX_PADDING, pair_of
 
 
@@ -79,9 +81,11 @@ def transposed(context: Context, node: Node, args: Args) -> View:
 
 
 @handles("Resize", "Upsample")
-def resize(context: Context, node: Node, args: Args) -> View:
-    """Import a nearest or bilinear resize by whole factors."""
-    view, given = whole_image(activation(args[0])), node.attributes
+def resize(context: Context, node: Node, args: Args) -> Value:
+    """Import a nearest or bilinear resize by whole factors, a nearest one of codes too."""
+    coded = args[0] if isinstance(args[0], Coded) else None
+    view = whole_image(activation(args[0]) if coded is None else coded.view)
+    given = node.attributes
     factors, sizes = _factors(node, args), optional(args, 3)
     if factors is None and isinstance(sizes, Known) and sizes.values.size == 4:
         size = [int(value) for value in sizes.values.ravel()[2:]]
@@ -103,9 +107,15 @@ def resize(context: Context, node: Node, args: Args) -> View:
             f"it resizes by {mode}, {place}, {rounds}",
             "use nearest (asymmetric, floor) or linear (half_pixel)",
         )
+    if coded is not None and not nearest:
+        raise Unsupported("it interpolates codes", "put DequantizeLinear before it")
     operator = "upsample_nearest2d" if nearest else "upsample_bilinear2d"
     call = call_of(context, node, (view.shape[0], *size), operator=operator, self=view, input=view)
-    return import_phases.resize(context.builder, call)
+    made = import_phases.resize(context.builder, call)
+    if coded is None:
+        return made
+    context.quantised.keep((view.name,), made.name)
+    return replace(coded, view=made)
 
 
 def _factors(node: Node, args: Args) -> list[float] | None:

@@ -24,8 +24,9 @@ from celosia.models.onnx_import.operators import (
     handles,
     matmul,
     optional,
+    slope,
 )
-from celosia.models.onnx_import.pools import mean
+from celosia.models.onnx_import.pools import average_pool, mean
 from celosia.models.onnx_import.quantisers import (
     codes_of,
     dequantise_constant,
@@ -109,6 +110,17 @@ def qlinear_mean(context: Context, node: Node, args: Args) -> Value:
     view = dequantised(context, codes_of(args[0]), args[1], args[2])
     made = mean(context, replace(_inner(node), operator="GlobalAveragePool"), (view,))
     return _quantised(context, node, made, constant(args[3], "scale"), args[4])
+
+
+@handles("QLinearLeakyRelu", "QLinearAveragePool", domain=MICROSOFT)
+def qlinear_unary(context: Context, node: Node, args: Args) -> Value:
+    """Import a slope below 0, or the mean over a window, of codes."""
+    if node.attributes.get("channels_last", 0):
+        raise Unsupported("its channels are last", "export images as N C H W")
+    view = dequantised(context, codes_of(args[0]), args[1], optional(args, 2))
+    inner = replace(_inner(node), operator=node.operator.removeprefix("QLinear"))
+    made = (slope if inner.operator == "LeakyRelu" else average_pool)(context, inner, (view,))
+    return _quantised(context, node, made, constant(args[3], "scale"), optional(args, 4))
 
 
 @handles("QLinearConcat", domain=MICROSOFT)

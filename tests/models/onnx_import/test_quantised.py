@@ -247,6 +247,24 @@ def test_operators_of_onnxruntime(tmp_path: Path) -> None:
     assert not any(count for count, _, _ in wrong.values()), wrong
 
 
+def test_more_operators_of_onnxruntime(tmp_path: Path) -> None:
+    made = Made((1, 4, 4, 4))
+    grids = [made.scalar(2.0**-at, 0, np.int8) for at in (5, 4, 3)]
+    value = made.node("QuantizeLinear", "x", *grids[0])
+    wide = made.node(
+        "Resize", value, "", made.const([1, 1, 2, 2]), mode="nearest",
+        coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+    )  # fmt: skip
+    bent = made.node("QLinearLeakyRelu", wide, *grids[0], *grids[1], alpha=0.25, domain=MICROSOFT)
+    made.node(
+        "QLinearAveragePool", bent, *grids[1], *grids[2], kernel_shape=[2, 4], domain=MICROSOFT
+    )
+    found = imported(made, tmp_path, made.nodes[-1].output[0], kind=TensorProto.INT8)
+    wrong = differing(made, found)
+    assert sorted(wrong) == ["t2", "t3"]
+    assert not any(count for count, _, _ in wrong.values()), wrong
+
+
 def test_an_output_left_real_gets_sixteen_bits(tmp_path: Path) -> None:
     made = Made((1, 6))
     x = made.coded("x", 2.0**-5, 0, np.int8)
@@ -364,6 +382,11 @@ def unquantised_between(made: Made) -> str:
     return made.node("QuantizeLinear", y, *made.scalar(1.0, 0, np.int8))
 
 
+def interpolated_codes(made: Made) -> str:
+    x = made.node("QuantizeLinear", "x", *made.scalar(0.25, 0, np.uint8))
+    return made.node("Resize", x, "", made.const([1, 1, 2, 2]), mode="linear")
+
+
 def real_weights(made: Made) -> str:
     x = made.coded("x", 0.25, 0)
     y = made.node("Conv", x, made.const(np.random.default_rng(0).normal(size=(4, 3, 1, 1))))
@@ -415,6 +438,7 @@ def bent_with_zero(made: Made) -> str:
     ("build", "message"),
     [
         (unquantised_between, r"tensor '.*' of operation 'n\d+' is not quantised in the model"),
+        (interpolated_codes, r"Resize at n1: it interpolates codes"),
         (real_weights, r"layer 'n2': its weights are not quantised"),
         (many_scales, r"QuantizeLinear at n0: its scale has 3 values; quantise .* by tensor"),
         (other_scale, r"DequantizeLinear at n1: it takes codes of ufixed8 x 0.25 from 0 for"),
