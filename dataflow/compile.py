@@ -12,6 +12,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator
@@ -69,11 +71,12 @@ def compile_network(
     plans = [StepPlan(step, arrangement, accelerator, samples) for step in steps]
     if mapping is None:
         mapping = map_steps(plans)
-    _check_mapping(plans, mapping)
+    check_mapping(plans, mapping)
     return _Compiler(network, accelerator, arrangement, plans, mapping, base_address).program()
 
 
-def _check_mapping(plans: list[StepPlan], mapping: Mapping) -> None:
+def check_mapping(plans: Sequence[StepPlan], mapping: Mapping) -> None:
+    """Raise :class:`CelosiaError` unless ``mapping`` has a legal one for each of ``plans``."""
     names = {plan.step.name for plan in plans}
     for name, _ in mapping.layers:
         if name not in names:
@@ -131,7 +134,7 @@ class _Compiler:
         descriptors = assign_tokens(emitter.descriptors, emitter.needs)
         chunks = -(-len(descriptors) // CHUNK_DESCRIPTORS)
         program_address = self.layout.reserve(chunks * CHUNK_BYTES)
-        self._check_addresses()
+        self.layout.check(self.network.name)
         image = np.zeros(self.layout.size, np.uint8)
         for plan, data in zip(self.plans, self.layout.steps, strict=True):
             for tile in plan.tiles:
@@ -169,15 +172,6 @@ class _Compiler:
                 # The largest scale, so that no value is lower.
                 top = tensor.scaling.scale.encode(np.array(tensor.scaling.scale.top))
                 self.placements[tensor.scales_name].of(sample).fill(image, int(top))
-
-    def _check_addresses(self) -> None:
-        bits = self.accelerator.bus.address_bits
-        if self.layout.end > 1 << bits:
-            raise CelosiaError(
-                f"network {self.network.name!r} needs memory up to {self.layout.end:#x}, "
-                f"accelerator {self.accelerator.name!r} has {bits} address bits: choose a lower "
-                "base address or raise bus.address_bits"
-            )
 
     # Steps
 

@@ -16,6 +16,7 @@ from celosia.dataflow.layout import Placement
 from celosia.dataflow.microarchitecture import PAGE_BYTES
 from celosia.dataflow.plan import StepPlan
 from celosia.dataflow.resident import Place
+from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, Fixed
 from celosia.models.network import Tensor
 
@@ -70,6 +71,16 @@ class MemoryLayout:
     def size(self) -> int:
         """Bytes from ``base`` to ``end``."""
         return self.end - self.base
+
+    def check(self, network: str) -> None:
+        """Raise :class:`CelosiaError`, naming ``network``, unless all addresses fit the bus."""
+        bits = self._accelerator.bus.address_bits
+        if self.end > 1 << bits:
+            raise CelosiaError(
+                f"network {network!r} needs memory up to {self.end:#x}, "
+                f"accelerator {self._accelerator.name!r} has {bits} address bits: choose a lower "
+                "base address or raise bus.address_bits"
+            )
 
     def stamp(self, layer: int) -> int:
         """Return the address of the time stamp of layer number ``layer``."""

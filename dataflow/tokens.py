@@ -10,6 +10,8 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from celosia.dataflow.descriptors import (
     NO_TOKENS,
     Descriptor,
@@ -20,6 +22,7 @@ from celosia.dataflow.descriptors import (
     with_tokens,
 )
 from celosia.dataflow.microarchitecture import TOKEN_COUNTER_BITS
+from celosia.dataflow.table import Column
 
 MAX_TOKENS = (1 << TOKEN_COUNTER_BITS) - 1
 """What a token counter holds."""
@@ -70,10 +73,7 @@ def assign_tokens(
                 newest[token] = need
                 waits[index].append(token)
                 signals[need].append(token)
-    most = _most_tokens(units, waits, signals)
-    for token, count in enumerate(most):
-        if count > MAX_TOKENS:
-            raise ValueError(f"token {Token(token).name} could count to {count}")
+    _check_most(_most_tokens(units, waits, signals))
     masks: dict[tuple[int, ...], frozenset[Token]] = {(): NO_TOKENS}
 
     def mask(tokens: list[int]) -> frozenset[Token]:
@@ -86,6 +86,26 @@ def assign_tokens(
         with_tokens(descriptor, mask(wait), mask(signal)) if wait or signal else descriptor
         for descriptor, wait, signal in zip(descriptors, waits, signals, strict=True)
     )
+
+
+def _check_most(most: Sequence[int]) -> None:
+    for token, count in enumerate(most):
+        if count > MAX_TOKENS:
+            raise ValueError(f"token {Token(token).name} could count to {count}")
+
+
+def check_table(table: np.ndarray) -> None:
+    """Raise ``ValueError`` if a counter could exceed ``MAX_TOKENS``.
+
+    ``table`` is a program's, see :func:`celosia.dataflow.table.tabulate`.
+    """
+    units = np.minimum(table[:, Column.KIND], Unit.STORE.value).tolist()
+    known = [[token for token in Token if mask >> token & 1] for mask in range(1 << len(Token))]
+    waits, signals = (
+        [known[mask] for mask in table[:, column].tolist()]
+        for column in (Column.WAIT, Column.SIGNAL)
+    )
+    _check_most(_most_tokens(units, waits, signals))
 
 
 def most_tokens(descriptors: Sequence[Descriptor]) -> dict[Token, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,10 +12,11 @@ from celosia.models.find_scales import find_scales
 from celosia.models.formats import E8M0, BlockScaling, Element, Fixed, element_of
 from celosia.models.functions import Ending
 from celosia.models.graph import FloatConv, FloatGraph, reads
+from celosia.models.grid import Grid
 from celosia.models.network import Concat, Interleave, MaxPool
 from celosia.models.recipe import Recipe
 from celosia.models.vector_choice import activation_obstacle
-from celosia.models.vectors import quantise_vectors, spread_scales, vector_limit
+from celosia.models.vectors import vector_limit
 
 DISTANCE_WEIGHTS = Fixed(bits=8)
 """Format of the weights of distances; the lowest code is no weight."""
@@ -26,47 +26,6 @@ SAMPLES = 60_000
 
 _EVEN = 1e-5
 """Share of the largest value by which floats may miss the multiples that they stand for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """The values that a tensor's codes stand for: the format's integers times ``scale``.
-
-    With ``scaling`` integers are elements times the scale of their vector, so they go further.
-    Where the real 0 has another code, ``zero``, codes are that much more than integers.
-    """
-
-    format: Element
-    scale: float
-    scaling: BlockScaling | None = None
-    zero: int = 0
-
-    @property
-    def ends(self) -> tuple[int, int]:
-        """Least and greatest integer."""
-        if self.scaling is None:
-            return self.format.low, self.format.high
-        limit = vector_limit(self.format, self.scaling)
-        return -limit if self.format.signed else 0, limit
-
-    def kept(self, integers: np.ndarray) -> np.ndarray:
-        """Return what is kept of ``integers`` (N, C, ...): elements times scales, or all."""
-        if self.scaling is None:
-            return integers
-        elements, codes = quantise_vectors(integers, self.format, self.scaling)
-        return np.asarray(elements * spread_scales(codes, self.scaling, integers.shape[1]))
-
-    def settle(self, values: np.ndarray) -> np.ndarray:
-        """Return the real numbers nearest to ``values`` (N, C, ...) that the tensor can hold."""
-        rounded = np.rint(np.asarray(values, dtype=np.float64) / self.scale)
-        integers = np.clip(rounded, *self.ends).astype(np.int64)
-        return np.asarray(self.kept(integers) * self.scale)
-
-    def codes(self, values: np.ndarray) -> np.ndarray:
-        """Return the nearest codes to ``values``, int64, saturated."""
-        rounded = np.rint(np.asarray(values, dtype=np.float64) / self.scale) + self.zero
-        codes = np.clip(rounded, self.format.low, self.format.high)
-        return np.asarray(codes, dtype=np.int64)
 
 
 def calibrate(

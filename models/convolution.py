@@ -84,10 +84,13 @@ def _parts(weights: np.ndarray, largest: int) -> list[tuple[int, int]] | None:
 
     Raises ``ValueError`` where not even float64 holds the sum of all.
     """
-    sizes = np.abs(weights).sum(axis=(2, 3), dtype=np.float64) * largest  # O, I
-    whole = sizes.sum(axis=1).max()
+    magnitudes = np.abs(weights)
+    whole = magnitudes.reshape(len(weights), -1).sum(axis=1, dtype=np.float64).max() * largest
     if whole > float(DOUBLE):  # a rounded sum above it belongs to a sum above it
         raise ValueError("the sum of a row's magnitudes must be at most 2**53")
+    if whole <= float(SINGLE):
+        return [(0, weights.shape[1])]
+    sizes = magnitudes.sum(axis=(2, 3), dtype=np.float64) * largest  # O, I
     if sizes.max(initial=0) > SINGLE:
         return None
     before = np.concatenate([np.zeros((len(sizes), 1)), np.cumsum(sizes, axis=1)], axis=1)

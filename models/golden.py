@@ -1,9 +1,10 @@
 """The golden model: what a :class:`Network` computes, to the bit.
 
-Products are summed by :mod:`celosia.models.convolution`, distances and products of scaled
-vectors in torch float64, which is exact here: distances are summed one by one, and every partial
+Products are summed by :mod:`celosia.models.convolution`, products of scaled vectors in float64 and
+distances in torch's, which is exact here: distances are summed one by one, and every partial
 sum is an integer below ``2**53``, which a network's constructor ensures with a wide margin
-(``MAX_ACCUMULATOR_BITS``) and :func:`convolve` checks again.
+(``MAX_ACCUMULATOR_BITS``) and :func:`convolve` checks again. Only distances load torch, which
+takes longer than many a network.
 """
 
 from __future__ import annotations
@@ -11,11 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 
 from celosia.models.bounds import accumulator_bits, accumulator_bound, accumulator_range
 from celosia.models.convolution import convolve_integers
-from celosia.models.distances import sum_distances
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, Element
 from celosia.models.lstm import CODE_BITS, GATES, TABLE_FRACTION, Lstm
@@ -167,8 +166,8 @@ def _convolve_vectors(
     height, width = conv.window.output_size(*codes.shape[2:])
     inputs, blocks = conv.weights.shape[1], weights.values.shape[1]
     rows = len(conv.weights) // conv.groups
-    elements = _pad(codes, conv.window, 0.0)
-    given = _pad(scaling.scale.decode(scales), conv.window, 0.0).numpy().astype(np.int64)
+    elements = _pad(codes.astype(np.float64), conv.window, 0)
+    given = _pad(scaling.scale.decode(scales), conv.window, 0)
     total = np.zeros((len(codes), len(conv.weights), height, width), np.int64)
     for group, block, ky, kx in np.ndindex(conv.groups, blocks, *conv.window.kernel):
         lines = slice(ky * dy, ky * dy + (height - 1) * sy + 1, sy)
@@ -176,8 +175,8 @@ def _convolve_vectors(
         first, stop = block * scaling.vector, min(inputs, (block + 1) * scaling.vector)
         mine = slice(group * rows, (group + 1) * rows)
         vector = elements[:, group * inputs + first : group * inputs + stop, lines, places]
-        factors = torch.from_numpy(conv.weights[mine, first:stop, ky, kx].astype(np.float64))
-        dots = torch.einsum("ov,nvyx->noyx", factors, vector).numpy().astype(np.int64)
+        factors = conv.weights[mine, first:stop, ky, kx].astype(np.float64)
+        dots = np.moveaxis(np.tensordot(factors, vector, (1, 1)), 0, 1).astype(np.int64)
         theirs = given[:, group * blocks + block, None, lines, places]
         scale = scaling.product(weights.values[mine, block, ky, kx, None, None], theirs)
         total[:, mine] += scale * dots
@@ -200,9 +199,13 @@ def _shifts(conv: Conv, codes: np.ndarray, zero: int) -> np.ndarray:
 
 
 def _distances(conv: Conv, codes: np.ndarray, zero: int) -> np.ndarray:
+    import torch
+
+    from celosia.models.distances import sum_distances
+
     weights = torch.from_numpy(conv.weights.astype(np.float64))
-    sums = sum_distances(_pad(codes, conv.window, zero), weights, conv.window, conv.groups)
-    return sums.numpy().astype(np.int64)
+    padded = torch.from_numpy(_pad(codes.astype(np.float64), conv.window, zero))
+    return sum_distances(padded, weights, conv.window, conv.groups).numpy().astype(np.int64)
 
 
 def multiply_sparse(op: SparseLinear, codes: np.ndarray) -> np.ndarray:
@@ -249,13 +252,16 @@ def _rounded(values: np.ndarray, shift: int) -> np.ndarray:
 
 def max_pool(pool: MaxPool, codes: np.ndarray) -> np.ndarray:
     """Return the maxima of ``codes`` (int64 (N, C, H, W)) over ``pool``'s window."""
-    result = torch.nn.functional.max_pool2d(
-        _pad(codes, pool.window, -float("inf")),
-        kernel_size=pool.window.kernel,
-        stride=pool.window.stride,
-        dilation=pool.window.dilation,
-    )
-    return result.numpy().astype(np.int64)
+    window = pool.window
+    (dy, dx), (sy, sx) = window.dilation, window.stride
+    height, width = window.output_size(*codes.shape[2:])
+    padded = _pad(codes, window, np.iinfo(np.int64).min)
+    result = np.full((*codes.shape[:2], height, width), np.iinfo(np.int64).min)
+    for ky, kx in np.ndindex(*window.kernel):
+        lines = slice(ky * dy, ky * dy + (height - 1) * sy + 1, sy)
+        places = slice(kx * dx, kx * dx + (width - 1) * sx + 1, sx)
+        np.maximum(result, padded[:, :, lines, places], out=result)
+    return result
 
 
 def interleave(
@@ -269,10 +275,10 @@ def interleave(
     return result
 
 
-def _pad(codes: np.ndarray, window: Window, value: float) -> torch.Tensor:
+def _pad(codes: np.ndarray, window: Window, value: int) -> np.ndarray:
     top, left, bottom, right = window.padding
-    tensor = torch.from_numpy(codes.astype(np.float64))
-    return torch.nn.functional.pad(tensor, (left, right, top, bottom), value=value)
+    around = ((0, 0), (0, 0), (top, bottom), (left, right))
+    return np.pad(codes, around, constant_values=value)
 
 
 def _check_inputs(network: Network, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from celosia.models.assign import assign_formats
-from celosia.models.calibrate import DISTANCE_WEIGHTS, Grid
+from celosia.models.calibrate import DISTANCE_WEIGHTS
 from celosia.models.find_scales import ScaleMethod, nearest, nearest_rows, whole_steps
 from celosia.models.fit import LayerData, fit_layer, layer_data
 from celosia.models.formats import BlockScaling, Fixed, Format
 from celosia.models.functions import sampled
 from celosia.models.golden import convolve
 from celosia.models.graph import FloatConv, FloatGraph, convolve_float
+from celosia.models.grid import Grid
 from celosia.models.network import (
     MAX_ACCUMULATOR_BITS,
     MAX_SHIFT,

@@ -12,8 +12,8 @@ import torch
 from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
 from celosia.models.graph import FloatGraph, evaluate_float
+from celosia.models.inputs import dequantise, quantise_inputs
 from celosia.models.network import Network
-from celosia.models.quantize import dequantise, quantise_inputs
 
 
 class Trainee(Protocol):

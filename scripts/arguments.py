@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -16,9 +16,11 @@ from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file
+from celosia.models.inputs import quantise_input
 from celosia.models.network import Network
-from celosia.models.quantize import quantise_input
-from celosia.models.recipe import Share, msq, parse_mix
+
+if TYPE_CHECKING:
+    from celosia.models.recipe import Share
 
 Choice = TypeVar("Choice", bound=enum.Enum)
 
@@ -160,6 +162,8 @@ def read_weights(
     CelosiaError
         If both ways are used, or what is written is wrong.
     """
+    from celosia.models.recipe import msq, parse_mix
+
     try:
         if mix is None:
             return msq(

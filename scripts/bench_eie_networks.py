@@ -20,9 +20,9 @@ from celosia.models.compression.statistics import sizes
 from celosia.models.errors import CelosiaError
 from celosia.models.graph import FloatGraph
 from celosia.models.importer import export_model, import_program
+from celosia.models.inputs import quantise_inputs
 from celosia.models.mlp_zoo import MLPS
 from celosia.models.network import Network
-from celosia.models.quantize import quantise_inputs
 from celosia.models.zoo import Workload
 from celosia.scripts.console import table
 from celosia.scripts.simulate import simulate

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from celosia.dataflow.explore.reasons import reasons
@@ -26,6 +27,7 @@ from celosia.models.networks.keyword import KEYWORDS, keyword
 from celosia.models.random_network import random_inputs
 from celosia.models.recipe import Recipe, Share
 from celosia.scripts.console import Report, table
+from celosia.scripts.predict import Prediction, predict_run
 from celosia.scripts.simulate import Simulation, simulate
 from celosia.scripts.sources import code_digest
 from celosia.sim.cache import cached
@@ -112,7 +114,9 @@ class NetworkRow:
     ``utilisation`` is useful products over products a cycle times measured cycles; ``bit_exact``
     and ``cycles_exact`` are for every tensor, layer and counter. ``weights`` are "trained" or
     "random": then the cycles mean something and what is computed does not. ``map_seconds`` is
-    what the search of the mapping took.
+    what the search of the mapping took. ``tier_exact`` says whether ``simulate --tier model`` gives
+    the tensors, cycles by layer and counters that the RTL gave, in ``tier_seconds`` once Python
+    runs and the network is there.
     """
 
     network: str
@@ -128,13 +132,15 @@ class NetworkRow:
     map_seconds: float
     sim_seconds: float
     build_seconds: float
+    tier_exact: bool
+    tier_seconds: float
     weights: str
     layers: tuple[LayerRow, ...]
 
     @property
     def holds(self) -> bool:
         """Whether everything was as expected."""
-        return self.bit_exact and self.cycles_exact
+        return self.bit_exact and self.cycles_exact and self.tier_exact
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row as JSON values."""
@@ -198,6 +204,10 @@ def measure(case: Case, report: Report) -> NetworkRow:
     inputs = random_inputs(network, 1, _SEED)
     done = simulate(network, accelerator, inputs, DDR4, report, mapping=mapped.mapping)
     verdict = done.verdict
+    report("the same by the models alone", 0, 1)
+    began = time.perf_counter()
+    predicted = predict_run(network, accelerator, inputs, DDR4, mapping=mapped.mapping)
+    by_model = time.perf_counter() - began
     return NetworkRow(
         network=case.network,
         accelerator=accelerator.name,
@@ -212,8 +222,22 @@ def measure(case: Case, report: Report) -> NetworkRow:
         map_seconds=round(searched, 2),
         sim_seconds=round(done.seconds["simulate"], 2),
         build_seconds=round(done.seconds["build"], 2),
+        tier_exact=agrees(predicted, done),
+        tier_seconds=round(by_model, 2),
         weights="trained" if network.trained else "random",
         layers=tuple(_slow_layers(done)),
+    )
+
+
+def agrees(predicted: Prediction, done: Simulation) -> bool:
+    """Return whether the models alone say what the RTL did: every tensor, layer and counter."""
+    timing, run = predicted.slowest, done.run
+    counters = {counter: int(counts[done.slowest]) for counter, counts in run.counters.items()}
+    return (
+        [layer.cycles for layer in timing.layers] == run.layer_cycles[done.slowest].tolist()
+        and timing.cycles == done.cycles_measured
+        and {counter: timing.counters[counter] for counter in counters} == counters
+        and all(np.array_equal(predicted.tensors[name], run.tensors[name]) for name in run.tensors)
     )
 
 
@@ -254,7 +278,7 @@ def _line(cells: Sequence[str]) -> str:
 
 _HEADERS = (
     "network", "accelerator", "products a cycle", "predicted", "measured", "use", "exact",
-    "simulated, s", "built, s", "weights",
+    "simulated, s", "built, s", "model tier, s", "weights",
 )  # fmt: skip
 _LAYER_HEADERS = ("layer", "of", "cycles", "share", "use", "what bounds it", "array waits for")
 
@@ -270,6 +294,7 @@ def _cells(row: NetworkRow) -> tuple[str, ...]:
         "yes" if row.holds else "NO",
         f"{row.sim_seconds:.1f}",
         f"{row.build_seconds:.1f}",
+        f"{row.tier_seconds:.1f}{'' if row.tier_exact else ', DIFFERS'}",
         row.weights,
     )
 

@@ -13,10 +13,11 @@ from celosia.models.find_scales import ScaleMethod
 from celosia.models.formats import Fixed
 from celosia.models.golden import evaluate
 from celosia.models.graph import FloatGraph, evaluate_float
+from celosia.models.inputs import dequantise, quantise_inputs
 from celosia.models.network import Network
 from celosia.models.networks.catalogue import read
 from celosia.models.networks.photos import calibration, photo_inputs
-from celosia.models.quantize import dequantise, quantise_inputs, quantize
+from celosia.models.quantize import quantize
 from celosia.models.recipe import Recipe, parse_mix
 from celosia.models.sensitivity import Sensitivity
 from celosia.models.threads import single_thread

@@ -28,7 +28,7 @@ def deploy(
     from celosia.fpga.deploy import deploy as make
     from celosia.models.storage import load
     from celosia.scripts.arguments import read_engine
-    from celosia.scripts.simulate import compile_for
+    from celosia.scripts.tiers import compile_for
 
     tiles = None if mapping is None else load_mapping(mapping)
     made = make(compile_for(load(network), read_engine(accelerator), tiles))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,6 +11,10 @@ from rich.console import Console
 from celosia.models.errors import CelosiaError
 from celosia.scripts.console import emit, errors, progress, table
 from celosia.scripts.options import Json, Model, Output, hold, path
+
+if TYPE_CHECKING:
+    from celosia.scripts.predict import Prediction
+    from celosia.scripts.simulate import Simulation
 
 app = typer.Typer()
 
@@ -303,15 +307,12 @@ def simulate(
         read_window,
         write_arrays,
     )
-    from celosia.scripts.predict import Prediction, predict_run
-    from celosia.scripts.simulate import Look, Simulation, Tier
-    from celosia.scripts.simulate import simulate as run
-    from celosia.scripts.trace_events import write_timeline
+    from celosia.scripts.tiers import Tier
 
     window = None if trace_window is None else read_window(trace_window)
-    look = Look(trace=trace, explain=explain, layer=trace_layer, window=window)
     by_model = read_choice("--tier", tier, Tier) is Tier.MODEL
-    if by_model and (explain or look.chosen or netlist is not None):
+    hardware = explain, trace_layer is not None, window is not None, netlist is not None
+    if by_model and any(hardware):
         raise CelosiaError(
             "--tier model runs no hardware: there is nothing to explain, to trace or to synthesise"
         )
@@ -323,13 +324,22 @@ def simulate(
     result: Prediction | Simulation
     with progress("Simulating") as report:
         if by_model:
-            result = predict_run(loaded, chosen, data, model, report, tiles)
+            from celosia.scripts.predict import predict_run
+
+            whole = timeline is not None or results is not None
+            result = predict_run(loaded, chosen, data, model, report, tiles, program=whole)
         else:
+            from celosia.scripts.simulate import Look
+            from celosia.scripts.simulate import simulate as run
+
+            look = Look(trace=trace, explain=explain, layer=trace_layer, window=window)
             result = run(loaded, chosen, data, model, report, look, tiles, device)
     if outputs is not None:
         write_arrays(outputs, {name: result.tensors[name] for name in loaded.outputs})
     if timeline is not None:
-        write_timeline(result.program, model, timeline)
+        from celosia.scripts.trace_events import write_timeline
+
+        write_timeline(result.compiled, model, timeline)
 
     if results is None:
         value = result.as_dict()
@@ -346,8 +356,7 @@ def simulate(
             console.print(f"report: {results / 'report.html'}", markup=False)
 
     emit(value, as_json=as_json, show=show)
-    if isinstance(result, Simulation):
-        hold(result.holds)
+    hold(result.holds)
 
 
 @app.command("timeline")
@@ -363,7 +372,7 @@ def timeline_command(
     from celosia.dataflow.mapping import load_mapping
     from celosia.models.storage import load
     from celosia.scripts.arguments import read_engine, read_memory
-    from celosia.scripts.simulate import compile_for
+    from celosia.scripts.tiers import compile_for
     from celosia.scripts.trace_events import write_timeline
 
     tiles = None if mapping is None else load_mapping(mapping)

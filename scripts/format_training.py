@@ -26,9 +26,10 @@ from celosia.models.blueprint import DIGITS, MNIST, RNET, Blueprint
 from celosia.models.golden import evaluate
 from celosia.models.gradients import Gradient
 from celosia.models.importer import import_program
+from celosia.models.inputs import quantise_inputs
 from celosia.models.network import Network
 from celosia.models.qat import Schedule, finetune
-from celosia.models.quantize import quantise_inputs, quantize
+from celosia.models.quantize import quantize
 from celosia.models.recipe import Recipe
 from celosia.models.switchable import SwitchableNet
 from celosia.models.switchable_export import export_network

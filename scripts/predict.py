@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.engines import Description
 from celosia.dataflow.inputs import check_inputs
 from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.memory import MemoryModel
-from celosia.dataflow.program import BaseProgram
+from celosia.dataflow.program import BaseProgram, CompiledLayer
+from celosia.dataflow.search.outline import Outline, OutlinedLayer, outline
 from celosia.dataflow.timing import Timing
 from celosia.models.golden import evaluate
 from celosia.models.network import Network
 from celosia.scripts.console import Report, table
-from celosia.scripts.simulate import Tier, compile_for, heading, predict
+from celosia.scripts.tiers import Tier, compile_for, heading, predict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,21 +35,34 @@ class Prediction:
     Attributes
     ----------
     network, program, memory
-        What would run, and with which memory.
+        What would run, and with which memory; an outline where nobody asked for the program.
     tensors : dict of str to numpy.ndarray
         Codes of every tensor, int64 (N, C, H, W).
     timings : tuple of Timing
         Of each start.
     seconds : dict of str to float
-        Wall clock: of the compiler, during which the golden model runs, and of the rest.
+        Wall clock: of the compiler or the outline, during which the golden model runs, and of the
+        rest.
     """
 
     network: Network
-    program: BaseProgram
+    program: BaseProgram | Outline
     memory: MemoryModel
     tensors: dict[str, np.ndarray]
     timings: tuple[Timing, ...]
     seconds: dict[str, float]
+
+    @property
+    def holds(self) -> bool:
+        """True: nothing is compared."""
+        return True
+
+    @property
+    def compiled(self) -> BaseProgram:
+        """The program, where it was asked for; ``TypeError`` where it was not."""
+        if isinstance(self.program, Outline):
+            raise TypeError("predict_run was not asked for the program")
+        return self.program
 
     @property
     def slowest(self) -> Timing:
@@ -60,6 +75,7 @@ class Prediction:
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON values, as a simulation does: what it measures is null."""
         timing = self.slowest
+        layers: tuple[CompiledLayer | OutlinedLayer, ...] = self.program.layers
         unknown = dict.fromkeys(("bit_exact", "cycles_exact", "counters_exact", "values_compared"))
         return {
             **heading(Tier.MODEL, self.network, self.program, self.memory),
@@ -76,7 +92,7 @@ class Prediction:
                     "products": layer.products,
                     "utilisation": self._use(layer.products, took.cycles),
                 }
-                for layer, took in zip(self.program.layers, timing.layers, strict=True)
+                for layer, took in zip(layers, timing.layers, strict=True)
             ],
             "counters": {
                 counter.name.lower(): {"predicted": count, "measured": None}
@@ -112,10 +128,13 @@ def predict_run(
     memory: MemoryModel,
     report: Report | None = None,
     mapping: Mapping | None = None,
+    *,
+    program: bool = False,
 ) -> Prediction:
     """Return what ``network`` computes on ``accelerator``, and how long that takes it.
 
-    Parameters are those of :func:`celosia.scripts.simulate.simulate`.
+    Parameters are those of :func:`celosia.scripts.simulate.simulate`, and whether the ``program``
+    is wanted too, for a timeline or a report: without it the dense engine is faster to answer for.
 
     Raises
     ------
@@ -127,15 +146,22 @@ def predict_run(
     tell("compile, and evaluate the golden model", 0, 2)
     with ThreadPoolExecutor(max_workers=1) as pool:
         evaluated = pool.submit(evaluate, network, inputs)
-        program = compile_for(network, accelerator, mapping)
+        found: BaseProgram | Outline
+        if isinstance(accelerator, Accelerator) and not program:
+            found = outline(network, accelerator, memory, mapping)
+        else:
+            found = compile_for(network, accelerator, mapping)
         compiled = time.perf_counter()
         tensors = evaluated.result()
-    check_inputs(program, inputs)
+    samples = check_inputs(found, inputs)
     tell("predict", 1, 2)
-    timings = predict(program, memory, tensors)
+    if isinstance(found, Outline):
+        timings = [found.timing] * (samples // found.samples)
+    else:
+        timings = predict(found, memory, tensors)
     return Prediction(
         network=network,
-        program=program,
+        program=found,
         memory=memory,
         tensors=tensors,
         timings=tuple(timings),

@@ -26,9 +26,10 @@ from celosia.models.archive import export_model
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_file, make_folder
 from celosia.models.importer import check_model, import_program
+from celosia.models.inputs import quantise_inputs
 from celosia.models.network import Network
 from celosia.models.processes import Processes
-from celosia.models.quantize import quantise_inputs, quantize
+from celosia.models.quantize import quantize
 from celosia.models.recipe import Recipe
 from celosia.models.storage import save
 from celosia.models.zoo import Workload, workload

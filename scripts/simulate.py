@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import collections.abc
-import enum
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from rich.table import Table
 
-from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.compile import compile_network
-from celosia.dataflow.engines import Description, network_kind
+from celosia.dataflow.engines import Description
 from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import BaseProgram
@@ -25,34 +22,13 @@ from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
 from celosia.models.network import Network
 from celosia.scripts.console import Report, table
+from celosia.scripts.tiers import Tier, compile_for, heading, predict
 from celosia.sim.check import Verdict, check
 from celosia.sim.explain import explain
 from celosia.sim.explanation import Explanation
 from celosia.sim.locate import MOST_CYCLES, Location, locate, trace_window
 from celosia.sim.run import Run, Simulator
 from celosia.sim.waves import Views, write_views
-
-
-class Tier(enum.Enum):
-    """What answers what a network does on an accelerator."""
-
-    RTL = "rtl"
-    """The hardware, simulated, and compared with what the models expect."""
-    MODEL = "model"
-    """The models alone: :mod:`celosia.scripts.predict`."""
-
-
-def heading(
-    tier: Tier, network: Network, program: BaseProgram, memory: MemoryModel
-) -> dict[str, Any]:
-    """Return what answered, and what it was asked about, as JSON values."""
-    return {
-        "tier": tier.value,
-        "network": network.name,
-        "accelerator": program.accelerator.name,
-        "weights": "trained" if network.trained else "random",
-        "memory": asdict(memory),
-    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +108,11 @@ class Simulation:
     def tensors(self) -> dict[str, np.ndarray]:
         """Codes of every tensor, inputs included, as found in memory."""
         return self.run.tensors
+
+    @property
+    def compiled(self) -> BaseProgram:
+        """The program that ran."""
+        return self.program
 
     @property
     def holds(self) -> bool:
@@ -234,33 +215,6 @@ class Simulation:
             cells = sum(self.netlist.cells.values())
             what = f", on a netlist of {cells:,} cells of {self.netlist.device.name}"
         return f"{self.run.samples} samples{what}: {self.verdict}{where}{shown}"
-
-
-def compile_for(
-    network: Network, accelerator: Description, mapping: Mapping | None = None
-) -> BaseProgram:
-    """Compile ``network`` for an engine of any kind; only the dense one takes a ``mapping``."""
-    if isinstance(accelerator, Accelerator):
-        return compile_network(network, accelerator, mapping)
-    if mapping is not None:
-        raise CelosiaError(
-            f"accelerator {accelerator.name!r} takes no mapping: its tiles follow from its memories"
-        )
-    return network_kind(accelerator).compile(network, accelerator)
-
-
-def predict(
-    program: BaseProgram, memory: MemoryModel, golden: dict[str, np.ndarray]
-) -> list[Timing]:
-    """Return the prediction for each start of ``program``, of the samples of ``golden``."""
-    kind = network_kind(program.accelerator)
-    starts = len(golden[program.inputs[0]]) // program.samples
-    if not kind.depends_on_data:
-        return [kind.predict(program, memory, {})] * starts
-    return [
-        kind.predict(program, memory, {name: codes[start] for name, codes in golden.items()})
-        for start in range(starts)
-    ]
 
 
 def simulate(

@@ -81,7 +81,7 @@ def _weights(
         place = start + (tile - first) * positions
         touch(program, WEIGHTS, place, place + positions, True)
         loaded = program.table[add(program, LOAD, 0)]
-        move(loaded, address, columns, bytes_, shape.words[3], inner, outer)
+        move(loaded, address, columns, bytes_, shape.words[3], (inner, outer))
         program.counters[_READ_BEATS] += positions * shape.words[3]
     return int(start)
 
@@ -95,9 +95,13 @@ def _moved(
     rows, columns, valid = pixel[3], pixel[4], pixel[5]
     area = -(-valid // rows) * rows * columns
     address = place[0] + sample * place[3] + (shape.blocks[block, 0] + run[0]) * place[1]
-    address += y * place[2] + x * shape.words[0]
+    address += y * place[2] + x * place[6]
+    size, beats = shape.words[0], shape.words[2]
     inner, outer = (valid, place[2], columns), (run[1] - run[0], place[1], area)
-    move(row, address, columns, shape.words[0], shape.words[2], inner, outer)
+    if place[6] > size:
+        move(row, address, 1, size, beats, ((columns, place[6], 1), inner, outer))
+    else:
+        move(row, address, columns, size, beats, (inner, outer))
     return int(columns * valid * (run[1] - run[0]) * shape.words[2])
 
 
@@ -191,7 +195,9 @@ def _store(
         word = place[4] + before
         store = program.stores[program.at[1]]
         store[0], store[1] = word + run[0], word + run[1]
-        store[2], store[3], store[4], store[5] = y, y + valid, x, x + columns
+        store[2], store[3] = place[7] + y * place[8], place[7] + (y + valid - 1) * place[8] + 1
+        store[4] = place[9] + x * place[10]
+        store[5] = place[9] + (x + columns - 1) * place[10] + 1
         store[6], store[7], store[8] = sample, sample, index
         program.at[1] += 1
 

@@ -145,7 +145,7 @@ def load_input(
         _fill(program, start, start + words * tall * cols, LOAD)
         inner, outer = (high, step * pitch, cols), (words, plane, tall * cols)
         loaded = program.table[add(program, LOAD, 0)]
-        move(loaded, address + lane * apart * pitch, cols, bytes_, shape.words[2], inner, outer)
+        move(loaded, address + lane * apart * pitch, cols, bytes_, shape.words[2], (inner, outer))
         if count > 1:
             loaded[7] = count
             loaded[10] = apart * pitch
@@ -191,7 +191,7 @@ def _border(shape: Shape, program: Program, stays: Stays, stay: int, key: int) -
             inner, outer = (count, step * pitch, cols), (words, source[1], tall * cols)
             loaded = program.table[add(program, LOAD, 0)]
             place = address + (first + row * step) * pitch + column * bytes_
-            move(loaded, place, wide, bytes_, shape.words[2], inner, outer)
+            move(loaded, place, wide, bytes_, shape.words[2], (inner, outer))
             program.counters[_READ_BEATS] += words * count * wide * shape.words[2]
 
 

@@ -24,12 +24,13 @@ class Shape(NamedTuple):
     across, the convolution's stride, the pooling's dilation, the convolution's padding, dilation
     and kernel (as ``StepPlan`` has both), the pooling's stride, extent and window, the sums that
     maxima are taken of (top, left, bottom, right), and the reach of ``StepPlan``. ``source``,
-    ``target`` and ``operand`` hold address, plane, pitch, bytes of a sample, first word, and the
-    number of the tensor's memory (-1: there is none). ``words`` holds bytes of an activation and
-    weight word, beats of these and of a constant word. ``sizes`` holds samples, rows, columns,
-    pixel lanes, passes, whether all kernel positions have the same weights, and lane groups of a
-    word. ``table`` holds the address of the step's table (-1: it has none), beats of a run of what
-    is loaded of it, runs, and bytes between them.
+    ``target`` and ``operand`` hold address, plane, pitch, bytes of a sample, first word, the number
+    of the tensor's memory (-1: there is none), bytes from one column to the next, and of that
+    memory the first row, rows from one to the next, and the same of columns. ``words`` holds bytes
+    of an activation and weight word, beats of these and of a constant word. ``sizes`` holds
+    samples, rows, columns, pixel lanes, passes, whether all kernel positions have the same weights,
+    and lane groups of a word. ``table`` holds the address of the step's table (-1: it has none),
+    beats of a run of what is loaded of it, runs, and bytes between them.
     """
 
     tiles: np.ndarray

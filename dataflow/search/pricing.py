@@ -75,6 +75,8 @@ class Pricer:
         What they run on.
     samples : int
         Of one start.
+    layout : MemoryLayout
+        Where everything but a program lies.
     """
 
     def __init__(
@@ -93,17 +95,17 @@ class Pricer:
         self.accelerator = accelerator
         self._table = table
         self._machine = machine_of(accelerator, memory)
-        self._layout = MemoryLayout(arrangement, self.plans, samples, BASE_ADDRESS)
+        self.layout = MemoryLayout(arrangement, self.plans, samples, BASE_ADDRESS)
         self._lowered = arrangement.lowered
         self._roots = {name: number for number, name in enumerate(arrangement.lowered.tensors)}
         self._shapes = [
             self._shape(plan, data)
-            for plan, data in zip(self.plans, self._layout.steps, strict=True)
+            for plan, data in zip(self.plans, self.layout.steps, strict=True)
         ]
         self._room = 1
         self._alone: Program | None = None
         layers = dict.fromkeys(plan.step.layer for plan in self.plans)
-        self._stamps = {layer: self._layout.stamp(place) for place, layer in enumerate(layers)}
+        self._stamps = {layer: self.layout.stamp(place) for place, layer in enumerate(layers)}
         self._keys: dict[tuple[int, LayerMapping], np.ndarray] = {}
         buffers = accelerator.buffers
         self._bank = buffers.activations // buffers.activation_banks
@@ -112,10 +114,12 @@ class Pricer:
 
     def _place(self, place: Place | None) -> np.ndarray:
         if place is None:
-            return np.full(6, -1)
+            return np.full(11, -1)
         at = place.placement
         root = self._roots[place.root]
-        return np.array([at.address, at.plane, at.pitch, at.sample_bytes, place.word, root])
+        first = at.address, at.plane, at.pitch, at.sample_bytes, place.word, root
+        rest = place.top, place.down, place.left, place.across
+        return np.array([*first, at.x_bytes, *rest])
 
     def _shape(self, plan: StepPlan, data: StepAddresses) -> Shape:
         accelerator, step = self.accelerator, plan.step
@@ -152,7 +156,7 @@ class Pricer:
     def alike(self, number: int) -> bytes:
         """Return a key that steps have in common which differ in nothing but addresses."""
         shape = self._shapes[number]
-        places = shape.source[1:4], shape.target[1:4], shape.operand[1:4]
+        places = shape.source[1:4], shape.target[1:4], shape.target[6:], shape.operand[1:4]
         parts = (
             shape.tiles[:, :5], shape.runs, shape.blocks, shape.block_runs, shape.window,
             shape.table[1:],
@@ -224,7 +228,7 @@ class Pricer:
         if program is self._alone:
             table = table.copy()
         times = np.full((4, len(table)), UNKNOWN, np.int64)
-        address = self._layout.end
+        address = self.layout.end
         cycles = walk_rows(table, address, self._machine, times)
         if cycles < 0:
             raise ValueError("the program halts: a descriptor waits for a token that nobody gives")
@@ -324,7 +328,7 @@ class Pricer:
             first += len(found)
             keys.append(found)
             windows.append(shape.window)
-            sources.append([*shape.source, *self.plans[stay.reader].source.shape[1:]])
+            sources.append([*shape.source[:6], *self.plans[stay.reader].source.shape[1:]])
         return Stays(
             rows=np.array(rows, np.int64).reshape(-1, 4),
             windows=np.array(windows, np.int64).reshape(-1, WINDOW),

@@ -268,15 +268,15 @@ def add(program: Program, kind: int, work: int) -> int:
 @lean
 def move(
     row: np.ndarray, address: int, words: int, size: int, beats: int,
-    inner: tuple[int, int, int], outer: tuple[int, int, int],
+    axes: tuple[tuple[int, int, int], ...],
 ) -> None:  # fmt: skip
-    """Make ``row`` the transfer of runs of ``words`` words of ``size`` bytes along two axes.
+    """Make ``row`` the transfer of runs of ``words`` words of ``size`` bytes along ``axes``.
 
     An axis is its count, bytes in memory and words in the buffer; contiguous ones are merged as in
     :func:`celosia.dataflow.transfers.transfer`.
     """
-    loops = 0
-    for count, memory, buffer in (inner, outer):
+    loops = apart = 0
+    for count, memory, buffer in axes:
         if count == 1:
             continue
         if loops == 0 and words * count <= MAX_COUNT and memory == words * size and buffer == words:
@@ -284,13 +284,14 @@ def move(
             continue
         if loops:
             before = row[4 + loops]
-            follows = memory == row[7 + loops] * before and buffer == inner[2] * before
+            follows = memory == row[7 + loops] * before and buffer == apart * before
             if follows and before * count <= MAX_COUNT:
                 row[4 + loops] = before * count
                 continue
         loops += 1
         row[4 + loops] = count
         row[7 + loops] = memory
+        apart = buffer
     row[3] = words * beats
     row[4] = address
 

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from celosia.models.calibrate import Grid
 from celosia.models.compression.lower import layers_of, weights_of
 from celosia.models.compression.recipe import Compression
 from celosia.models.compression.student import Step
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Codebook, Fixed, Format
 from celosia.models.graph import FloatConv, FloatGraph
+from celosia.models.grid import Grid
 from celosia.models.network import MAX_SHIFT, Network, Tensor
 from celosia.models.sparse import SparseLinear, SparseMatrix
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from celosia.models.calibrate import Grid
 from celosia.models.compression.lower import layers_of, weights_of
 from celosia.models.compression.share import nearest
 from celosia.models.gradients import Gradient, pass_gradient
 from celosia.models.graph import FloatGraph, FloatOp
+from celosia.models.grid import Grid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from celosia.models.calibrate import Grid
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed
 from celosia.models.fuse import fuse, remove_dead
 from celosia.models.graph import FloatConv, FloatGraph, FloatOp, reads
+from celosia.models.grid import Grid
 from celosia.models.import_ops import Call, unpadded
 from celosia.models.import_values import Builder, Unsupported, View
 from celosia.models.integer.agreement import Agreement

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from celosia.models.calibrate import Grid
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed
 from celosia.models.functions import Line, Steps
 from celosia.models.graph import FloatConv
+from celosia.models.grid import Grid
 from celosia.models.integer.agreement import Agreement
 from celosia.models.integer.steps import Rule
 from celosia.models.network import Conv, Network, Requant, Window

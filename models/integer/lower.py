@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from celosia.models.bounds import sum_range
-from celosia.models.calibrate import Grid
 from celosia.models.errors import CelosiaError
 from celosia.models.find_scales import whole_steps
 from celosia.models.formats import Fixed
 from celosia.models.graph import FloatConv, FloatGraph
+from celosia.models.grid import Grid
 from celosia.models.integer.agreement import Agreement
 from celosia.models.integer.lookup import code_table
 from celosia.models.integer.steps import (

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from celosia.models.calibrate import Grid
 from celosia.models.formats import Fixed
+from celosia.models.grid import Grid
 from celosia.models.import_values import Unsupported, View
 from celosia.models.integer.grids import WeightCodes
 from celosia.models.integer.steps import Rule, Ties

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from celosia.models.calibrate import Grid
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed
+from celosia.models.grid import Grid
 from celosia.models.import_ops import Call
 from celosia.models.import_values import Builder, Finding, Unsupported, View
 from celosia.models.integer.grids import Imported, Quantised, WeightCodes

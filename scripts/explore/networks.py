@@ -13,9 +13,10 @@ from celosia.models.archive import export_model
 from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
 from celosia.models.importer import import_program
+from celosia.models.inputs import quantise_inputs
 from celosia.models.network import Network
 from celosia.models.networks.catalogue import NETWORKS, QUICK, build
-from celosia.models.quantize import quantise_inputs, quantize
+from celosia.models.quantize import quantize
 from celosia.models.random_network import random_inputs
 from celosia.models.recipe import Recipe, parse_mix
 from celosia.models.storage import load

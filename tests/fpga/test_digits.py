@@ -10,8 +10,9 @@ from celosia.dataflow.presets import preset
 from celosia.fpga.serial_boards import SERIAL_BOARDS
 from celosia.models.archive import export_model
 from celosia.models.importer import import_program
+from celosia.models.inputs import quantise_inputs
 from celosia.models.network import Network
-from celosia.models.quantize import quantise_inputs, quantize
+from celosia.models.quantize import quantize
 from celosia.models.recipe import Recipe
 from celosia.models.zoo import Workload, workload
 from celosia.scripts.board_run import SIMULATED, run_on_board

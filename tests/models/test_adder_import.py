@@ -19,10 +19,11 @@ from celosia.models.golden import evaluate
 from celosia.models.gradients import Gradient
 from celosia.models.graph import FloatConv, FloatGraph, evaluate_float
 from celosia.models.importer import export_model, import_program, load_model, save_model
+from celosia.models.inputs import dequantise, quantise_inputs
 from celosia.models.network import Conv, Network, Window
 from celosia.models.operations import DISTANCE, MULTIPLY
 from celosia.models.qat import Schedule, finetune
-from celosia.models.quantize import dequantise, quantise_inputs, quantize
+from celosia.models.quantize import quantize
 from celosia.models.recipe import Assignment, Recipe, msq, parse_mix
 from celosia.models.student import Student
 from celosia.models.zoo import Workload, digit_data, digits

@@ -15,9 +15,10 @@ from celosia.models.functions import Function, sampled
 from celosia.models.golden import evaluate
 from celosia.models.graph import evaluate_float
 from celosia.models.importer import export_model, import_program
+from celosia.models.inputs import dequantise, quantise_inputs
 from celosia.models.network import Conv, MaxPool, Network, Requant
 from celosia.models.qat import Schedule, finetune
-from celosia.models.quantize import dequantise, quantise_inputs, quantize
+from celosia.models.quantize import quantize
 from celosia.models.recipe import Recipe, Share
 from celosia.models.storage import fingerprint, load, save
 from celosia.models.tables import MAX_INDEX, Table

@@ -14,13 +14,14 @@ from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed
 from celosia.models.golden import evaluate
 from celosia.models.importer import import_program
+from celosia.models.inputs import quantise_inputs
 from celosia.models.lower_convolutions import (
     lower_convolutions,
     short_multipliers,
     stored_weights,
 )
 from celosia.models.network import Conv, MaxPool, Network, Requant, Rounding, Tensor, Window
-from celosia.models.quantize import quantise_inputs, quantize
+from celosia.models.quantize import quantize
 from celosia.models.recipe import Recipe
 
 SEED = 31

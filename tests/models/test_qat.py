@@ -13,9 +13,10 @@ from celosia.models.golden import evaluate
 from celosia.models.gradients import Gradient
 from celosia.models.graph import FloatGraph, evaluate_float
 from celosia.models.importer import export_model, import_program
+from celosia.models.inputs import dequantise, quantise_inputs
 from celosia.models.network import Conv, Network
 from celosia.models.qat import Schedule, finetune
-from celosia.models.quantize import Recipe, dequantise, quantise_inputs, quantize
+from celosia.models.quantize import Recipe, quantize
 from celosia.models.recipe import Assignment, parse_blocks, parse_elements, parse_mix
 from celosia.models.storage import fingerprint
 from celosia.models.student import Student

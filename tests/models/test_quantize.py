@@ -10,24 +10,16 @@ from torch import nn
 from celosia.models.assign import row_counts
 from celosia.models.blocks import quantise_blocks
 from celosia.models.bounds import accumulator_bits
-from celosia.models.calibrate import Grid
 from celosia.models.errors import CelosiaError
 from celosia.models.find_scales import ScaleMethod
 from celosia.models.formats import UE4M3, Fixed, IntScale, Sp2
 from celosia.models.golden import evaluate
 from celosia.models.graph import FloatConv, FloatGraph, evaluate_float
+from celosia.models.grid import Grid
 from celosia.models.importer import export_model, import_program
+from celosia.models.inputs import dequantise, quantise_input, quantise_inputs
 from celosia.models.network import MAX_ACCUMULATOR_BITS, Conv, Network, Rounding
-from celosia.models.quantize import (
-    Assignment,
-    Plan,
-    Recipe,
-    dequantise,
-    quantise_input,
-    quantise_inputs,
-    quantize,
-    weight_scale,
-)
+from celosia.models.quantize import Assignment, Plan, Recipe, quantize, weight_scale
 from celosia.models.recipe import msq, parse_blocks, parse_mix
 from celosia.models.round_weights import Rounded, Rounder
 from celosia.models.storage import fingerprint

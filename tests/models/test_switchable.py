@@ -11,8 +11,8 @@ from celosia.models.blueprint import Blueprint, Stage
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed
 from celosia.models.golden import evaluate
+from celosia.models.inputs import quantise_inputs
 from celosia.models.network import Conv
-from celosia.models.quantize import quantise_inputs
 from celosia.models.switchable import (
     Observer,
     SwitchableNet,

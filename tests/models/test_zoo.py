@@ -12,7 +12,8 @@ from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
 from celosia.models.graph import FloatGraph
 from celosia.models.importer import export_model, import_program
-from celosia.models.quantize import Recipe, quantise_inputs, quantize
+from celosia.models.inputs import quantise_inputs
+from celosia.models.quantize import Recipe, quantize
 from celosia.models.zoo import Workload, workload
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from celosia.dataflow.memory import DDR4
 from celosia.dataflow.presets import preset
+from celosia.dataflow.program import Counter
 from celosia.models.errors import CelosiaError
-from celosia.models.networks.catalogue import NETWORKS
+from celosia.models.networks.catalogue import NETWORKS, build
+from celosia.models.random_network import random_inputs
 from celosia.scripts import bench_networks as bench
+from celosia.scripts.predict import predict_run
+from celosia.scripts.simulate import simulate
 
 
 def row(case: bench.Case, *, cycles_exact: bool = True) -> bench.NetworkRow:
@@ -35,6 +41,8 @@ def row(case: bench.Case, *, cycles_exact: bool = True) -> bench.NetworkRow:
         map_seconds=1.0,
         sim_seconds=2.0,
         build_seconds=3.0,
+        tier_exact=True,
+        tier_seconds=1.5,
         weights="random",
         layers=(layer,),
     )
@@ -84,7 +92,26 @@ def test_the_tables_say_what_bounds_a_layer() -> None:
     lines = text.splitlines()
     assert lines[2] == (
         f"| {case.network} | {case.accelerator} | 1,024 | 1,000 | 1,000 | 87.9 % | yes | 2.0 | 3.0 "
-        "| random |"
+        "| 1.5 | random |"
     )
     assert "| NO |" in lines[3]
     assert "| memory reads busy 90 % (90 of 100 cycles) | bandwidth 90 |" in lines[7]
+
+
+def test_the_model_tier_says_what_the_rtl_does() -> None:
+    network, target = build("ds_cnn", recipe=bench.recipe(4)), preset("small")
+    inputs = random_inputs(network, 1, 20261121)
+    done = simulate(network, target, inputs, DDR4)
+    predicted = predict_run(network, target, inputs, DDR4)
+    assert bench.agrees(predicted, done)
+    name = network.outputs[0]
+    wrong = predicted.tensors | {name: predicted.tensors[name] ^ 1}
+    assert not bench.agrees(replace(predicted, tensors=wrong), done)
+    timing = predicted.timings[0]
+    first, second, *others = timing.layers
+    moved = (replace(first, cycles=first.cycles + 1), replace(second, cycles=second.cycles - 1))
+    later = replace(timing, layers=(*moved, *others))
+    assert not bench.agrees(replace(predicted, timings=(later,)), done)
+    more = {Counter.READ_BEATS: timing.counters[Counter.READ_BEATS] + 1}
+    counted = replace(timing, counters={**timing.counters, **more})
+    assert not bench.agrees(replace(predicted, timings=(counted,)), done)

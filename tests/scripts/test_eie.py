@@ -22,8 +22,8 @@ from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed
 from celosia.models.golden import evaluate
 from celosia.models.importer import export_model, import_program
+from celosia.models.inputs import quantise_inputs
 from celosia.models.mlp_zoo import digits_mlp
-from celosia.models.quantize import quantise_inputs
 from celosia.models.random_lstm import lstm_network
 from celosia.models.storage import save
 from celosia.scripts import bench_eie

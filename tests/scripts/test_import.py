@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from celosia.models.golden import evaluate
-from celosia.models.quantize import quantise_inputs
+from celosia.models.inputs import quantise_inputs
 from celosia.models.storage import load
 from celosia.scripts.cli import run_command
 

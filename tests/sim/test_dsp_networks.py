@@ -15,8 +15,9 @@ from celosia.models.archive import export_model
 from celosia.models.formats import parse_format
 from celosia.models.golden import evaluate
 from celosia.models.importer import import_program
+from celosia.models.inputs import quantise_inputs
 from celosia.models.network import Network
-from celosia.models.quantize import quantise_inputs, quantize
+from celosia.models.quantize import quantize
 from celosia.models.recipe import Recipe, parse_mix
 from celosia.models.zoo import workload
 from celosia.sim.check import check

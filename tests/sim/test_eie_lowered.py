@@ -14,8 +14,9 @@ from celosia.dataflow.memory import DDR4
 from celosia.dataflow.presets import preset
 from celosia.models.archive import export_model
 from celosia.models.importer import import_program
+from celosia.models.inputs import quantise_inputs
 from celosia.models.lower_convolutions import lower_convolutions, short_multipliers
-from celosia.models.quantize import quantise_inputs, quantize
+from celosia.models.quantize import quantize
 from celosia.models.recipe import Recipe
 from celosia.scripts.simulate import simulate
 

@@ -9,8 +9,9 @@ from celosia.models.archive import export_model
 from celosia.models.formats import parse_format
 from celosia.models.golden import evaluate
 from celosia.models.importer import import_program
+from celosia.models.inputs import quantise_inputs
 from celosia.models.network import Conv
-from celosia.models.quantize import quantise_inputs, quantize
+from celosia.models.quantize import quantize
 from celosia.models.recipe import Recipe, Share
 from celosia.models.zoo import workload
 from celosia.sim.check import check

@@ -16,9 +16,10 @@ from celosia.models.addernet import AdderConv2d, ShiftConv2d
 from celosia.models.formats import Fixed, Pot
 from celosia.models.golden import evaluate
 from celosia.models.importer import export_model, import_program
+from celosia.models.inputs import quantise_inputs
 from celosia.models.network import Conv
 from celosia.models.operations import DISTANCE, MULTIPLY, shift
-from celosia.models.quantize import quantise_inputs, quantize
+from celosia.models.quantize import quantize
 from celosia.models.random_network import random_inputs, random_network
 from celosia.models.recipe import Recipe, msq
 from celosia.sim.check import check

@@ -15,9 +15,10 @@ from celosia.dataflow.timing import timing
 from celosia.models.archive import export_model
 from celosia.models.golden import evaluate
 from celosia.models.importer import import_program
+from celosia.models.inputs import quantise_inputs
 from celosia.models.network import Network
 from celosia.models.networks.catalogue import QUICK
-from celosia.models.quantize import quantise_inputs, quantize
+from celosia.models.quantize import quantize
 from celosia.models.recipe import parse_mix
 from celosia.sim.check import check
 from celosia.sim.run import Simulator

@@ -14,8 +14,9 @@ from celosia.dataflow.timing import timing
 from celosia.models.archive import export_model
 from celosia.models.golden import evaluate
 from celosia.models.importer import import_program
+from celosia.models.inputs import quantise_inputs
 from celosia.models.network import Conv
-from celosia.models.quantize import quantise_inputs, quantize
+from celosia.models.quantize import quantize
 from celosia.models.recipe import Recipe, parse_blocks, parse_elements, parse_mix
 from celosia.models.zoo import Workload, digits
 from celosia.sim.check import check

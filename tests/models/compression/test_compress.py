@@ -18,8 +18,8 @@ from celosia.models.errors import CelosiaError
 from celosia.models.formats import Codebook, Fixed
 from celosia.models.golden import evaluate
 from celosia.models.importer import export_model, import_program
+from celosia.models.inputs import dequantise, quantise_inputs
 from celosia.models.mlp_zoo import digits_mlp, lenet300, rnet_head
-from celosia.models.quantize import dequantise, quantise_inputs
 from celosia.models.sparse import SparseLinear
 from celosia.models.storage import fingerprint
 

@@ -9,9 +9,9 @@ from onnx import TensorProto, helper
 
 from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
+from celosia.models.inputs import dequantise, quantise_inputs
 from celosia.models.integer.grids import Imported
 from celosia.models.onnx_import.importer import import_onnx, import_quantised_onnx
-from celosia.models.quantize import dequantise, quantise_inputs
 
 from .builders import MICROSOFT, QONNX, Made, run
 

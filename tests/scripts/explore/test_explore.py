@@ -19,7 +19,7 @@ from celosia.dataflow.timing import timing
 from celosia.models.archive import save_model
 from celosia.models.formats import parse_format
 from celosia.models.golden import evaluate
-from celosia.models.quantize import quantise_inputs
+from celosia.models.inputs import quantise_inputs
 from celosia.models.random_network import random_network
 from celosia.models.storage import load, save
 from celosia.models.zoo import DigitsNet, Workload
