@@ -30,8 +30,8 @@ class Lookup(Shared):
     code : In(signed(requant_bits))
     enable : In(1)
         ``code`` is looked up, by its lowest bits.
-    table : In(range(count))
-        In which.
+    number : In(range(count))
+        Of the table.
     is_signed : In(1)
         Entries have a sign.
     value : Out(signed(requant_bits))
@@ -52,7 +52,7 @@ class Lookup(Shared):
                 "write_data": In(accelerator.table_word_bits),
                 "code": In(signed(bits)),
                 "enable": In(1),
-                "table": In(range(max(2, self._tables.count))),
+                "number": In(range(max(2, self._tables.count))),
                 "is_signed": In(1),
                 "value": Out(signed(bits)),
             },
@@ -62,9 +62,9 @@ class Lookup(Shared):
 
     def build(self) -> Module:
         m = Module()
-        m.submodules.rows = ram = Ram(depth=self._rows, width=len(self.write_data))
+        m.submodules.entries = ram = Ram(depth=self._rows, width=len(self.write_data))
         row = self.code[WITHIN_BITS : self._tables.index_bits]
-        within = Signal(WITHIN_BITS, reset_less=True)
+        place = Signal(WITHIN_BITS, name="place_1", reset_less=True)
         code = Signal.like(self.code, name="code_1", reset_less=True)
         enable, is_signed = Signal(name="enable_1"), Signal(name="is_signed_1")
         m.d.comb += [
@@ -72,16 +72,16 @@ class Lookup(Shared):
             ram.write_address.eq(self.write_address),
             ram.write_data.eq(self.write_data),
             ram.read_enable.eq(self.enable),
-            ram.read_address.eq(Cat(row, self.table)),
+            ram.read_address.eq(Cat(row, self.number)),
         ]
         m.d.sync += [
-            within.eq(self.code[:WITHIN_BITS]),
+            place.eq(self.code[:WITHIN_BITS]),
             code.eq(self.code),
             enable.eq(self.enable),
             is_signed.eq(self.is_signed),
         ]
         entry = Signal(self._width)
-        m.d.comb += entry.eq(ram.read_data.word_select(within, self._width))
+        m.d.comb += entry.eq(ram.read_data.word_select(place, self._width))
         found = Cat(entry, entry[-1] & is_signed).as_signed()
         m.d.sync += self.value.eq(Mux(enable, found, code))
         return m

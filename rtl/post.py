@@ -311,7 +311,7 @@ class Post(Shared):
                 lookup.write_data.eq(write.data),
                 lookup.code.eq(code),
                 lookup.enable.eq(delays("looks_up", options.looks_up, POOL_STAGE)),
-                lookup.table.eq(delays("table", options.table, POOL_STAGE)),
+                lookup.number.eq(delays("table", options.table, POOL_STAGE)),
                 lookup.is_signed.eq(delays("output_signed", options.output_signed, POOL_STAGE)),
             ]
             values.append(lookup.value)

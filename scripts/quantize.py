@@ -91,6 +91,7 @@ def summary(network: Network) -> dict[str, object]:
     layers = []
     for op in network.ops:
         formats = [fmt.name for fmt in op.formats] if isinstance(op, Conv) else []
+        table = op.requant.table if isinstance(op, Conv) else None
         scaling = op.scales.scaling if isinstance(op, Conv) and op.scales else None
         target = network.tensor(op.output)
         layers.append(
@@ -102,6 +103,7 @@ def summary(network: Network) -> dict[str, object]:
                 "output_scales": target.scaling.text if target.scaling else None,
                 "rows": {name: formats.count(name) for name in dict.fromkeys(formats)},
                 "scales": scaling.text if scaling else None,
+                "function": table.function if table else None,
                 "weights": int(op.weights.size) if isinstance(op, Conv) else 0,
             }
         )

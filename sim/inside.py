@@ -50,7 +50,7 @@ class Inside:
                 row = self._row(f"output_buffer.group_{group}", place.address)
                 return None if row is None else row >> lane * bits & (1 << bits) - 1
             case Memory.TABLES:
-                return self._row(f"post.lookup_{place.lane}.rows", place.address)
+                return self._row(f"post.lookup_{place.lane}.entries", place.address)
             case _:
                 return self._word(Buffer[place.memory.name], place)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from celosia.dataflow.accelerator import Tables
 from celosia.dataflow.array_shape import ArrayShape, ColumnGroup
 from celosia.models.bounds import accumulator_bits
 from celosia.models.errors import CelosiaError
@@ -28,6 +29,8 @@ class Demand:
         The least widths that hold every value.
     scaling, elements
         Of :class:`celosia.dataflow.array_shape.ArrayShape`.
+    tables
+        For the largest of the network's, two of them; None where it has none.
     """
 
     abilities: tuple[Ability, ...]
@@ -35,6 +38,7 @@ class Demand:
     accumulator_bits: int
     scaling: BlockScaling | None = None
     elements: Element | None = None
+    tables: Tables | None = None
 
     @property
     def scalable(self) -> bool:
@@ -87,7 +91,13 @@ def demand(network: Network) -> Demand:
         accumulator_bits=bits,
         scaling=scaling,
         elements=elements,
+        tables=_tables(convs),
     )
+
+
+def _tables(convs: list[Conv]) -> Tables | None:
+    sizes = [len(conv.requant.table.values) for conv in convs if conv.requant.table is not None]
+    return Tables(index_bits=max(4, (max(sizes) - 1).bit_length()), count=2) if sizes else None
 
 
 def _scaling(network: Network, convs: list[Conv]) -> tuple[BlockScaling | None, Element | None]:

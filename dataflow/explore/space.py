@@ -172,6 +172,7 @@ class AcceleratorSpace(Space):
             ),
             bus=Bus(data_bits=data_bits, burst_beats=min(64, 4096 * 8 // data_bits)),
             post_lanes=_post_lanes(array, values["post_lanes"]),
+            tables=need.tables,
         )
 
     def _columns(self, need: Demand, values: Mapping[str, Any]) -> tuple[ColumnGroup, ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from celosia.dataflow.accelerator import Accelerator, Bus
+from celosia.dataflow.accelerator import Accelerator, Bus, Tables
 from celosia.dataflow.array_shape import Circuit, Depthwise
 from celosia.dataflow.eie.accelerator import CellUnit, PeArray, Widths
 from celosia.dataflow.eie.presets import TINY
@@ -40,9 +40,12 @@ ACCELERATORS = {
         {"fixed4@dsp": 2}, lanes=4, pixels=2, post_lanes=2, data_bits=128,
         depthwise=Depthwise(rows=2, columns=2, width=9),
     ),
-    "odd": small(
-        {"sp2_5": 3, "fixed3": 2, "fixed8": 2}, lanes=7, pixels=2, post_lanes=7, bits=5,
-        accumulator_bits=37, data_bits=128, accumulators=1,
+    "odd": replace(
+        small(
+            {"sp2_5": 3, "fixed3": 2, "fixed8": 2}, lanes=7, pixels=2, post_lanes=7, bits=5,
+            accumulator_bits=37, data_bits=128, accumulators=1,
+        ),
+        tables=Tables(index_bits=10, count=3),
     ),
     "scaled": small(
         {"fixed4": 8}, lanes=8, pixels=2, post_lanes=8, elements="esb4_1",

@@ -13,7 +13,7 @@ from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, Fixed, IntScale, Sp2, parse_format
 from celosia.models.network import Conv
 from celosia.models.operations import DISTANCE, MULTIPLY, shift
-from celosia.models.random_network import random_network
+from celosia.models.random_network import random_network, with_tables
 
 FIXED8 = Fixed(bits=8)
 
@@ -141,6 +141,7 @@ def test_sums_too_wide_for_any_array_are_refused():
 def test_every_accelerator_of_a_network_s_space_runs_it(formats, more):
     for seed in range(6):
         network = random_network(seed, tuple(parse_format(name) for name in formats), **more)
+        network = with_tables(network, seed, 4 + seed)
         found = demand(network)
         rows = {fmt for op in network.ops if isinstance(op, Conv) for fmt in op.formats}
         assert rows <= {fmt for fmt, _ in found.abilities}
