@@ -203,14 +203,12 @@ def quantize(
 
     def show(console: Console) -> None:
         layers: list[dict[str, object]] = value["layers"]  # type: ignore[assignment]
-        keys = (
-            *("name", "kind", "rows", "scales", "function"),
-            *("output", "output_format", "output_scales"),
-        )
+        looks_up = ("function",) if any(layer["function"] for layer in layers) else ()
+        keys = ("name", "kind", "rows", "scales", *looks_up)
+        keys += ("output", "output_format", "output_scales")
         rows = [[layer[key] or "" for key in keys] for layer in layers]
-        headers = (
-            *("layer", "kind", "rows", "scales", "function", "output", "format", "its scales"),
-        )
+        headers = ("layer", "kind", "rows", "scales", *looks_up)
+        headers += ("output", "format", "its scales")
         console.print(table(headers, rows))
         for note in notes:
             console.print(f"note: {note}", markup=False)
