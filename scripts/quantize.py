@@ -2,19 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from celosia.models.calibrate import grid_groups
+from celosia.models.errors import CelosiaError
 from celosia.models.files import check_writable
+from celosia.models.formats import Format, parse_format
 from celosia.models.graph import FloatConv, FloatGraph
 from celosia.models.model_files import real_graph
 from celosia.models.network import Conv, Network
 from celosia.models.qat import Schedule, finetune
 from celosia.models.quantize import quantize as quantise_graph
 from celosia.models.recipe import Recipe
+from celosia.models.sensitivity import Sensitivity
 from celosia.models.storage import save
 from celosia.models.vector_choice import activation_obstacle, weight_obstacle
 from celosia.scripts.arguments import Arrays, by_name
+
+SAMPLES: Final = 16
+"""Most samples on which layers are judged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Narrow:
+    """Layers whose rounding to ``format`` changes all outputs by a squared error of ``most``.
+
+    In the outputs' variance; as many weights as found.
+    """
+
+    format: Format
+    most: float
+
+    def __post_init__(self) -> None:
+        if not self.most >= 0:
+            raise ValueError(f"the error of narrow layers must not be negative: {self.most!r}")
+
+    @staticmethod
+    def parse(text: str) -> Narrow:
+        """Return what ``text``, ``format:error``, says; raise ``ValueError`` where it is wrong."""
+        name, _, error = text.partition(":")
+        try:
+            most = float(error)
+        except ValueError:
+            raise ValueError(
+                f"narrow layers {text!r} are not understood: write format:error, such as "
+                "fixed4:0.002"
+            ) from None
+        return Narrow(format=parse_format(name), most=most)
 
 
 def quantize(
@@ -24,6 +60,7 @@ def quantize(
     output: str | Path,
     *,
     epochs: int = 0,
+    narrow: Narrow | None = None,
 ) -> tuple[Network, tuple[str, ...]]:
     """Quantise the exported model in the file ``model`` and write the network to ``output``.
 
@@ -39,28 +76,40 @@ def quantize(
         The network file to write.
     epochs
         Passes of fine-tuning over the calibration data; 0 for none.
+    narrow
+        Which layers get a format of fewer bits than the recipe's; none where it is None.
 
     Returns
     -------
-    The network, and in words what the import left out or changed, and what has no scales of
-    vectors although the recipe asks for them.
+    The network, and in words what the import left out or changed, which layers are narrow, and
+    what has no scales of vectors although the recipe asks for them.
 
     Raises
     ------
     CelosiaError
-        When the model cannot be imported, or the data does not fit it.
+        When the model cannot be imported, or the data does not fit it; when narrow layers are
+        to be fine-tuned.
     OSError
         When the file cannot be written; found out before anything is computed.
     """
     check_writable(output)
     graph = real_graph(model)
     calibration = by_name(calibration, graph.inputs, f"model {model}")
+    notes = graph.notes
     if epochs:
+        if narrow is not None:
+            raise CelosiaError("narrow layers cannot be fine-tuned: leave out either")
         network = finetune(graph, calibration, recipe, Schedule(epochs=epochs))
     else:
-        network = quantise_graph(graph, calibration, recipe)
+        layers: dict[str, Format] = {}
+        if narrow is not None:
+            few = {name: data[:: -(-len(data) // SAMPLES)] for name, data in calibration.items()}
+            chosen = Sensitivity(graph, few, narrow.format, recipe).choose(narrow.most)
+            layers = dict.fromkeys(chosen, narrow.format)
+            notes = (*notes, f"{narrow.format.name} in: {', '.join(chosen) or 'no layer'}")
+        network = quantise_graph(graph, calibration, recipe, layers=layers)
     save(network, output)
-    return network, (*graph.notes, *unscaled(graph, network, recipe))
+    return network, (*notes, *unscaled(graph, network, recipe))
 
 
 def unscaled(graph: FloatGraph, network: Network, recipe: Recipe) -> tuple[str, ...]:

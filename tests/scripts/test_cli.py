@@ -184,6 +184,30 @@ def test_quantize_takes_a_mix(files, capsys):
     assert [layer["scales"] for layer in json.loads(out)["layers"]] == ["ue4m3:16"] * 2
 
 
+def test_quantize_finds_layers_of_fewer_bits(files, capsys):
+    narrow = ("--weights", "fixed8", "--json", "--narrow")
+    status, out, _ = quantise(capsys, *narrow, "fixed4:1000")
+    assert status == 0
+    value = json.loads(out)
+    kinds = [set(layer["rows"]) for layer in value["layers"] if layer["weights"]]
+    assert kinds
+    assert all(kind == {"fixed4"} for kind in kinds)
+    assert value["notes"][0].startswith("fixed4 in: ")
+    status, out, _ = quantise(capsys, *narrow, "fixed4:0")
+    assert status == 0
+    assert json.loads(out)["notes"] == ["fixed4 in: no layer"]
+    for text, message in (
+        ("fixed4", "narrow layers 'fixed4' are not understood: write format:error"),
+        ("fixed4:-1", "must not be negative"),
+    ):
+        status, _, err = quantise(capsys, *narrow, text)
+        assert status == 1
+        assert message in err
+    status, _, err = quantise(capsys, *narrow, "fixed4:1", "--epochs", "1")
+    assert status == 1
+    assert "narrow layers cannot be fine-tuned" in err
+
+
 def test_quantize_says_what_has_scales_of_vectors(files, capsys):
     recipe = ("--weights", "fixed4", "--blocks", "uint4:16/6", "--elements", "ufixed4")
     status, out, _ = quantise(capsys, *recipe, "--json")
