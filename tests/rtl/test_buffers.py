@@ -17,7 +17,10 @@ ODD = small({"fixed5": 3, "sp2_4": 1}, lanes=10, pixels=3, post_lanes=2, bits=7)
 """Activation words of 70 bits and weight words of 190, on a bus of 64."""
 
 
-@pytest.mark.parametrize("target", list(Buffer))
+TARGETS = list(Buffer)[:4]  # there are no tables
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_words_come_back(target: Buffer) -> None:
     rng = np.random.default_rng(3)
     dut = InputBuffer.of(ODD, target)
@@ -31,7 +34,7 @@ def test_words_come_back(target: Buffer) -> None:
     async def bench(ctx):
         for (address, lane), word in words.items():
             await write_word(ctx, dut.write, target, address, word, beats, lane)
-            for other in Buffer:  # what is meant for others changes nothing
+            for other in TARGETS:  # what is meant for others changes nothing
                 if other is not target:
                     await write_word(ctx, dut.write, other, address, ~word, 1, lane)
         for address in rng.permutation(dut.depth):
