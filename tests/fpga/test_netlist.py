@@ -147,7 +147,7 @@ def ran(simulator: Simulator, seed: int) -> bool:
     network = random_network(seed, formats, tiny.array.activation_bits)
     inputs = random_inputs(network, 2, seed)
     program = compile_network(network, tiny)
-    run = simulator.run(program, inputs)
+    run = simulator.run(program, inputs, cycle_limit=1 << 20)
     expected = [timing(program, DDR4)] * len(run.cycles)
     return check(program, run, evaluate(network, inputs), expected).passed
 
