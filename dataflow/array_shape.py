@@ -352,7 +352,9 @@ class ArrayShape:
         leading part of the columns holds the groups in nearly their proportion
         and a layer with few output channels still finds all formats in few words.
         """
-        return _interleaved(self.columns)
+        # Positions are kept, not groups: those of an equal array are others.
+        order = _interleaved(tuple(group.count for group in self.columns))
+        return tuple(self.columns[index] for index in order)
 
     @property
     def first_lanes(self) -> tuple[int, ...]:
@@ -372,17 +374,17 @@ class ArrayShape:
 
 
 @functools.cache
-def _interleaved(groups: tuple[ColumnGroup, ...]) -> tuple[ColumnGroup, ...]:
-    """Return the group of each column, see :attr:`ArrayShape.column_groups`."""
-    total = sum(group.count for group in groups)
-    placed = [0] * len(groups)
-    order: list[ColumnGroup] = []
+def _interleaved(counts: tuple[int, ...]) -> tuple[int, ...]:
+    """Return which group each column is of, see :attr:`ArrayShape.column_groups`."""
+    total = sum(counts)
+    placed = [0] * len(counts)
+    order: list[int] = []
     for position in range(1, total + 1):
         lag = [
-            group.count * position / total - done if done < group.count else -math.inf
-            for group, done in zip(groups, placed, strict=True)
+            count * position / total - done if done < count else -math.inf
+            for count, done in zip(counts, placed, strict=True)
         ]
         chosen = lag.index(max(lag))
         placed[chosen] += 1
-        order.append(groups[chosen])
+        order.append(chosen)
     return tuple(order)
