@@ -38,6 +38,9 @@ QUICK: Final = Recipe(scale=ScaleMethod.MAX, activation_scale=ScaleMethod.MAX, e
 
 Shape = tuple[int, int, int]
 
+_INPUTS: Final = 4
+"""Random inputs that networks with random weights have batch statistics and scales from."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Builtin:
@@ -136,8 +139,8 @@ def build(
 ) -> Network:
     """Return the network called ``name`` as an integer network. Takes seconds.
 
-    Where it has trained weights it is calibrated on crops of photos; elsewhere weights and the one
-    input of its calibration are random, as they are where it is not as published.
+    Where it has trained weights it is calibrated on crops of photos; elsewhere weights and the
+    inputs of its calibration are random, as they are where it is not as published.
 
     Parameters
     ----------
@@ -173,6 +176,21 @@ def read(
         if known and network.trained is not None:
             model, data = network.trained(), calibration()
         else:
-            model, data = network.make(width).eval(), example.numpy()
+            inputs = torch.randn(_INPUTS, *example.shape[1:])
+            model, data = _settled(network.make(width), inputs), inputs.numpy()
         exported = export_model(model, (example,))
         return import_program(exported, network.name, trained=known), data
+
+
+def _settled(model: nn.Module, inputs: torch.Tensor) -> nn.Module:
+    """Return ``model`` with the batch statistics of ``inputs``, as training would leave it.
+
+    With those of a new network (mean 0, variance 1) activations shrink from layer to layer until
+    only biases are left, and an output that does not depend on the input hides every mistake.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches seen, not a moving one
+    with torch.no_grad():
+        model.train()(inputs)
+    return model.eval()

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from celosia.models.errors import CelosiaError
+from celosia.models.golden import evaluate
 from celosia.models.network import Conv
 from celosia.models.networks.catalogue import NETWORKS, build, find
+from celosia.models.random_network import random_inputs
 from celosia.models.storage import load, save
 
 # Learnt parameters of the released models, batch normalisation included; of ResNet-20 those of
@@ -80,6 +83,16 @@ def test_networks_are_imported_without_waste(name: str) -> None:
         assert round(network.macs / 1e6, 2 if name == "autoencoder" else 1) == PRODUCTS[name]
     if name == "mobilenet_v2":  # ReLU6 is a clip: of the stem, widenings, depthwise ones, the last
         assert sum(op.requant.low == 0 for op in convs if op.name != "pool") == 35
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "efficientnet_lite0"])
+def test_random_networks_make_something_of_their_input(name: str) -> None:
+    """Half of the codes that come out are others for another input: mistakes would show."""
+    width, shape = SMALL.get(name, (1.0, None))
+    network = build(name, width=width, shape=shape)
+    first, second = (evaluate(network, random_inputs(network, 1, seed)) for seed in (1, 2))
+    for output in network.outputs:
+        assert np.mean(first[output] != second[output]) >= 0.5
 
 
 def test_random_weights_are_marked_in_files_too(tmp_path) -> None:
