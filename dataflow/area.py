@@ -309,7 +309,7 @@ def _packed(array: ArrayShape, group: ColumnGroup) -> int:
             lanes=array.lanes,
         ).dsps(lanes=array.lanes, pixels=array.pixels)
         for unit in column_units(array)
-        if unit.group is group
+        if unit.group == group
     )
 
 

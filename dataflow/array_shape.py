@@ -352,7 +352,6 @@ class ArrayShape:
         leading part of the columns holds the groups in nearly their proportion
         and a layer with few output channels still finds all formats in few words.
         """
-        # Positions are kept, not groups: those of an equal array are others.
         order = _interleaved(tuple(group.count for group in self.columns))
         return tuple(self.columns[index] for index in order)
 

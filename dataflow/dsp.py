@@ -140,7 +140,7 @@ def column_units(array: ArrayShape) -> tuple[ColumnUnit, ...]:
     """Return the array's columns, those that share DSPs together, by their first position."""
     units = []
     for group in array.columns:
-        places = [n for n, other in enumerate(array.column_groups) if other is group]
+        places = [n for n, other in enumerate(array.column_groups) if other == group]
         while places:
             together = _columns_together(array, group, len(places))
             units.append(ColumnUnit(group=group, positions=tuple(places[:together])))
