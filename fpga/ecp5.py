@@ -35,8 +35,8 @@ FILES = ("ecp5_top.v", "ecp5_top.lpf", "ecp5_top.bit", "timing.json")
 class Bitstream:
     """A bitstream and what place and route said about it.
 
-    ``path`` is the ``.bit`` file; ``fmax_mhz`` the achieved clock, ``clock_mhz`` the one that
-    the board has; ``used`` what the whole system (engine, memory, link) takes of ``device``.
+    ``path`` is the ``.bit`` file; ``fmax_mhz`` the fastest clock of the system, ``clock_mhz`` the
+    one that the board has; ``used`` what all of it (engine, memory, link) takes of ``device``.
     """
 
     path: Path
@@ -100,22 +100,14 @@ def bitstream(
         )
     _check_memory(accelerator, device)
     with atomic_directory(directory) as draft:
-        top = Ecp5Top(
-            accelerator,
-            memory_bytes=MEMORY_BYTES,
-            divisor=board.divisor,
-            halvings=board.halvings,
-            button_low=board.button_low,
-            leds_low=board.leds_low,
-        )
-        verilog = write_verilog(top)
+        verilog = write_verilog(Ecp5Top.of(board, accelerator))
         tools = tuple(tool_version(name) for name in ("yosys", "nextpnr-ecp5", "ecppack"))
         recipe = [constraints(board), device.part, *tools, str(SEED), ROUTER]
         job = _Job(verilog=verilog, board=board, processes=processes or Processes())
         folder = kept(["bitstream", *recipe, verilog], job.implement)
         for name in FILES:
             shutil.copyfile(folder / name, draft / name)
-    fmax, used = _read_report(folder / "timing.json")
+    fmax, used = _read_report(folder / "timing.json", board)
     return Bitstream(
         path=Path(directory) / "ecp5_top.bit",
         device=device,
@@ -186,14 +178,20 @@ def _speed(device: Device) -> str:
     return device.part.split("-")[2][0]
 
 
-def _read_report(path: Path) -> tuple[float, Resources]:
-    """Return the achieved clock in MHz and the cells used, from nextpnr's report."""
+def _read_report(path: Path, board: SerialBoard) -> tuple[float, Resources]:
+    """Return the fastest system clock in MHz and the cells used, from nextpnr's report.
+
+    Where the oscillator's clock is divided there are two clocks, and both must be met: a fraction
+    of what one is constrained to is the same fraction of the system's.
+    """
     report = json.loads(path.read_text())
-    clocks = [clock["achieved"] for clock in report.get("fmax", {}).values()]
-    if not clocks:
+    fractions = [
+        clock["achieved"] / clock["constraint"] for clock in report.get("fmax", {}).values()
+    ]
+    if not fractions:
         raise ToolFailedError("nextpnr-ecp5 reported no clock: the design was optimised away")
     used = {name: found["used"] for name, found in report["utilization"].items()}
-    return min(clocks), Resources(
+    return min(fractions) * board.clock_mhz, Resources(
         lut=used.get("TRELLIS_COMB", 0),
         ff=used.get("TRELLIS_FF", 0),
         dsp=used.get("MULT18X18D", 0),

@@ -16,7 +16,7 @@ from celosia.fpga.axi_ram import AxiRam
 from celosia.fpga.frames import SILENCE_BYTES
 from celosia.fpga.host_link import HostLink
 from celosia.fpga.lite_manager import LiteManager
-from celosia.fpga.serial_boards import LEDS
+from celosia.fpga.serial_boards import LEDS, MEMORY_BYTES, SerialBoard
 from celosia.fpga.uart import UartReceiver, UartTransmitter
 from celosia.rtl.core import build
 from celosia.rtl.registers import ADDRESS_BITS, STATUS_OFFSET
@@ -85,6 +85,25 @@ class Ecp5Top(Shared):
             },
             name="ecp5_top",
             parameters=(accelerator, memory_bytes, divisor, halvings, button_low, leds_low),
+        )
+
+    @classmethod
+    def of(
+        cls,
+        board: SerialBoard,
+        accelerator: Accelerator,
+        *,
+        memory_bytes: int = MEMORY_BYTES,
+        divisor: int | None = None,
+    ) -> Ecp5Top:
+        """Return the system of ``board``; simulations take less memory, or another ``divisor``."""
+        return cls(
+            accelerator,
+            memory_bytes=memory_bytes,
+            divisor=board.divisor if divisor is None else divisor,
+            halvings=board.halvings,
+            button_low=board.button_low,
+            leds_low=board.leds_low,
         )
 
     def build(self) -> Module:

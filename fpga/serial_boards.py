@@ -120,7 +120,7 @@ SERIAL_BOARDS: Mapping[str, SerialBoard] = MappingProxyType(
                 leds=("R21", "W21", "K24", "R23"),
                 button_low=True,
                 leds_low=True,
-                pulls=(("uart_rx", "UP"),),
+                pulls=(("button", "UP"), ("uart_rx", "UP")),
             ),
         )
     }

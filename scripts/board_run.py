@@ -81,9 +81,25 @@ def connect(board: SerialBoard, accelerator: Description, port: str) -> Iterator
     if port != SIMULATED:
         yield UartTransport(port)
         return
-    top = Ecp5Top(accelerator, memory_bytes=MEMORY_BYTES, divisor=DIVISOR)
-    with PtyBoard(BoardModel(write_verilog(top), top.module_name, DIVISOR)) as simulated:
+    with PtyBoard(simulate_board(board, accelerator, divisor=DIVISOR)) as simulated:
         yield UartTransport(simulated.port, patience=_PATIENCE)
+
+
+def simulate_board(
+    board: SerialBoard, accelerator: Description, *, divisor: int, memory_bytes: int = MEMORY_BYTES
+) -> BoardModel:
+    """Return the RTL of ``board``'s system, its clock divided and its pins inverted as there.
+
+    ``divisor`` is of the system's clock. Raises as :class:`celosia.sim.serial.board.BoardModel`.
+    """
+    top = Ecp5Top.of(board, accelerator, memory_bytes=memory_bytes, divisor=divisor)
+    return BoardModel(
+        write_verilog(top),
+        top.module_name,
+        divisor << board.halvings,
+        button_low=board.button_low,
+        leds_low=board.leds_low,
+    )
 
 
 def run_on_board(

@@ -34,7 +34,9 @@ class BoardModel:
     verilog, top : str
         The design.
     divisor : int
-        Cycles of a bit of its serial port.
+        Cycles of ``clk`` in a bit of its serial port.
+    button_low, leds_low : bool
+        Whether a pressed button, or a lit LED, is low.
     progress : Callable, optional
         See :data:`celosia.sim.verilate.Progress`.
 
@@ -45,7 +47,14 @@ class BoardModel:
     """
 
     def __init__(
-        self, verilog: str, top: str, divisor: int, progress: Progress | None = None
+        self,
+        verilog: str,
+        top: str,
+        divisor: int,
+        *,
+        button_low: bool = False,
+        leds_low: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         built = verilate(verilog, top, harness=HARNESS, progress=progress)
         calls = ctypes.CDLL(str(built.library))
@@ -63,7 +72,9 @@ class BoardModel:
             call = getattr(calls, f"board_{name}")
             call.restype, call.argtypes = result, arguments
         self._calls = calls
+        self._inverts = button_low, leds_low
         self._handle: int | None = calls.board_new(divisor)
+        self.press(False)
 
     def close(self) -> None:
         """Free the model; it cannot be used any more."""
@@ -91,12 +102,13 @@ class BoardModel:
 
     def press(self, pressed: bool) -> None:
         """Press or release the button."""
-        self._calls.board_press(self._handle, int(pressed))
+        self._calls.board_press(self._handle, int(pressed) ^ self._inverts[0])
 
     @property
     def leds(self) -> int:
-        """The LEDs, LED 0 in bit 0."""
-        return int(self._calls.board_leds(self._handle))
+        """The LEDs, LED 0 in bit 0: 1 is lit."""
+        levels = int(self._calls.board_leds(self._handle))
+        return levels ^ 0xF if self._inverts[1] else levels
 
 
 class PtyBoard:

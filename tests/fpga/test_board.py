@@ -24,27 +24,27 @@ from celosia.fpga.driver import (
     UartTransport,
     WrongAcceleratorError,
 )
-from celosia.fpga.ecp5_top import Ecp5Top
 from celosia.fpga.frames import ANSWER, MOST_WORDS, REQUEST, Operation
+from celosia.fpga.serial_boards import SERIAL_BOARDS
 from celosia.models.errors import CelosiaError
 from celosia.rtl.registers import MAGIC
-from celosia.rtl.verilog import write_verilog
-from celosia.sim.serial.board import BoardModel, PtyBoard
+from celosia.scripts.board_run import DIVISOR, simulate_board
+from celosia.sim.serial.board import PtyBoard
 
 from .driver.engines import Case, case, user_script
 
-DIVISOR, MEMORY = 4, 1 << 16
+MEMORY = 1 << 16
+ECPIX5 = SERIAL_BOARDS["ecpix5"]
 
 
 @pytest.fixture(scope="module")
-def verilog() -> str:
-    top = Ecp5Top(preset("tiny"), memory_bytes=MEMORY, divisor=DIVISOR)
-    return write_verilog(top)
+def board() -> Iterator[PtyBoard]:
+    """An ECPIX-5: the clock at its pin is divided, its button and LEDs are low when they are on.
 
-
-@pytest.fixture(scope="module")
-def board(verilog: str) -> Iterator[PtyBoard]:
-    with PtyBoard(BoardModel(verilog, "ecp5_top", DIVISOR)) as board:
+    Its serial link is as fast as can be.
+    """
+    model = simulate_board(ECPIX5, preset("tiny"), divisor=DIVISOR, memory_bytes=MEMORY)
+    with PtyBoard(model) as board:
         yield board
 
 
@@ -79,6 +79,16 @@ def test_users_script(board: PtyBoard) -> None:
     predicted = timing(case().program, DDR4).counters
     assert counters["compute_steps"] == predicted[Counter.COMPUTE_STEPS]
     assert board.leds & 0b0110 == 0b0010, "done and no error"
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", SERIAL_BOARDS)
+def test_at_the_speed_of_the_boards_link(name: str) -> None:
+    """As the bitstream has it: 1 Mbaud of the pin's clock, all of the memory."""
+    own = SERIAL_BOARDS[name]
+    with PtyBoard(simulate_board(own, preset("tiny"), divisor=own.divisor)) as board:
+        user_script(UartTransport(board.port, patience=60), one_sample())
+        assert board.leds & 0b0110 == 0b0010, "done and no error"
 
 
 def test_garbage_between_and_inside_requests(engine: Accelerator, board: PtyBoard) -> None:

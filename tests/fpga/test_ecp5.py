@@ -62,7 +62,7 @@ def test_a_real_bitstream_of_a_small_design(monkeypatch, tmp_path, board):
 @pytest.mark.parametrize("name", SERIAL_BOARDS)
 def test_constraints_name_every_port_of_the_top(name):
     board = find_serial_board(name)
-    top = Ecp5Top(preset("tiny"), memory_bytes=4096, divisor=25, halvings=board.halvings)
+    top = Ecp5Top.of(board, preset("tiny"))
     ports = {
         name if len(value) == 1 else f"{name}[{bit}]"
         for name, value, _ in top.port_values()
@@ -133,7 +133,18 @@ def test_design_that_yosys_finds_too_large_is_not_placed(monkeypatch, tmp_path):
 def test_report_without_a_clock_is_refused(tmp_path):
     (tmp_path / "timing.json").write_text(json.dumps({"fmax": {}, "utilization": {}}))
     with pytest.raises(ToolFailedError, match="no clock"):
-        ecp5._read_report(tmp_path / "timing.json")
+        ecp5._read_report(tmp_path / "timing.json", BOARD)
+
+
+def test_every_clock_must_be_met(tmp_path):
+    """Of a divided clock, the pin's and the system's: the worse says how fast the system is."""
+    fmax = {
+        "pin": {"achieved": 90.0, "constraint": 100.0},
+        "system": {"achieved": 50.0, "constraint": 25.0},
+    }
+    (tmp_path / "timing.json").write_text(json.dumps({"fmax": fmax, "utilization": {}}))
+    fastest, _ = ecp5._read_report(tmp_path / "timing.json", SERIAL_BOARDS["ecpix5"])
+    assert fastest == pytest.approx(22.5)
 
 
 def test_slow_design_does_not_meet_the_clock(tmp_path):
