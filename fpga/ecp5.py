@@ -11,7 +11,7 @@ from typing import Any
 from celosia.dataflow.accelerator import Accelerator
 from celosia.fpga.devices import ECP5_85K, ECP5_85K_5G, Device, Resources, excess
 from celosia.fpga.ecp5_top import Ecp5Top
-from celosia.fpga.serial_boards import MEMORY_BYTES, SerialBoard, constraints
+from celosia.fpga.serial_boards import MEMORY_BYTES, SerialBoard, check_memory, constraints
 from celosia.fpga.tools import ToolFailedError, kept, run_tool, tool_version
 from celosia.fpga.yosys import count_cells
 from celosia.models.errors import CelosiaError
@@ -36,7 +36,8 @@ class Bitstream:
     """A bitstream and what place and route said about it.
 
     ``path`` is the ``.bit`` file; ``fmax_mhz`` the fastest clock of the system, ``clock_mhz`` the
-    one that the board has; ``used`` what all of it (engine, memory, link) takes of ``device``.
+    one that the board has; ``used`` what all of it (engine, ``memory_bytes`` of memory, link) takes
+    of ``device``.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Bitstream:
     tools: tuple[str, ...]
     fmax_mhz: float
     clock_mhz: float
+    memory_bytes: int
     used: Resources
 
     @property
@@ -62,6 +64,7 @@ class Bitstream:
             "fmax_mhz": round(self.fmax_mhz, 2),
             "clock_mhz": self.clock_mhz,
             "meets_clock": self.meets_clock,
+            "memory_bytes": self.memory_bytes,
             "used": self.used.as_dict(),
             "budget": {k: v for k, v in self.device.budget.as_dict().items() if v},
         }
@@ -72,19 +75,21 @@ def bitstream(
     board: SerialBoard,
     directory: str | Path,
     processes: Processes | None = None,
+    *,
+    memory_bytes: int = MEMORY_BYTES,
 ) -> Bitstream:
     """Write a bitstream of a system with the engine of ``accelerator`` into ``directory``.
 
-    The system is :class:`celosia.fpga.ecp5_top.Ecp5Top`. The directory receives the Verilog,
-    the pin constraints, the bitstream and the timing report of nextpnr. Results are kept by
-    content: the same accelerator is placed and routed once. Who calls it in a thread gives
-    ``processes``, to stop the tools by.
+    The system is :class:`celosia.fpga.ecp5_top.Ecp5Top`, with so much memory. The directory
+    receives the Verilog, the pin constraints, the bitstream and the timing report of nextpnr.
+    Results are kept by content: the same accelerator is placed and routed once. Who calls it in a
+    thread gives ``processes``, to stop the tools by.
 
     Raises
     ------
     CelosiaError
-        When there are several memory ports, or the system does not fit: its memories, at once,
-        or what Yosys counted, before place and route.
+        When there are several memory ports, the memory has no possible size, or the system does
+        not fit: its memories, at once, or what Yosys counted, before place and route.
     MissingToolError
         When Yosys, nextpnr-ecp5 or ecppack is not installed.
     ToolFailedError
@@ -98,9 +103,9 @@ def bitstream(
             f"accelerator {accelerator.name!r} has {accelerator.bus.ports} memory ports, the "
             "system on this board one memory: set ports = 1 in [bus]"
         )
-    _check_memory(accelerator, device)
+    _check_memories(accelerator, device, check_memory(memory_bytes))
     with atomic_directory(directory) as draft:
-        verilog = write_verilog(Ecp5Top.of(board, accelerator))
+        verilog = write_verilog(Ecp5Top.of(board, accelerator, memory_bytes=memory_bytes))
         tools = tuple(tool_version(name) for name in ("yosys", "nextpnr-ecp5", "ecppack"))
         recipe = [constraints(board), device.part, *tools, str(SEED), ROUTER]
         job = _Job(verilog=verilog, board=board, processes=processes or Processes())
@@ -114,22 +119,23 @@ def bitstream(
         tools=tools,
         fmax_mhz=fmax,
         clock_mhz=board.clock_mhz,
+        memory_bytes=memory_bytes,
         used=used,
     )
 
 
-def _check_memory(accelerator: Accelerator, device: Device) -> None:
+def _check_memories(accelerator: Accelerator, device: Device, memory_bytes: int) -> None:
     """Refuse what cannot fit, whatever the tools do: Yosys takes minutes for large engines."""
     depths = accelerator.buffers
     activations = depths.activations * accelerator.array.pixels
     words = (activations + depths.residuals + depths.outputs) * accelerator.activation_word_bits
-    needed = words + depths.weights * accelerator.weight_word_bits + 8 * MEMORY_BYTES
+    needed = words + depths.weights * accelerator.weight_word_bits + 8 * memory_bytes
     there = device.memory_bits
     if there is not None and needed > there:
         kib = 8 << 10
         raise CelosiaError(
             f"accelerator {accelerator.name!r} does not fit {device.name}: its buffers and the "
-            f"system's {MEMORY_BYTES >> 10} KiB take {needed / kib:,.0f} KiB of memory, the device "
+            f"system's {memory_bytes >> 10} KiB take {needed / kib:,.0f} KiB of memory, the device "
             f"has {there / kib:,.0f} ({(needed - there) / kib:,.0f} too much): lower the "
             "depths in [buffers], or take fewer columns or lanes"
         )

@@ -16,7 +16,7 @@ from celosia.fpga.axi_ram import AxiRam
 from celosia.fpga.frames import SILENCE_BYTES
 from celosia.fpga.host_link import HostLink
 from celosia.fpga.lite_manager import LiteManager
-from celosia.fpga.serial_boards import LEDS, MEMORY_BYTES, SerialBoard
+from celosia.fpga.serial_boards import LEDS, SerialBoard
 from celosia.fpga.uart import UartReceiver, UartTransmitter
 from celosia.rtl.core import build
 from celosia.rtl.registers import ADDRESS_BITS, STATUS_OFFSET
@@ -93,10 +93,10 @@ class Ecp5Top(Shared):
         board: SerialBoard,
         accelerator: Accelerator,
         *,
-        memory_bytes: int = MEMORY_BYTES,
+        memory_bytes: int,
         divisor: int | None = None,
     ) -> Ecp5Top:
-        """Return the system of ``board``; simulations take less memory, or another ``divisor``."""
+        """Return the system of ``board``; simulations take another ``divisor``."""
         return cls(
             accelerator,
             memory_bytes=memory_bytes,

@@ -18,6 +18,10 @@ BAUD = 1_000_000
 MEMORY_BYTES = 128 << 10
 """On-chip memory of a board's system: 64 block RAMs."""
 
+LEAST_MEMORY_BYTES, MOST_MEMORY_BYTES = 4 << 10, 256 << 10
+"""What a system may have, a power of two between; 128 block RAMs are the most that a part has room
+for beside an engine."""
+
 LEDS = 4
 
 
@@ -134,6 +138,19 @@ def find_serial_board(name: str) -> SerialBoard:
         known = ", ".join(sorted(SERIAL_BOARDS))
         raise CelosiaError(f"no open tool makes bitstreams for board {name!r}: known are {known}")
     return SERIAL_BOARDS[name]
+
+
+def check_memory(size: int) -> int:
+    """Return ``size``, bytes of a system's memory, if that is possible.
+
+    Raises :class:`CelosiaError` if it is no power of two from 4 KiB to 256 KiB.
+    """
+    if not LEAST_MEMORY_BYTES <= size <= MOST_MEMORY_BYTES or size & (size - 1):
+        raise CelosiaError(
+            f"a board's system cannot have {size / 1024:g} KiB of memory: ask for a power of two "
+            f"from {LEAST_MEMORY_BYTES >> 10} to {MOST_MEMORY_BYTES >> 10}"
+        )
+    return size
 
 
 def constraints(board: SerialBoard) -> str:

@@ -13,7 +13,7 @@ from celosia.dataflow.accelerator import Accelerator as Description
 from celosia.dataflow.compile import compile_network
 from celosia.fpga.driver import Accelerator, Throughput, UartTransport, measure
 from celosia.fpga.ecp5_top import Ecp5Top
-from celosia.fpga.serial_boards import MEMORY_BYTES, SerialBoard
+from celosia.fpga.serial_boards import MEMORY_BYTES, SerialBoard, check_memory
 from celosia.models.golden import evaluate
 from celosia.models.network import Network
 from celosia.rtl.verilog import write_verilog
@@ -70,23 +70,27 @@ class BoardRun:
 
 
 @contextmanager
-def connect(board: SerialBoard, accelerator: Description, port: str) -> Iterator[UartTransport]:
+def connect(
+    board: SerialBoard, accelerator: Description, port: str, memory_bytes: int
+) -> Iterator[UartTransport]:
     """Yield the way to ``board`` at ``port``; of :data:`SIMULATED` to its RTL with this engine.
 
     Raises
     ------
     CelosiaError
-        When the port cannot be opened, or the simulator cannot be built.
+        When the port cannot be opened, the simulator cannot be built, or have this memory.
     """
     if port != SIMULATED:
         yield UartTransport(port)
         return
-    with PtyBoard(simulate_board(board, accelerator, divisor=DIVISOR)) as simulated:
+    size = check_memory(memory_bytes)
+    model = simulate_board(board, accelerator, divisor=DIVISOR, memory_bytes=size)
+    with PtyBoard(model) as simulated:
         yield UartTransport(simulated.port, patience=_PATIENCE)
 
 
 def simulate_board(
-    board: SerialBoard, accelerator: Description, *, divisor: int, memory_bytes: int = MEMORY_BYTES
+    board: SerialBoard, accelerator: Description, *, divisor: int, memory_bytes: int
 ) -> BoardModel:
     """Return the RTL of ``board``'s system, its clock divided and its pins inverted as there.
 
@@ -109,6 +113,7 @@ def run_on_board(
     port: str,
     inputs: Mapping[str, np.ndarray],
     *,
+    memory_bytes: int = MEMORY_BYTES,
     seconds: float = 60.0,
 ) -> BoardRun:
     """Run ``network`` on ``board``, whose bitstream is of ``accelerator``.
@@ -121,6 +126,8 @@ def run_on_board(
         See :func:`connect`.
     inputs : mapping of str to numpy.ndarray
         Codes of each input, (N, C, H, W).
+    memory_bytes : int
+        Of a simulated board; others are asked.
     seconds : float
         Longest that one sample may take.
 
@@ -132,7 +139,7 @@ def run_on_board(
     golden = evaluate(network, dict(inputs))
     program = compile_network(network, accelerator, base_address=0)
     with (
-        connect(board, accelerator, port) as transport,
+        connect(board, accelerator, port, memory_bytes) as transport,
         Accelerator(transport, seconds=seconds) as engine,
     ):
         engine.load(program)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from celosia.scripts.commands_network import EngineOption, MappingOption, NetworkFile
 from celosia.scripts.console import emit, errors
-from celosia.scripts.options import Json, Output, hold, path
+from celosia.scripts.options import Json, MemoryOption, Output, hold, path
 
 app = typer.Typer()
 
@@ -68,6 +68,7 @@ def run(
         str, typer.Option(help="The board's serial port; rtl simulates the board.")
     ] = "/dev/ttyUSB0",
     accelerator: EngineOption = "ecp5",
+    memory: MemoryOption = 128,
     codes: Annotated[
         bool, typer.Option("--codes", help="The inputs are codes, as the hardware takes them.")
     ] = False,
@@ -87,7 +88,8 @@ def run(
 ) -> None:
     """Run a network on a board, over its serial port, and compare every bit with what is expected.
 
-    The board's bitstream is the one that `celosia bitstream` made of the accelerator.
+    The board's bitstream is the one that `celosia bitstream` made of the accelerator; how much
+    memory it has is asked of it, and matters here where it is simulated.
     """
     from celosia.fpga.serial_boards import find_serial_board
     from celosia.models.storage import load
@@ -97,7 +99,8 @@ def run(
     loaded, target = load(network), find_serial_board(board)
     data = input_codes(loaded, read_arrays(inputs), codes=codes)
     with errors.status(f"Running {loaded.name} on {target.name} at {port}"):
-        done = run_on_board(loaded, read_accelerator(accelerator), target, port, data)
+        engine, size = read_accelerator(accelerator), memory << 10
+        done = run_on_board(loaded, engine, target, port, data, memory_bytes=size)
     if outputs is not None:
         write_arrays(outputs, done.outputs)
     if metrics is not None:

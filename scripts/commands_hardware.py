@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from celosia.scripts.console import emit, errors, table
-from celosia.scripts.options import AcceleratorArgument, Json, Output, hold
+from celosia.scripts.options import AcceleratorArgument, Json, MemoryOption, Output, hold
 
 app = typer.Typer()
 
@@ -97,6 +97,7 @@ def bitstream(
     accelerator: AcceleratorArgument,
     output: Output,
     board: Annotated[str, typer.Option(help="ulx3s or ecpix5.")] = "ulx3s",
+    memory: MemoryOption = 128,
     as_json: Json = False,
 ) -> None:
     """Make a bitstream of a system with the engine, memory and a serial host link."""
@@ -106,7 +107,7 @@ def bitstream(
 
     chosen, target = read_accelerator(accelerator), find_serial_board(board)
     with errors.status(f"Placing and routing {chosen.name} for {target.name} (minutes)"):
-        made = run(chosen, target, output)
+        made = run(chosen, target, output, memory_bytes=memory << 10)
 
     def show(console: Console) -> None:
         console.print(table(("", ""), [(k, str(v)) for k, v in made.as_dict().items()]))

@@ -30,6 +30,9 @@ Output = Annotated[
 Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A .pt2 file (torch.export) or .onnx.", parser=path)
 ]
+MemoryOption = Annotated[
+    int, typer.Option(metavar="KIB", help="On-chip memory of the system, a power of two to 256.")
+]
 
 
 def hold(holds: bool) -> None:

@@ -19,6 +19,7 @@ from celosia.fpga.driver.errors import (
     EngineError,
     EngineTimeoutError,
     LinkError,
+    RefusedError,
     ResetError,
     WrongAcceleratorError,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "LinkError",
     "PhysicalMemory",
     "PynqTransport",
+    "RefusedError",
     "ResetError",
     "Throughput",
     "Transport",

@@ -39,5 +39,9 @@ class LinkError(CelosiaError):
     """The way to the engine does not carry what is sent: a cable, a wrong port or speed."""
 
 
+class RefusedError(CelosiaError):
+    """A board does not do what it is asked for: it has no such memory, register or request."""
+
+
 class WrongAcceleratorError(CelosiaError):
     """The program is for another accelerator than the one that answers, or none answers."""

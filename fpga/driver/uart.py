@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from celosia.fpga.driver.errors import LinkError
+from celosia.fpga.driver.errors import LinkError, RefusedError
 from celosia.fpga.driver.serial_port import SerialPort
 from celosia.fpga.frames import (
     ANSWER,
@@ -21,7 +21,7 @@ from celosia.fpga.frames import (
     Operation,
     Outcome,
 )
-from celosia.fpga.serial_boards import BAUD, MEMORY_BYTES
+from celosia.fpga.serial_boards import BAUD, LEAST_MEMORY_BYTES
 from celosia.models.errors import CelosiaError
 
 ATTEMPTS: Final = 3
@@ -44,8 +44,6 @@ class UartTransport:
         The serial port, such as ``/dev/ttyUSB0``.
     baud : int
         Bits a second, those of the board.
-    memory_bytes : int
-        The board's memory.
     patience : float
         Seconds to wait for an answer beyond what its bytes take; more than the board waits for a
         request that stopped.
@@ -61,12 +59,10 @@ class UartTransport:
         port: str | Path,
         *,
         baud: int = BAUD,
-        memory_bytes: int = MEMORY_BYTES,
         patience: float = 0.5,
     ) -> None:
         self._path = port
         self._baud = baud
-        self._memory_bytes = memory_bytes
         self._patience = patience
         self._number = 0
         self._port: SerialPort | None = SerialPort(port, baud)
@@ -80,18 +76,30 @@ class UartTransport:
         self._request(Operation.WRITE_REGISTER, offset, 1, value.to_bytes(4, "little"))
 
     def place(self, size: int, *, ports: int, beat_bytes: int) -> tuple[int, tuple[int, ...]]:
-        """Use the first ``size`` bytes of the board's memory."""
+        """Use the first ``size`` bytes of the board's memory; how much it has is asked of it."""
         if ports != 1:
             raise CelosiaError(
                 f"the engine has {ports} memory ports of {beat_bytes} bytes together, the board's "
                 "system has one: set ports = 1 in [bus]"
             )
-        if size > self._memory_bytes:
+        if not self._has(size):
+            there = LEAST_MEMORY_BYTES
+            while self._has(2 * there):
+                there *= 2
             raise CelosiaError(
-                f"the program takes {size:,} bytes of memory, the board has "
-                f"{self._memory_bytes:,}: take a smaller network, narrower formats, or one buffer"
+                f"the program takes {size:,} bytes of memory, the board has {there:,}: take a "
+                "smaller network, narrower formats or one buffer, or make its bitstream with more "
+                "(--memory)"
             )
         return 0, ()
+
+    def _has(self, size: int) -> bool:
+        """Whether the board's memory has at least ``size`` bytes."""
+        try:
+            self.read_memory(size - 4, 4)
+        except RefusedError:
+            return False
+        return True
 
     def read_memory(self, address: int, size: int) -> np.ndarray:
         """Return ``size`` bytes from ``address`` on."""
@@ -145,7 +153,7 @@ class UartTransport:
             if outcome is Outcome.DONE:
                 return found
             if outcome is Outcome.OUTSIDE or outcome is Outcome.UNKNOWN:
-                raise CelosiaError(
+                raise RefusedError(
                     f"the board refuses to {operation.name.lower().replace('_', ' ')} {words} "
                     f"words at {address:#x}: {_REFUSALS[outcome]}"
                 )

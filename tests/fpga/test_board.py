@@ -25,7 +25,7 @@ from celosia.fpga.driver import (
     WrongAcceleratorError,
 )
 from celosia.fpga.frames import ANSWER, MOST_WORDS, REQUEST, Operation
-from celosia.fpga.serial_boards import SERIAL_BOARDS
+from celosia.fpga.serial_boards import MEMORY_BYTES, SERIAL_BOARDS
 from celosia.models.errors import CelosiaError
 from celosia.rtl.registers import MAGIC
 from celosia.scripts.board_run import DIVISOR, simulate_board
@@ -49,7 +49,7 @@ def board() -> Iterator[PtyBoard]:
 
 
 def transport(board: PtyBoard, patience: float = 3) -> UartTransport:
-    return UartTransport(board.port, memory_bytes=MEMORY, patience=patience)
+    return UartTransport(board.port, patience=patience)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,8 @@ def test_users_script(board: PtyBoard) -> None:
 def test_at_the_speed_of_the_boards_link(name: str) -> None:
     """As the bitstream has it: 1 Mbaud of the pin's clock, all of the memory."""
     own = SERIAL_BOARDS[name]
-    with PtyBoard(simulate_board(own, preset("tiny"), divisor=own.divisor)) as board:
+    model = simulate_board(own, preset("tiny"), divisor=own.divisor, memory_bytes=MEMORY_BYTES)
+    with PtyBoard(model) as board:
         user_script(UartTransport(board.port, patience=60), one_sample())
         assert board.leds & 0b0110 == 0b0010, "done and no error"
 
@@ -161,7 +162,8 @@ def test_what_the_board_refuses(engine: Accelerator, board: PtyBoard) -> None:
     other = replace(case().deployment, fingerprint=1)
     with pytest.raises(WrongAcceleratorError, match=r"hash 0{31}1, the engine that answers has"):
         engine.load(other)
-    with pytest.raises(CelosiaError, match="the board has 65,536: take a smaller network"):
+    assert link.place(MEMORY, ports=1, beat_bytes=8) == (0, ())
+    with pytest.raises(CelosiaError, match=r"takes 131,072 .* has 65,536: .* with more \(--memory"):
         link.place(1 << 17, ports=1, beat_bytes=8)
     with pytest.raises(CelosiaError, match="set ports = 1"):
         link.place(4096, ports=2, beat_bytes=16)

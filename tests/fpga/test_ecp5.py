@@ -62,7 +62,7 @@ def test_a_real_bitstream_of_a_small_design(monkeypatch, tmp_path, board):
 @pytest.mark.parametrize("name", SERIAL_BOARDS)
 def test_constraints_name_every_port_of_the_top(name):
     board = find_serial_board(name)
-    top = Ecp5Top.of(board, preset("tiny"))
+    top = Ecp5Top.of(board, preset("tiny"), memory_bytes=4096)
     ports = {
         name if len(value) == 1 else f"{name}[{bit}]"
         for name, value, _ in top.port_values()
@@ -121,6 +121,14 @@ def test_memories_that_cannot_fit_are_refused_at_once(monkeypatch, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_memory_of_a_size_that_cannot_be_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(ecp5, "write_verilog", None)
+    for size in (2 << 10, 192 << 10, 512 << 10):
+        message = f"cannot have {size >> 10} KiB of memory: ask for a power of two from 4 to 256"
+        with pytest.raises(CelosiaError, match=message):
+            bitstream(preset("tiny"), BOARD, tmp_path / "out", memory_bytes=size)
+
+
 def test_design_that_yosys_finds_too_large_is_not_placed(monkeypatch, tmp_path):
     small = replace(ECP5_85K, budget=Resources(lut=83_640, ff=17, dsp=156, bram=208))
     monkeypatch.setattr(ecp5, "write_verilog", lambda top: SMALL)
@@ -154,6 +162,7 @@ def test_slow_design_does_not_meet_the_clock(tmp_path):
         tools=(),
         fmax_mhz=24.9,
         clock_mhz=25.0,
+        memory_bytes=4096,
         used=Resources(),
     )
     assert not made.meets_clock
