@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 
 from celosia.dataflow.array_shape import MAX_DEPTH, MAX_LANES, ArrayShape
 from celosia.dataflow.checks import check_accelerator_name, check_range
+from celosia.dataflow.memory_kinds import UNNAMED, BufferMemories
 from celosia.models.formats import (
     Fixed,
 )
@@ -159,6 +160,7 @@ class Accelerator:
     - constants: for each of ``post_lanes`` channels, see ``constant_bits``.
     - tables, if there are any: rows of ``ROW_ENTRIES`` codes of ``activation_bits`` bits.
 
+    ``memories`` says what the buffers are made of.
     ``post_lanes`` must divide both the number of columns and the lanes. ``name`` is
     letters, digits, ``-`` and ``_``, and starts with a letter.
     """
@@ -169,10 +171,13 @@ class Accelerator:
     bus: Bus
     post_lanes: int
     tables: Tables | None = None
+    memories: BufferMemories = UNNAMED
 
     def __post_init__(self) -> None:
         check_accelerator_name(self.name)
-        for field, kind in (("array", ArrayShape), ("buffers", Buffers), ("bus", Bus)):
+        for field, kind in (
+            ("array", ArrayShape), ("buffers", Buffers), ("bus", Bus), ("memories", BufferMemories),
+        ):  # fmt: skip
             if not isinstance(getattr(self, field), kind):
                 raise TypeError(
                     f"{field} must be of type {kind.__name__}, not {getattr(self, field)!r}"

@@ -34,6 +34,9 @@
     residuals = 1024
     outputs = 1024
 
+    [buffers.memory]  # what they are made of: "auto" (left out), "block" or "ultra"
+    weights = "ultra"
+
     [bus]
     data_bits = 128
     address_bits = 40
@@ -60,6 +63,7 @@ from typing import Any
 
 from celosia.dataflow.accelerator import Accelerator, Buffers, Bus, Tables
 from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup, Depthwise
+from celosia.dataflow.memory_kinds import UNNAMED, BufferMemories, MemoryKind
 from celosia.dataflow.toml_tables import as_table, build, check_keys, parse_toml, read_text
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, Element, check_elements, parse_format, parse_scale
@@ -94,6 +98,9 @@ def dump_accelerator(accelerator: Accelerator) -> str:
         lines += ["", "[array.depthwise]"]
         lines += [f"{key} = {getattr(array.depthwise, key)}" for key in _DEPTHWISE]
     lines += ["", "[buffers]", *(f"{k} = {getattr(accelerator.buffers, k)}" for k in _BUFFERS)]
+    named = [(k, v) for k, v in accelerator.memories.items() if v is not MemoryKind.AUTO]
+    if named:
+        lines += ["", "[buffers.memory]", *(f'{name} = "{kind.value}"' for name, kind in named)]
     lines += ["", "[bus]", *(f"{k} = {v}" for k, v in accelerator.bus.settings.items())]
     lines += ["", "[post]", f"lanes = {accelerator.post_lanes}", ""]
     if accelerator.tables is not None:
@@ -144,7 +151,10 @@ def parse_accelerator(text: str, where: str) -> Accelerator:
     known = ("columns", *_ARRAY, "scaling", "depthwise")
     check_keys(where, "array.", array, known, (*_ARRAY_DEFAULTS, "scaling", "depthwise"))
     buffers = as_table(where, "buffers", table["buffers"])
-    check_keys(where, "buffers.", buffers, _BUFFERS, ("activation_banks",))
+    optional = ("activation_banks", "memory")
+    check_keys(where, "buffers.", buffers, (*_BUFFERS, "memory"), optional)
+    memories = _memories(where, buffers.get("memory", {}))
+    buffers = {key: value for key, value in buffers.items() if key != "memory"}
     check_keys(where, "bus.", parts["bus"], _BUS, _BUS)
     check_keys(where, "post.", parts["post"], ("lanes", "tables"), ("tables",))
     sizes = {key: value for key, value in array.items() if key in _ARRAY}
@@ -167,9 +177,29 @@ def parse_accelerator(text: str, where: str) -> Accelerator:
         where,
         "name or post.lanes",
         lambda: Accelerator(
-            name=name, array=shape, buffers=depths, bus=bus, post_lanes=lanes, tables=tables
+            name=name,
+            array=shape,
+            buffers=depths,
+            bus=bus,
+            post_lanes=lanes,
+            tables=tables,
+            memories=memories,
         ),
     )
+
+
+def _memories(where: str, value: object) -> BufferMemories:
+    """Return what the table ``buffers.memory`` says."""
+    table = as_table(where, "buffers.memory", value)
+    buffers = [name for name, _ in UNNAMED.items()]
+    check_keys(where, "buffers.memory.", table, buffers, buffers)
+    known = [kind.value for kind in MemoryKind]
+    for name, kind in table.items():
+        if kind not in known:
+            raise CelosiaError(
+                f"{where}: buffers.memory.{name} must be one of {', '.join(known)}, not {kind!r}"
+            )
+    return BufferMemories(**{name: MemoryKind(kind) for name, kind in table.items()})
 
 
 def _columns(where: str, value: object) -> tuple[ColumnGroup, ...]:

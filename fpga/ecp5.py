@@ -13,6 +13,7 @@ from celosia.fpga.devices import ECP5_85K, ECP5_85K_5G, Device, Resources, exces
 from celosia.fpga.ecp5_top import Ecp5Top
 from celosia.fpga.serial_boards import MEMORY_BYTES, SerialBoard, check_memory, constraints
 from celosia.fpga.tools import ToolFailedError, kept, run_tool, tool_version
+from celosia.fpga.ultraram import check_ultra
 from celosia.fpga.yosys import count_cells
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_directory
@@ -88,8 +89,9 @@ def bitstream(
     Raises
     ------
     CelosiaError
-        When there are several memory ports, the memory has no possible size, or the system does
-        not fit: its memories, at once, or what Yosys counted, before place and route.
+        When there are several memory ports or buffers of UltraRAM, the memory has no possible
+        size, or the system does not fit: its memories, at once, or what Yosys counted, before
+        place and route.
     MissingToolError
         When Yosys, nextpnr-ecp5 or ecppack is not installed.
     ToolFailedError
@@ -103,6 +105,7 @@ def bitstream(
             f"accelerator {accelerator.name!r} has {accelerator.bus.ports} memory ports, the "
             "system on this board one memory: set ports = 1 in [bus]"
         )
+    check_ultra(accelerator, device)
     _check_memories(accelerator, device, check_memory(memory_bytes))
     with atomic_directory(directory) as draft:
         verilog = write_verilog(Ecp5Top.of(board, accelerator, memory_bytes=memory_bytes))

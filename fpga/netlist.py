@@ -21,6 +21,7 @@ from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.engines import Description
 from celosia.fpga.devices import Device, Family
 from celosia.fpga.tools import ToolFailedError, find_tool, kept, run_tool, tool_version
+from celosia.fpga.ultraram import check_ultra
 from celosia.fpga.yosys import FLOWS
 from celosia.models.errors import CelosiaError
 from celosia.rtl.core import core_name, core_verilog
@@ -91,8 +92,8 @@ def netlist(accelerator: Description, device: Device) -> Netlist:
     Raises
     ------
     CelosiaError
-        When the array has more than :data:`MOST_PRODUCTS` products a cycle, or there are no models
-        of the device's cells.
+        When the array has more than :data:`MOST_PRODUCTS` products a cycle, there are no models of
+        the device's cells, or it has no UltraRAM and the buffers are of that.
     MissingToolError
         When Yosys is not installed.
     ToolFailedError
@@ -109,6 +110,7 @@ def netlist(accelerator: Description, device: Device) -> Netlist:
             f"there are no models of the cells of {device.name}: choose a device of UltraScale+ "
             "or ECP5, such as zcu102 or ecp5-85k"
         )
+    check_ultra(accelerator, device)
     verilog = core_verilog(accelerator, primitives=device.family is Family.ULTRASCALE_PLUS)
     flow, top, tool = FLOWS[device.family], core_name(accelerator), tool_version("yosys")
     flow = flow.removesuffix(" -noflatten") + (" -flatten" if "xilinx" in flow else "")

@@ -18,6 +18,7 @@ from typing import Any
 from celosia.dataflow.engines import Description
 from celosia.fpga.devices import CELLS, FIELDS, Device, Family, Resources
 from celosia.fpga.tools import ToolFailedError, kept, recall, run_tool, tool_version
+from celosia.fpga.ultraram import check_ultra
 from celosia.models.processes import Processes
 from celosia.rtl.core import core_name, core_verilog
 
@@ -102,11 +103,14 @@ def synth(
 
     Raises
     ------
+    CelosiaError
+        When its buffers are of UltraRAM and the device has none.
     MissingToolError
         When Yosys is not installed.
     ToolFailedError
         When Yosys fails.
     """
+    check_ultra(accelerator, device)
     primitives = device.family is Family.ULTRASCALE_PLUS
     verilog = core_verilog(accelerator, primitives=primitives)
     return synth_verilog(verilog, core_name(accelerator), device, processes)

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.descriptors import Buffer
+from celosia.dataflow.memory_kinds import MemoryKind
 from celosia.rtl.ports import BufferWrite, KeepWrite, OutputRead, slice_bits
 from celosia.rtl.shared import Shared
 
@@ -36,6 +37,8 @@ class Ram(Shared):
         Rows, 1 to 65536.
     width : int
         Bits of a row, at least 1.
+    kind : MemoryKind
+        What synthesis is told to make it of.
 
     Members
     -------
@@ -48,12 +51,13 @@ class Ram(Shared):
         The row read last, from the cycle after ``read_enable``.
     """
 
-    def __init__(self, *, depth: int, width: int) -> None:
+    def __init__(self, *, depth: int, width: int, kind: MemoryKind = MemoryKind.AUTO) -> None:
         if not 1 <= depth <= 1 << ADDRESS_BITS:
             raise ValueError(f"depth must be 1 to 65536 rows, not {depth!r}")
         if width < 1:
             raise ValueError(f"width must be at least 1 bit, not {width!r}")
-        self._depth, self._width = depth, width
+        self._depth, self._width, self._kind = depth, width, kind
+        auto = kind is MemoryKind.AUTO
         address_bits = max(1, (depth - 1).bit_length())
         super().__init__(
             {
@@ -64,8 +68,8 @@ class Ram(Shared):
                 "read_address": In(address_bits),
                 "read_data": Out(width),
             },
-            name=f"ram_{depth}x{width}",
-            parameters=(depth, width),
+            name=f"ram_{depth}x{width}" if auto else f"{kind.value}_ram_{depth}x{width}",
+            parameters=(depth, width, kind),
         )
 
     @property
@@ -78,7 +82,8 @@ class Ram(Shared):
 
     def build(self) -> Module:
         m = Module()
-        rows: Any = memory.Memory(shape=self._width, depth=self._depth, init=[])
+        style = {} if self._kind is MemoryKind.AUTO else {"ram_style": self._kind.value}
+        rows: Any = memory.Memory(shape=self._width, depth=self._depth, init=[], attrs=style)
         m.submodules.rows = rows
         write, read = rows.write_port(), rows.read_port()
         m.d.comb += [
@@ -112,6 +117,8 @@ class InputBuffer(Shared):
         Of the loads.
     banks : int
         1 or 2.
+    kind : MemoryKind
+        Of its memories.
 
     Members
     -------
@@ -131,9 +138,10 @@ class InputBuffer(Shared):
         lanes: int,
         signature: BufferWrite,
         banks: int = 1,
+        kind: MemoryKind = MemoryKind.AUTO,
     ) -> None:
         self._target, self._depth, self._word_bits = target, depth, word_bits
-        self._lanes, self._write, self._banks = lanes, signature, banks
+        self._lanes, self._write, self._banks, self._kind = lanes, signature, banks, kind
         bus = signature.data_bits, signature.slices, signature.target_bits
         self._kept_bits = -(-word_bits // signature.data_bits) * signature.data_bits
         super().__init__(
@@ -144,18 +152,19 @@ class InputBuffer(Shared):
             }
             | ({"keep": In(KeepWrite(word_bits=self._kept_bits))} if banks > 1 else {}),
             name=f"{target.name.lower()}_buffer",
-            parameters=(target, depth, word_bits, lanes, *bus, banks),
+            parameters=(target, depth, word_bits, lanes, *bus, banks, kind),
         )
 
     @classmethod
     def of(cls, accelerator: Accelerator, target: Buffer) -> InputBuffer:
         """Return the buffer of ``accelerator`` that is ``target``."""
         buffers = accelerator.buffers
-        depth, word_bits = {
-            Buffer.ACTIVATIONS: (buffers.activations, accelerator.activation_word_bits),
-            Buffer.WEIGHTS: (buffers.weights, accelerator.weight_word_bits),
-            Buffer.CONSTANTS: (buffers.constants, accelerator.constant_word_bits),
-            Buffer.RESIDUALS: (buffers.residuals, accelerator.activation_word_bits),
+        activation, kinds = accelerator.activation_word_bits, accelerator.memories
+        depth, word_bits, kind = {
+            Buffer.ACTIVATIONS: (buffers.activations, activation, kinds.activations),
+            Buffer.WEIGHTS: (buffers.weights, accelerator.weight_word_bits, kinds.weights),
+            Buffer.CONSTANTS: (buffers.constants, accelerator.constant_word_bits, kinds.constants),
+            Buffer.RESIDUALS: (buffers.residuals, activation, kinds.residuals),
         }[target]
         return cls(
             target=target,
@@ -164,6 +173,7 @@ class InputBuffer(Shared):
             lanes=accelerator.array.pixels if target is Buffer.ACTIVATIONS else 1,
             signature=BufferWrite.of(accelerator),
             banks=buffers.activation_banks if target is Buffer.ACTIVATIONS else 1,
+            kind=kind,
         )
 
     @property
@@ -227,7 +237,7 @@ class InputBuffer(Shared):
             beats = []
             for index, start in enumerate(range(0, self._word_bits, beat_bits)):
                 width = min(beat_bits, self._word_bits - start)
-                ram = Ram(depth=size, width=width)
+                ram = Ram(depth=size, width=width, kind=self._kind)
                 m.submodules[f"{name}lane_{lane}_beat_{index}"] = ram
                 chosen, written = write.slice == index, write.data[:width]
                 if kept is not None:
@@ -284,6 +294,7 @@ class OutputBuffer(Shared):
             name="outputs_buffer",
             parameters=(
                 accelerator.buffers.outputs,
+                accelerator.memories.outputs,
                 accelerator.activation_word_bits,
                 accelerator.array.lanes,
                 accelerator.post_lanes,
@@ -303,6 +314,7 @@ class OutputBuffer(Shared):
             ram = Ram(
                 depth=accelerator.buffers.outputs,
                 width=len(self.write.codes) + len(self.write.scales),
+                kind=accelerator.memories.outputs,
             )
             m.submodules[f"group_{group}"] = ram
             m.d.comb += [

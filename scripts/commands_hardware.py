@@ -33,7 +33,7 @@ def generate(accelerator: AcceleratorArgument, output: Output, as_json: Json = F
 @app.command()
 def synth(
     accelerator: AcceleratorArgument,
-    device: Annotated[str, typer.Option(help="zcu102 or ecp5-85k.")] = "zcu102",
+    device: Annotated[str, typer.Option(help="Name of a known FPGA part.")] = "zcu102",
     as_json: Json = False,
 ) -> None:
     """Synthesise an accelerator with Yosys: what each block takes of a device."""
@@ -46,7 +46,7 @@ def synth(
         report = run(chosen, part)
 
     def show(console: Console) -> None:
-        names = ("lut", "ff", "carry", "dsp", "bram")
+        names = ("lut", "ff", "carry", "dsp", "bram", "uram")
         rows = [
             (b.name, b.count, *((b.own * b.count).as_dict()[name] for name in names))
             for b in report.blocks

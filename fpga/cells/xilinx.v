@@ -197,3 +197,62 @@ module DSP48E2 #(
                && !CARRYIN;
   assign P = !known ? 48'bx : PREG == 0 ? sum : sum_1, PCOUT = P;
 endmodule
+
+// An UltraRAM (AMD UG573): 72 bits, each byte of 8 bits and one of parity written by its enable. What
+// a port reads stays while it writes.
+module URAM288 #(
+  parameter BWE_MODE_A = "PARITY_INTERLEAVED", parameter BWE_MODE_B = "PARITY_INTERLEAVED",
+  parameter EN_AUTO_SLEEP_MODE = "FALSE",
+  parameter IREG_PRE_A = "FALSE", parameter IREG_PRE_B = "FALSE",
+  parameter IS_CLK_INVERTED = 0, parameter OREG_A = "FALSE", parameter OREG_B = "FALSE",
+  parameter RST_MODE_A = "SYNC", parameter RST_MODE_B = "SYNC"
+) (
+  input CLK, SLEEP, EN_A, EN_B, RDB_WR_A, RDB_WR_B, RST_A, RST_B,
+  input INJECT_SBITERR_A, INJECT_SBITERR_B, INJECT_DBITERR_A, INJECT_DBITERR_B,
+  input [22:0] ADDR_A, ADDR_B, input [8:0] BWE_A, BWE_B, input [71:0] DIN_A, DIN_B,
+  output reg [71:0] DOUT_A, DOUT_B
+);
+  parameter FILL = 0;
+  parameter ROWS = 4096;
+
+  generate
+    if (IS_CLK_INVERTED || OREG_A != "FALSE" || OREG_B != "FALSE" || IREG_PRE_A != "FALSE"
+        || IREG_PRE_B != "FALSE" || BWE_MODE_A != "PARITY_INTERLEAVED"
+        || BWE_MODE_B != "PARITY_INTERLEAVED")
+      $error("an UltraRAM has registers, or bytes that are enabled otherwise: not modelled");
+  endgenerate
+
+  reg [71:0] rows [0:ROWS-1];
+  integer index;
+  initial begin
+    for (index = 0; index < ROWS; index = index + 1) rows[index] = {3{(index + 1) * FILL}};
+    DOUT_A = 0;
+    DOUT_B = 0;
+  end
+
+  wire [$clog2(ROWS)-1:0] row_a = ADDR_A[$clog2(ROWS)-1:0], row_b = ADDR_B[$clog2(ROWS)-1:0];
+  reg [71:0] next_a, next_b;
+  integer place;
+  always @* begin
+    next_a = rows[row_a];
+    next_b = rows[row_b];
+    for (place = 0; place < 8; place = place + 1) begin
+      if (BWE_A[place]) begin
+        next_a[8*place +: 8] = DIN_A[8*place +: 8];
+        next_a[64 + place] = DIN_A[64 + place];
+      end
+      if (BWE_B[place]) begin
+        next_b[8*place +: 8] = DIN_B[8*place +: 8];
+        next_b[64 + place] = DIN_B[64 + place];
+      end
+    end
+  end
+  always @(posedge CLK) begin
+    if (EN_A && RDB_WR_A) rows[row_a] <= next_a;
+    if (EN_B && RDB_WR_B) rows[row_b] <= next_b;
+    if (RST_A) DOUT_A <= 0;
+    else if (EN_A && !RDB_WR_A) DOUT_A <= rows[row_a];
+    if (RST_B) DOUT_B <= 0;
+    else if (EN_B && !RDB_WR_B) DOUT_B <= rows[row_b];
+  end
+endmodule

@@ -16,6 +16,7 @@ from pathlib import Path
 from celosia.dataflow.engines import Description, fingerprint
 from celosia.fpga.boards import HIGHEST_CLOCK_MHZ, LOWEST_CLOCK_MHZ, Board
 from celosia.fpga.devices import Family
+from celosia.fpga.ultraram import check_ultra
 from celosia.models.errors import CelosiaError
 from celosia.models.files import atomic_directory
 from celosia.rtl.core import core_name, core_parts, core_registers
@@ -56,8 +57,10 @@ def settings(accelerator: Description, board: Board, clock_mhz: float) -> dict[s
     Raises
     ------
     CelosiaError
-        If the engine has more memory ports than the board, or the clock is out of range.
+        If the engine has more memory ports than the board, buffers of UltraRAM that its part has
+        not, or the clock is out of range.
     """
+    check_ultra(accelerator, board.device)
     system, masters = board.system, memory_ports(accelerator)
     if len(masters) > len(system.memory):
         raise CelosiaError(
