@@ -30,10 +30,14 @@ BUFFER_LATENCY = 2
 ACCUMULATE_LATENCY = 1
 """Cycles from an accumulation to the write of the accumulator memory."""
 
+STEP_LATENCY = 1
+"""Cycles from a post step's turn to its addresses, and what of them differs from the step before's.
+"""
+
 DRAIN_LATENCY = 3
 """Cycles from a post step's addresses to its accumulators in the post lanes' input registers."""
 
-REQUANT_LATENCY = 6
+REQUANT_LATENCY = 8
 """Cycles from a post lane's input to its output code."""
 
 POOL_LATENCY = 1
@@ -100,7 +104,7 @@ def post_latency(accelerator: Accelerator) -> int:
     """Cycles from a post descriptor's last step to its signal: its outputs are written."""
     vectors = 0 if accelerator.array.elements is None else VECTOR_LATENCY
     tables = 0 if accelerator.tables is None else TABLE_LATENCY
-    return DRAIN_LATENCY + REQUANT_LATENCY + tables + POOL_LATENCY + vectors
+    return STEP_LATENCY + DRAIN_LATENCY + REQUANT_LATENCY + tables + POOL_LATENCY + vectors
 
 
 def compute_latency(accelerator: Accelerator) -> int:

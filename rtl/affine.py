@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -32,6 +34,9 @@ def nest_layout(loops: int, operands: int) -> data.StructLayout:
 
 class AffineNest(Shared):
     """A loop nest of up to ``loops`` loops that gives an address to each of ``operands``.
+
+    What a step does next is decided a step before, from registers: whether it is the last, and
+    which loop then advances.
 
     A nest accepted in cycle t has its steps in cycles t+1 to t+N, for N the product of its
     counts, and the next one can be accepted at t+N.
@@ -98,11 +103,17 @@ class AffineNest(Shared):
         watched = Signal(self._loops)
         deltas: Any = Signal(nest.deltas.shape())
         ended = Signal(self._loops)
+        once = Signal(self._loops)  # whose loops have one iteration
+        advance = Signal(self._loops)  # the innermost loop that has not ended
+        following = Signal(self._loops)  # ``ended`` of the next step
         m.d.comb += [
-            ended.eq(Cat(*(count == 0 for count in left))),
-            self.last.eq(self.step & ended.all()),
             self.i.ready.eq(~self.step | self.last),
             self.zero.eq(~Cat(*(watched[i] & ~first[i] for i in range(self._loops))).any()),
+        ]
+        m.d.sync += [
+            ended.eq(following),
+            advance.eq(Cat(following[:i].all() & ~following[i] for i in range(self._loops))),
+            self.last.eq(following.all()),  # never where there is no step
         ]
         if self._shown:
             m.d.comb += self.ended.eq(ended)
@@ -116,7 +127,9 @@ class AffineNest(Shared):
                     deltas.eq(nest.deltas),
                 ]
                 for i in range(self._loops):
+                    m.d.comb += following[i].eq(nest.counts[i] == 1)
                     m.d.sync += [
+                        once[i].eq(nest.counts[i] == 1),
                         reload[i].eq(nest.counts[i] - 1),
                         left[i].eq(nest.counts[i] - 1),
                         first[i].eq(1),
@@ -125,7 +138,18 @@ class AffineNest(Shared):
                     m.d.sync += self.addresses[operand].eq(nest.addresses[operand])
         with m.Else():
             m.d.sync += self.start.eq(0)
-            self._advance(m, ended, left, first, reload, deltas)
+            self._advance(m, ended, left, first, reload)
+            for i in range(self._loops):
+                soon = Mux(ended[i], once[i], left[i] == 1)
+                m.d.comb += following[i].eq(Mux(ended[:i].all(), soon, ended[i]))
+            for operand in range(self._operands):
+                moves = [Mux(advance[i], deltas[i][operand], 0) for i in range(self._loops)]
+                delta = Signal(WORD_BITS, name=f"delta_{operand}")
+                m.d.comb += delta.eq(functools.reduce(operator.or_, moves))
+                m.d.sync += [
+                    self.addresses[operand].eq(self.addresses[operand] + delta),
+                    self.changed[operand].eq(delta != 0),
+                ]
         return m
 
     def _advance(
@@ -135,7 +159,6 @@ class AffineNest(Shared):
         left: list[Signal],
         first: list[Signal],
         reload: list[Signal],
-        deltas: Any,
     ) -> None:
         """Advance the innermost loop that has not ended and start those inside it again."""
         for i in range(self._loops):
@@ -145,12 +168,3 @@ class AffineNest(Shared):
                     left[i].eq(Mux(ended[i], reload[i], left[i] - 1)),
                     first[i].eq(ended[i]),
                 ]
-        for operand in range(self._operands):
-            delta = Signal(WORD_BITS, name=f"delta_{operand}")
-            for i in reversed(range(self._loops)):
-                with m.If(ended[:i].all() & ~ended[i]):
-                    m.d.comb += delta.eq(deltas[i][operand])
-            m.d.sync += [
-                self.addresses[operand].eq(self.addresses[operand] + delta),
-                self.changed[operand].eq(delta != 0),
-            ]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib.wiring import In, Out, Signature
 
 from celosia.dataflow.program import Counter
 from celosia.rtl.shared import Shared
 
 COUNTER_BITS = 64
+
+PIECE_BITS = 32
+"""Bits of a counter that one carry chain adds up."""
 
 
 class CounterSteps(Signature):
@@ -51,7 +54,7 @@ class CounterSteps(Signature):
 
 
 class Counters(Shared):
-    """The performance counters, 64 bits each.
+    """The performance counters, 64 bits each, in pieces so that no carry runs through all.
 
     Parameters
     ----------
@@ -61,9 +64,9 @@ class Counters(Shared):
     Members
     -------
     clear : In(1)
-        All are 0 in the next cycle.
+        All are 0 in the next cycle, and what is counted in this one is not.
     <counter>_step : In
-        The counter is that much more in the next cycle.
+        The first counter is that much more in the next cycle, the others are in the one after.
     <counter> : Out(64)
         Its value.
     """
@@ -88,10 +91,39 @@ class Counters(Shared):
         for counter in self._counters:
             if not self._steps.get(counter.name.lower(), 1):
                 continue  # it stays 0
-            value = getattr(self, counter.name.lower())
-            step = getattr(self, f"{counter.name.lower()}_step")
-            with m.If(step.any()):
-                m.d.sync += value.eq(value + step)
-            with m.If(self.clear):
-                m.d.sync += value.eq(0)
+            name = counter.name.lower()
+            step: Value = getattr(self, f"{name}_step")
+            if counter:
+                late = Signal(len(step), name=f"{name}_late")
+                m.d.sync += late.eq(step)
+                with m.If(self.clear):
+                    m.d.sync += late.eq(0)
+                step = late
+            m.d.comb += getattr(self, name).eq(self._count(m, name, step))
         return m
+
+    def _count(self, m: Module, name: str, step: Value) -> Value:
+        """Return the sum of all steps since the last ``clear``.
+
+        Whether a piece carries into the next is known before the step that makes it carry.
+        """
+        pieces: list[Signal] = []
+        carry = step
+        for index in range(COUNTER_BITS // PIECE_BITS):
+            piece = Signal(PIECE_BITS, name=f"{name}_piece_{index}")
+            pieces.append(piece)
+            if len(carry) > 1:
+                total = Signal(PIECE_BITS + 1, name=f"{name}_total")
+                m.d.comb += total.eq(piece + carry)
+                m.d.sync += piece.eq(total)
+                carry = total[-1]
+            else:
+                full = Signal(name=f"{name}_full_{index}")
+                with m.If(carry):
+                    m.d.sync += [piece.eq(piece + 1), full.eq(piece == (1 << PIECE_BITS) - 2)]
+                with m.If(self.clear):
+                    m.d.sync += full.eq(0)
+                carry = carry & full
+            with m.If(self.clear):
+                m.d.sync += piece.eq(0)
+        return Cat(pieces)

@@ -35,10 +35,10 @@ from celosia.rtl.quantise import VectorQuantiser
 from celosia.rtl.requant import Requant
 from celosia.rtl.shared import Shared
 
-ROUND_STAGE = DRAIN_LATENCY + 4
+ROUND_STAGE = DRAIN_LATENCY + REQUANT_LATENCY - 2
 """Cycles from a step to its rounding."""
 
-CLAMP_STAGE = DRAIN_LATENCY + 5
+CLAMP_STAGE = DRAIN_LATENCY + REQUANT_LATENCY - 1
 """Cycles from a step to its clamping."""
 
 POOL_STAGE = DRAIN_LATENCY + REQUANT_LATENCY
@@ -78,7 +78,7 @@ class Delays:
 class Post(Shared):
     """The post unit: ``post_lanes`` accumulators a cycle to codes in the output buffer.
 
-    A descriptor accepted at t has its steps at t+1 to t+N, and the next one can be accepted at
+    A descriptor accepted at t has its steps at t+2 to t+1+N, and the next one can be accepted at
     t+N. ``signal`` holds the descriptor's mask at t + N + ``post_latency(accelerator)``, in the
     cycle of its last write. Where there are tables codes are looked up before maxima are taken.
 
@@ -152,15 +152,17 @@ class Post(Shared):
         m.submodules.nest = nest = PostNest(lane_groups=lane_groups)
         m.submodules.finish = finish = Finish(latency=post_latency(self._accelerator))
         mask = Signal(TOKEN_BITS)
-        options: Any = Signal(
-            data.StructLayout(
-                {"low": signed(self._bits), "high": signed(self._bits)}
-                | dict.fromkeys(("rounding", "residual", "residual_signed"), 1)
-                | dict.fromkeys(("residual_scaled", "scaled", "output_signed"), 1)
-                | {"offset": WORD_BITS}
-                | ({} if self._tables is None else {"looks_up": 1, "table": 4})
-            )
+        layout = data.StructLayout(
+            {"low": signed(self._bits), "high": signed(self._bits)}
+            | dict.fromkeys(("rounding", "residual", "residual_signed"), 1)
+            | dict.fromkeys(("residual_scaled", "scaled", "output_signed"), 1)
+            | {"offset": WORD_BITS}
+            | ({} if self._tables is None else {"looks_up": 1, "table": 4})
         )
+        options: Any = Signal(layout)
+        # A step comes a cycle after its turn, when the next descriptor may be there already.
+        stepped: Any = Signal(layout)
+        m.d.sync += stepped.eq(options)
         payload = self.i.payload
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
@@ -180,18 +182,18 @@ class Post(Shared):
             nest.i.valid.eq(self.i.valid),
             nest.i.payload.eq(Value.cast(payload)[: PostLayout.size]),
             self.i.ready.eq(nest.i.ready),
-            finish.step.eq(nest.step),
+            finish.step.eq(nest.turn),
             finish.last.eq(nest.last),
             finish.mask.eq(mask),
             self.signal.eq(finish.signal),
             self.busy.eq(finish.busy),
         ]
         delays = Delays(m)
-        self._read(m, delays, nest, options)
-        codes = self._requantise(m, delays, nest, options)
+        self._read(m, delays, nest, stepped)
+        codes = self._requantise(m, delays, nest, stepped)
         if self._tables is not None:
-            codes = self._look_up(m, delays, options, codes)
-        self._write(m, delays, nest, self._pool(m, delays, nest, codes), options)
+            codes = self._look_up(m, delays, stepped, codes)
+        self._write(m, delays, nest, self._pool(m, delays, nest, codes), stepped)
         return m
 
     def _vector_options(self, m: Module, payload: Any, options: Any) -> None:

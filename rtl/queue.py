@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Shape, ShapeLike, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Shape, ShapeLike, Signal, Value
 from amaranth.lib import memory, stream
 from amaranth.lib.wiring import In, Out
 
@@ -85,4 +85,68 @@ class Queue(Shared):
             m.d.sync += level.eq(level + 1)
         with m.If(pop & ~push):
             m.d.sync += level.eq(level - 1)
+        return m
+
+
+class RegisterQueue(Shared):
+    """A queue of few, narrow entries in registers; the first is always the same register.
+
+    As :class:`Queue`, but what it offers comes from no memory.
+
+    Parameters
+    ----------
+    width : int
+        Bits of an entry, at least 1.
+    depth : int
+        Entries, at least 1.
+
+    Members
+    -------
+    i : In(stream.Signature(width))
+        Entries in.
+    o : Out(stream.Signature(width))
+        Entries out.
+
+    Raises
+    ------
+    ValueError
+        ``width`` or ``depth`` is below 1.
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, width: int, *, depth: int) -> None:
+        for name, value in (("width", width), ("depth", depth)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value!r}")
+        self._width, self._depth = width, depth
+        super().__init__(
+            {"i": In(stream.Signature(width)), "o": Out(stream.Signature(width))},
+            name=f"register_queue_w{width}_d{depth}",
+            parameters=(width, depth),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        rows = [Signal(self._width, name=f"row_{n}", reset_less=True) for n in range(self._depth)]
+        there = [Signal(name=f"there_{n}") for n in range(self._depth)]
+        push, pop = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(~there[-1]),
+            self.o.valid.eq(there[0]),
+            self.o.payload.eq(rows[0]),
+            push.eq(self.i.valid & self.i.ready),
+            pop.eq(self.o.valid & self.o.ready),
+        ]
+        for n, (row, full) in enumerate(zip(rows, there, strict=True)):
+            before = there[n - 1] if n else Const(1)
+            above, following = (
+                (there[n + 1], rows[n + 1]) if n + 1 < self._depth else (Const(0), self.i.payload)
+            )
+            with m.If(pop):
+                m.d.sync += full.eq(above | (full & push))
+                m.d.sync += row.eq(Mux(above, following, self.i.payload))
+            with m.Elif(push & ~full):
+                m.d.sync += [full.eq(before), row.eq(self.i.payload)]
         return m

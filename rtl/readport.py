@@ -24,7 +24,9 @@ class ReadPort(Shared):
     AR from t+1. In flight is: taken, and the last beat not yet transferred; a place freed in
     cycle t can be used from t+1. Beats go to their requester in the cycle in which they transfer.
 
-    A burst outside the window is never taken; ``window_error`` is raised while one is offered.
+    A burst outside the window is not put on AR, though it may be taken; ``window_error`` is
+    raised while one is offered. Which it is decides nothing but whether AR is valid, so that what
+    offers bursts does not wait for the comparison; the place of one taken is free after a reset.
 
     Parameters
     ----------
@@ -94,6 +96,8 @@ class ReadPort(Shared):
         bus = self._bus
         owner = data.StructLayout({"load": 1, "address": bus.address_bits})
         m.submodules.in_flight = in_flight = Queue(owner, depth=bus.outstanding)
+        flying = Signal(range(bus.outstanding + 1))
+        full = Signal()  # as many as may be
         m.submodules.check = check = WindowCheck(
             address_bits=bus.address_bits, data_bits=bus.data_bits
         )
@@ -101,27 +105,37 @@ class ReadPort(Shared):
 
         free = Signal()
         take = Signal()
+        landed = Signal()
+        fresh = Signal()  # AR is valid since this cycle
+        load = Signal()  # it is the load unit's
         chosen: Any = Signal(burst_layout(bus.address_bits))
         m.d.comb += [
             chosen.eq(Mux(self.program.valid, self.program.p, self.load.p)),
             check.burst.eq(chosen),
-            free.eq((~self.axi.arvalid | self.axi.arready) & check.allowed & ~self.stop),
-            self.program.ready.eq(free & in_flight.i.ready),
-            self.load.ready.eq(free & in_flight.i.ready & ~self.program.valid),
-            in_flight.i.valid.eq(free & (self.program.valid | self.load.valid)),
-            in_flight.i.p.load.eq(~self.program.valid),
-            in_flight.i.p.address.eq(chosen.address),
-            take.eq(in_flight.i.valid & in_flight.i.ready),
+            free.eq((~self.axi.arvalid | self.axi.arready) & ~full & ~self.stop),
+            self.program.ready.eq(free),
+            self.load.ready.eq(free & ~self.program.valid),
+            take.eq(free & (self.program.valid | self.load.valid)),
+            in_flight.i.valid.eq(fresh),
+            in_flight.i.p.load.eq(load),
+            in_flight.i.p.address.eq(self.axi.araddr),
+            landed.eq(in_flight.o.valid & in_flight.o.ready),
             self.window_error.raised.eq(
                 (self.program.valid | self.load.valid) & ~check.allowed & ~self.stop
             ),
             self.window_error.address.eq(chosen.address),
         ]
+        with m.If(take & ~landed):
+            m.d.sync += [flying.eq(flying + 1), full.eq(flying == bus.outstanding - 1)]
+        with m.If(landed & ~take):
+            m.d.sync += [flying.eq(flying - 1), full.eq(0)]
+        m.d.sync += fresh.eq(take & check.allowed)
         with m.If(self.axi.arready):
             m.d.sync += self.axi.arvalid.eq(0)
         with m.If(take):
             m.d.sync += [
-                self.axi.arvalid.eq(1),
+                self.axi.arvalid.eq(check.allowed),
+                load.eq(~self.program.valid),
                 self.axi.araddr.eq(chosen.address),
                 self.axi.arlen.eq(chosen.beats - 1),
             ]
@@ -140,7 +154,7 @@ class ReadPort(Shared):
             self.load_beats.payload.eq(self.axi.rdata),
             self.load_beats.valid.eq(self.axi.rvalid & in_flight.o.p.load),
             in_flight.o.ready.eq(self.axi.rvalid & self.axi.rlast),
-            self.idle.eq(~in_flight.o.valid),
+            self.idle.eq(~fresh & ~in_flight.o.valid),
             self.response_error.raised.eq(self.axi.rvalid & (self.axi.rresp != Response.OKAY)),
             self.response_error.address.eq(in_flight.o.p.address),
         ]

@@ -17,6 +17,9 @@ from celosia.rtl.shared import Shared
 SHIFT_BITS = 6
 """Bits of a right shift."""
 
+FINE_BITS = 3
+"""Bits of a shift that the second of its two stages makes."""
+
 LOW_BITS = 17
 """Bits of the accumulator's low part: with a sign bit, one input of a DSP block."""
 
@@ -39,7 +42,7 @@ class Requant(Shared):
 
     ``v = accumulator + bias``, ``p = v * (negative if v < 0 else positive) + residual *
     constants.residual``, ``code = clamp(round(p / 2**shift), low, high)``, all exact. Fully
-    pipelined; ``code`` comes 6 cycles after the accumulator.
+    pipelined; ``code`` comes 8 cycles after the accumulator.
 
     Parameters
     ----------
@@ -55,9 +58,9 @@ class Requant(Shared):
     residual : In(signed(code_bits))
         The residual operand's code; with the accumulator, as are the constants.
     rounding : In(1)
-        A :class:`~celosia.models.network.Rounding` by value, 4 cycles after the accumulator.
+        A :class:`~celosia.models.network.Rounding` by value, 6 cycles after the accumulator.
     low, high : In(signed(code_bits))
-        Limits, 5 cycles after the accumulator.
+        Limits, 7 cycles after the accumulator.
     code : Out(signed(code_bits))
     """
 
@@ -94,14 +97,18 @@ class Requant(Shared):
     def build(self) -> Module:
         m = Module()
         shift: list[Value] = [self.constants.shift]
-        for n in range(3):
+        for n in range(5):
             shift.append(Signal(SHIFT_BITS, name=f"shift_{n + 1}", reset_less=True))
             m.d.sync += shift[-1].eq(shift[-2])
-        self._round(m, self._scale(m), shift[3])
+        # One more bit on the right keeps the first bit that is shifted out.
+        wide = Cat(Const(0, 1), self._scale(m)).as_signed()
+        coarse = Cat(Const(0, FINE_BITS), shift[4][FINE_BITS:])
+        shifted, sticky = self._shift(m, "coarse", wide, Const(0, 1), coarse)
+        self._round(m, *self._shift(m, "fine", shifted, sticky, shift[5][:FINE_BITS]))
         return m
 
     def _scale(self, m: Module) -> Signal:
-        """Three stages: bias, products, sum."""
+        """Four stages: bias, products, and two of their sum."""
         constants = self.constants
         # The high part needs a bit of its own for the sign.
         value = Signal(signed(max(self._accumulator_bits, LOW_BITS) + 1), reset_less=True)
@@ -132,40 +139,60 @@ class Requant(Shared):
             high.eq(value[LOW_BITS:].as_signed() * multiplier),
             added.eq(residual * weight),
         ]
-        scaled = Signal(
-            signed(max(len(value), self._code_bits) + MULTIPLIER_BITS + 1), reset_less=True
-        )
-        m.d.sync += scaled.eq((high << LOW_BITS) + low + added)
+        bits = max(len(value), self._code_bits) + MULTIPLIER_BITS + 1
+        return self._sum(m, bits, (high << LOW_BITS).as_signed(), low, added)
+
+    @staticmethod
+    def _sum(m: Module, bits: int, high: Value, low: Value, added: Value) -> Signal:
+        """Two stages: a half of the ``bits`` each, so that no carry runs through all of them."""
+        half = bits // 2
+        terms = [Signal(signed(bits), name=f"term_{n}") for n in range(3)]
+        m.d.comb += [term.eq(value) for term, value in zip(terms, (high, low, added), strict=True)]
+        lower = Signal(half + 2, reset_less=True)  # and what it carries
+        upper = [Signal(bits - half, name=f"upper_{n}", reset_less=True) for n in range(2)]
+        m.d.sync += [
+            lower.eq(terms[0][:half] + terms[1][:half] + terms[2][:half]),
+            upper[0].eq(terms[0][half:]),
+            upper[1].eq(terms[1][half:] + terms[2][half:]),
+        ]
+        scaled = Signal(signed(bits), reset_less=True)
+        whole = (upper[0] + upper[1] + lower[half:])[: bits - half]
+        m.d.sync += scaled.eq(Cat(lower[:half], whole))
         return scaled
 
-    def _round(self, m: Module, scaled: Signal, shift: Value) -> None:
-        """Three stages: shift, round, clamp."""
-        # One more bit on the right keeps the first bit that is shifted out.
-        wide = Cat(Const(0, 1), scaled).as_signed()
-        shifted = Signal(signed(len(wide)), reset_less=True)
-        sticky = Signal(reset_less=True)
-        lost = ((1 << shift) - 1)[: len(wide)]
-        m.d.sync += [shifted.eq(wide >> shift), sticky.eq((wide & lost).any())]
+    @staticmethod
+    def _shift(
+        m: Module, name: str, value: Value, sticky: Value, amount: Value
+    ) -> tuple[Signal, Signal]:
+        """One stage: shift right; the second value says whether any bit was 1 that is lost."""
+        shifted = Signal(signed(len(value)), name=f"shifted_{name}", reset_less=True)
+        lost = Signal(name=f"sticky_{name}", reset_less=True)
+        kept = (Const(-1, len(value)).as_unsigned() << amount)[: len(value)]
+        m.d.sync += [
+            shifted.eq(value.as_signed() >> amount),
+            lost.eq(sticky | (value & ~kept).any()),
+        ]
+        return shifted, lost
 
+    def _round(self, m: Module, shifted: Signal, sticky: Signal) -> None:
+        """Two stages: round, clamp."""
         floor = shifted[1:].as_signed()
-        limit = 1 << self._code_bits  # beyond every code, so clamping twice changes nothing
-        narrow = Signal(signed(self._code_bits + 1))
-        with m.If(floor < -limit):
-            m.d.comb += narrow.eq(-limit)
-        with m.Elif(floor >= limit):
-            m.d.comb += narrow.eq(limit - 1)
-        with m.Else():
-            m.d.comb += narrow.eq(floor)
+        # Beyond every code, whatever is added by rounding.
+        sign, beyond = floor[-1], floor[self._code_bits : -1]
+        below, above = (Signal(name=name, reset_less=True) for name in ("below", "above"))
+        rounded = Signal(signed(self._code_bits + 2), reset_less=True)
         up = Signal()
         m.d.comb += up.eq(
             shifted[0] & (sticky | shifted[1] | (self.rounding == Rounding.HALF_UP.value))
         )
-        rounded = Signal(signed(self._code_bits + 2), reset_less=True)
-        m.d.sync += rounded.eq(narrow + up)
-
-        with m.If(rounded < self.low):
+        m.d.sync += [
+            below.eq(sign & ~beyond.all()),
+            above.eq(~sign & beyond.any()),
+            rounded.eq(floor[: self._code_bits + 1].as_signed() + up),
+        ]
+        with m.If(below | (~above & (rounded < self.low))):
             m.d.sync += self.code.eq(self.low)
-        with m.Elif(rounded > self.high):
+        with m.Elif(above | (rounded > self.high)):
             m.d.sync += self.code.eq(self.high)
         with m.Else():
             m.d.sync += self.code.eq(rounded)

@@ -95,11 +95,12 @@ class ProgramFetch(Shared):
         )
         address = Signal(bus.address_bits)
         left = Signal(32)
+        some = Signal()  # it is not 0
         free = Signal(range(PROGRAM_QUEUE_DEPTH + 1), init=PROGRAM_QUEUE_DEPTH)
         awaited = Signal(range(PROGRAM_QUEUE_DEPTH + 1))
         ask = Signal()
         m.d.comb += [
-            splitter.i.valid.eq((left != 0) & (free >= CHUNK_DESCRIPTORS)),
+            splitter.i.valid.eq(some & (free >= CHUNK_DESCRIPTORS)),
             splitter.i.p.address.eq(address),
             splitter.i.p.beats.eq(beats),
             ask.eq(splitter.i.valid & splitter.i.ready),
@@ -108,7 +109,7 @@ class ProgramFetch(Shared):
             self.o.p.beats.eq(splitter.o.p.beats),
             splitter.o.ready.eq(self.o.ready),
             self.missing.eq(awaited != 0),
-            self.exhausted.eq(left == 0),
+            self.exhausted.eq(~some),
         ]
         asked = CHUNK_DESCRIPTORS * ask
         m.d.sync += [
@@ -116,9 +117,9 @@ class ProgramFetch(Shared):
             awaited.eq(awaited + asked - self.arrived),
         ]
         with m.If(ask):
-            m.d.sync += [address.eq(address + CHUNK_BYTES), left.eq(left - 1)]
+            m.d.sync += [address.eq(address + CHUNK_BYTES), left.eq(left - 1), some.eq(left != 1)]
         with m.If(self.start):
-            m.d.sync += [address.eq(self.address), left.eq(self.chunks)]
+            m.d.sync += [address.eq(self.address), left.eq(self.chunks), some.eq(self.chunks != 0)]
         return m
 
 

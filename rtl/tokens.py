@@ -12,7 +12,7 @@ from celosia.dataflow.descriptors import Unit
 from celosia.dataflow.descriptors import tokens as tokens_of
 from celosia.dataflow.microarchitecture import TOKEN_COUNTER_BITS, UNIT_QUEUE_DEPTH
 from celosia.rtl.ports import TOKEN_BITS
-from celosia.rtl.queue import Queue
+from celosia.rtl.queue import Queue, RegisterQueue
 from celosia.rtl.shared import Shared
 
 
@@ -71,19 +71,20 @@ class Tokens(Shared):
             request = getattr(self, token.taker.name.lower())
             signals = getattr(self, f"{token.giver.name.lower()}_signal")
             count = Signal(TOKEN_COUNTER_BITS, name=name)
+            some = Signal(name=f"{name}_some")  # the counter is not 0
             given = Signal(name=f"{name}_given")
             taken = Signal(name=f"{name}_taken")
             met = Signal(name=f"{name}_met")
             m.d.comb += [
                 given.eq(signals[token]),
                 taken.eq(request.take & request.wait[token]),
-                met.eq(~request.wait[token] | (count != 0)),
+                met.eq(~request.wait[token] | some),
             ]
             there[token.taker].append(met)
             with m.If(given & ~taken):
-                m.d.sync += count.eq(count + 1)
+                m.d.sync += [count.eq(count + 1), some.eq(1)]
             with m.If(taken & ~given):
-                m.d.sync += count.eq(count - 1)
+                m.d.sync += [count.eq(count - 1), some.eq(count != 1)]
         for unit, met_tokens in there.items():
             request = getattr(self, unit.name.lower())
             m.d.comb += request.grant.eq(Cat(met_tokens).all())
@@ -93,7 +94,8 @@ class Tokens(Shared):
 class TokenGate(Shared):
     """Lets a descriptor through only when the tokens it waits for are there, and takes them.
 
-    No latency. A transfer on ``o`` is the unit's accept.
+    No latency. A transfer on ``o`` is the unit's accept. What descriptors wait for comes beside
+    them, so that it can come from registers.
 
     Parameters
     ----------
@@ -104,6 +106,8 @@ class TokenGate(Shared):
     -------
     i : In(stream.Signature(layout))
         Descriptors that wait.
+    wait : In(TOKEN_BITS)
+        For what the one on ``i`` does.
     o : Out(stream.Signature(layout))
         The same, valid when granted.
     tokens : Out(TokenRequest())
@@ -111,6 +115,7 @@ class TokenGate(Shared):
     """
 
     i: stream.Interface
+    wait: Signal
     o: stream.Interface
     tokens: Any
 
@@ -118,6 +123,7 @@ class TokenGate(Shared):
         super().__init__(
             {
                 "i": In(stream.Signature(layout)),
+                "wait": In(TOKEN_BITS),
                 "o": Out(stream.Signature(layout)),
                 "tokens": Out(TokenRequest()),
             },
@@ -128,7 +134,7 @@ class TokenGate(Shared):
     def build(self) -> Module:
         m = Module()
         m.d.comb += [
-            self.tokens.wait.eq(self.i.p.wait),
+            self.tokens.wait.eq(self.wait),
             self.o.payload.eq(self.i.payload),
             self.o.valid.eq(self.i.valid & self.tokens.grant),
             self.i.ready.eq(self.o.ready & self.tokens.grant),
@@ -177,6 +183,13 @@ class UnitQueue(Shared):
         m = Module()
         m.submodules.queue = queue = Queue(self._layout, depth=UNIT_QUEUE_DEPTH)
         m.submodules.gate = gate = TokenGate(self._layout)
+        m.submodules.waits = waits = RegisterQueue(TOKEN_BITS, depth=UNIT_QUEUE_DEPTH)
+        m.d.comb += [
+            waits.i.payload.eq(self.i.p.wait),
+            waits.i.valid.eq(queue.i.valid & queue.i.ready),
+            waits.o.ready.eq(queue.o.valid & queue.o.ready),
+            gate.wait.eq(waits.o.payload),
+        ]
         wiring.connect(m, wiring.flipped(self.i), queue.i)
         wiring.connect(m, queue.o, gate.i)
         wiring.connect(m, gate.o, wiring.flipped(self.o))

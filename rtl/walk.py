@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -77,32 +77,40 @@ class RunWalker(Shared):
     def build(self) -> Module:
         m = Module()
         nest: Any = Signal(self._nest)
-        active = Signal()
+        active, last = Signal(), Signal()
         left1 = Signal(16)
         left2 = Signal(16)
         left3 = Signal(8)
+        # Whether what is left is 0, and whether a loop has one iteration only.
+        ended = [Signal(name=f"ended{loop}") for loop in (1, 2, 3)]
+        soon = [Signal(name=f"soon{loop}") for loop in (1, 2, 3)]
+        once = [Signal(name=f"once{loop}") for loop in (1, 2)]
         base2 = Signal(self._address_bits)
         base3 = Signal(self._address_bits)
         base = Signal(self._address_bits)
         stride = Signal(nest.s1.shape())
         following = Signal(self._address_bits)
         m.d.comb += [
-            base.eq(Mux(left1 != 0, nest.address, Mux(left2 != 0, base2, base3))),
-            stride.eq(Mux(left1 != 0, nest.s1, Mux(left2 != 0, nest.s2, nest.s3))),
+            base.eq(Mux(ended[0], Mux(ended[1], base3, base2), nest.address)),
+            stride.eq(Mux(ended[0], Mux(ended[1], nest.s3, nest.s2), nest.s1)),
             following.eq(base + stride),
             self.o.valid.eq(active),
             self.o.p.address.eq(nest.address),
             self.o.p.lane.eq(nest.lane),
-            self.o.p.last.eq((left1 == 0) & (left2 == 0) & (left3 == 0)),
-            self.i.ready.eq(~active | (self.o.ready & self.o.p.last)),
+            self.o.p.last.eq(last),
+            soon[0].eq(Mux(ended[0], once[0], left1 == 1)),
+            soon[1].eq(Mux(ended[0], Mux(ended[1], once[1], left2 == 1), ended[1])),
+            soon[2].eq(Mux(ended[0] & ended[1], left3 == 1, ended[2])),
+            self.i.ready.eq(~active | (self.o.ready & last)),
         ]
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += nest.address.eq(following)
-            with m.If(left1 != 0):
+            m.d.sync += [Cat(ended).eq(Cat(soon)), last.eq(Cat(soon).all())]
+            with m.If(~ended[0]):
                 m.d.sync += left1.eq(left1 - 1)
             with m.Else():
                 m.d.sync += [left1.eq(nest.n1 - 1), base2.eq(following)]
-                with m.If(left2 != 0):
+                with m.If(~ended[1]):
                     m.d.sync += left2.eq(left2 - 1)
                 with m.Else():
                     m.d.sync += [
@@ -111,12 +119,16 @@ class RunWalker(Shared):
                         left3.eq(left3 - 1),
                         nest.lane.eq(nest.lane + 1),
                     ]
-            with m.If(self.o.p.last):
+            with m.If(last):
                 m.d.sync += active.eq(0)
         with m.If(self.i.valid & self.i.ready):
+            ones = [self.i.p[f"n{loop}"] == 1 for loop in (1, 2, 3)]
             m.d.sync += [
                 active.eq(1),
                 nest.eq(self.i.p),
+                Cat(ended).eq(Cat(ones)),
+                Cat(once).eq(Cat(ones[:2])),
+                last.eq(Cat(ones).all()),
                 left1.eq(self.i.p.n1 - 1),
                 left2.eq(self.i.p.n2 - 1),
                 left3.eq(self.i.p.n3 - 1),
@@ -169,14 +181,13 @@ class WordWalker(Shared):
         m.submodules.runs = runs = RunWalker(
             address_bits=16, stride_bits=16, lane_bits=self._lane_bits
         )
-        last_index = Signal(16)
         index = Signal(16)
-        last = Signal()
+        last_but_one = Signal(16)
+        last, single = Signal(), Signal()  # the run's last word, its only one
         m.d.comb += [
             runs.i.valid.eq(self.i.valid),
             runs.i.payload.eq(self.i.p.nest),
             self.i.ready.eq(runs.i.ready),
-            last.eq(index == last_index),
             self.o.valid.eq(runs.o.valid),
             self.o.p.address.eq(runs.o.p.address + index),
             self.o.p.lane.eq(runs.o.p.lane),
@@ -184,7 +195,14 @@ class WordWalker(Shared):
             runs.o.ready.eq(self.o.ready & last),
         ]
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += index.eq(Mux(last, 0, index + 1))
+            m.d.sync += [
+                index.eq(Mux(last, 0, index + 1)),
+                last.eq(Mux(last, single, index == last_but_one)),
+            ]
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += last_index.eq(self.i.p.words - 1)
+            m.d.sync += [
+                last_but_one.eq(self.i.p.words - 2),
+                single.eq(self.i.p.words == 1),
+                last.eq(self.i.p.words == 1),
+            ]
         return m

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -120,8 +120,8 @@ class BurstSplitter(Shared):
 class WindowCheck(Shared):
     """Whether a burst that does not cross 4 KiB lies inside the window. No latency.
 
-    Pages are compared beside the sum of offset and length, so no long carry chain comes
-    before a comparison.
+    Pages are compared beside what is left of the limit's page, so no carry chain comes before
+    a comparison.
 
     Parameters
     ----------
@@ -160,12 +160,16 @@ class WindowCheck(Shared):
         m = Module()
         page = self.burst.address[12:]
         limit_page = self.window.limit[12:]
-        after = Signal(13)  # offset of the first byte after the burst, in the burst's page
+        room = Signal(signed(15))  # behind the burst, if the limit is in its page
         m.d.comb += [
-            after.eq(self.burst.address[:12] + (self.burst.beats << self._beat_shift)),
+            room.eq(
+                self.window.limit[:12]
+                - self.burst.address[:12]
+                - (self.burst.beats << self._beat_shift)
+            ),
             self.allowed.eq(
                 (self.burst.address >= self.window.base)
-                & ((page < limit_page) | ((page == limit_page) & (after <= self.window.limit[:12])))
+                & ((page < limit_page) | ((page == limit_page) & ~room[-1]))
             ),
         ]
         return m

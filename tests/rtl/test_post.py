@@ -12,7 +12,7 @@ from amaranth.lib import data
 
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.descriptors import Post, Token
-from celosia.dataflow.microarchitecture import DRAIN_LATENCY, post_latency
+from celosia.dataflow.microarchitecture import DRAIN_LATENCY, REQUANT_LATENCY, post_latency
 from celosia.models.network import MAX_SHIFT, Rounding
 from celosia.rtl.descriptors import PostLayout, encode
 from celosia.rtl.post import Post as PostUnit
@@ -277,7 +277,7 @@ def test_rounding_ties_and_limits() -> None:
             ctx.set(dut.rounding, mode.value)
             ctx.set(dut.low, -100)
             ctx.set(dut.high, 100)
-            await ctx.tick().repeat(6)
+            await ctx.tick().repeat(REQUANT_LATENCY)
             got.append(ctx.get(dut.code))
 
     simulate(dut, bench)

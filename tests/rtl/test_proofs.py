@@ -19,7 +19,7 @@ from celosia.models.formats import Esb, Fixed, Format, Pot, Sp2
 from celosia.rtl.axi.burst import BurstSplitter
 from celosia.rtl.column import Base, Column
 from celosia.rtl.pe import LANE_BITS, LUT_MULTIPLIERS, MULTIPLIERS, MakeMultiplier, multiplier
-from celosia.rtl.queue import Queue
+from celosia.rtl.queue import Queue, RegisterQueue
 
 from .prover import prove
 
@@ -160,11 +160,13 @@ def _extended(m: Module, value: Value, name: str) -> Signal:
     return lane
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 4])
-def test_queue(depth: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "depth"), [*itertools.product([Queue, RegisterQueue], [1, 4]), (Queue, 2), (Queue, 3)]
+)
+def test_queue(kind: type[Queue | RegisterQueue], depth: int, tmp_path: Path) -> None:
     """It is a list: nothing is lost, made up or reordered; its flags are those of its length."""
     m = Module()
-    m.submodules.queue = queue = Queue(2, depth=depth)
+    m.submodules.queue = queue = kind(2, depth=depth)
     entries = [Signal(2, name=f"entry_{n}") for n in range(depth + 1)]
     length, push, pop = Signal(range(depth + 1)), Signal(), Signal()
     i_payload, i_valid, o_ready = Signal(2), Signal(), Signal()

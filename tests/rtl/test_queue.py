@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from celosia.rtl.queue import Queue
+from celosia.rtl.queue import Queue, RegisterQueue
 
 from .drivers import STALLS, Log, put, settle, simulate, take
 
@@ -55,6 +55,12 @@ def test_queue_holds_its_depth():
 
 
 @pytest.mark.parametrize("depth", [0, -1])
-def test_depth_wrong(depth):
+@pytest.mark.parametrize("kind", [Queue, RegisterQueue])
+def test_depth_wrong(kind, depth):
     with pytest.raises(ValueError, match=rf"^depth must be at least 1, not {depth}$"):
-        Queue(8, depth=depth)
+        kind(8, depth=depth)
+
+
+def test_width_wrong():
+    with pytest.raises(ValueError, match=r"^width must be at least 1, not 0$"):
+        RegisterQueue(0, depth=1)

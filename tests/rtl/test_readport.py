@@ -91,7 +91,7 @@ def test_beats_go_to_who_asked(outstanding, source, sink):
 
 
 def test_burst_outside_the_window_is_refused():
-    dut = ReadPort(bus(2))
+    dut = ReadPort(bus(8))
 
     async def bench(ctx):
         ctx.set(dut.window.base, 0x1000)
@@ -110,7 +110,7 @@ def test_burst_outside_the_window_is_refused():
             assert not ctx.get(dut.load.ready)
             assert not ctx.get(dut.window_error.raised)
             ctx.set(dut.stop, 0)
-            assert ctx.get(dut.load.ready) == inside
+            assert ctx.get(dut.load.ready)
             assert ctx.get(dut.window_error.raised) != inside
             assert ctx.get(dut.window_error.address) == address
             await ctx.tick()
