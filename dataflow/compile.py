@@ -32,7 +32,7 @@ from celosia.dataflow.residency import Residency, input_tiles, residency
 from celosia.dataflow.resident import ResidentInput
 from celosia.dataflow.tokens import assign_tokens
 from celosia.models.errors import CelosiaError
-from celosia.models.network import Network, Tensor
+from celosia.models.network import Network
 
 
 def compile_network(
@@ -88,9 +88,12 @@ def check_mapping(plans: Sequence[StepPlan], mapping: Mapping) -> None:
         plan.check(mapped[plan.step.name])
 
 
-def _written(tensor: Tensor) -> tuple[str, ...]:
-    """Return the names under which ``tensor`` is compared."""
-    return (tensor.name,) if tensor.scaling is None else (tensor.name, tensor.scales_name)
+def _written(plan: StepPlan) -> tuple[str, ...]:
+    """Return the names under which what a step makes is compared."""
+    tensor = plan.target
+    sums = () if plan.step.sums is None else (plan.step.sums,)
+    scales = () if tensor.scaling is None else (tensor.scales_name,)
+    return (*sums, tensor.name, *scales)
 
 
 class _Compiler:
@@ -158,6 +161,7 @@ class _Compiler:
             program_address=program_address,
             samples=self.mapping.samples,
             kept=tuple(sorted(self.residency.kept | self.lowered.nowhere)),
+            made=tuple(emitter.made),
         )
 
     def _put(self, image: np.ndarray, address: int, words: np.ndarray) -> None:
@@ -194,7 +198,7 @@ class _Compiler:
                     outputs=tuple(
                         name
                         for number in by_layer[op.name]
-                        for name in _written(self.plans[number].target)
+                        for name in _written(self.plans[number])
                     ),
                     first=first,
                     stop=emitter.next,

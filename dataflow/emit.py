@@ -15,6 +15,7 @@ from celosia.dataflow.descriptors import (
     Stamp,
     Transfer,
 )
+from celosia.dataflow.program import Made
 from celosia.dataflow.residency import Room
 from celosia.dataflow.resident import Place, ResidentInput
 from celosia.dataflow.tracking import Box, BufferTracker, TensorTracker
@@ -66,6 +67,7 @@ class Emitter:
     steps: int = 0
     loaded: dict[int, int] = field(default_factory=dict)
     kept: dict[int, int] = field(default_factory=dict)
+    made: list[Made] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in _BUFFER_FIELDS:

@@ -19,6 +19,7 @@ from celosia.dataflow.descriptors import (
 from celosia.dataflow.emit import Emitter, StepData
 from celosia.dataflow.layout import Placement
 from celosia.dataflow.lookup import table_transfer
+from celosia.dataflow.made import made_part
 from celosia.dataflow.mapping import Dimension, LayerMapping
 from celosia.dataflow.nest import Work, works
 from celosia.dataflow.plan import StepPlan
@@ -434,6 +435,8 @@ class StepEmitter:
             table=table,
         )
         self.emitter.add(post, *needs)
+        block = self.plan.block_of[tile.index]
+        self.emitter.made.append(made_part(self.plan, pixel, block, outputs, accumulators))
 
     def _store(self, pixel: PixelTile, block: Block, outputs: int) -> None:
         """Store a block, or keep it on chip for its readers, or both."""

@@ -75,6 +75,7 @@ def _fused(lowering: Lowering, maker: Step, step: Step) -> Step:
         window=replace(maker.window, padding=(top, left, bottom, right)),
         pool=step.pool,
         within=within,
+        sums=maker.output,
     )
 
 

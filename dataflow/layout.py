@@ -194,10 +194,10 @@ class Placement:
         region = self._region(image, self.unfold is not None)
         if self.unfold is not None:
             codes = self._unfolded(codes, self.unfold)
-        self._put(region, self._stored(codes))
+        self._put(region, self.encode(codes))
 
-    def _stored(self, values: np.ndarray) -> np.ndarray:
-        """Return what stands in a lane for ``values``: integers, or codes of another format."""
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Return the bits that stand in a lane for ``values`` of the format."""
         if isinstance(self.format, Fixed):
             return np.asarray(values.astype(np.int64) & ((1 << self.lane_bits) - 1))
         return self.format.encode(values)
@@ -254,6 +254,10 @@ class Placement:
                 codes |= bits[self.words, :, :, place].astype(np.int64) << bit
         if self.unfold is not None:
             codes = self._folded(codes, self.unfold)
+        return self.decode(codes)
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Return the values of the format that lanes with the bits ``codes`` (int64) hold."""
         if not isinstance(self.format, Fixed):
             return self.format.decode(codes & ((1 << self.format.bits) - 1))
         if self.format.signed:
@@ -271,7 +275,7 @@ class Placement:
 
     def fill(self, image: np.ndarray, value: int) -> None:
         """Fill the tensor and its border with ``value``, in every word (used for borders)."""
-        code = int(self._stored(np.array(value)))
+        code = int(self.encode(np.array(value)))
         region = self._region(image, True)
         bits = np.unpackbits(region, axis=-1, bitorder="little")
         for bit in range(self.lane_bits):

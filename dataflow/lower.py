@@ -49,7 +49,8 @@ class Step:
     ``layer`` is the network's operation that it belongs to. ``formats`` is ``None``
     for weights that every column of its ``operation`` holds. ``window`` is the convolution's,
     ``pool`` the maximum's: maxima are taken of the sums ``within`` (top, left, bottom, right), and
-    of each window some are. ``scales`` multiply the weights as a :class:`Conv`'s do. ``is_pool``
+    of each window some are; ``sums`` is the tensor that they then are, which is nowhere. ``scales``
+    multiply the weights as a :class:`Conv`'s do. ``is_pool``
     says that it takes maxima of its input, whose border must then never win one.
     ``own_rows`` is not 0 where each column takes the window of its own channel: so many rows of
     the kernel, which they divide, in one step of the array.
@@ -71,6 +72,7 @@ class Step:
     within: tuple[int, int, int, int] = (0, 0, ENDLESS, ENDLESS)
     is_pool: bool = False
     own_rows: int = 0
+    sums: str | None = None
 
     def conv_size(self, out: tuple[int, int]) -> tuple[int, int]:
         """Return the rows and columns of accumulators for ``out`` rows and columns."""

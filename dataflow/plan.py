@@ -60,8 +60,8 @@ class StepPlan:
         What is planned, on what, and for how many samples at once.
     blocks : tuple of Block
         Its output channels.
-    size : (int, int)
-        Output rows and columns.
+    size, sums_size : (int, int)
+        Output rows and columns, and those of what maxima are taken of.
     source, target, operand : Tensor
         What it reads and writes, and its residual operand or ``None``.
     precision : Precision or None
@@ -92,6 +92,9 @@ class StepPlan:
         self._columns = accelerator.array.column_count
         lowered = arrangement.lowered
         self.size = lowered.tensors[step.output].shape[1:]
+        self.sums_size = self.size
+        if step.sums is not None:
+            self.sums_size = lowered.network.tensor(step.sums).shape[1:]
         self.precision, self.passes = self._precision(lowered)
         self.source = lowered.tensors[step.input]
         self.target = lowered.tensors[step.output]

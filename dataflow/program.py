@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from celosia.dataflow.accelerator import Accelerator, Bus
-from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Descriptor
+from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES, Descriptor, Post
 from celosia.dataflow.layout import Placement
 
 
@@ -64,8 +64,8 @@ class CompiledLayer:
     name : str
         The operation's name.
     outputs : tuple of str
-        The tensors that it made, copies made for it included: in memory when its stamp begins,
-        but for those that the program keeps on chip.
+        The tensors that it made, in that order, copies made for it included: in memory when its
+        stamp begins, but for those that the program keeps on chip.
     first, stop : int
         Range of its descriptors' indices; the last is its stamp.
     stamp : int
@@ -186,9 +186,59 @@ class BaseProgram:
         raise KeyError(name)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """What a post descriptor takes maxima of: a part of ``tensor``, which is nowhere itself.
+
+    The sum at accumulator ``accumulators + r * cols + c`` of pixel lane l becomes row
+    ``y + l * apart + r``, column ``x + c`` of the tensor, where it has these: it is of ``size``
+    (rows, columns), and has channels like what the maxima become.
+    """
+
+    tensor: str
+    size: tuple[int, int]
+    accumulators: int
+    cols: int
+    y: int
+    x: int
+    apart: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a post descriptor makes: a part of ``sample`` of ``tensor``.
+
+    Word ``outputs + w * area + r * cols + c`` of the output buffer is word ``word + w``, row
+    ``y + r``, column ``x + c`` of the tensor; those of r from ``rows`` on are none of its.
+    ``sums`` is what maxima are taken of, where nothing else shows that.
+    """
+
+    tensor: str
+    sample: int
+    word: int
+    y: int
+    x: int
+    rows: int
+    cols: int
+    area: int
+    outputs: int
+    sums: Sums | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Program(BaseProgram):
-    """A program of the dense engine."""
+    """A program of the dense engine.
+
+    ``made`` says of each post descriptor, in their order, what it makes.
+    """
 
     accelerator: Accelerator
     descriptors: tuple[Descriptor, ...]
+    made: tuple[Made, ...]
+
+    def __post_init__(self) -> None:
+        # Not super(): slots make another class of this one.
+        BaseProgram.__post_init__(self)
+        posts = sum(isinstance(descriptor, Post) for descriptor in self.descriptors)
+        if len(self.made) != posts:
+            raise ValueError(f"made must be of each of {posts} posts, not {len(self.made)}")

@@ -29,11 +29,11 @@ from celosia.dataflow.descriptors import (
 )
 from celosia.dataflow.placement_file import dump_placement, parse_placement
 from celosia.dataflow.precision import Precision
-from celosia.dataflow.program import CompiledLayer, Program
+from celosia.dataflow.program import CompiledLayer, Made, Program, Sums
 from celosia.models.errors import CelosiaError
 from celosia.models.network import Rounding
 
-VERSION = 3
+VERSION = 4
 _NO_PROGRAM = (
     TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError,
 )  # fmt: skip
@@ -89,6 +89,7 @@ def _encode(program: Program) -> dict[str, object]:
         "program_address": program.program_address,
         "samples": program.samples,
         "kept": program.kept,
+        "made": [_plain(made) for made in program.made],
     }
 
 
@@ -109,7 +110,14 @@ def _decode(document: dict[str, Any], image: np.ndarray, where: str) -> Program:
         program_address=document["program_address"],
         samples=document["samples"],
         kept=tuple(document["kept"]),
+        made=tuple(_made(**entry) for entry in document["made"]),
     )
+
+
+def _made(*, sums: dict[str, Any] | None, **entry: Any) -> Made:
+    if sums is None:
+        return Made(**entry)
+    return Made(**entry, sums=Sums(**{**sums, "size": tuple(sums["size"])}))
 
 
 def _descriptor(kind: str, entry: dict[str, Any]) -> Descriptor:

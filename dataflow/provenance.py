@@ -8,7 +8,7 @@ operands follow from the descriptors alone, whatever compiled them.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from celosia.dataflow.descriptors import (
     Unit,
     unit_of,
 )
+from celosia.dataflow.made import word_made
 from celosia.dataflow.program import Program
 
 _WRAP = 1 << 16
@@ -120,7 +121,7 @@ class Provenance:
 
 
 def provenance(
-    program: Program, address: int, lane: int, through: Sequence[range] = ()
+    program: Program, address: int, lane: int, copies: Container[str] = ()
 ) -> Provenance:
     """Return what the code in ``lane`` of the activation word at ``address`` was made of.
 
@@ -132,11 +133,22 @@ def provenance(
         Of the word's first byte in memory.
     lane : int
         Which lane of it.
-    through : sequence of range
-        Addresses where the search does not end: what was loaded from there was stored by a
-        descriptor before, such as a copy that no tensor of the network is.
+    copies : container of str
+        Tensors with which the search does not end, in memory or kept on chip: such as a copy that
+        no tensor of the network is.
     """
-    return _Search(program, through).find(Place(memory=Memory.DRAM, address=address, lane=lane))
+    place = Place(memory=Memory.DRAM, address=address, lane=lane)
+    return _Search(program, copies).find(place, len(program.descriptors))
+
+
+def output_provenance(
+    program: Program, place: Place, post: int, copies: Container[str] = ()
+) -> Provenance:
+    """Return what a code was made of that descriptor ``post`` wrote to ``place`` of the outputs.
+
+    ``copies`` is as in :func:`provenance`.
+    """
+    return _Search(program, copies).find(place, post + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +163,15 @@ class _Drain:
 class _Search:
     """One search: what is known already, by place and reader."""
 
-    def __init__(self, program: Program, through: Sequence[range]) -> None:
+    def __init__(self, program: Program, copies: Container[str]) -> None:
         self._program = program
-        self._through = through
+        self._copies = copies
+        self._through = [
+            range(other.at(sample), other.at(sample) + other.word_count * other.plane)
+            for other in program.placements
+            if other.name in copies and other.name not in program.kept
+            for sample in range(program.samples)
+        ]
         self._accelerator = program.accelerator
         accelerator = program.accelerator
         self._sizes = {
@@ -170,8 +188,11 @@ class _Search:
         self._tables: tuple[Write, ...] = ()
         self._accumulators: tuple[Place, ...] = ()
 
-    def find(self, place: Place) -> Provenance:
-        self._stored(place, len(self._program.descriptors), whole=True)
+    def find(self, place: Place, before: int) -> Provenance:
+        if place.memory is Memory.OUTPUTS:
+            self._output(place, before, whole=True)
+        else:
+            self._stored(place, before, whole=True)
         order = sorted(self._writes.values(), key=lambda write: write.descriptor)
         return Provenance(
             writes=tuple(order),
@@ -367,14 +388,15 @@ class _Search:
         return _memory_address(load.transfer, place.address, size, lanes)
 
     def _kept(self, index: int, place: Place, address: int) -> Write:
-        """Note a keep: all lanes of the word that it read are made by posts before it."""
+        """Note a keep; all lanes of the word that it read are made by posts before it."""
         sources = [
             Place(memory=Memory.OUTPUTS, address=address, lane=lane)
             for lane in range(self._accelerator.array.lanes)
         ]
         new = (index, place) not in self._writes
         write = self._add(index, place, sources)
-        if new:
+        made = word_made(self._program, address, index)
+        if new and (made is None or made[0].tensor in self._copies):
             for source in sources:
                 self._output(source, index, whole=False)
         return write

@@ -76,7 +76,9 @@ class Prediction:
         """Return everything as JSON values, as a simulation does: what it measures is null."""
         timing = self.slowest
         layers: tuple[CompiledLayer | OutlinedLayer, ...] = self.program.layers
-        unknown = dict.fromkeys(("bit_exact", "cycles_exact", "counters_exact", "values_compared"))
+        exact = ("bit_exact", "cycles_exact", "counters_exact")
+        compared = ("values_compared", "tensors_compared", "tensors_unseen")
+        unknown = dict.fromkeys((*exact, *compared))
         return {
             **heading(Tier.MODEL, self.network, self.program, self.memory),
             "samples": len(self.timings) * self.program.samples,

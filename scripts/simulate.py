@@ -106,7 +106,7 @@ class Simulation:
 
     @property
     def tensors(self) -> dict[str, np.ndarray]:
-        """Codes of every tensor, inputs included, as found in memory."""
+        """Codes of every tensor, inputs included, as found in memory or seen on the chip."""
         return self.run.tensors
 
     @property
@@ -172,6 +172,8 @@ class Simulation:
             "cycles_exact": self.verdict.cycle_exact,
             "counters_exact": self.verdict.counters_exact,
             "values_compared": self.verdict.elements,
+            "tensors_compared": self.verdict.tensors,
+            "tensors_unseen": list(self.verdict.unseen),
             "differences": [str(divergence) for divergence in self.verdict.divergences],
             "location": None if self.location is None else str(self.location),
             "explanation": None if self.explanation is None else self.explanation.as_dict(),

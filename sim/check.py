@@ -22,6 +22,7 @@ class ValueDivergence:
     """The first code that differs: first layer, then first sample, then first index.
 
     ``layer`` is None for an input, and for a concat without copies. ``index`` is (channel, y, x).
+    ``got`` is None for a code of a tensor on the chip that was never made.
     """
 
     layer: str | None
@@ -29,13 +30,13 @@ class ValueDivergence:
     sample: int
     index: tuple[int, int, int]
     expected: int
-    got: int
+    got: int | None
 
     def __str__(self) -> str:
         where = f"layer {self.layer!r}: " if self.layer else ""
         return (
             f"{where}tensor {self.tensor!r}, sample {self.sample}, (c, y, x) = {self.index}: "
-            f"expected {self.expected}, got {self.got}"
+            f"expected {self.expected}, {'never made' if self.got is None else f'got {self.got}'}"
         )
 
 
@@ -86,7 +87,7 @@ class Verdict:
     Attributes
     ----------
     bit_exact : bool
-        Whether every element of every tensor of every sample was compared and is equal.
+        Whether every element of every tensor that was compared is equal, in every sample.
     cycle_exact : bool
         Whether the cycles of the program and of each layer are as predicted, in every sample.
     counters_exact : bool
@@ -94,7 +95,11 @@ class Verdict:
     tensors : int
         How many tensors were compared, in every sample.
     elements : int
-        How many values they have, over all samples.
+        How many values of them, over all samples.
+    unmade : int
+        How many of their values nobody makes, as no maximum is taken of them.
+    unseen : tuple of str
+        The tensors that were not compared: they never leave the chip and could not be seen there.
     divergences : tuple
         The first of each kind: values, cycles, counters.
     """
@@ -104,6 +109,8 @@ class Verdict:
     counters_exact: bool
     tensors: int
     elements: int
+    unmade: int
+    unseen: tuple[str, ...]
     divergences: tuple[Divergence, ...]
 
     @property
@@ -112,9 +119,19 @@ class Verdict:
         return self.bit_exact and self.cycle_exact and self.counters_exact
 
     def __str__(self) -> str:
+        lines = [str(divergence) for divergence in self.divergences]
         if self.passed:
-            return f"equal: {self.elements} values of {self.tensors} tensors, cycles and counters"
-        return "\n".join(str(divergence) for divergence in self.divergences)
+            equal = f"equal: {self.elements} values of {self.tensors} tensors, cycles and counters"
+            beside = (
+                f"; {self.unmade} values that nothing needs are not made" if self.unmade else ""
+            )
+            lines = [equal + beside]
+        if self.unseen:
+            lines.append(
+                f"not compared: {', '.join(self.unseen)}, which never leave the chip and cannot be "
+                "seen there; what is made of them is"
+            )
+        return "\n".join(lines)
 
 
 def check(
@@ -138,7 +155,8 @@ def check(
         The prediction for ``program`` with the run's memory; one for each start where it depends
         on the data.
 
-    Tensors that are not in memory (``program.kept``) are not compared; what is made of them is.
+    All tensors are compared, those too that never leave the chip (``program.kept``), but for those
+    in ``run.unseen``: of these, what is made of them is.
 
     Raises
     ------
@@ -147,27 +165,24 @@ def check(
         was compared.
     """
     _check_coverage(program, run, golden)
-    golden = in_memory(program, golden)
+    golden = {name: codes for name, codes in golden.items() if name not in run.unseen}
     value = _first_value(program, run, golden)
     each = [timing] * len(run.cycles) if isinstance(timing, Timing) else timing
     if len(each) != len(run.cycles):
         raise CelosiaError(f"{len(run.cycles)} starts need as many predictions, not {len(each)}")
     cycle = _first_cycle(program, run, each)
     counter = _first_counter(program, run, each)
+    unmade = sum(int(run.unmade[name].sum()) for name in golden if name in run.unmade)
     return Verdict(
         bit_exact=value is None,
         cycle_exact=cycle is None,
         counters_exact=counter is None,
         tensors=len(golden),
-        elements=sum(run.tensors[name].size for name in golden),
+        elements=sum(run.tensors[name].size for name in golden) - unmade,
+        unmade=unmade,
+        unseen=run.unseen,
         divergences=tuple(found for found in (value, cycle, counter) if found is not None),
     )
-
-
-def in_memory(program: BaseProgram, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return those of ``tensors`` that the program writes to memory; others stay on chip."""
-    gone = {*program.kept, *(f"{name}/scales" for name in program.kept)}
-    return {name: codes for name, codes in tensors.items() if name not in gone}
 
 
 def _check_coverage(program: BaseProgram, run: Run, golden: Mapping[str, np.ndarray]) -> None:
@@ -180,7 +195,9 @@ def _check_coverage(program: BaseProgram, run: Run, golden: Mapping[str, np.ndar
                 f"layer {layer.name!r} writes {', '.join(layer.outputs)}: the golden model has "
                 "none of them"
             )
-    for name, codes in in_memory(program, golden).items():
+    for name, codes in golden.items():
+        if name in run.unseen:
+            continue
         if name not in run.tensors:
             raise CelosiaError(f"tensor {name!r} of the golden model is nowhere in the program")
         if codes.shape != run.tensors[name].shape:
@@ -211,16 +228,17 @@ def _first_value(
     program: BaseProgram, run: Run, golden: Mapping[str, np.ndarray]
 ) -> ValueDivergence | None:
     for layer, name in _order(program, golden):
-        wrong = run.tensors[name] != golden[name]
+        wrong = run.wrong(name, golden[name])
         if wrong.any():
             sample, c, y, x = (int(i) for i in np.argwhere(wrong)[0])
+            expected = int(golden[name][sample, c, y, x])
             return ValueDivergence(
                 layer=layer,
                 tensor=name,
                 sample=sample,
                 index=(c, y, x),
-                expected=int(golden[name][sample, c, y, x]),
-                got=int(run.tensors[name][sample, c, y, x]),
+                expected=expected,
+                got=run.got(name, (sample, c, y, x), expected),
             )
     return None
 

@@ -19,15 +19,17 @@ from celosia.dataflow.descriptors import Compute, Unit
 from celosia.dataflow.event_walk import Walked, walk
 from celosia.dataflow.interpret import Machine
 from celosia.dataflow.interpret_buffers import signed, unpack
+from celosia.dataflow.kept import is_keep, kept_word
 from celosia.dataflow.mapping import Mapping
 from celosia.dataflow.program import BaseProgram, Counter, Program
-from celosia.dataflow.provenance import Memory, Place, Provenance, Write, provenance
+from celosia.dataflow.provenance import Memory, Place, Provenance, Write
 from celosia.models.network import Network
 from celosia.sim.blame import Blame, Suspect, blame_program
 from celosia.sim.check import CounterDivergence, Divergence, ValueDivergence
 from celosia.sim.explanation import SHOWN, Explanation, Fed
-from celosia.sim.locate import Location, Replay, bounded, code_address, locate, trace_window
+from celosia.sim.locate import Location, Replay, bounded, locate, trace_window
 from celosia.sim.run import Run, Simulator
+from celosia.sim.target import find_target
 from celosia.sim.verilate import Progress
 from celosia.sim.waves import write_views
 
@@ -135,26 +137,20 @@ class _Work:
     ) -> None:
         self._simulator, self._network, self._program = simulator, network, program
         self._inputs, self._run, self._divergence = inputs, run, divergence
-        placement = program.placement(divergence.tensor)
+        self._golden = golden
         self._sample = divergence.sample % program.samples
-        address = code_address(program, divergence)
-        lane = int(placement.lanes[divergence.index[0]])
-        word = address - (placement.first_bit + lane * placement.lane_bits) // 8
-        # Copies that are no tensors of the network were compared with nothing: on to their stores.
-        copies = [
-            range(other.at(self._sample), other.at(self._sample) + other.word_count * other.plane)
-            for other in program.placements
-            if other.name not in golden and other.name not in program.kept
-        ]
-        self._found: Provenance = provenance(program, word, lane, copies)
+        self._target = find_target(program, divergence)
+        # Copies that are no tensors of the network were compared with nothing: on to their makers.
+        copies = {other.name for other in program.placements if other.name not in golden}
+        self._found: Provenance = self._target.provenance(copies)
         self._replay = Replay(program, inputs, run.memory, divergence.sample, int(run.cycles.max()))
         self._image = self._replay.image.copy()
-        first = divergence.sample - self._sample
+        self._first = first = divergence.sample - self._sample
         for other in program.placements:
             if other.name in golden and other.name != divergence.tensor:
                 for index in range(program.samples):
                     other.of(index).write(self._image, golden[other.name][first + index])
-        self._machine = Machine(program, self._image.copy(), np.random.default_rng(0))
+        self._machine = Machine(self._target.program, self._image.copy(), np.random.default_rng(0))
         self._machine.buffers.weights[:] = 0  # what was not loaded fits every precision
         self._walked: Walked = walk(
             program.accelerator, program.descriptors, program.program_address, run.memory
@@ -190,27 +186,47 @@ class _Work:
         """Return the value that the program makes, None where it writes none."""
         if not self._found.writes:
             return None
-        placement = self._program.placement(self._divergence.tensor).of(self._sample)
-        return int(placement.read(self._machine.image)[self._divergence.index])
+        return self._target.read(self._machine, self._sample, self._divergence.index)
 
     def _execute(self) -> dict[Place, int]:
         """Run what made the value on the interpreter; return what it wrote last to each place.
 
-        A place that is written twice, as accumulators are, is in ``_stages`` for each write.
+        A place that is written twice, as accumulators are, is in ``_stages`` for each write, with
+        the bits of it that count.
         """
-        self._stages: list[tuple[Write, int]] = []
+        self._stages: list[tuple[Write, int, int]] = []
         expected: dict[Place, int] = {}
         by_descriptor: dict[int, list[Write]] = {}
         for write in self._found.writes:
             by_descriptor.setdefault(write.descriptor, []).append(write)
         for descriptor, writes in sorted(by_descriptor.items()):
-            self._machine.execute(self._program.descriptors[descriptor])
+            self._machine.execute(self._target.program.descriptors[descriptor])
             for write in writes:
+                if is_keep(write):
+                    self._keep(write)
+                    continue
                 value = self._expected(write)
-                if value is not None:
-                    expected[write.place] = value
-                    self._stages.append((write, value))
+                if value is None:
+                    continue
+                expected[write.place] = value
+                # What maxima are taken of is in no memory.
+                if not (self._target.is_sum and write.place == self._target.place):
+                    bits = self._program.accelerator.array.accumulator_bits
+                    sums = write.place.memory is Memory.ACCUMULATORS
+                    self._stages.append((write, value, (1 << bits) - 1 if sums else -1))
         return expected
+
+    def _keep(self, write: Write) -> None:
+        """Put what was kept of a tensor that was compared where it was kept."""
+        word = kept_word(self._program, write, self._golden, self._first)
+        if word is None:
+            return
+        word.put(self._machine.buffers, write)
+        bits = self._program.accelerator.array.activation_bits
+        lanes = [(int(code), lane * bits) for lane, code in enumerate(word.codes)]
+        value = sum(code << place for code, place in lanes)
+        used = sum((1 << bits) - 1 << lane * bits for lane in np.flatnonzero(word.used).tolist())
+        self._stages.append((write, value, used))
 
     def _expected(self, write: Write) -> int | None:
         """Return what ``write`` leaves at its place, None where that is not one word."""
@@ -225,8 +241,6 @@ class _Work:
                 return int(buffers.outputs[place.address, place.lane])
             case _:
                 source = write.sources[0]
-                if source.memory is not Memory.DRAM:
-                    return None  # kept: what is kept was compared where post wrote it
         bits = {
             Memory.WEIGHTS: accelerator.weight_word_bits,
             Memory.CONSTANTS: accelerator.constant_word_bits,
@@ -240,16 +254,22 @@ class _Work:
         """Return the unit whose word inside the engine is the first that is not as expected."""
         cycles = int(self._run.cycles[self._divergence.sample // self._program.samples])
         offset = self._replay.offset(self._simulator, cycles)
-        times = [self._when(write) for write, _ in self._stages]
-        places = [write.place for write, _ in self._stages]
+        times = [self._when(write) for write, _, _ in self._stages]
+        places = [write.place for write, _, _ in self._stages]
         traced = self._simulator.with_traces(progress)
         values = self._replay.probe(traced, offset, times, places)
-        bits = self._program.accelerator.array.accumulator_bits
-        for (write, value), seen in zip(self._stages, values, strict=True):
-            mask = (1 << bits) - 1 if write.place.memory is Memory.ACCUMULATORS else -1
+        for (write, value, mask), seen in zip(self._stages, values, strict=True):
             if seen is not None and seen & mask != value & mask:
                 return self._wrong(write, value, seen)
         last = self._found.writes[-1]
+        if self._target.post is not None:
+            return Blame(
+                suspect=Suspect.POST,
+                reason="all that it read was right, and what it made is not"
+                if self._divergence.got is not None
+                else "it wrote nothing where it must, in its turn",
+                descriptor=self._target.post,
+            )
         return Blame(
             suspect=Suspect.STORE,
             reason="the output buffer held the right code, memory does not",

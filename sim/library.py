@@ -14,7 +14,7 @@ import numpy as np
 from celosia.dataflow.memory import MemoryModel
 from celosia.models.errors import CelosiaError
 
-_ABI: Final = 3
+_ABI: Final = 4
 _HANDLE: Final = ctypes.c_void_p
 _UINT64: Final = ctypes.c_uint64
 _UINT32_OUT: Final = ctypes.POINTER(ctypes.c_uint32)
@@ -47,6 +47,13 @@ _SIGNATURES: Final[dict[str, tuple[object, list[object]]]] = {
         ctypes.c_uint,
         [_HANDLE, ctypes.c_char_p, ctypes.c_char_p, _UINT64, ctypes.c_char_p, ctypes.c_uint],
     ),
+    "celosia_tap": (ctypes.c_int, [_HANDLE, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint]),
+    "celosia_tap_signal": (
+        ctypes.c_uint,
+        [_HANDLE, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p],
+    ),
+    "celosia_tapped": (ctypes.c_void_p, [_HANDLE, ctypes.c_int, ctypes.POINTER(_UINT64)]),
+    "celosia_clear_tap": (None, [_HANDLE, ctypes.c_int]),
 }
 
 _TOP: Final = "engine"
@@ -253,6 +260,38 @@ class Model:
         path = f"{_TOP}.{scope}".encode()
         size = self._calls.celosia_peek(self._handle, path, name.encode(), row, room, _ROW_BYTES)
         return int.from_bytes(room.raw[:size], "little") if size else None
+
+    def tap(self, scope: str, name: str, delay: int = 0) -> int | None:
+        """Keep a row of signals ``delay`` cycles after each cycle in which bit 0 of one is 1.
+
+        Returns the tap's number, None where there is no such signal. A build knows the signals
+        that it was told to leave visible. For ``scope`` see :meth:`peek`; ``delay`` is at most 63.
+        """
+        path = f"{_TOP}.{scope}".encode()
+        number = int(self._calls.celosia_tap(self._handle, path, name.encode(), delay))
+        return None if number < 0 else number
+
+    def tap_signal(self, tap: int, scope: str, name: str) -> int:
+        """Add a signal to the rows of a tap; return its bytes, 0 where there is no such signal."""
+        path = f"{_TOP}.{scope}".encode()
+        return int(self._calls.celosia_tap_signal(self._handle, tap, path, name.encode()))
+
+    def tapped(self, tap: int, row_bytes: int) -> np.ndarray:
+        """Return the rows of a tap since it was last cleared: uint8 (rows, 8 + ``row_bytes``).
+
+        A row is its cycle and the signals in their order, the lowest byte of each first. The array
+        is the tap's own memory: it holds until the model runs again.
+        """
+        size = _UINT64()
+        start = self._calls.celosia_tapped(self._handle, tap, ctypes.byref(size))
+        rows = np.zeros(0, np.uint8)
+        if size.value:
+            rows = np.ctypeslib.as_array((ctypes.c_uint8 * size.value).from_address(start))
+        return rows.reshape(-1, 8 + row_bytes)
+
+    def clear_tap(self, tap: int) -> None:
+        """Forget a tap's rows."""
+        self._calls.celosia_clear_tap(self._handle, tap)
 
     def _check(self, status: int) -> None:
         if status == _VIOLATION:

@@ -21,6 +21,7 @@ from celosia.sim.driver import Driver
 from celosia.sim.inside import Inside
 from celosia.sim.library import Outcome
 from celosia.sim.run import Run, Simulator, write_inputs
+from celosia.sim.seen import Watch
 from celosia.sim.verilate import Progress
 
 TRACE_CYCLES: Final = 512
@@ -37,7 +38,8 @@ class Location:
     Attributes
     ----------
     cycle : int or None
-        Of the engine's cycle counter. For a value: when it was last written, None if never.
+        Of the engine's cycle counter. For a value: when it was last written, or on chip when post
+        made it, None if never.
         For cycles: where measurement and prediction part, the earlier of the two ends of the
         layer. For a counter: the end.
     trace : Path or None
@@ -93,14 +95,17 @@ def locate(
         is left.
     """
     replay = Replay(program, inputs, run.memory, divergence.sample, int(run.cycles.max()))
-    watched = None
-    if isinstance(divergence, ValueDivergence):
-        watched = code_address(program, divergence)
-    written, end = replay.whole(simulator, watched)
+    watch = Watch(program)
+    if not isinstance(divergence, ValueDivergence):
+        written, end = replay.whole(simulator, None)
+    elif watch.codes(divergence.tensor) is not None:
+        written, end = replay.made(simulator, watch, divergence)
+    else:
+        written, end = replay.whole(simulator, code_address(program, divergence))
     # The harness counts from the model's making, the engine from the start.
     start = divergence.sample // program.samples
     offset = end - int(run.cycles[start])
-    if watched is not None:
+    if isinstance(divergence, ValueDivergence):
         cycle = None if written is None else written - offset
     else:
         cycle = _expected_end(run, start, divergence)
@@ -225,6 +230,23 @@ class Replay:
             model.run(self._limit)
             end = model.cycle - 1  # in this cycle the interrupt was seen
             return (None if address is None else model.watched(address)), end
+
+    def made(
+        self, simulator: Simulator, watch: Watch, divergence: ValueDivergence
+    ) -> tuple[int | None, int]:
+        """Return the cycles in which a code that never leaves the chip was made, and of the end."""
+        driver = self._start(simulator, self._image.copy())
+        with driver.model as model:
+            taps = watch.on(model)
+            driver.start()
+            model.run(self._limit)
+            end, cycle = model.cycle - 1, None
+            for seen in () if taps is None else taps.seen():
+                if seen.codes.tensor == divergence.tensor:
+                    where = divergence.sample % self._program.samples, *divergence.index
+                    element = int(np.ravel_multi_index(where, seen.codes.shape))
+                    cycle = seen.cycle(element, divergence.expected)
+            return cycle, end
 
     def offset(self, simulator: Simulator, cycles: int) -> int:
         """Return the harness's cycle in which the counter of a run of ``cycles`` is 0."""

@@ -12,16 +12,18 @@
 from __future__ import annotations
 
 import enum
+import math
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
+from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.engines import Description, kind_of, network_kind
 from celosia.dataflow.inputs import check_inputs
 from celosia.dataflow.memory import DDR4, MemoryModel
@@ -32,6 +34,7 @@ from celosia.rtl.core import core_name, core_verilog
 from celosia.rtl.image import program_image
 from celosia.sim.driver import Driver
 from celosia.sim.library import Model
+from celosia.sim.seen import NEVER, VISIBLE, Taps, Watch
 from celosia.sim.verilate import Build, Progress, verilate
 
 SampleProgress = Callable[[int, int], None]
@@ -51,7 +54,17 @@ class Run:
     memory : MemoryModel
         With which memory.
     tensors : dict of str to numpy.ndarray
-        Codes of every tensor, inputs included, as found in memory: int32 (N, C, H, W).
+        Codes of every tensor, inputs included: int32 (N, C, H, W), as found in memory, or of those
+        that never leave the chip as the post unit made them, and then
+        :data:`celosia.sim.seen.NEVER` for a code that it did not make or put elsewhere.
+    unmade : dict of str to numpy.ndarray
+        Of tensors that maxima are taken of as they are made: the elements that no maximum is taken
+        of, so that nobody makes them, bool (N, C, H, W). Only where there are such.
+    others : dict of str to (numpy.ndarray, numpy.ndarray)
+        Of tensors whose codes were made several times and not alike each time: indices into the
+        flattened tensor, and what else these codes were.
+    unseen : tuple of str
+        Tensors that never leave the chip and could not be seen there: they are not in ``tensors``.
     cycles : numpy.ndarray
         From start to interrupt, int64 (R,).
     layer_names : tuple of str
@@ -73,11 +86,39 @@ class Run:
     layer_cycles: np.ndarray
     counters: dict[enum.IntEnum, np.ndarray]
     seconds: float
+    unmade: dict[str, np.ndarray] = field(default_factory=dict)
+    others: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    unseen: tuple[str, ...] = ()
 
     @property
     def samples(self) -> int:
         """``N``."""
         return len(next(iter(self.tensors.values())))
+
+    def wrong(self, name: str, expected: np.ndarray) -> np.ndarray:
+        """Return which codes of tensor ``name`` are not ``expected``: bool (N, C, H, W).
+
+        What nobody makes is not compared; what was made several times must be right each time.
+        """
+        wrong = np.asarray(self.tensors[name] != expected)
+        if name in self.unmade:
+            wrong &= ~self.unmade[name]
+        if name in self.others:
+            index, codes = self.others[name]
+            wrong.ravel()[index[codes != expected.ravel()[index]]] = True
+        return wrong
+
+    def got(self, name: str, index: tuple[int, ...], expected: int) -> int | None:
+        """Return what the code at ``index`` of a tensor was in the place of ``expected``.
+
+        None where it was never made.
+        """
+        code = int(self.tensors[name][index])
+        if code == expected and name in self.others:
+            flat = np.ravel_multi_index(index, self.tensors[name].shape)
+            elements, codes = self.others[name]
+            code = int(codes[(elements == flat) & (codes != expected)][0])
+        return None if code == NEVER else code
 
     def timing(self, start: int) -> Timing:
         """Return what was measured in one start, in the form of a prediction."""
@@ -125,6 +166,7 @@ class Simulator:
             core_name(accelerator),
             traced=traced,
             progress=progress,
+            visible=VISIBLE if isinstance(accelerator, Accelerator) else (),
         )
 
     @property
@@ -258,10 +300,18 @@ class _Work:
         self._lock = threading.Lock()
         self._next = 0
         self._done = 0
+        self._watch = Watch(program)
+        watched = {codes.tensor: codes for codes in self._watch.made}
+        self._stored = [p for p in program.placements if p.name not in watched]
         self._tensors = {
-            placement.name: np.zeros((samples, *placement.shape), np.int32)
-            for placement in program.placements
+            name: np.zeros((samples, *shape), np.int32)
+            for name, shape in (
+                *((placement.name, placement.shape) for placement in self._stored),
+                *((name, codes.shape[1:]) for name, codes in watched.items()),
+            )
         }
+        self._others: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self._unseen: set[str] = set()
         starts = samples // program.samples
         counters = kind_of(program.accelerator).counters
         self._layer_cycles = np.zeros((starts, len(program.layers)), np.int64)
@@ -282,7 +332,13 @@ class _Work:
             network=self._program.network,
             accelerator=self._program.accelerator.name,
             memory=self._memory,
-            tensors=self._tensors,
+            tensors={n: codes for n, codes in self._tensors.items() if n not in self._unseen},
+            unmade=self._unmade(),
+            others={
+                name: (np.concatenate([e for e, _ in parts]), np.concatenate([c for _, c in parts]))
+                for name, parts in self._others.items()
+            },
+            unseen=tuple(sorted(self._unseen)),
             cycles=next(iter(self._counters.values())),  # the first counter
             layer_names=tuple(layer.name for layer in self._program.layers),
             layer_cycles=self._layer_cycles,
@@ -290,15 +346,23 @@ class _Work:
             seconds=seconds,
         )
 
+    def _unmade(self) -> dict[str, np.ndarray]:
+        starts = self._samples // self._program.samples
+        each = {codes.tensor: codes.unmade for codes in self._watch.made if codes.is_sums}
+        return {name: np.tile(n, (starts, 1, 1, 1)) for name, n in each.items() if n.any()}
+
     def _worker(self) -> None:
         driver = self._simulator.driver()
         with driver.model:
+            taps = self._watch.on(driver.model)
+            if taps is None:
+                self._unseen |= {codes.tensor for codes in self._watch.made}
             image = self._image.copy()
             driver.model.attach(image, self._program.base_address)
             driver.configure(self._program)
             while (start := self._take()) is not None:
                 image[:] = self._image
-                self._start(driver, image, start)
+                self._start(driver, image, start, taps)
 
     def _take(self) -> int | None:
         with self._lock:
@@ -307,16 +371,20 @@ class _Work:
             self._next += 1
             return self._next - 1
 
-    def _start(self, driver: Driver, image: np.ndarray, start: int) -> None:
+    def _start(self, driver: Driver, image: np.ndarray, start: int, taps: Taps | None) -> None:
         program = self._program
         samples = range(start * program.samples, (start + 1) * program.samples)
         write_inputs(program, image, self._inputs, samples.start)
         driver.model.start_memory(self._memory)
+        if taps is not None:
+            taps.clear()
         driver.start()
         driver.wait(self._limit, self._stop)
-        for placement in program.placements:
+        for placement in self._stored:
             for index, sample in enumerate(samples):
                 self._tensors[placement.name][sample] = placement.of(index).read(image)
+        if taps is not None:
+            self._look(taps, samples)
         for counter, value in driver.counters().items():
             self._counters[counter][start] = value
         names = tuple(layer.name for layer in program.layers)
@@ -325,6 +393,17 @@ class _Work:
         with self._lock:
             self._done += len(samples)
             self._progress(self._done, self._samples)
+
+    def _look(self, taps: Taps, samples: range) -> None:
+        """Take over what was seen on the chip."""
+        for seen in taps.seen():
+            name = seen.codes.tensor
+            tensor, again, others = seen.tensor()
+            self._tensors[name][samples.start : samples.stop] = tensor
+            if len(again):
+                before = samples.start * math.prod(tensor.shape[1:])
+                with self._lock:
+                    self._others.setdefault(name, []).append((again + before, others))
 
 
 def write_inputs(

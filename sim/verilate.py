@@ -49,7 +49,6 @@ _RUNTIME: Final = ("verilated.cpp", "verilated_threads.cpp")
 _TRACE_RUNTIME: Final = ("verilated_fst_c.cpp",)
 _DEFINES: Final = ("-DVL_TIME_CONTEXT",)
 _MEMORIES: Final = """\
-`verilator_config
 public_flat_rd -module "ram_*" -var "rows"
 public_flat_rd -module "*" -var "accumulators_*"
 """
@@ -88,6 +87,7 @@ def verilate(
     optimise: Sequence[str] = _FAST,
     extra: Sequence[str] = (),
     harness: Path = HARNESS,
+    visible: Sequence[tuple[str, str]] = (),
 ) -> Build:
     """Return a simulator of module ``top`` of ``verilog``, building it where it is not cached.
 
@@ -110,6 +110,9 @@ def verilate(
         More options for Verilator.
     harness : Path
         C++ round the model, with the functions that whoever loads the library calls.
+    visible : sequence of (str, str)
+        Modules, and a signal of each, that :meth:`celosia.sim.library.Model.tap` finds; names may
+        hold ``*``.
 
     Raises
     ------
@@ -118,7 +121,13 @@ def verilate(
         cached, when Verilator refuses the design or the compiler fails, or when the disk is
         full. Nothing is left.
     """
-    options = _Options(traced=traced, optimise=tuple(optimise), extra=tuple(extra), harness=harness)
+    options = _Options(
+        traced=traced,
+        optimise=tuple(optimise),
+        extra=tuple(extra),
+        harness=harness,
+        visible=tuple(visible),
+    )
     sources = options.digest(verilog, top)
     try:
         toolchain = find_toolchain()
@@ -169,6 +178,13 @@ class _Options:
     optimise: tuple[str, ...]
     extra: tuple[str, ...]
     harness: Path
+    visible: tuple[tuple[str, str], ...]
+
+    @property
+    def config(self) -> str:
+        """Verilator's configuration: what stays visible from outside."""
+        lines = [f'public_flat_rd -module "{m}" -var "{name}"\n' for m, name in self.visible]
+        return "".join(["`verilator_config\n", *lines, _MEMORIES if self.traced else ""])
 
     @property
     def verilator_flags(self) -> tuple[str, ...]:
@@ -179,8 +195,7 @@ class _Options:
         """Return the hash of all that a build depends on but the tools."""
         digest = hashlib.sha256()
         flags = (*CXX_FLAGS, *_DEFINES, *self.optimise, *_SLOW, *self.verilator_flags)
-        memories = _MEMORIES if self.traced else ""
-        for part in (processor(), top, str(self.traced), memories, *flags, verilog):
+        for part in (processor(), top, str(self.traced), self.config, *flags, verilog):
             digest.update(part.encode() + b"\0")
         if self.harness != HARNESS:
             digest.update(self.harness.read_bytes())
@@ -212,10 +227,9 @@ class _Job:
         source = work / "engine.v"
         source.write_text(verilog)
         command = [*self.toolchain.verilator, *self.options.verilator_flags, "--top-module", top]
-        command += ["-Mdir", str(work / "cpp"), str(source)]
-        if self.options.traced:
-            (work / "memories.vlt").write_text(_MEMORIES)
-            command.append(str(work / "memories.vlt"))
+        config = work / "visible.vlt"
+        config.write_text(self.options.config)
+        command += ["-Mdir", str(work / "cpp"), str(source), str(config)]
         self.progress("verilate", 0, 1)
         processes.run(command, work, self.toolchain.environment)
         self._compile(processes, work / "cpp")

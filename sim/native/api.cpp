@@ -10,7 +10,7 @@ using celosia::Harness;
 extern "C" {
 
 // What the Python side checks before it trusts the rest.
-int celosia_abi() { return 3; }
+int celosia_abi() { return 4; }
 unsigned celosia_ports() { return Harness::PORTS; }
 unsigned celosia_port_bytes() { return Harness::PORT_BYTES; }
 
@@ -56,5 +56,18 @@ void celosia_trace_end(Harness* harness) { harness->trace_end(); }
 unsigned celosia_peek(Harness* harness, const char* scope, const char* name, uint64_t row, uint8_t* to, unsigned room) {
     return harness->peek(scope, name, row, to, room);
 }
+
+int celosia_tap(Harness* harness, const char* scope, const char* name, unsigned delay) {
+    return harness->tap(scope, name, delay);
+}
+unsigned celosia_tap_signal(Harness* harness, int tap, const char* scope, const char* name) {
+    return harness->tap_signal(tap, scope, name);
+}
+const uint8_t* celosia_tapped(Harness* harness, int tap, uint64_t* bytes) {
+    const auto& rows = harness->tapped(tap).rows();
+    *bytes = rows.size();
+    return rows.data();
+}
+void celosia_clear_tap(Harness* harness, int tap) { harness->tapped(tap).clear(); }
 
 }  // extern "C"

@@ -1,4 +1,4 @@
-// One verilated engine with its memory: a clock, AXI4-Lite accesses, a run loop, a recorder.
+// One verilated engine with its memory: a clock, AXI4-Lite accesses, a run loop, a recorder, taps.
 //
 // A cycle: the inputs are set, the model settles with aclk low, the handshakes are sampled and
 // the memory moves on, then aclk rises. Compiled once for each engine; `Vdut` is its name.
@@ -15,11 +15,12 @@
 #include "Vdut.h"
 #include "memory.h"
 #include "port.h"
+#include "tap.h"
 #include "verilated.h"
 #ifdef CELOSIA_TRACE
 #include "verilated_fst_c.h"
-#include "verilated_syms.h"
 #endif
+#include "verilated_syms.h"
 
 namespace celosia {
 
@@ -143,19 +144,29 @@ public:
     }
     // Copies a row of a memory inside the engine; returns its bytes, 0 where there is none such.
     unsigned peek(const char* scope, const char* name, uint64_t row, uint8_t* to, unsigned room) {
-#ifdef CELOSIA_TRACE
-        const VerilatedScope* const found = context_->scopeFind(scope);
-        VerilatedVar* const memory = found ? found->varFind(name) : nullptr;
+        const VerilatedVar* const memory = find(scope, name);
         if (!memory || memory->udims() != 1 || row >= uint64_t(memory->elements(1))) return 0;
         const unsigned bytes = memory->entSize();
         if (bytes > room) return 0;
         std::memcpy(to, static_cast<const uint8_t*>(memory->datap()) + row * bytes, bytes);
         return bytes;
-#else
-        (void)scope, (void)name, (void)row, (void)to, (void)room;
-        return 0;
-#endif
     }
+    // Adds a tap: a row is kept `delay` cycles after each cycle in which bit 0 of a signal is 1.
+    // Returns its number, -1 where there is no such signal.
+    int tap(const char* scope, const char* name, unsigned delay) {
+        const VerilatedVar* const when = find(scope, name);
+        if (!when || delay >= 64) return -1;
+        taps_.emplace_back(static_cast<const uint8_t*>(when->datap()), delay);
+        return int(taps_.size()) - 1;
+    }
+    // Adds a signal to the rows of a tap; returns its bytes, 0 where there is no such signal.
+    unsigned tap_signal(int tap, const char* scope, const char* name) {
+        const VerilatedVar* const found = find(scope, name);
+        if (!found || found->udims()) return 0;
+        taps_[tap].add(static_cast<const uint8_t*>(found->datap()), unsigned(found->entSize()));
+        return unsigned(found->entSize());
+    }
+    Tap& tapped(int tap) { return taps_[tap]; }
 
 private:
     struct Control {
@@ -172,6 +183,10 @@ private:
         uint32_t rdata;
     };
 
+    VerilatedVar* find(const char* scope, const char* name) const {
+        const VerilatedScope* const found = context_->scopeFind(scope);
+        return found ? found->varFind(name) : nullptr;
+    }
     template <unsigned... Index>
     void bind(std::integer_sequence<unsigned, Index...>) {
         (ports_[Index].attach(Index, bind_port<Index>(*top_), storage_), ...);
@@ -229,6 +244,7 @@ private:
         if (top_->aresetn) {
             for (auto& port : ports_) fail(port.take(cycle_));
             take_lite();
+            for (auto& tap : taps_) tap.take(cycle_);
             interrupt_ = top_->__SYM__interrupt;  // Verilator keeps clear of the C++ word
         }
         dump(10 * cycle_ + 5);
@@ -257,6 +273,7 @@ private:
     MemoryTiming timing_;
     std::array<Port<Vdut>, PORTS> ports_;
     Lite lite_{};
+    std::vector<Tap> taps_;
     std::vector<Recorded> recorded_;
     std::string message_;
     uint64_t cycle_ = 0;

@@ -12,6 +12,7 @@ from celosia.dataflow.accelerator import Accelerator, Tables
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.descriptors import Keep, Load, Unit
 from celosia.dataflow.interpret import Machine
+from celosia.dataflow.kept import is_keep, kept_word
 from celosia.dataflow.presets import preset
 from celosia.dataflow.program import Program
 from celosia.dataflow.provenance import Memory, Provenance, provenance
@@ -36,11 +37,7 @@ def origin(
     """Return what the code at ``where`` of ``tensor`` was made of, of ``known`` tensors if any."""
     place, (c, y, x) = program.placement(tensor), where
     address = place.at(0) + int(place.words[c]) * place.plane + y * place.pitch
-    copies = [
-        range(other.at(0), other.at(0) + other.word_count * other.plane)
-        for other in program.placements
-        if known and other.name not in known
-    ]
+    copies = {other.name for other in program.placements if known and other.name not in known}
     return provenance(program, address + x * place.word_bytes, int(place.lanes[c]), copies)
 
 
@@ -77,6 +74,10 @@ def test_it_makes_the_value_again(target: Accelerator, seed: int) -> None:
         machine.buffers.weights[:] = 0
         for index in found.descriptors:
             machine.execute(program.descriptors[index])
+            for write in found.writes:
+                word = kept_word(program, write, golden, 0) if is_keep(write) else None
+                if write.descriptor == index and word is not None:
+                    word.put(machine.buffers, write)
         got = int(program.placement(name).read(machine.image)[where])
         assert got == int(golden[name][0][where]), f"seed {seed}: {name} {where}"
         assert found.writes[-1].unit is Unit.STORE

@@ -1,16 +1,18 @@
-"""A tiny engine in which one of several faults can be switched on: one build for all of them."""
+"""A tiny engine with two banks, and faults that can be switched on: one build for all."""
 
 from __future__ import annotations
 
 import enum
 import re
+from dataclasses import replace
 
 from celosia.dataflow.presets import preset
 from celosia.rtl.core import core_name, core_verilog
 from celosia.sim.driver import Driver
 from celosia.sim.run import Simulator
 
-ACCELERATOR = preset("tiny")
+_TINY = preset("tiny")
+ACCELERATOR = replace(_TINY, name="keeping", buffers=replace(_TINY.buffers, activation_banks=2))
 _SWITCH = 0xFFC  # a register that the engine has not
 _TOP = core_name(ACCELERATOR)
 
@@ -29,6 +31,10 @@ class Fault(enum.IntEnum):
     """The store unit reads each word from the place after."""
     CONSTANT_ADDRESS = 5
     """Post reads its constants from the place after."""
+    DEAD_ARRAY = 6
+    """Every product is 0."""
+    KEEP_ADDRESS = 7
+    """Words that stay on chip are kept one place too far."""
 
 
 _CHANGES = {
@@ -37,6 +43,8 @@ _CHANGES = {
     Fault.WEIGHT_ADDRESS: ("weights_buffer", r"(\.read_address\()([^)]*)(\))", "+"),
     Fault.STORE_ADDRESS: ("outputs_buffer", r"(\.read_address\()([^)]*)(\))", "+"),
     Fault.CONSTANT_ADDRESS: ("constants_buffer", r"(\.read_address\()([^)]*)(\))", "+"),
+    Fault.DEAD_ARRAY: ("array", r"(\.activations_0\()(\w+)(\))", "* !"),
+    Fault.KEEP_ADDRESS: ("store", r"(keep_address <= )(\w+)(;)", "+"),
 }
 """Of each fault: the module, what is changed in it, and how the switch comes in."""
 

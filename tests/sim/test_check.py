@@ -21,6 +21,7 @@ from celosia.sim.check import (
 )
 from celosia.sim.locate import locate
 from celosia.sim.run import Run, Simulator
+from celosia.sim.seen import NEVER
 
 from .faulty import ACCELERATOR, FaultySimulator
 
@@ -57,16 +58,40 @@ def test_equal(case: Case) -> None:
     assert str(verdict).startswith(f"equal: {verdict.elements} values of")
 
 
-def test_what_is_nowhere_in_memory_is_not_compared(case: Case) -> None:
+def test_what_could_not_be_seen_is_said(case: Case) -> None:
     program, run, golden, predicted = case
     name = next(op.output for op in NETWORK.ops if op.output not in program.outputs)
     tensors = {key: codes for key, codes in run.tensors.items() if key != name}
-    changed = replace(program, kept=(*program.kept, name))
-    verdict = check(changed, replace(run, tensors=tensors), golden, predicted)
+    blind = replace(run, tensors=tensors, unseen=(name,))
+    verdict = check(program, blind, golden, predicted)
     assert verdict.passed
     assert verdict.tensors == len(golden) - 1
+    assert f"not compared: {name}, which never leave the chip" in str(verdict)
     with pytest.raises(CelosiaError, match="is nowhere in the program"):
         check(program, replace(run, tensors=tensors), golden, predicted)
+
+
+def test_what_was_made_again_and_otherwise_is_named(case: Case) -> None:
+    """A code that is right and was once wrong; one that nobody makes; one that never was."""
+    program, run, golden, predicted = case
+    name, shape = NETWORK.outputs[0], golden[NETWORK.outputs[0]].shape
+    flat = int(np.ravel_multi_index((1, 0, 0, 0), shape))
+    twice = np.array([flat, flat]), golden[name][1, 0, 0, 0] + np.array([0, 5])
+    found = check(program, replace(run, others={name: twice}), golden, predicted).divergences[0]
+    assert isinstance(found, ValueDivergence)
+    assert (found.sample, found.index) == (1, (0, 0, 0))
+    assert found.got == found.expected + 5
+    unmade = np.zeros(shape, bool)
+    unmade[0, 0, 0, 0] = True
+    wrong = altered(golden, {name: (0, 0, 0, 0)})
+    verdict = check(program, replace(run, unmade={name: unmade}), wrong, predicted)
+    assert verdict.passed
+    assert verdict.unmade == 1
+    assert "1 values that nothing needs are not made" in str(verdict)
+    lost = {**run.tensors, name: run.tensors[name].copy()}
+    lost[name][0, 0, 0, 0] = NEVER
+    found = check(program, replace(run, tensors=lost), golden, predicted).divergences[0]
+    assert str(found).endswith(f"expected {golden[name][0, 0, 0, 0]}, never made")
 
 
 def altered(
