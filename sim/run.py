@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import enum
-import math
 import os
 import threading
 import time
@@ -34,7 +33,7 @@ from celosia.rtl.core import core_name, core_verilog
 from celosia.rtl.image import program_image
 from celosia.sim.driver import Driver
 from celosia.sim.library import Model
-from celosia.sim.seen import NEVER, VISIBLE, Taps, Watch
+from celosia.sim.seen import NEVER, VISIBLE, Sights, Taps, Watch
 from celosia.sim.verilate import Build, Progress, verilate
 
 SampleProgress = Callable[[int, int], None]
@@ -301,17 +300,10 @@ class _Work:
         self._next = 0
         self._done = 0
         self._watch = Watch(program)
-        watched = {codes.tensor: codes for codes in self._watch.made}
-        self._stored = [p for p in program.placements if p.name not in watched]
-        self._tensors = {
-            name: np.zeros((samples, *shape), np.int32)
-            for name, shape in (
-                *((placement.name, placement.shape) for placement in self._stored),
-                *((name, codes.shape[1:]) for name, codes in watched.items()),
-            )
-        }
-        self._others: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-        self._unseen: set[str] = set()
+        self._sights = Sights(self._watch, samples // program.samples)
+        kept = {codes.tensor for codes in self._watch.made}
+        self._stored = [p for p in program.placements if p.name not in kept]
+        self._tensors = {p.name: np.zeros((samples, *p.shape), np.int32) for p in self._stored}
         starts = samples // program.samples
         counters = kind_of(program.accelerator).counters
         self._layer_cycles = np.zeros((starts, len(program.layers)), np.int64)
@@ -332,13 +324,10 @@ class _Work:
             network=self._program.network,
             accelerator=self._program.accelerator.name,
             memory=self._memory,
-            tensors={n: codes for n, codes in self._tensors.items() if n not in self._unseen},
-            unmade=self._unmade(),
-            others={
-                name: (np.concatenate([e for e, _ in parts]), np.concatenate([c for _, c in parts]))
-                for name, parts in self._others.items()
-            },
-            unseen=tuple(sorted(self._unseen)),
+            tensors=self._tensors | self._sights.tensors,
+            unmade=self._sights.unmade,
+            others=self._sights.others,
+            unseen=self._sights.unseen,
             cycles=next(iter(self._counters.values())),  # the first counter
             layer_names=tuple(layer.name for layer in self._program.layers),
             layer_cycles=self._layer_cycles,
@@ -346,17 +335,10 @@ class _Work:
             seconds=seconds,
         )
 
-    def _unmade(self) -> dict[str, np.ndarray]:
-        starts = self._samples // self._program.samples
-        each = {codes.tensor: codes.unmade for codes in self._watch.made if codes.is_sums}
-        return {name: np.tile(n, (starts, 1, 1, 1)) for name, n in each.items() if n.any()}
-
     def _worker(self) -> None:
         driver = self._simulator.driver()
         with driver.model:
             taps = self._watch.on(driver.model)
-            if taps is None:
-                self._unseen |= {codes.tensor for codes in self._watch.made}
             image = self._image.copy()
             driver.model.attach(image, self._program.base_address)
             driver.configure(self._program)
@@ -384,7 +366,7 @@ class _Work:
             for index, sample in enumerate(samples):
                 self._tensors[placement.name][sample] = placement.of(index).read(image)
         if taps is not None:
-            self._look(taps, samples)
+            self._sights.take(taps, start)
         for counter, value in driver.counters().items():
             self._counters[counter][start] = value
         names = tuple(layer.name for layer in program.layers)
@@ -393,17 +375,6 @@ class _Work:
         with self._lock:
             self._done += len(samples)
             self._progress(self._done, self._samples)
-
-    def _look(self, taps: Taps, samples: range) -> None:
-        """Take over what was seen on the chip."""
-        for seen in taps.seen():
-            name = seen.codes.tensor
-            tensor, again, others = seen.tensor()
-            self._tensors[name][samples.start : samples.stop] = tensor
-            if len(again):
-                before = samples.start * math.prod(tensor.shape[1:])
-                with self._lock:
-                    self._others.setdefault(name, []).append((again + before, others))
 
 
 def write_inputs(

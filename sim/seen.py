@@ -7,6 +7,7 @@ Rows come in the order of the program, so :mod:`celosia.dataflow.made` says what
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -177,6 +178,63 @@ class Taps:
         each = rows[number].reshape(len(number) * lanes, rows.shape[1] // lanes)
         values = _fields(each, 0, bits, 1).reshape(-1, lanes)
         return _seen(codes, there, values - (values >> bits - 1 << bits), cycles[number])
+
+
+class Sights:
+    """What was seen in all starts of a run, whichever thread saw it.
+
+    Parameters
+    ----------
+    watch : Watch
+        What is to be seen.
+    starts : int
+        How many starts the run has.
+    """
+
+    def __init__(self, watch: Watch, starts: int) -> None:
+        self._made = {codes.tensor: codes for codes in watch.made}
+        self._starts = starts
+        self._tensors: dict[str, np.ndarray] = {}
+        self._others: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, taps: Taps, start: int) -> None:
+        """Take over what ``taps`` saw in a start."""
+        for seen in taps.seen():
+            name, samples = seen.codes.tensor, seen.codes.shape[0]
+            tensor, again, others = seen.tensor()
+            with self._lock:
+                if name not in self._tensors:
+                    shape = self._starts * samples, *tensor.shape[1:]
+                    self._tensors[name] = np.full(shape, NEVER, np.int32)
+                self._tensors[name][start * samples : (start + 1) * samples] = tensor
+                if len(again):
+                    parts = self._others.setdefault(name, [])
+                    parts.append((again + start * tensor.size, others))
+
+    @property
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Each tensor that was seen, as in :class:`celosia.sim.run.Run`."""
+        return self._tensors
+
+    @property
+    def others(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """What codes were besides, as in :class:`celosia.sim.run.Run`."""
+        return {
+            name: (np.concatenate([e for e, _ in parts]), np.concatenate([c for _, c in parts]))
+            for name, parts in self._others.items()
+        }
+
+    @property
+    def unmade(self) -> dict[str, np.ndarray]:
+        """What nobody makes, as in :class:`celosia.sim.run.Run`."""
+        each = {name: codes.unmade for name, codes in self._made.items() if codes.is_sums}
+        return {n: np.tile(e, (self._starts, 1, 1, 1)) for n, e in each.items() if e.any()}
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The tensors that could not be seen."""
+        return tuple(sorted(self._made.keys() - self._tensors.keys()))
 
 
 class _Tap:

@@ -38,18 +38,24 @@ def chain() -> Network:
     names = ("x", "a", "b", "c", "pooled", "last")
     sizes = dict.fromkeys(names[:4], (5, 7)) | dict.fromkeys(names[4:], (2, 3))
     tensors = tuple(
-        Tensor(name=n, shape=(6, *sizes[n]), format=Fixed(bits=8, signed=n != "x"), scale=1.0)
+        Tensor(
+            name=n,
+            shape=(6, sizes[n][0], sizes[n][1]),
+            format=Fixed(bits=8, signed=n != "x"),
+            scale=1.0,
+        )
         for n in names
     )
 
     def conv(source: str, output: str, size: int) -> Conv:
         ones = np.ones(6, np.int64)
         factor = 0 * ones if output == "last" else ones
+        edge = size // 2
         return Conv(
             name=f"to_{output}",
             input=source,
             output=output,
-            window=Window(kernel=(size, size), padding=(size // 2,) * 4),
+            window=Window(kernel=(size, size), padding=(edge, edge, edge, edge)),
             groups=1,
             weights=rng.choice((-4, -2, -1, 1, 2, 4), (6, 6, size, size)),
             formats=tuple(FORMATS[row % len(FORMATS)] for row in range(6)),
@@ -125,7 +131,7 @@ def test_all_tensors_are_compared(program: Program) -> None:
 
 def test_dead_array_is_named_at_the_first_layer(program: Program, mapping: Mapping) -> None:
     found = explained(FaultySimulator(Fault.DEAD_ARRAY), program, mapping)
-    assert (found.divergence.layer, found.suspect) == ("to_a", Suspect.COMPUTE), found.lines()
+    assert (found.as_dict()["layer"], found.suspect) == ("to_a", Suspect.COMPUTE), found.lines()
     assert found.location.cycle is not None
 
 
@@ -133,7 +139,7 @@ def test_word_kept_in_the_wrong_place(program: Program, mapping: Mapping, tmp_pa
     """Post made it right: the layer that reads it is the first to be wrong."""
     simulator = FaultySimulator(Fault.KEEP_ADDRESS)
     found = explained(simulator, program, mapping, tmp_path / "x.fst")
-    assert (found.divergence.layer, found.suspect) == ("to_b", Suspect.STORE), found.lines()
+    assert (found.as_dict()["layer"], found.suspect) == ("to_b", Suspect.STORE), found.lines()
     assert found.reason.startswith("activations[")
     assert found.cycles is not None
     assert found.location.cycle is not None
@@ -164,7 +170,7 @@ def test_wrong_weight_in_the_middle(
 
 def test_rounding_of_what_maxima_hide(program: Program, mapping: Mapping) -> None:
     found = explained(FaultySimulator(Fault.ROUNDING), program, mapping)
-    assert (found.divergence.layer, found.suspect) == ("to_a", Suspect.POST), found.lines()
+    assert (found.as_dict()["layer"], found.suspect) == ("to_a", Suspect.POST), found.lines()
 
 
 def test_no_signals_to_be_seen(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
