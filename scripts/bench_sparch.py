@@ -32,6 +32,7 @@ from celosia.dataflow.sparch.accelerator_file import dump_sparch
 from celosia.dataflow.sparch.choose import choose, fewest_bytes
 from celosia.dataflow.sparch.counters import SparchCounter
 from celosia.dataflow.sparch.plan import Plan, Strategy
+from celosia.dataflow.sparch.presets import published
 from celosia.dataflow.sparch.records import Cut
 from celosia.dataflow.sparch.traffic import gustavson_traffic, outerspace_traffic, plan_traffic
 from celosia.models.csr import Csr, from_scipy
@@ -50,6 +51,12 @@ Report = Callable[[str, int, int], None]
 HBM = MemoryModel(latency=60, bytes_per_cycle=64, outstanding=64)
 """The paper's 128 GB/s at 1 GHz: 64 bytes a cycle to read and as many to write."""
 
+OWN = "sparch"
+"""SpArch as a whole, on the engine as it is."""
+
+PUBLISHED = "published"
+"""SpArch as a whole, on the engine's multipliers organised as in the paper."""
+
 PACKED = "packed"
 """SpArch where short rows share beats of the buffer, instead of lines of one row each."""
 
@@ -63,7 +70,8 @@ MODES: dict[str, tuple[Strategy, ...]] = {
     "no condensing": (Strategy(condense=False, huffman=False, reuse=False),),
     "+ condensing": (Strategy(huffman=False, reuse=False),),
     "+ Huffman": (Strategy(reuse=False),),
-    "sparch": (Strategy(),),
+    OWN: (Strategy(),),
+    PUBLISHED: (Strategy(),),
     PACKED: (Strategy(cut=Cut(packed=True, padded=True)),),
     "row-wise": (Strategy(rowwise=True),),
     FEWEST_BYTES: (),
@@ -74,7 +82,8 @@ MODES: dict[str, tuple[Strategy, ...]] = {
 
 def modes_of(accelerator: SparchAccelerator) -> tuple[str, ...]:
     """Return the modes that ``accelerator`` has."""
-    return tuple(mode for mode in MODES if accelerator.packs or mode != PACKED)
+    lacks = {PACKED: not accelerator.packs, PUBLISHED: accelerator.products < 2}
+    return tuple(mode for mode in MODES if not lacks.get(mode))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,28 +132,32 @@ class Bench:
         """All that a row hangs on but its job."""
         return json.dumps([dump_sparch(self.accelerator), asdict(self.limits), self.predict])
 
+    def engine(self, mode: str) -> SparchAccelerator:
+        """Return what runs in ``mode``."""
+        return published(self.accelerator) if mode == PUBLISHED else self.accelerator
+
     def __call__(self, job: Job) -> SparchRow:
         """Return what a job takes."""
         matrix = _matrix(job.source)
         name = f"{job.source.name}, {job.mode}"
-        tried = MODES[job.mode]
+        tried, accelerator = MODES[job.mode], self.engine(job.mode)
         if job.mode != ADAPTIVE:
-            plan = fewest_bytes(matrix, matrix, self.accelerator, tried=tried)
+            plan = fewest_bytes(matrix, matrix, accelerator, tried=tried)
             if plan.products + 2 * sum(plan.sizes) > self.limits.elements:
                 return _row(job, matrix, plan, None)
             tried = (plan.strategy,)
-        priced = choose(matrix, matrix, self.accelerator, HBM, tried=tried, name=name)
+        priced = choose(matrix, matrix, accelerator, HBM, tried=tried, name=name)
         plan, cycles = priced.program.plan, priced.timing.cycles
         if self.predict or cycles > self.limits.cycles:
             return _row(job, matrix, plan, cycles)
-        run = run_product(_simulator(self.accelerator), priced.program, HBM)
+        run = run_product(_simulator(accelerator), priced.program, HBM)
         done = multiplication(priced, run)
         streams = (
             SparchCounter.LEFT_BEATS, SparchCounter.RIGHT_BEATS, SparchCounter.PARTIAL_READ_BEATS,
             SparchCounter.PARTIAL_WRITE_BEATS, SparchCounter.OUTPUT_BEATS,
             SparchCounter.POINTER_BEATS,
         )  # fmt: skip
-        moved = sum(run.counters[each] for each in streams) * self.accelerator.bus.data_bytes
+        moved = sum(run.counters[each] for each in streams) * accelerator.bus.data_bytes
         return _row(
             job, matrix, plan, cycles,
             cycles_measured=run.cycles, dram_bytes_measured=moved, exact=done.holds,
@@ -158,7 +171,7 @@ def _matrix(source: Source) -> Csr:
     return source.matrix()
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)
 def _simulator(accelerator: SparchAccelerator) -> Simulator:
     return Simulator(accelerator)
 
@@ -250,9 +263,9 @@ def bench_sparch(
     ]
     if workers > 1:  # kernels are compiled, and the simulator built, once and not in each worker
         one = from_scipy(scipy.sparse.eye_array(1, dtype=int, format="csr"))
-        choose(one, one, accelerator, HBM, tried=MODES["sparch"])
-        if not predict:
-            Simulator(accelerator, progress=progress)
+        choose(one, one, accelerator, HBM, tried=MODES[OWN])
+        for engine in {} if predict else {bench.engine(mode): None for mode in chosen}:
+            Simulator(engine, progress=progress)
     kept = Kept(results, bench.setting)
     found = {job: row for job in jobs if (row := kept.row(job.source.name, job.mode))}
     missing = [job for job in jobs if job not in found]
@@ -274,28 +287,34 @@ def _measured(bench: Bench, jobs: Sequence[Job], count: int) -> Iterator[tuple[J
 class Summary:
     """Geometric means over matrices.
 
-    ``saved`` by mode: OuterSPACE's bytes over the mode's. ``adaptive`` is the cycles of SpArch's
-    own mode over the adaptive one's. None where no row has the mode.
+    ``saved`` by mode: OuterSPACE's bytes over the mode's; ``gflops`` by mode, at 1 GHz, of those
+    whose cycles are known. ``faster`` is by how much the adaptive mode is than SpArch as a whole,
+    on the engine as it is and organised as in the paper: cycles over cycles.
     """
 
     saved: dict[str, float]
-    adaptive: float | None
+    gflops: dict[str, float]
+    faster: dict[str, float]
 
 
 def summary(rows: Sequence[SparchRow]) -> Summary:
     """Return the means of ``rows``."""
-    saved = {}
-    for mode in MODES:
-        ratios = [row.saved for row in rows if row.mode == mode]
-        if ratios:
-            saved[mode] = _mean(ratios)
+    saved, gflops, faster = {}, {}, {}
     cycles = {(row.matrix, row.mode): row.cycles_predicted for row in rows}
-    gains = [
-        count / best
-        for (matrix, mode), count in cycles.items()
-        if mode == "sparch" and count and (best := cycles.get((matrix, ADAPTIVE)))
-    ]
-    return Summary(saved=saved, adaptive=_mean(gains) if gains else None)
+    for mode in MODES:
+        mine = [row for row in rows if row.mode == mode]
+        if mine:
+            saved[mode] = _mean([row.saved for row in mine])
+        if speeds := [row.gflops_at_1ghz for row in mine if row.gflops_at_1ghz]:
+            gflops[mode] = _mean(speeds)
+        gains = [
+            row.cycles_predicted / best
+            for row in mine
+            if row.cycles_predicted and (best := cycles.get((row.matrix, ADAPTIVE)))
+        ]
+        if mode in (OWN, PUBLISHED) and gains:
+            faster[mode] = _mean(gains)
+    return Summary(saved=saved, gflops=gflops, faster=faster)
 
 
 def _mean(ratios: Sequence[float]) -> float:
@@ -316,10 +335,11 @@ def tables(rows: Sequence[SparchRow]) -> list[Table | str]:
         mine = [row for row in rows if row.matrix == name]
         found.append(table(headers, [_line(row) for row in mine], _title(mine[0])))
     means = summary(rows)
-    saved = ("saved, geometric mean over matrices", "OuterSPACE's bytes over its own")
-    found.append(table(saved, means.saved.items()))
-    if means.adaptive is not None:
-        found.append(f"cycles, sparch over adaptive, geometric mean: {means.adaptive:.3g}")
+    columns = ("geometric mean over matrices", "OuterSPACE's bytes over its own", "GFLOP/s")
+    lines = [(mode, saved, means.gflops.get(mode, "-")) for mode, saved in means.saved.items()]
+    found.append(table(columns, lines))
+    for mode, gain in means.faster.items():
+        found.append(f"cycles, {mode} over adaptive, geometric mean: {gain:.3g}")
     return found
 
 

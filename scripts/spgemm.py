@@ -173,7 +173,7 @@ def spgemm(
 def multiplication(priced: Priced, run: ProductRun) -> Multiplication:
     """Return what ``run`` made of a program, compared with what was to be expected."""
     plan = priced.program.plan
-    golden = evaluate(plan.left, plan.right, plan.schedule, plan.accelerator.tree.ways)
+    golden = evaluate(plan)
     expected = to_csr(golden[-1].stream, run.output.shape)
     made = [f"{what}: expected {one}, got {other}" for what, one, other in _compared(priced, run)]
     values = to_values(run.output.values, plan.accelerator.elements)

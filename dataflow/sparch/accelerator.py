@@ -139,8 +139,8 @@ class RightBuffer:
     """Where rows of the right matrix wait, and what multiplies them.
 
     ``lines`` (4..4096) of ``line_beats`` (1..64) beats; up to ``look_ahead`` (1..lines - 2) work
-    records between the fetch of a line and its use; ``groups`` (1, 2 or 4) of ``multipliers`` each,
-    a power of two. Leaf k of the merge tree is fed by group k mod ``groups``.
+    records between the fetch of a line and its use; ``groups`` (1, 2, 4 or 8) of ``multipliers``
+    each, a power of two. Leaf k of the merge tree is fed by group k mod ``groups``.
     """
 
     lines: int
@@ -154,7 +154,7 @@ class RightBuffer:
         check_range("line_beats", self.line_beats, 1, 64)
         check_range("look_ahead", self.look_ahead, 1, self.lines - 2)
         _check_power("multipliers", self.multipliers, 1, 16)
-        _check_power("groups", self.groups, 1, 4)
+        _check_power("groups", self.groups, 1, 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

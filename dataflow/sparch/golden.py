@@ -1,10 +1,11 @@
-"""What a schedule computes: every partial matrix and the product, in the engine's arithmetic.
+"""What a plan computes: every partial matrix and the product, in the engine's arithmetic.
 
-Integers come out the same with any schedule; floats in the order of additions of the merge tree.
+Integers come out the same with any plan; floats in the order of additions of the merge tree.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +13,11 @@ import numpy as np
 from celosia.dataflow.sparch.merge_kernel import (
     ROW_SHIFT,
     Stream,
-    empty_stream,
     merge_tree,
     products,
 )
-from celosia.dataflow.sparch.schedule import Schedule
+from celosia.dataflow.sparch.plan import Plan
+from celosia.dataflow.sparch.records import Records
 from celosia.models.csr import Csr
 
 
@@ -28,37 +29,31 @@ class RoundResult:
     additions: int
 
 
-def evaluate(left: Csr, right: Csr, plan: Schedule, ways: int) -> list[RoundResult]:
-    """Return what each round of ``plan`` makes on a tree of ``ways``.
-
-    ``left`` and ``right`` hold numbers (:mod:`celosia.dataflow.sparch.values`). The last is the
-    product.
-    """
+def evaluate(plan: Plan) -> list[RoundResult]:
+    """Return what each round of ``plan`` makes; the last is the product."""
     results: list[RoundResult] = []
-    order = np.lexsort((left.rows, plan.stream))
-    bounds = np.searchsorted(plan.stream[order], np.arange(int(plan.stream.max(initial=-1)) + 2))
-    for each in plan.rounds:
+    ways = plan.accelerator.tree.ways
+    for each, placed in zip(plan.schedule.rounds, plan.records, strict=True):
         leaves = [results[source].stream for source in each.sources]
-        leaves += [
-            fed_stream(left, right, order[bounds[number] : bounds[number + 1]])
-            for number in each.streams
-        ]
-        leaves += [empty_stream(left.values.dtype)] * (ways - len(leaves))
+        leaves += fed_streams(plan, placed.records, ways)[len(leaves) :]
         stream, added = merge_tree(leaves)
         results.append(RoundResult(stream=stream, additions=added))
     return results
 
 
-def fed_stream(left: Csr, right: Csr, nonzeros: np.ndarray) -> Stream:
-    """Return the products of A's ``nonzeros``, of rising rows, with the rows of B they meet."""
-    inner = left.columns[nonzeros]
-    counts = right.counts[inner]
+def fed_streams(plan: Plan, records: Records, ways: int) -> list[Stream]:
+    """Return the products of a round, by leaf."""
+    counts = records.count
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
-    at = np.arange(total) + np.repeat(right.starts[inner] - ends + counts, counts)
-    rows = np.repeat(left.rows[nonzeros], counts)
-    factors = np.repeat(left.values[nonzeros], counts)
-    return Stream((rows << ROW_SHIFT) | right.columns[at], products(factors, right.values[at]))
+    at = np.arange(total) + np.repeat(records.element - ends + counts, counts)
+    made = products(np.repeat(plan.left.values[records.nonzero], counts), plan.right.values[at])
+    keys = (np.repeat(records.row, counts) << ROW_SHIFT) | plan.right.columns[at]
+    leaf = np.repeat(records.leaf, counts)
+    order = np.argsort(leaf, kind="stable")
+    bounds = np.searchsorted(leaf[order], np.arange(ways + 1))
+    parts = [order[begin:end] for begin, end in itertools.pairwise(bounds)]
+    return [Stream(keys[part], made[part]) for part in parts]
 
 
 def to_csr(stream: Stream, shape: tuple[int, int]) -> Csr:

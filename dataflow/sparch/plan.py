@@ -10,8 +10,10 @@ from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.dataflow.sparch.records import (
     Cut,
     Placed,
+    cut_pieces,
+    dealt,
+    ordered_records,
     place_records,
-    round_records,
     row_positions,
 )
 from celosia.dataflow.sparch.schedule import Schedule, schedule
@@ -127,10 +129,13 @@ def _records(
     order = np.argsort(round_of[rounds.stream], kind="stable")
     ends = np.cumsum(np.bincount(round_of[rounds.stream], minlength=len(rounds.rounds)))
     found = []
-    for number in range(len(rounds.rounds)):
+    for number, each in enumerate(rounds.rounds):
         taken = order[ends[number - 1] if number else 0 : ends[number]]
-        leaves = leaf_of[rounds.stream[taken]]
-        found.append(
-            round_records(left, right, positions, taken, leaves, accelerator, strategy.cut)
-        )  # fmt: skip
+        pieces = cut_pieces(left, right, positions, taken, accelerator, strategy.cut)
+        if strategy.rowwise:
+            free = accelerator.tree.ways - len(each.sources)
+            leaves = dealt(pieces, free) + len(each.sources)
+        else:
+            leaves = leaf_of[rounds.stream[pieces.nonzero]]
+        found.append(ordered_records(right, pieces, leaves))
     return place_records(found, accelerator, reuse=strategy.reuse, packed=strategy.cut.packed)

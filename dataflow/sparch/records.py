@@ -68,12 +68,30 @@ def row_positions(left: Csr, right: Csr, accelerator: SparchAccelerator, cut: Cu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Records:
-    """Work records, in order; all arrays have shape (n,).
+class Pieces:
+    """Pieces of rows of B that nonzeros of A meet; all arrays have shape (n,).
 
-    ``nonzero`` of A, its ``row``, ``leaf``, the ``count`` elements of B that lie from position
-    ``begin`` on in memory, ``element`` of B the first of them, the ``beats`` that they lie in from
-    beat ``address`` on, their number ``tag`` in the buffer; ``last`` of its leaf.
+    ``nonzero`` of A, its ``row``, the ``number`` of the piece in the row of B, the ``count``
+    elements that lie from position ``begin`` on in memory, ``element`` of B the first of them, the
+    ``beats`` that they lie in from beat ``address`` on, their number ``tag`` in the buffer.
+    """
+
+    nonzero: np.ndarray
+    row: np.ndarray
+    number: np.ndarray
+    begin: np.ndarray
+    element: np.ndarray
+    count: np.ndarray
+    tag: np.ndarray
+    address: np.ndarray
+    beats: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Records:
+    """Work records, in order: a piece each, its ``leaf``, whether it is the ``last`` of its leaf.
+
+    All arrays have shape (n,).
     """
 
     nonzero: np.ndarray
@@ -95,45 +113,25 @@ def _ramps(counts: np.ndarray) -> np.ndarray:
     return np.asarray(np.arange(total) - np.repeat(ends - counts, counts))
 
 
-def round_records(
+def cut_pieces(
     left: Csr,
     right: Csr,
     positions: np.ndarray,
     nonzeros: np.ndarray,
-    leaves: np.ndarray,
     accelerator: SparchAccelerator,
     cut: Cut,
-) -> Records:
-    """Return the records of a round.
+) -> Pieces:
+    """Return the pieces of the rows of B that ``nonzeros`` of A meet, int64 (m,), in their order.
 
-    Parameters
-    ----------
-    left, right
-        The factors.
-    positions
-        Of rows of B, see :func:`row_positions`.
-    nonzeros
-        Of A, that the round takes, int64 (m,).
-    leaves
-        The leaf of each, int64 (m,).
-    accelerator, cut
-        What the buffer holds, and how.
-
-    Returns
-    -------
-    Records
-        By the last key of the leaf's record before (that of its first record is lowest), of equal
-        ones by leaf: ``docs/sparch.md``.
+    ``positions`` are those of rows of B, see :func:`row_positions`; ``accelerator`` and ``cut`` say
+    what the buffer holds, and how.
     """
     lanes = accelerator.right_lanes
+    nonzeros = nonzeros[right.counts[left.columns[nonzeros]] > 0]
     rows = np.searchsorted(left.starts, nonzeros, side="right") - 1  # of these alone: all take long
     inner = left.columns[nonzeros]
     begins = positions[inner]
     ends = begins + right.counts[inner]
-    order = np.lexsort((rows, leaves))
-    order = order[ends[order] > begins[order]]
-    nonzeros, leaves, rows = nonzeros[order], leaves[order], rows[order]
-    inner, begins, ends = inner[order], begins[order], ends[order]
 
     step = accelerator.line_elements
     bases = begins // lanes * lanes
@@ -150,19 +148,51 @@ def round_records(
         most = (positions[:-1] % lanes + right.counts - 1) // step + 1
         before = np.concatenate([[0], np.cumsum(most * (right.counts > 0))])
         tag = before[inner[of]] + number
+    return Pieces(
+        nonzero=nonzeros[of], row=rows[of], number=number, begin=begin,
+        element=begin - begins[of] + right.starts[inner[of]], count=end - begin, tag=tag,
+        address=address, beats=beats,
+    )  # fmt: skip
 
-    leaf = leaves[of]
-    element = begin - begins[of] + right.starts[inner[of]]
-    key = (rows[of] << ROW_SHIFT) | right.columns[element + end - begin - 1]
-    first = np.ones(len(leaf), bool)
-    first[1:] = leaf[1:] != leaf[:-1]
+
+def dealt(pieces: Pieces, leaves: int) -> np.ndarray:
+    """Return the leaf of each piece, int64 (n,), dealt out to ``leaves`` in turn, from 0 on.
+
+    A leaf has of each row only pieces one after another of one nonzero. So they are dealt out one
+    by one, where a row has no more than there are leaves; otherwise as few together, a power of
+    two, as make no more. Rows have at most ``leaves`` nonzeros.
+    """
+    starts = np.flatnonzero(np.diff(pieces.row, prepend=-1))
+    row = np.cumsum(np.diff(pieces.row, prepend=-1) != 0) - 1
+    together = np.ones(len(starts), np.int64)
+    while True:
+        begins = pieces.number % together[row] == 0
+        many = np.add.reduceat(begins, starts, dtype=np.int64) > leaves if len(starts) else starts
+        if not many.any():
+            return (np.cumsum(begins) - 1) % max(leaves, 1)
+        together[many] *= 2
+
+
+def ordered_records(right: Csr, pieces: Pieces, leaf: np.ndarray) -> Records:
+    """Return the records of a round whose ``pieces``, by rows, go to ``leaf`` each, int64 (n,).
+
+    They are in order of the last key of the leaf's record before (that of its first record is
+    lowest), of equal ones by leaf: ``docs/sparch.md``.
+    """
+    by_leaf = np.argsort(leaf, kind="stable")
+    leaves = leaf[by_leaf]
+    ends = (pieces.element + pieces.count - 1)[by_leaf]
+    key = (pieces.row[by_leaf] << ROW_SHIFT) | right.columns[ends]
+    first = np.ones(len(leaves), bool)
+    first[1:] = leaves[1:] != leaves[:-1]
     runs_out = np.where(first, -1, np.roll(key, 1))
-    order = np.lexsort((leaf, runs_out))
+    order = np.lexsort((leaves, runs_out))
     last = np.roll(first, -1)[order]
+    order = by_leaf[order]
     return Records(
-        nonzero=nonzeros[of][order], row=rows[of][order], leaf=leaf[order], begin=begin[order],
-        element=element[order], count=(end - begin)[order], tag=tag[order],
-        address=address[order], beats=beats[order], last=last,
+        nonzero=pieces.nonzero[order], row=pieces.row[order], leaf=leaf[order],
+        begin=pieces.begin[order], element=pieces.element[order], count=pieces.count[order],
+        tag=pieces.tag[order], address=pieces.address[order], beats=pieces.beats[order], last=last,
     )  # fmt: skip
 
 

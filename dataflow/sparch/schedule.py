@@ -89,37 +89,12 @@ def arrival_rounds(count: int, ways: int) -> tuple[Round, ...]:
     return tuple(rounds)
 
 
-def dealt(left: Csr, lengths: np.ndarray, given: Schedule, ways: int) -> Schedule:
-    """Return ``given`` with the nonzeros of each round dealt out to all its leaves in turn.
-
-    Rounds keep what they merge. A row has no more nonzeros in a round than that has leaves, so
-    none has two in a leaf; rows that are shorter lie side by side in the tree, and leaves are fed
-    evenly. Nonzeros that meet an empty row of B, by ``lengths``, are left out.
-    """
-    round_of = np.full(int(given.stream.max(initial=-1)) + 2, -1, np.int64)
-    for number, each in enumerate(given.rounds):
-        round_of[list(each.streams)] = number
-    of = np.where(lengths > 0, round_of[given.stream], -1)
-    order = np.argsort(of, kind="stable")
-    bounds = np.searchsorted(of[order], np.arange(len(given.rounds) + 1))
-    stream, first, rounds = np.full(left.nonzeros, -1, np.int64), 0, []
-    for number, each in enumerate(given.rounds):
-        mine = order[bounds[number] : bounds[number + 1]]
-        leaves = min(ways - len(each.sources), len(mine))
-        stream[mine] = first + np.arange(len(mine)) % max(leaves, 1)
-        streams = tuple(range(first, first + leaves))
-        rounds.append(Round(sources=each.sources, streams=streams))
-        first += leaves
-    return Schedule(stream=stream, rounds=tuple(rounds))
-
-
 def schedule(
     left: Csr, right: Csr, ways: int, *, rowwise: bool, condense: bool, huffman: bool
 ) -> Schedule:
     """Return the rounds of ``left`` times ``right`` on a tree of ``ways``.
 
-    ``rowwise`` orders each row by itself (:func:`longest_first`) and deals it out
-    (:func:`dealt`); otherwise the nonzeros of a
+    ``rowwise`` orders each row by itself (:func:`longest_first`); otherwise the nonzeros of a
     condensed column, or without ``condense`` of a column, are a stream. ``huffman`` merges the
     lightest first, by the number of products. Streams without products are left out.
     """
@@ -136,5 +111,4 @@ def schedule(
         rounds = huffman_rounds(weights[kept], ways)
     else:
         rounds = arrival_rounds(len(kept), ways)
-    found = Schedule(stream=renamed[stream], rounds=rounds)
-    return dealt(left, lengths, found, ways) if rowwise else found
+    return Schedule(stream=renamed[stream], rounds=rounds)

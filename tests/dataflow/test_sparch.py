@@ -114,9 +114,7 @@ def test_programs_equal_scipy(first):
         expected = product(left, right)
         made = interpret(program)
         assert same(made.output, expected), f"seed {SEED}, pair {number}"
-        golden = evaluate(
-            program.plan.left, program.plan.right, program.plan.schedule, accelerator.tree.ways
-        )
+        golden = evaluate(program.plan)
         assert same(to_csr(golden[-1].stream, made.output.shape), expected), number
         assert [len(result.stream.keys) for result in golden] == list(made.elements)
 
@@ -149,9 +147,7 @@ def test_floats_are_added_as_the_tree_does(kind, range_):
     for strategy in STRATEGIES[:2]:
         program = compile_product(matrix, matrix, floating(kind), strategy)
         made = interpret(program).output
-        golden = evaluate(program.plan.left, program.plan.right, program.plan.schedule, 4)[
-            -1
-        ].stream
+        golden = evaluate(program.plan)[-1].stream
         assert same(made, to_csr(golden, made.shape))
         assert made.values.dtype == np.float32
         if range_ == 2:
@@ -290,6 +286,22 @@ def test_records_lie_as_the_contract_says():
                         assert number - used[beat] > TINY.pinned
                     used[beat] = number
                 number += 1
+
+
+def test_a_long_row_is_dealt_to_several_leaves():
+    """Pieces of eight elements: one to a leaf, or two together where there are more than leaves."""
+    rowwise = Strategy(rowwise=True)
+    for length, leaves in (
+        (30, [0, 1, 2, 3]),
+        (40, [0, 0, 1, 1, 2]),
+        (60, [0, 0, 1, 1, 2, 2, 3, 3]),
+    ):
+        row = from_scipy(scipy.sparse.csr_array(np.ones((1, length), np.int64)))
+        program = compile_product(one(3), row, TINY, rowwise)
+        records = program.plan.records[0].records
+        order = np.argsort(records.element)
+        assert records.leaf[order].tolist() == leaves
+        assert interpret(program).output.values.tolist() == [3] * length
 
 
 def test_rounds_of_a_long_row():

@@ -9,7 +9,13 @@ import pytest
 
 from celosia.dataflow.sparch.accelerator import Elements, ValueKind, WorkGrains
 from celosia.dataflow.sparch.accelerator_file import dump_sparch, parse_sparch
-from celosia.dataflow.sparch.presets import PAPER, SPARCH_PRESETS, TINY
+from celosia.dataflow.sparch.presets import (
+    PAPER,
+    PUBLISHED,
+    SPARCH_PRESETS,
+    TINY,
+    published,
+)
 from celosia.models.errors import CelosiaError
 
 
@@ -49,7 +55,7 @@ def test_defaults_may_be_left_out():
         ("look_ahead = 6", "look_ahead = 16", r"look_ahead must be in 1\.\.14"),
         ("multipliers = 2", "multipliers = 4", "multipliers must be at most 2"),
         ("groups = 1", "groups = 3", "groups must be a power of two, not 3"),
-        ("groups = 1", "groups = 8", r"groups must be in 1\.\.4"),
+        ("groups = 1", "groups = 16", r"groups must be in 1\.\.8"),
         ("writer_rows = 1", "writer_rows = 0", r"writer_rows must be in 1\.\.8"),
         ("writer_rows = 1", "writer_rows = 5", "writer_rows must be at most 4, the row pointers"),
         ("alive = 64", "alive = 1", r"alive must be in 2\.\.4096"),
@@ -78,6 +84,15 @@ def test_derived_widths():
     assert (TINY.grains.most, TINY.partial_lanes, TINY.partial_burst) == (5, 2, 4)
     assert TINY.merger.flat
     assert TINY.products == 2
+
+
+def test_the_paper_s_organisation():
+    """Sixteen multipliers in two groups, of which each takes a beat of the buffer."""
+    assert (PUBLISHED.right.groups, PUBLISHED.right.multipliers) == (2, 8)
+    assert (PUBLISHED.products, PUBLISHED.partials.writer_rows) == (PAPER.products, 1)
+    assert PUBLISHED.bus == PAPER.bus
+    wide = replace(PAPER, right=replace(PAPER.right, multipliers=8, groups=4))
+    assert published(wide).right == wide.right  # a beat feeds no more than eight
 
 
 def test_a_group_feeds_leaves_of_its_own():

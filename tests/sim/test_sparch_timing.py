@@ -36,7 +36,7 @@ WIDE = replace(
     elements=Elements(bits=8, accumulator=24, index_bits=8),
     merger=Merger(width=8, chunk=4),
     tree=MergeTree(ways=16, leaf_fifo=128, node_fifo=32),
-    right=RightBuffer(lines=17, line_beats=3, look_ahead=5, multipliers=4, groups=4),
+    right=RightBuffer(lines=17, line_beats=3, look_ahead=5, multipliers=4, groups=8),
     partials=Partials(alive=9, writer_beats=4, writer_rows=3),
     bus=Bus(data_bits=512, burst_beats=7, outstanding=3),
 )
