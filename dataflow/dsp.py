@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.microarchitecture import tree_levels
 from celosia.models.formats import Format
 
 WIDE_BITS = 27
@@ -126,6 +127,49 @@ def dsp_packing(
 
     packings = dsp_packings(weight_format, activation_bits)
     return min((packing for packing in packings if packing.columns <= columns), key=cost)
+
+
+MAX_DELAY = 2
+"""Registers that the block has in front of its multiplication."""
+
+HOPS = 4
+"""DSPs of a chain that add up in one clock cycle; longer chains have registers between."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How ``stages`` registers are spent on ``chains`` of DSPs and the tree behind them.
+
+    ``product_register`` of every DSP; then ``segments`` of a chain, each of up to ``segment``
+    DSPs with a register behind, whose operands come a cycle later than those of the segment
+    before; then ``tree`` registers among the tree's adders.
+    """
+
+    chains: tuple[range, ...]
+    product_register: bool
+    segment: int
+    segments: int
+    tree: int
+
+    @classmethod
+    def of(cls, lanes: int, chain: int) -> Schedule:
+        """Return the schedule for ``lanes`` of which up to ``chain`` add up in a chain."""
+        stages = len(tree_levels(lanes))
+        product_register = stages > 1
+        rest = stages - product_register
+        longest = min(chain, lanes, HOPS * min(rest, MAX_DELAY + 1))
+        count = -(-lanes // longest)
+        length = -(-lanes // count)
+        segments = -(-length // HOPS)
+        return cls(
+            chains=tuple(
+                range(start, min(start + length, lanes)) for start in range(0, lanes, length)
+            ),
+            product_register=product_register,
+            segment=-(-length // segments),
+            segments=segments,
+            tree=rest - segments,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

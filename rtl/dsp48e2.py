@@ -7,11 +7,8 @@ from typing import Any
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.dsp import NARROW_BITS, SUM_BITS, WIDE_BITS
+from celosia.dataflow.dsp import MAX_DELAY, NARROW_BITS, SUM_BITS, WIDE_BITS
 from celosia.rtl.shared import Primitive
-
-MAX_DELAY = 2
-"""Registers that the block has in front of its multiplication."""
 
 
 class Dsp48e2(Primitive):

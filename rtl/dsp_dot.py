@@ -3,54 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 
-from celosia.dataflow.dsp import SUM_BITS, WIDE_BITS, DspPacking, dsp_packing
-from celosia.dataflow.microarchitecture import tree_levels
+from celosia.dataflow.dsp import SUM_BITS, WIDE_BITS, DspPacking, Schedule, dsp_packing
 from celosia.rtl.dot import Dot, DotShape, add_pairs, register
-from celosia.rtl.dsp48e2 import MAX_DELAY, Dsp48e2
+from celosia.rtl.dsp48e2 import Dsp48e2
 from celosia.rtl.pe import LANE_BITS
-
-HOPS = 4
-"""DSPs of a chain that add up in one clock cycle; longer chains have registers between."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """How ``stages`` registers are spent on ``chains`` of DSPs and the tree behind them.
-
-    ``product_register`` of every DSP; then ``segments`` of a chain, each of up to ``segment``
-    DSPs with a register behind, whose operands come a cycle later than those of the segment
-    before; then ``tree`` registers among the tree's adders.
-    """
-
-    chains: tuple[range, ...]
-    product_register: bool
-    segment: int
-    segments: int
-    tree: int
-
-    @classmethod
-    def of(cls, lanes: int, chain: int) -> Schedule:
-        """Return the schedule for ``lanes`` of which up to ``chain`` add up in a chain."""
-        stages = len(tree_levels(lanes))
-        product_register = stages > 1
-        rest = stages - product_register
-        longest = min(chain, lanes, HOPS * min(rest, MAX_DELAY + 1))
-        count = -(-lanes // longest)
-        length = -(-lanes // count)
-        segments = -(-length // HOPS)
-        return cls(
-            chains=tuple(
-                range(start, min(start + length, lanes)) for start in range(0, lanes, length)
-            ),
-            product_register=product_register,
-            segment=-(-length // segments),
-            segments=segments,
-            tree=rest - segments,
-        )
 
 
 class DspDot(Dot):

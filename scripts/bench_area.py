@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from typing import Any, Final
 
-import numpy as np
-
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.area import (
-    MEMORIES,
-    SUM_BITS,
-    Amount,
-    AreaTable,
-    ColumnKind,
-    estimate_area,
-)
-from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.area import FITTED, MEMORIES, ULTRASCALE_PLUS, AreaTable, load_area_table
+from celosia.dataflow.area_blocks import Amount, column_part
 from celosia.dataflow.dsp import column_units
-from celosia.dataflow.presets import preset
-from celosia.fpga.devices import Device, Family
+from celosia.fpga.devices import Device
 from celosia.fpga.yosys import split_modules, synth, synth_verilog
-from celosia.models.formats import parse_format
-from celosia.models.operations import DISTANCE, MULTIPLY, Operation, shift
-from celosia.rtl.column import Column
-from celosia.rtl.requant import Requant
-from celosia.rtl.scalable.column import ScalableColumn
 from celosia.rtl.shared import Shared
 from celosia.rtl.verilog import write_verilog
-from celosia.scripts.area_cases import checks
+from celosia.scripts.area_cases import ColumnKind, checks, columns, frames, kinds
+from celosia.scripts.area_fit import fit
+from celosia.scripts.area_samples import Sample, amount_of, column_of, samples
 from celosia.scripts.explore.targets import area_family, hard_circuit
 
 COMMAND: Final = "celosia bench area"
@@ -38,85 +24,11 @@ COMMAND: Final = "celosia bench area"
 Report = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
-_DEPTH: Final = 256
-"""Accumulators of the columns that are measured: in block RAM, as they mostly are."""
-
-_SOFT: Final = (
-    ("fixed4", 8), ("fixed8", 8), ("sp2_4", 8), ("pot_4", 8), ("fixed4", 4), ("sp2_4", 4),
-    ("pot_4", 4), ("fixed2", 8), ("fixed6", 8), ("fixed8", 4),
-)  # fmt: skip
-"""Weights and activation bits of columns of look-up tables."""
-
-_MAPPED: Final = (("fixed8", 8), ("fixed4", 8), ("fixed4", 4))
-"""Those of columns whose products synthesis maps, and of those that share DSP blocks."""
+WHOLE: Final = "engine"
+"""What the row of all blocks together is called."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Case:
-    """A kind of column at one size: one of ``columns``, of ``pixels`` each, with what it shares."""
-
-    weights: str
-    activation_bits: int
-    circuit: Circuit
-    lanes: int
-    operation: Operation = MULTIPLY
-    pixels: int = 1
-    columns: int = 1
-    accumulator_bits: int = SUM_BITS
-
-    @property
-    def array(self) -> ArrayShape:
-        """The array that the columns are in."""
-        group = ColumnGroup(
-            format=parse_format(self.weights),
-            count=self.columns,
-            circuit=self.circuit,
-            operation=self.operation,
-        )
-        return ArrayShape(
-            columns=(group,),
-            lanes=self.lanes,
-            pixels=self.pixels,
-            accumulator_bits=self.accumulator_bits,
-            activation_bits=self.activation_bits,
-        )
-
-    @property
-    def sums(self) -> int:
-        """Dot products of what :meth:`component` is: of columns that share blocks, all."""
-        return self.pixels * len(column_units(self.array)[0].positions)
-
-    def component(self) -> Shared:
-        """Return the column, or those that share DSP blocks."""
-        array, tiny = self.array, preset("tiny")
-        buffers = replace(tiny.buffers, accumulators=_DEPTH)
-        engine = replace(tiny, array=array, post_lanes=1, buffers=buffers)
-        kind = Column if array.scalable is None else ScalableColumn
-        return kind.of(engine, column_units(array)[0])
-
-
-def _pairs(device: Device) -> Iterator[tuple[_Case, _Case]]:
-    """Yield each kind of column at two sizes, the second twice as many lanes."""
-    kinds = [(*soft, Circuit.LUTS, MULTIPLY) for soft in _SOFT]
-    kinds += [(*mapped, Circuit.LANES, MULTIPLY) for mapped in _MAPPED]
-    kinds += [("fixed8", 8, Circuit.LANES, DISTANCE), ("pot_4", 8, Circuit.LANES, shift(6))]
-    cases = [
-        _Case(weights=weights, activation_bits=bits, circuit=circuit, lanes=8, operation=operation)
-        for weights, bits, circuit, operation in kinds
-    ]
-    cases += [
-        _Case(weights="fixed8", activation_bits=8, circuit=circuit, lanes=16)
-        for circuit in (Circuit.TILE, Circuit.FUSION, Circuit.SERIAL)
-    ]
-    if device.family is Family.ULTRASCALE_PLUS:
-        cases += [
-            _Case(weights=w, activation_bits=b, circuit=Circuit.DSP, lanes=8, pixels=2, columns=2)
-            for w, b in _MAPPED
-        ]
-    yield from ((case, replace(case, lanes=2 * case.lanes)) for case in cases)
-
-
-def _together(parts: list[Shared]) -> str:
+def together(parts: list[Shared]) -> str:
     """Return Verilog whose module ``everything`` holds ``parts``, renamed apart."""
     texts, tops = [], []
     for number, part in enumerate(parts):
@@ -128,12 +40,20 @@ def _together(parts: list[Shared]) -> str:
     return "\n".join([*texts, "module everything();", *tops, "endmodule"]) + "\n"
 
 
-def synthesised(parts: list[Shared], device: Device) -> list[Amount]:
-    """Return what each of ``parts`` takes, by one run of Yosys; raises as :func:`synth_verilog`."""
-    report = synth_verilog(_together(parts), "everything", device)
+def column_samples(kind: ColumnKind, device: Device) -> list[Sample]:
+    """Return columns of ``kind`` at each of their sizes, as one run of Yosys makes them."""
+    engines = columns(kind)
+    parts = [column_of(engine, 0) for engine in engines]
+    report = synth_verilog(together(list(parts)), "everything", device)
     found = {block.name: block.inclusive for block in report.blocks}
-    named = [found[f"part_{n}_{part.module_name}"] for n, part in enumerate(parts)]
-    return [Amount(lut=each.lut, ff=each.ff, dsp=each.dsp) for each in named]
+    rule, rows = MEMORIES[area_family(device)], []
+    for number, (engine, part) in enumerate(zip(engines, parts, strict=True)):
+        (group,) = engine.array.columns
+        units = len(column_units(engine.array)[0].positions)
+        model = column_part(engine.array, group, units, engine, rule)
+        amount = amount_of(found[f"part_{number}_{part.module_name}"])
+        rows.append(Sample(part=model, amount=amount))
+    return rows
 
 
 def measure(device: Device, report: Report) -> AreaTable:
@@ -144,110 +64,58 @@ def measure(device: Device, report: Report) -> AreaTable:
     MissingToolError, ToolFailedError
         As :func:`celosia.fpga.yosys.synth`.
     """
-    pairs = list(_pairs(device))
-    plain = next(small for small, _ in pairs if small.weights == "sp2_4")
-    wide = replace(plain, accumulator_bits=SUM_BITS + 8)
-    lanes = [Requant(accumulator_bits=bits, code_bits=9) for bits in (SUM_BITS, SUM_BITS + 8)]
-    engines = _engines()
-    report("columns and post lanes", 0, 1 + len(engines))
-    parts = [case.component() for pair in pairs for case in pair]
-    amounts = synthesised([*parts, wide.component(), *lanes], device)
-    post_lane, post_wide = amounts[-2:]
-    found = dict(zip((case for pair in pairs for case in pair), amounts, strict=False))
-    rule = MEMORIES[area_family(device)]
-    _, lut, ff = rule.made(_DEPTH, SUM_BITS)
-    kinds = []
-    for small, large in pairs:
-        first, second = found[small], found[large]
-        product = (second + first * -1) * (1 / (small.lanes * small.sums))
-        memory = Amount(lut=2 * lut, ff=2 * ff)
-        pixel = first * (1 / small.sums) + product * -small.lanes + memory * -1
-        kinds.append(
-            ColumnKind(
-                weights=small.weights,
-                operation=small.operation.name,
-                activation_bits=small.activation_bits,
-                circuit=small.circuit.value,
-                bits=parse_format(small.weights).bits,
-                product=_rounded(product),
-                pixel=_rounded(pixel),
-            )
-        )
-    table = AreaTable(
-        source=f"{COMMAND} --device {device.name}",
-        control=Amount(),
-        bus_bit=Amount(),
-        post_lane=post_lane,
-        post_sum_bit=_rounded((post_wide + post_lane * -1) * (1 / 8)),
-        sum_bit=_rounded((amounts[-3] + found[plain] * -1) * (1 / 8)),
-        columns=tuple(kinds),
-    )
-    return _with_control(table, device, engines, report)
-
-
-def _engines() -> list[Accelerator]:
-    """Return the engines that what is the same in all is taken from."""
-    small = preset("small")
-    wide = replace(small, name="small_wide", bus=replace(small.bus, data_bits=128))
-    return [preset("tiny"), small, wide]
-
-
-def _with_control(
-    table: AreaTable, device: Device, engines: list[Accelerator], report: Report
-) -> AreaTable:
-    """Return ``table`` with what is left of whole engines, as a line over the bits of the port."""
-    left = []
+    engines, every = list(frames()), kinds(hard_circuit(device))
+    total, rule = len(engines) + len(every), MEMORIES[area_family(device)]
+    found: list[Sample] = []
     for number, engine in enumerate(engines):
-        report(engine.name, 1 + number, 1 + len(engines))
-        whole = synth(engine, device).total
-        known = estimate_area(engine, area_family(device), table)
-        left.append([whole.lut - known["lut"], whole.ff - known["ff"], whole.dsp - known["dsp"]])
-    bits = np.array([[1.0, engine.bus.data_bits] for engine in engines])
-    (lut, ff, dsp), (lut_bit, ff_bit, _) = np.linalg.lstsq(bits, np.array(left))[0]
-    return replace(
-        table,
-        control=_rounded(Amount(lut=lut, ff=ff, dsp=round(dsp))),
-        bus_bit=_rounded(Amount(lut=lut_bit, ff=ff_bit)),
-    )
+        report(engine.name, number, total)
+        found += samples(engine, synth(engine, device), rule)
+    for number, kind in enumerate(every):
+        report(f"columns {kind.weights} {kind.circuit.value}", len(engines) + number, total)
+        found += column_samples(kind, device)
+    family = area_family(device)
+    prior = None if family == ULTRASCALE_PLUS else load_area_table(ULTRASCALE_PLUS)
+    return fit(found, f"{COMMAND} --device {device.name}", prior)
 
 
-def _rounded(amount: Amount) -> Amount:
-    return Amount(lut=round(amount.lut, 2), ff=round(amount.ff, 2), dsp=round(amount.dsp, 2))
-
-
-def dump_area_table(table: AreaTable) -> str:
-    """Return the TOML text of ``table``, which :func:`load_area_table` reads."""
-    lines = [f'source = "{table.source}"']
-    for name in ("control", "bus_bit", "post_lane", "post_sum_bit", "sum_bit"):
-        lines.append(f"{name} = {_inline(getattr(table, name))}")
-    for kind in table.columns:
-        lines += [
-            "",
-            "[[columns]]",
-            f'weights = "{kind.weights}"',
-            f'operation = "{kind.operation}"',
-            f"activation_bits = {kind.activation_bits}",
-            f'circuit = "{kind.circuit}"',
-            f"bits = {kind.bits}",
-            f"product = {_inline(kind.product)}",
-            f"pixel = {_inline(kind.pixel)}",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _inline(amount: Amount) -> str:
-    return f"{{ lut = {amount.lut:g}, ff = {amount.ff:g}, dsp = {amount.dsp:g} }}"
+def rows_of(engine: Accelerator, device: Device, *, held_out: bool) -> list[dict[str, Any]]:
+    """Return what the model and what synthesis says of each block of ``engine``, then of it."""
+    report, family = synth(engine, device), area_family(device)
+    found: dict[str, list[Amount]] = {}
+    for sample in samples(engine, report, MEMORIES[family]):
+        model = load_area_table(family).amount(sample.part)
+        pair = found.setdefault(sample.part.block, [Amount(), Amount()])
+        for index, amount in enumerate((model, sample.amount)):
+            pair[index] += amount * sample.part.count
+    whole = sum((model for model, _ in found.values()), start=Amount())
+    found[WHOLE] = [whole, amount_of(report.total)]
+    half = 1 if family == ULTRASCALE_PLUS else 2  # ECP5's blocks have 18 Kbit
+    return [
+        {"accelerator": engine.name, "block": block}
+        | {
+            f"{name}_{who}": round(value, 1)
+            for name, field, size in (*((n, n, 1) for n in FITTED), ("bram36", "bram", half))
+            for who, value in (
+                ("model", getattr(model, field) / size),
+                ("yosys", getattr(made, field) / size),
+            )
+        }
+        | {"held_out": held_out}
+        for block, (model, made) in found.items()
+    ]
 
 
 def compare(device: Device, count: int, report: Report) -> list[dict[str, Any]]:
-    """Return, for ``count`` engines at random, what the model says and what synthesis does."""
-    rows = []
-    for number, engine in enumerate(checks(hard_circuit(device), count)):
-        report(engine.name, number, count)
-        whole = synth(engine, device).total.as_dict()
-        model = estimate_area(engine, area_family(device))
-        rows.append(
-            {"accelerator": engine.name, "products": engine.array.products}
-            | {name: {"model": amount, "synthesis": whole[name]} for name, amount in model.items()}
-        )
+    """Return :func:`rows_of` one engine that the tables were made from and ``count`` others."""
+    engines = [next(frames()), *checks(hard_circuit(device), count)]
+    rows: list[dict[str, Any]] = []
+    for number, engine in enumerate(engines):
+        report(engine.name, number, len(engines))
+        rows += rows_of(engine, device, held_out=number > 0)
     return rows
+
+
+def error(row: dict[str, Any], name: str) -> float:
+    """Return by what share of what synthesis says the model is above or below it."""
+    made = row[f"{name}_yosys"]
+    return (row[f"{name}_model"] - made) / made if made else 0.0

@@ -185,16 +185,17 @@ def bench_formats(
 @app.command("area")
 def bench_area(
     device: Annotated[str, typer.Option(help="Name of a known FPGA part.")] = "zcu102",
-    count: Annotated[int, typer.Option(min=1, help="Accelerators at random.")] = 8,
+    count: Annotated[int, typer.Option(min=1, help="Engines that tables never saw.")] = 8,
     write: Annotated[
         Path | None, typer.Option("--table", help="Measure the blocks anew into this TOML file.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Hold the model of area against what synthesis makes of accelerators at random."""
+    """Hold the model of area against what synthesis makes of engines, block by block."""
     from celosia.fpga.devices import find_device
     from celosia.models.files import atomic_file
-    from celosia.scripts.bench_area import compare, dump_area_table, measure
+    from celosia.scripts.area_fit import dump_area_table
+    from celosia.scripts.bench_area import compare, error, measure
 
     part = find_device(device)
     with progress(f"Area on {part.name}") as report:
@@ -205,17 +206,22 @@ def bench_area(
         rows = compare(part, count, report)
 
     def show(console: Console) -> None:
-        amounts = ("lut", "ff", "dsp", "bram")
+        amounts = ("lut", "ff", "dsp", "bram36")
         cells = [
             (
-                row["accelerator"],
-                *(f"{row[a]['model']:,.0f} / {row[a]['synthesis']:,}" for a in amounts),
+                row["accelerator"] + ("" if row["held_out"] else " (fitted)"),
+                row["block"],
+                *(
+                    f"{row[f'{a}_model']:,.0f} / {row[f'{a}_yosys']:,.0f} ({error(row, a):+.1%})"
+                    for a in amounts
+                ),
             )
             for row in rows
         ]
-        console.print(table(("model / synthesis", "LUT", "FF", "DSP", "BRAM"), cells))
+        headers = ("model / synthesis", "block", "LUT", "FF", "DSP", "BRAM36")
+        console.print(table(headers, cells))
 
-    emit({"device": part.name, "rows": rows}, as_json=as_json, show=show)
+    emit(rows, as_json=as_json, show=show)
 
 
 @app.command("search")
