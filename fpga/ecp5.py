@@ -89,9 +89,8 @@ def bitstream(
     Raises
     ------
     CelosiaError
-        When there are several memory ports or buffers of UltraRAM, the memory has no possible
-        size, or the system does not fit: its memories, at once, or what Yosys counted, before
-        place and route.
+        As :func:`check_system`, at once; and when the system does not fit by what Yosys counted,
+        before place and route.
     MissingToolError
         When Yosys, nextpnr-ecp5 or ecppack is not installed.
     ToolFailedError
@@ -100,13 +99,7 @@ def bitstream(
         When the files cannot be written, before anything is run.
     """
     device = board.device
-    if accelerator.bus.stripes:
-        raise CelosiaError(
-            f"accelerator {accelerator.name!r} has {accelerator.bus.ports} memory ports, the "
-            "system on this board one memory: set ports = 1 in [bus]"
-        )
-    check_ultra(accelerator, device)
-    _check_memories(accelerator, device, check_memory(memory_bytes))
+    check_system(accelerator, device, memory_bytes)
     with atomic_directory(directory) as draft:
         verilog = write_verilog(Ecp5Top.of(board, accelerator, memory_bytes=memory_bytes))
         tools = tuple(tool_version(name) for name in ("yosys", "nextpnr-ecp5", "ecppack"))
@@ -127,8 +120,22 @@ def bitstream(
     )
 
 
-def _check_memories(accelerator: Accelerator, device: Device, memory_bytes: int) -> None:
-    """Refuse what cannot fit, whatever the tools do: Yosys takes minutes for large engines."""
+def check_system(accelerator: Accelerator, device: Device, memory_bytes: int) -> None:
+    """Refuse a system that no board has, without a tool: Yosys takes minutes for large engines.
+
+    Raises
+    ------
+    CelosiaError
+        When there are several memory ports or buffers of UltraRAM, the memory has no possible
+        size, or the memories do not fit.
+    """
+    check_memory(memory_bytes)
+    if accelerator.bus.stripes:
+        raise CelosiaError(
+            f"accelerator {accelerator.name!r} has {accelerator.bus.ports} memory ports, the "
+            "system on this board one memory: set ports = 1 in [bus]"
+        )
+    check_ultra(accelerator, device)
     depths = accelerator.buffers
     activations = depths.activations * accelerator.array.pixels
     words = (activations + depths.residuals + depths.outputs) * accelerator.activation_word_bits

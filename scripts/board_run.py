@@ -12,8 +12,9 @@ import numpy as np
 from celosia.dataflow.accelerator import Accelerator as Description
 from celosia.dataflow.compile import compile_network
 from celosia.fpga.driver import Accelerator, Throughput, UartTransport, measure
+from celosia.fpga.ecp5 import check_system
 from celosia.fpga.ecp5_top import Ecp5Top
-from celosia.fpga.serial_boards import MEMORY_BYTES, SerialBoard, check_memory
+from celosia.fpga.serial_boards import MEMORY_BYTES, SerialBoard
 from celosia.models.golden import evaluate
 from celosia.models.network import Network
 from celosia.rtl.verilog import write_verilog
@@ -78,13 +79,13 @@ def connect(
     Raises
     ------
     CelosiaError
-        When the port cannot be opened, the simulator cannot be built, or have this memory.
+        When the port cannot be opened, or the board cannot have this engine or this memory.
     """
     if port != SIMULATED:
         yield UartTransport(port)
         return
-    size = check_memory(memory_bytes)
-    model = simulate_board(board, accelerator, divisor=DIVISOR, memory_bytes=size)
+    check_system(accelerator, board.device, memory_bytes)
+    model = simulate_board(board, accelerator, divisor=DIVISOR, memory_bytes=memory_bytes)
     with PtyBoard(model) as simulated:
         yield UartTransport(simulated.port, patience=_PATIENCE)
 

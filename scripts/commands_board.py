@@ -92,10 +92,14 @@ def run(
     memory it has is asked of it, and matters here where it is simulated.
     """
     from celosia.fpga.serial_boards import find_serial_board
+    from celosia.models.files import check_writable
     from celosia.models.storage import load
     from celosia.scripts.arguments import input_codes, read_accelerator, read_arrays, write_arrays
     from celosia.scripts.board_run import run_on_board
 
+    for written in (outputs, metrics):
+        if written is not None:
+            check_writable(written)
     loaded, target = load(network), find_serial_board(board)
     data = input_codes(loaded, read_arrays(inputs), codes=codes)
     with errors.status(f"Running {loaded.name} on {target.name} at {port}"):

@@ -51,7 +51,7 @@ class SerialPort:
             termios.tcsetattr(self._descriptor, termios.TCSANOW, settings)
         except termios.error as error:
             os.close(self._descriptor)
-            raise LinkError(f"{path} is no serial port: {error}") from error
+            raise LinkError(f"{path} is no serial port: {error.args[-1]}") from error
 
     def write(self, data: bytes, seconds: float) -> None:
         """Send ``data``; :class:`LinkError` if the port takes it not, or is gone."""

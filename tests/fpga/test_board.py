@@ -24,12 +24,14 @@ from celosia.fpga.driver import (
     UartTransport,
     WrongAcceleratorError,
 )
+from celosia.fpga.ecp5_top import Ecp5Top
 from celosia.fpga.frames import ANSWER, MOST_WORDS, REQUEST, Operation
 from celosia.fpga.serial_boards import MEMORY_BYTES, SERIAL_BOARDS
 from celosia.models.errors import CelosiaError
 from celosia.rtl.registers import MAGIC
+from celosia.rtl.verilog import write_verilog
 from celosia.scripts.board_run import DIVISOR, simulate_board
-from celosia.sim.serial.board import PtyBoard
+from celosia.sim.serial.board import BoardModel, PtyBoard
 
 from .driver.engines import Case, case, user_script
 
@@ -38,13 +40,24 @@ ECPIX5 = SERIAL_BOARDS["ecpix5"]
 
 
 @pytest.fixture(scope="module")
-def board() -> Iterator[PtyBoard]:
+def verilog() -> str:
     """An ECPIX-5: the clock at its pin is divided, its button and LEDs are low when they are on.
 
     Its serial link is as fast as can be.
     """
-    model = simulate_board(ECPIX5, preset("tiny"), divisor=DIVISOR, memory_bytes=MEMORY)
-    with PtyBoard(model) as board:
+    return write_verilog(Ecp5Top.of(ECPIX5, preset("tiny"), memory_bytes=MEMORY, divisor=DIVISOR))
+
+
+def model(verilog: str, cycles: int = DIVISOR) -> BoardModel:
+    """Return the board, at the end of a link with so many of its cycles for a bit."""
+    return BoardModel(
+        verilog, "ecp5_top", cycles << ECPIX5.halvings, button_low=True, leds_low=True
+    )
+
+
+@pytest.fixture(scope="module")
+def board(verilog: str) -> Iterator[PtyBoard]:
+    with PtyBoard(model(verilog)) as board:
         yield board
 
 
@@ -86,8 +99,8 @@ def test_users_script(board: PtyBoard) -> None:
 def test_at_the_speed_of_the_boards_link(name: str) -> None:
     """As the bitstream has it: 1 Mbaud of the pin's clock, all of the memory."""
     own = SERIAL_BOARDS[name]
-    model = simulate_board(own, preset("tiny"), divisor=own.divisor, memory_bytes=MEMORY_BYTES)
-    with PtyBoard(model) as board:
+    made = simulate_board(own, preset("tiny"), divisor=own.divisor, memory_bytes=MEMORY_BYTES)
+    with PtyBoard(made) as board:
         user_script(UartTransport(board.port, patience=60), one_sample())
         assert board.leds & 0b0110 == 0b0010, "done and no error"
 
@@ -169,6 +182,13 @@ def test_what_the_board_refuses(engine: Accelerator, board: PtyBoard) -> None:
         link.place(4096, ports=2, beat_bytes=16)
 
 
+def test_wrong_speed_of_the_link(verilog: str) -> None:
+    with PtyBoard(model(verilog, 2 * DIVISOR)) as board:
+        link = transport(board, patience=0.1)
+        with pytest.raises(LinkError, match=r"3 times\): check the cable, .* its speed, and"):
+            link.read_register(0)
+
+
 def test_port_that_is_gone_is_opened_again(board: PtyBoard) -> None:
     link = transport(board)
     assert link.read_register(0) == MAGIC
@@ -182,5 +202,5 @@ def test_port_that_is_gone_is_opened_again(board: PtyBoard) -> None:
         UartTransport("/dev/no-such-port")
     with pytest.raises(LinkError, match="no serial port here has 12345 bits a second"):
         UartTransport(board.port, baud=12345)
-    with pytest.raises(LinkError, match="/dev/null is no serial port"):
+    with pytest.raises(LinkError, match="/dev/null is no serial port: Inappropriate ioctl"):
         UartTransport("/dev/null")

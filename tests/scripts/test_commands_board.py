@@ -1,10 +1,12 @@
 """Commands on boards."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from celosia.dataflow.accelerator_file import dump_accelerator
 from celosia.dataflow.presets import preset
 from celosia.fpga.driver import Deployment
 from celosia.models.random_network import random_network
@@ -35,5 +37,14 @@ def test_run_needs_a_port_and_a_board(tmp_path, capsys: pytest.CaptureFixture[st
     command = ["run", str(tmp_path / "network.npz"), "--codes", "--inputs", str(tmp_path / "x.npz")]
     assert run_command([*command, "--port", "/dev/no-such-port"]) == 1
     assert "cannot open the serial port /dev/no-such-port" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert run_command([*command, "--port", "rtl", "--metrics", str(tmp_path / "file/m.json")]) == 1
+    assert "file: Not a directory" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "two.toml").write_text(
+        dump_accelerator(replace(preset("ecp5"), bus=replace(preset("ecp5").bus, ports=2)))
+    )
+    two = ["--port", "rtl", "--accelerator", str(tmp_path / "two.toml")]
+    assert run_command([*command, *two]) == 1
+    assert "one memory: set ports = 1" in " ".join(capsys.readouterr().err.split())
     assert run_command([*command, "--board", "zcu102"]) == 1
     assert "known are ecpix5, ulx3s" in capsys.readouterr().err
