@@ -165,7 +165,8 @@ def check(
         was compared.
     """
     _check_coverage(program, run, golden)
-    golden = {name: codes for name, codes in golden.items() if name not in run.unseen}
+    unseen = tuple(name for name in run.unseen if name in golden)
+    golden = {name: codes for name, codes in golden.items() if name not in unseen}
     value = _first_value(program, run, golden)
     each = [timing] * len(run.cycles) if isinstance(timing, Timing) else timing
     if len(each) != len(run.cycles):
@@ -180,7 +181,7 @@ def check(
         tensors=len(golden),
         elements=sum(run.tensors[name].size for name in golden) - unmade,
         unmade=unmade,
-        unseen=run.unseen,
+        unseen=unseen,
         divergences=tuple(found for found in (value, cycle, counter) if found is not None),
     )
 
