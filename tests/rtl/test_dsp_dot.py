@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from amaranth.hdl import Assert, Assume, Cat, Const, Module, Signal, Value, signed
 
-from celosia.dataflow.dsp import NARROW_BITS, SUM_BITS, WIDE_BITS
+from celosia.dataflow.dsp import HOPS, NARROW_BITS, SUM_BITS, WIDE_BITS, Schedule
 from celosia.dataflow.microarchitecture import tree_levels
 from celosia.models.formats import Fixed
 from celosia.rtl.dot import DotShape, LaneDot
 from celosia.rtl.dsp48e2 import Dsp48e2
-from celosia.rtl.dsp_dot import HOPS, DspDot, Schedule
+from celosia.rtl.dsp_dot import DspDot
 from celosia.rtl.pe import LANE_BITS
 
 from .prover import prove
