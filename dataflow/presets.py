@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from celosia.dataflow.accelerator import Accelerator, Buffers, Bus, Tables
 from celosia.dataflow.accelerator_file import scaling_lines
-from celosia.dataflow.array_shape import ArrayShape, ColumnGroup, Depthwise
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup, Depthwise
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, check_elements, parse_format, parse_scale
 from celosia.models.network import MAX_ACCUMULATOR_BITS, Conv, Network
@@ -56,6 +56,25 @@ def _dense(
         Bus(data_bits=128 * ports, ports=ports, burst_beats=64, outstanding=16), size[0],
     )  # fmt: skip
     return replace(made, array=replace(made.array, depthwise=depthwise), tables=tables)
+
+
+def _packed(
+    name: str, columns: dict[str, tuple[int, Circuit]], size: tuple[int, int],
+    depths: tuple[int, ...], post_lanes: int,
+) -> Accelerator:  # fmt: skip
+    """Return an array for weights and activations of 4 bits behind four ports of 128 bits."""
+    groups = tuple(
+        ColumnGroup(format=parse_format(key), count=count, circuit=circuit)
+        for key, (count, circuit) in columns.items()
+    )
+    lanes, pixels = size
+    array = ArrayShape(
+        columns=groups, lanes=lanes, pixels=pixels, accumulator_bits=24, activation_bits=4
+    )
+    return Accelerator(
+        name=name, array=array, buffers=replace(_buffers(*depths), activation_banks=2),
+        bus=Bus(data_bits=512, ports=4, burst_beats=64, outstanding=16), post_lanes=post_lanes,
+    )  # fmt: skip
 
 
 def _buffers(*depths: int) -> Buffers:
@@ -131,6 +150,11 @@ _PRESETS = (
     # Few channels: four bands of rows share the weights.
     _dense("dense1k_x4", 16, (16, 4), (4096, 2048, 1024, 64, 4096, 4096)),
     _dense("dense4k", 64, (64, 1), (8192, 512, 2048, 64, 4096, 4096), ports=4),
+    # 12,288 products a cycle of a ZU9EG, four to a DSP block in the fixed-point columns.
+    _packed(
+        "zcu102_w4a4", {"fixed4": (64, Circuit.DSP), "sp2_4": (32, Circuit.LUTS)}, (64, 2),
+        (16384, 512, 512, 64, 1024, 2048), 32,
+    ),
     _vectors("small_vsq", "fixed4", "uint4", 16, "ufixed4", product_bits=6),
     _vectors("small_mxfp4", "esb4_1", "e8m0_4", 32, "esb4_1"),
     _vectors("small_nvfp4", "esb4_1", "ue4m3", 16, "esb4_1"),

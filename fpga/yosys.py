@@ -17,6 +17,7 @@ from typing import Any
 
 from celosia.dataflow.engines import Description
 from celosia.fpga.devices import CELLS, FIELDS, Device, Family, Resources
+from celosia.fpga.levels import Paths, module_paths
 from celosia.fpga.tools import ToolFailedError, kept, recall, run_tool, tool_version
 from celosia.fpga.ultraram import check_ultra
 from celosia.models.processes import Processes
@@ -28,8 +29,11 @@ FLOWS = {
     Family.ECP5: "synth_ecp5 -noflatten",
 }
 
-_MODULE = "module"
-"""What stands before what the cells of one module depend on."""
+_MODULE, _PATHS = "module", "paths"
+"""What stands before what the cells of one module depend on, and its paths."""
+
+_KEPT = "cells.json"
+"""The file that holds either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +52,17 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SynthReport:
-    """What a design takes of a device. ``blocks`` begins with the top, then by total amount."""
+    """What a design takes of a device. ``blocks`` begins with the top, then by total amount.
+
+    ``logic_levels`` are those of the longest path between registers
+    (:mod:`celosia.fpga.levels`), where they were asked for.
+    """
 
     design: str
     device: Device
     tool: str
     blocks: tuple[Block, ...]
+    logic_levels: int | None = None
 
     @property
     def total(self) -> Resources:
@@ -82,6 +91,7 @@ class SynthReport:
             "budget": {k: v for k, v in self.device.budget.as_dict().items() if v},
             "fractions": {name: round(share, 6) for name, share in self.fractions.items()},
             "fits": self.fits,
+            "logic_levels": self.logic_levels,
             "blocks": [
                 {
                     "name": block.name,
@@ -95,16 +105,23 @@ class SynthReport:
 
 
 def synth(
-    accelerator: Description, device: Device, processes: Processes | None = None
+    accelerator: Description,
+    device: Device,
+    processes: Processes | None = None,
+    *,
+    levels: bool = False,
 ) -> SynthReport:
     """Synthesise the IP core of ``accelerator`` for ``device``.
 
-    Who calls it in a thread gives ``processes``, to stop it by.
+    Who calls it in a thread gives ``processes``, to stop it by. With ``levels`` the report has
+    the logic levels too, for parts of AMD's.
 
     Raises
     ------
     CelosiaError
         When its buffers are of UltraRAM and the device has none.
+    ValueError
+        When there are levels to be counted on a part of another vendor.
     MissingToolError
         When Yosys is not installed.
     ToolFailedError
@@ -113,25 +130,33 @@ def synth(
     check_ultra(accelerator, device)
     primitives = device.family is Family.ULTRASCALE_PLUS
     verilog = core_verilog(accelerator, primitives=primitives)
-    return synth_verilog(verilog, core_name(accelerator), device, processes)
+    return synth_verilog(verilog, core_name(accelerator), device, processes, levels=levels)
 
 
 def synth_verilog(
-    verilog: str, top: str, device: Device, processes: Processes | None = None
+    verilog: str,
+    top: str,
+    device: Device,
+    processes: Processes | None = None,
+    *,
+    levels: bool = False,
 ) -> SynthReport:
     """Synthesise the module ``top`` of a Verilog text for ``device``; see :func:`synth`."""
+    if levels and device.family is Family.ECP5:
+        raise ValueError(f"levels must be False: those of {device.name}'s cells are not known")
     flow = FLOWS[device.family]
     tool = tool_version("yosys")
+    written = "; write_json -noscopeinfo netlist.json" if levels else ""
 
     def make(folder: Path) -> None:
         texts = split_modules(verilog)
-        known = _known(texts, [flow, tool], top)
+        known = _known(texts, [flow, tool], top, levels=levels)
         (folder / "known.v").write_text("\n".join(texts[name] for name in known))
         new = [text for name, text in texts.items() if name not in known]
         (folder / "new.v").write_text("\n".join(new) if known else verilog)
         script = (
             f"read_verilog -lib known.v; read_verilog new.v; {flow} -top {top}; "
-            "tee -q -o stat.json stat -json"
+            f"tee -q -o stat.json stat -json{written}"
         )
         run_tool("yosys", ["-Q", "-T", "-q", "-p", script], folder, processes)
         mapped = _parse((folder / "stat.json").read_text())
@@ -139,14 +164,40 @@ def synth_verilog(
             _keep([_MODULE, flow, tool, texts[name]], mapped[name])
         whole = {name: {"num_cells_by_type": cells} for name, cells in (known | mapped).items()}
         (folder / "stat.json").write_text(json.dumps({"modules": whole}))
+        if levels:
+            found = _find_paths(folder / "netlist.json", list(mapped), known, texts, [flow, tool])
+            (folder / "levels.json").write_text(json.dumps(found[top].inside))
         for name in ("known.v", "new.v"):
             (folder / name).unlink()
 
-    folder = kept(["synth", flow, top, tool, verilog], make)
+    folder = kept(["synth", flow, top, tool, verilog, *([_PATHS] if levels else [])], make)
     modules = _parse((folder / "stat.json").read_text())
     blocks = _blocks(modules, top, CELLS[device.family])
     version, _, _ = tool.partition(" (")  # what follows is how it was built
-    return SynthReport(design=top, device=device, tool=version, blocks=blocks)
+    longest = json.loads((folder / "levels.json").read_text()) if levels else None
+    return SynthReport(design=top, device=device, tool=version, blocks=blocks, logic_levels=longest)
+
+
+def _find_paths(
+    netlist: Path,
+    names: list[str],
+    known: Mapping[str, object],
+    texts: Mapping[str, str],
+    flow: Sequence[str],
+) -> dict[str, Paths]:
+    """Return the paths of the modules ``names``, which are kept; the netlist goes."""
+    before = {name: _recalled_paths(flow, texts[name]) for name in known}
+    modules = json.loads(netlist.read_text())["modules"]
+    found = module_paths(modules, names, {name: p for name, p in before.items() if p is not None})
+    for name in texts.keys() & found.keys():
+        _keep([_PATHS, *flow, texts[name]], found[name].as_json())
+    netlist.unlink()
+    return found
+
+
+def _recalled_paths(flow: Sequence[str], text: str) -> Paths | None:
+    folder = recall([_PATHS, *flow, text])
+    return Paths.of_json(json.loads((folder / _KEPT).read_text())) if folder else None
 
 
 def split_modules(verilog: str) -> dict[str, str]:
@@ -161,19 +212,23 @@ def split_modules(verilog: str) -> dict[str, str]:
     return {match[1]: match[0] for match in pattern.finditer(verilog)}
 
 
-def _known(texts: Mapping[str, str], flow: Sequence[str], top: str) -> dict[str, dict[str, int]]:
+def _known(
+    texts: Mapping[str, str], flow: Sequence[str], top: str, *, levels: bool
+) -> dict[str, dict[str, int]]:
     """Return the cells of each module that was mapped before, but for what holds a new one.
 
-    Whether a module is mapped again because of what it holds changes nothing but that Yosys
-    sees the new one below it; the top is always mapped.
+    With ``levels``, of those whose paths are known. Whether a module is mapped again because of
+    what it holds changes nothing but that Yosys sees the new one below it; the top is always
+    mapped.
     """
     known = {}
     for name, text in texts.items():
         folder = recall([_MODULE, *flow, text])
+        if levels and recall([_PATHS, *flow, text]) is None:
+            continue
         if folder is not None and name != top:
             known[name] = {
-                cell: int(count)
-                for cell, count in json.loads((folder / "cells.json").read_text()).items()
+                cell: int(count) for cell, count in json.loads((folder / _KEPT).read_text()).items()
             }
     while holding := [n for n in known if any(c in texts and c not in known for c in known[n])]:
         for name in holding:
@@ -181,9 +236,9 @@ def _known(texts: Mapping[str, str], flow: Sequence[str], top: str) -> dict[str,
     return known
 
 
-def _keep(parts: Sequence[str], cells: Mapping[str, int]) -> None:
+def _keep(parts: Sequence[str], value: object) -> None:
     def make(folder: Path) -> None:
-        (folder / "cells.json").write_text(json.dumps(cells))
+        (folder / _KEPT).write_text(json.dumps(value))
 
     kept(parts, make)
 

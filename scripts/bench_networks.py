@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.table import Table
 
+from celosia.dataflow.array_shape import ArrayShape
 from celosia.dataflow.explore.reasons import reasons
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.presets import preset
@@ -19,7 +20,6 @@ from celosia.dataflow.program import Program
 from celosia.dataflow.search import map_network
 from celosia.models.errors import CelosiaError
 from celosia.models.find_scales import ScaleMethod
-from celosia.models.formats import Fixed
 from celosia.models.network import Network
 from celosia.models.networks.catalogue import NETWORKS, build
 from celosia.models.networks.keyword import KEYWORDS, keyword
@@ -32,10 +32,17 @@ from celosia.scripts.sources import code_digest
 from celosia.sim.cache import cached
 
 
-def recipe(bits: int) -> Recipe:
-    """Return how all weights become fixed point of ``bits``, activations of 8, in seconds."""
+def recipe(array: ArrayShape) -> Recipe:
+    """Return how a network is quantised for ``array``, in seconds.
+
+    As many rows of each layer have a format as columns have it; activations fill their bits.
+    """
     return Recipe(
-        weights=(Share(format=Fixed(bits=bits), ratio=1.0),),
+        weights=tuple(
+            Share(format=group.format, ratio=group.count / array.column_count)
+            for group in array.columns
+        ),
+        activation_bits=array.activation_bits,
         scale=ScaleMethod.MAX,
         activation_scale=ScaleMethod.MAX,
         error_feedback=False,
@@ -50,11 +57,10 @@ _SEED = 20261121
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A network by name, the preset that it runs on, and the bits of its weights."""
+    """A network by name, and the preset that it runs on, whose formats its weights have."""
 
     network: str
     accelerator: str
-    weight_bits: int = 4
 
     @property
     def name(self) -> str:
@@ -65,11 +71,11 @@ class Case:
         """Return the integer network; a keyword network is quantised already."""
         if self.network in KEYWORDS:
             return keyword(self.network)
-        return build(self.network, recipe=recipe(self.weight_bits))
+        return build(self.network, recipe=recipe(preset(self.accelerator).array))
 
 
 def _cases() -> Iterator[Case]:
-    """Yield every network on 1,024 products a cycle, the large ones on 4,096 too.
+    """Yield every network on 1,024 products a cycle, the large ones on more too.
 
     The U-Net's bilinear phases have weights of 5 bits, so it runs where weights have 8.
     """
@@ -81,9 +87,11 @@ def _cases() -> Iterator[Case]:
         if name != "unet":
             yield Case(network=name, accelerator=suited.get(name, "dense1k"))
     for name in wide:
-        yield Case(network=name, accelerator="dense1k_w8", weight_bits=8)
+        yield Case(network=name, accelerator="dense1k_w8")
     for name in ("resnet18", "resnet50"):
         yield Case(network=name, accelerator="dense4k")
+    for name in ("resnet18", "resnet50", "mobilenet_v2"):
+        yield Case(network=name, accelerator="zcu102_w4a4")
 
 
 CASES = tuple(_cases())
@@ -214,7 +222,7 @@ def measure(case: Case, report: Report) -> NetworkRow:
     return NetworkRow(
         network=case.network,
         accelerator=accelerator.name,
-        weight_bits=case.weight_bits,
+        weight_bits=max(group.format.bits for group in accelerator.array.columns),
         products_per_cycle=accelerator.products,
         products=done.program.products,
         cycles_predicted=done.predicted.cycles,

@@ -1,4 +1,4 @@
-"""Commands that measure: bench sim, networks, pe, area, formats, search, eie, sparch and lstm."""
+"""Commands that measure: time, area, accuracy, and cycles of networks and matrices."""
 
 from __future__ import annotations
 
@@ -71,6 +71,32 @@ def bench_networks(
 
     emit([row.as_dict() for row in rows], as_json=as_json, show=show)
     hold(all(row.holds for row in rows))
+
+
+@app.command("zcu102")
+def bench_zcu102(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the tables of docs/benchmarks.md.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Synthesise the W4A4 engine of the ZCU102; frames a second of networks beside published."""
+    from celosia.scripts.bench_zcu102 import bench_zcu102 as run
+    from celosia.scripts.bench_zcu102 import markdown as document
+    from celosia.scripts.bench_zcu102 import tables
+
+    with progress("ZCU102") as report:
+        found = run(report)
+
+    def show(console: Console) -> None:
+        if markdown:
+            sys.stdout.write(document(found))
+            return
+        for part in tables(found):
+            console.print(part)
+
+    emit(found.as_dict(), as_json=as_json, show=show)
+    hold(found.holds)
 
 
 @app.command("pe")

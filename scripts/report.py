@@ -20,7 +20,7 @@ from celosia.scripts.charts import Axes, Point, frontier, scatter
 from celosia.scripts.explore.page import is_exploration
 from celosia.scripts.pages import number, render_page
 from celosia.scripts.report_eie import eie_charts, improvements, read_measured
-from celosia.scripts.report_network import bench_chart, charts
+from celosia.scripts.report_network import bench_chart, charts, frames
 
 SHOWN: Final = 0.15
 """Formats that lose more than this to the best accuracy are not drawn."""
@@ -164,6 +164,7 @@ def render(summary: dict[str, Any], formats: list[dict[str, Any]]) -> str:
         rows=rows or [],
         rows_chart=bench_chart(rows) if rows else "",
         charts={name: charts(name, network) for name, network in networks.items()},
+        frames={name: frames(network) for name, network in networks.items()},
         exact={name: _holds(network) for name, network in networks.items()},
         formats={name: _formats(formats, name) for name in _workloads(formats)} if main_job else {},
         eie=eie_charts(measured) if main_job else {},

@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from celosia.dataflow.stalls import Stall
+from celosia.fpga.devices import ZCU102
 from celosia.scripts.charts import Axes, Bar, Point, Series, bars, lines, scatter, stacked
 from celosia.scripts.pages import number
 
@@ -47,6 +48,23 @@ def charts(name: str, network: dict[str, Any]) -> dict[str, Markup]:
     }
     found = {kind: chart(name, network) for kind, chart in made.items()}
     return {kind: chart for kind, chart in found.items() if chart}
+
+
+CLOCKS_MHZ: Final = (200, 250, 300)
+"""What frames a second on a ZCU102 are told at."""
+
+
+def frames(network: dict[str, Any]) -> dict[str, float]:
+    """Return frames a second at each of :data:`CLOCKS_MHZ`, by the clock in MHz.
+
+    They are one over measured cycles: nothing was placed and routed for these clocks. None of a
+    run of another part, or of cycles that were not measured.
+    """
+    part = network.get("synthesis") or network.get("area")
+    cycles, samples = number(network.get("cycles_measured")), network.get("samples_per_start", 1)
+    if not isinstance(part, dict) or part.get("device") != ZCU102.name or not cycles:
+        return {}
+    return {str(clock): round(samples * clock * 1e6 / cycles, 1) for clock in CLOCKS_MHZ}
 
 
 def bench_chart(rows: list[dict[str, Any]]) -> Markup:

@@ -39,6 +39,7 @@ def heading(
         "accelerator": program.accelerator.name,
         "weights": "trained" if network.trained else "random",
         "memory": asdict(memory),
+        "samples_per_start": program.samples,
     }
 
 

@@ -30,7 +30,7 @@ def row(case: bench.Case, *, cycles_exact: bool = True) -> bench.NetworkRow:
     return bench.NetworkRow(
         network=case.network,
         accelerator=case.accelerator,
-        weight_bits=case.weight_bits,
+        weight_bits=4,
         products_per_cycle=1024,
         products=900_000,
         cycles_predicted=1000,
@@ -57,9 +57,13 @@ def silent(_what: str, _done: int, _total: int) -> None:
 def test_every_network_runs_on_a_thousand_products() -> None:
     assert {case.network for case in bench.CASES} == {*NETWORKS, "okay_nabu"}
     for case in bench.CASES:
-        assert preset(case.accelerator).products in (1024, 4096)
+        assert preset(case.accelerator).products in (1024, 4096, 12288)
     found = bench.find_cases(["resnet18"])
-    assert [case.name for case in found] == ["resnet18 on dense1k", "resnet18 on dense4k"]
+    assert [case.name for case in found] == [
+        "resnet18 on dense1k",
+        "resnet18 on dense4k",
+        "resnet18 on zcu102_w4a4",
+    ]
     assert bench.find_cases([]) == bench.CASES
 
 
@@ -80,12 +84,12 @@ def test_what_was_measured_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(bench, "measure", measure)
     with pytest.raises(KeyboardInterrupt):
-        bench.bench_networks(["resnet18"], silent)
+        bench.bench_networks(["resnet18 on dense"], silent)
     measured.insert(0, "before")
-    rows = bench.bench_networks(["resnet18"], silent)
+    rows = bench.bench_networks(["resnet18 on dense"], silent)
     # The first was there already, the second was interrupted before.
     assert measured == ["before", "resnet18 on dense1k", "resnet18 on dense4k"]
-    assert rows == [row(case) for case in bench.find_cases(["resnet18"])]
+    assert rows == [row(case) for case in bench.find_cases(["resnet18 on dense"])]
 
 
 def test_the_tables_say_what_bounds_a_layer() -> None:
@@ -101,8 +105,19 @@ def test_the_tables_say_what_bounds_a_layer() -> None:
     assert "| memory reads busy 90 % (90 of 100 cycles) | bandwidth 90 |" in lines[7]
 
 
+def test_networks_have_the_formats_of_the_columns() -> None:
+    mixed = bench.recipe(preset("zcu102_w4a4").array)
+    shares = {share.format.name: share.ratio for share in mixed.weights}
+    assert shares == {"fixed4": 64 / 96, "sp2_4": 32 / 96}
+    assert mixed.activation_bits == 4
+    plain = bench.recipe(preset("dense1k_w8").array)
+    assert [share.format.name for share in plain.weights] == ["fixed8"]
+    assert plain.activation_bits == 8
+
+
 def test_the_model_tier_says_what_the_rtl_does() -> None:
-    network, target = build("ds_cnn", recipe=bench.recipe(4)), preset("small")
+    target = preset("small")
+    network = build("ds_cnn", recipe=bench.recipe(target.array))
     inputs = random_inputs(network, 1, 20261121)
     done = simulate(network, target, inputs, DDR4)
     predicted = predict_run(network, target, inputs, DDR4)

@@ -1,0 +1,159 @@
+"""Logic levels: counted on real netlists, hierarchical and flat, and cell by cell."""
+
+import random
+
+import pytest
+
+from celosia.fpga.devices import ECP5_85K, ZCU102
+from celosia.fpga.levels import Paths, module_paths
+from celosia.fpga.tools import ToolFailedError
+from celosia.fpga.yosys import synth_verilog
+
+SPLIT = """
+module parity(input [35:0] a, output y);
+  assign y = ^a;
+endmodule
+module adder(input clk, input [15:0] a, input [15:0] b, output reg [15:0] s);
+  always @(posedge clk) s <= a + b;
+endmodule
+module top(input clk, input [35:0] a, input [15:0] b, output reg [15:0] s);
+  reg [35:0] held; reg [15:0] other; wire y; wire [15:0] sum;
+  parity p(.a(held), .y(y));
+  adder q(.clk(clk), .a({16{y}} & other), .b(other), .s(sum));
+  always @(posedge clk) begin held <= a; other <= b; s <= sum; end
+endmodule
+"""
+
+
+def cell(kind, parameters=None, /, inputs=None, outputs=None):
+    return {
+        "type": kind,
+        "parameters": parameters or {},
+        "connections": {**(inputs or {}), **(outputs or {})},
+        "port_directions": dict.fromkeys(inputs or {}, "input")
+        | dict.fromkeys(outputs or {}, "output"),
+    }
+
+
+def lut(output, *inputs):
+    named = {f"I{n}": [net] for n, net in enumerate(inputs)}
+    return cell(f"LUT{len(inputs)}", inputs=named, outputs={"O": [output]})
+
+
+def register(output, net):
+    return cell("FDRE", inputs={"C": [1], "D": [net]}, outputs={"Q": [output]})
+
+
+def netlist(cells, ports=None):
+    return {"cells": dict(enumerate(cells)), "ports": ports or {}}
+
+
+def levels(*cells):
+    return module_paths({"top": netlist(cells)}, ["top"], {})["top"].inside
+
+
+@pytest.fixture
+def _cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path))
+
+
+@pytest.mark.usefixtures("_cache")
+def test_paths_go_through_modules():
+    report = synth_verilog(SPLIT, "top", ZCU102, levels=True)
+    # Two or three tables for 36 bits, one in front of the sum, the sum's own, and its carries.
+    assert report.logic_levels in (5, 6)
+    assert report.as_dict()["logic_levels"] == report.logic_levels
+    # The same design with a top of its own: the modules are known, and so are their paths.
+    again = SPLIT.replace("held <= a;", "held <= ~a;")
+    assert synth_verilog(again, "top", ZCU102, levels=True).logic_levels == report.logic_levels
+    assert synth_verilog(SPLIT, "top", ZCU102).logic_levels is None
+
+
+def test_levels_of_other_vendors_are_refused():
+    with pytest.raises(ValueError, match="levels must be False: those of ecp5-85k's cells"):
+        synth_verilog(SPLIT, "top", ECP5_85K, levels=True)
+
+
+def test_a_chain_is_as_long_as_it_is():
+    chain = [register(10, 2), *(lut(11 + n, 10 + n) for n in range(5)), register(20, 15)]
+    assert levels(*chain) == 5
+    assert levels(register(10, 10)) == 0
+    # From a port of the design no register begins a path.
+    assert levels(lut(11, 10), register(12, 11)) == 0
+
+
+def test_a_run_of_carries_is_one_level():
+    def carry(first, carry_in):
+        nets = list(range(first, first + 8))
+        return cell(
+            "CARRY4",
+            inputs={"CI": [carry_in], "CYINIT": ["0"], "DI": ["0"] * 4, "S": [10, 10, 10, 10]},
+            outputs={"O": nets[:4], "CO": nets[4:]},
+        )
+
+    run = [register(10, 2), carry(100, "0"), carry(200, 107), carry(300, 207)]
+    assert levels(*run, register(20, 303)) == 1
+    assert levels(*run, lut(21, 303), register(20, 21)) == 2
+
+
+def test_registers_of_dsp_blocks_cut_paths():
+    def dsp(product, total):
+        values = {"MREG": product, "PREG": total, "ADREG": 0, "BREG": 0}
+        return cell(
+            "DSP48E2",
+            {name: f"{value:032b}" for name, value in values.items()},
+            inputs={"A": [10], "B": [10], "C": ["0"], "D": ["0"]},
+            outputs={"P": [30]},
+        )
+
+    around = [register(10, 2), lut(31, 30), register(20, 31)]
+    assert levels(*around, dsp(0, 0)) == 2
+    assert levels(*around, dsp(1, 0)) == 2  # behind the product's register: the sum, the table
+    assert levels(*around, dsp(1, 1)) == 1
+
+
+def test_reads_of_table_memory_follow_their_address():
+    memory = cell(
+        "RAM32M16",
+        inputs={"ADDRA": [10], "ADDRH": [11], "DIA": [11], "WE": [11], "WCLK": [1]},
+        outputs={"DOA": [30], "DOH": [31]},
+    )
+    assert levels(register(10, 2), memory, lut(32, 30), register(20, 32)) == 2
+    assert module_paths({"m": netlist([memory])}, ["m"], {})["m"].inside == 0
+
+
+def test_unknown_cells_and_loops_are_told():
+    with pytest.raises(ToolFailedError, match="a cell of type ODDR in module top: its paths"):
+        levels(cell("ODDR", inputs={"D": [3]}, outputs={"Q": [4]}))
+    with pytest.raises(ToolFailedError, match="a loop of look-up tables in module top"):
+        levels(lut(3, 4), lut(4, 3))
+
+
+def test_modules_say_what_the_same_cells_do_in_one():
+    """Random netlists in two halves, one of which is a module."""
+    rng = random.Random(8)
+    inputs, outputs = list(range(10, 80)), [*range(80, 84), *range(100, 112)]
+    ports = {
+        "a": {"direction": "input", "bits": inputs},
+        "b": {"direction": "output", "bits": outputs},
+    }
+    for _ in range(200):
+        first, reads = [], [*inputs, *outputs[:4]]
+        for net in outputs[4:]:
+            first.append(lut(net, *rng.choices(reads, k=2)))
+            reads.append(net)
+        first += [register(net, rng.choice(reads)) for net in outputs[:4]]
+        other, reads = [], list(outputs)
+        for net in range(200, 212):
+            other.append(lut(net, *rng.choices(reads, k=2)))
+            reads.append(net)
+        other += [register(net, rng.choice(reads)) for net in inputs[20:]]
+        other += [lut(net, *rng.choices(inputs[20:], k=2)) for net in inputs[:20]]
+        held = cell("half", inputs={"a": inputs}, outputs={"b": outputs})
+        flat = levels(*first, *other)
+        modules = {"half": netlist(first, ports), "top": netlist([held, *other])}
+        found = module_paths(modules, ["half", "top"], {})
+        assert found["top"].inside == flat
+        known = Paths.of_json(found["half"].as_json())
+        assert known == found["half"]
+        assert module_paths(modules, ["top"], {"half": known})["top"] == found["top"]
