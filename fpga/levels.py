@@ -21,7 +21,17 @@ Pin = tuple[str, int]
 
 _NONE: Final = -1
 _CLOCKS: Final = ("C", "CLK", "WCLK", "CLKARDCLK", "CLKBWRCLK")
-_REGISTERS: Final = ("FDRE", "FDSE", "FDCE", "FDPE", "RAMB18E2", "RAMB36E2", "RAMB18E1", "RAMB36E1")
+_REGISTERS: Final = (
+    "FDRE",
+    "FDSE",
+    "FDCE",
+    "FDPE",
+    "RAMB18E2",
+    "RAMB36E2",
+    "RAMB18E1",
+    "RAMB36E1",
+    "URAM288",
+)
 _GATES: Final = (*(f"LUT{n}" for n in range(1, 7)), "LUT6_2", "INV", "MUXF7", "MUXF8", "MUXF9")
 _SHIFTS: Final = ("SRL16E", "SRLC32E")
 _NOTHING: Final = ("GND", "VCC", "BUFG", "$scopeinfo")
