@@ -30,7 +30,8 @@ def found(lut: float = 200_000) -> bench.Zcu102:
             network=name, accelerator=bench.ACCELERATOR, weight_bits=4, products_per_cycle=12_288,
             products=900_000, cycles_predicted=1_000_000, cycles_measured=1_000_000,
             utilisation=0.25, tensors=9, tensors_compared=9, bit_exact=True, cycles_exact=True,
-            map_seconds=1.0, sim_seconds=2.0, build_seconds=3.0, tier_exact=True, tier_seconds=1.5, weights="random", layers=(),
+            map_seconds=1.0, sim_seconds=2.0, build_seconds=3.0,
+            tier_exact=True, tier_seconds=1.5, weights="random", layers=(),
         )
         for name in bench.PUBLISHED
     )  # fmt: skip
