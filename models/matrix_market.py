@@ -24,13 +24,14 @@ def read_matrix_market(path: str | Path) -> Csr:
     Raises
     ------
     CelosiaError
-        There is no such file, it is damaged or malformed (says in which line where that is known),
-        holds an index beyond its shape or an element twice, is dense or complex, has no rows or
-        columns or too many, or declares a symmetry or a size that it cannot have.
+        There is no such file, it is a folder, damaged or malformed (says in which line where that
+        is known), holds an index beyond its shape or an element twice, is dense or complex, has no
+        rows or columns or too many, or declares a symmetry or a size that it cannot have.
     """
     where = str(path)
     if not Path(path).is_file():
-        raise CelosiaError(f"cannot read matrix {where}: there is no such file")
+        what = "it is a folder" if Path(path).is_dir() else "there is no such file"
+        raise CelosiaError(f"cannot read matrix {where}: {what}")
     symmetry = _check_header(where)
     try:
         matrix: Any = scipy.io.mmread(where, spmatrix=False)

@@ -40,6 +40,7 @@ def spgemm(
     as_json: Json = False,
 ) -> None:
     """Multiply sparse matrices on the RTL and compare every bit, cycle and byte."""
+    from celosia.models.files import check_writable
     from celosia.models.matrix_market import read_matrix_market, write_matrix_market
     from celosia.scripts.arguments import read_memory, read_sparch
     from celosia.scripts.spgemm import Mode
@@ -49,6 +50,8 @@ def spgemm(
     if mode not in known:
         raise CelosiaError(f"there is no mode {mode!r}: known are {', '.join(known)}")
     chosen, model = read_sparch(accelerator), read_memory(memory)
+    if output is not None:  # before a product that may take minutes
+        check_writable(output)
     one = read_matrix_market(left)
     other = None if right is None else read_matrix_market(right)
     with progress("Multiplying") as report:

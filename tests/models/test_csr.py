@@ -148,6 +148,8 @@ def test_wrong_files_are_refused(tmp_path, text, message):
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path):
+    with pytest.raises(CelosiaError, match="it is a folder"):
+        read_matrix_market(tmp_path)
     with pytest.raises(CelosiaError, match="there is no such file"):
         read_matrix_market(tmp_path / "none.mtx")
     path = tmp_path / "a.mtx.gz"

@@ -107,6 +107,7 @@ def test_the_command(tmp_path, capsys):
         (["--mode", "outer"], "there is no mode 'outer': known are sparch, rowwise, adaptive"),
         (["--accelerator", "tiny"], "tiny is no SpArch engine"),
         (["--memory", "fast"], "memory 'fast' is not understood"),
+        (["-o", "."], "Is a directory"),  # before anything is run
     ],
 )
 def test_wrong_words_are_refused(tmp_path, capsys, change, message):
