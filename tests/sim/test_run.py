@@ -22,6 +22,7 @@ from celosia.rtl.image import program_image
 from celosia.sim.check import check
 from celosia.sim.driver import Driver, HangError, Interrupted
 from celosia.sim.run import Simulator, _Work, run
+from celosia.sim.seen import Taps
 
 ACCELERATOR = preset("tiny")
 FORMATS = tuple(group.format for group in ACCELERATOR.array.columns)
@@ -187,11 +188,13 @@ def test_error_ends_all_threads(
     begun: list[int] = []
     sample_of = _Work._start
 
-    def fail(work: _Work, driver: Driver, image: np.ndarray, sample: int) -> None:
+    def fail(
+        work: _Work, driver: Driver, image: np.ndarray, sample: int, taps: Taps | None
+    ) -> None:
         begun.append(sample)
         if sample == broken:
             raise CelosiaError(f"sample {sample} is broken")
-        sample_of(work, driver, image, sample)
+        sample_of(work, driver, image, sample, taps)
 
     monkeypatch.setattr(_Work, "_start", fail)
     with pytest.raises(CelosiaError, match=f"sample {broken} is broken"):
