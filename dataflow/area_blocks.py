@@ -8,7 +8,7 @@ of adders, choices and registers that its RTL has. ``area_tables`` hold the func
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 from celosia.dataflow.accelerator import ROW_ENTRIES, Accelerator
 from celosia.dataflow.area_memory import MemoryRule, choice_luts
@@ -177,8 +177,9 @@ def _buffers(accelerator: Accelerator, rule: MemoryRule) -> Iterator[Part]:
         yield Part(
             block=f"{name}_buffer", kind="kept_buffer" if several else "buffer", known=known,
             terms={
-                "one": 1, "memory": beats, "word": several * lanes * bits,
-                "write": several * mine * bits,
+                # Of two banks: whose word is read, and whether what is written is a load's.
+                "one": 1, "memory": beats,
+                "choice": several * (lanes * bits + mine * min(bits, data)),
             },
         )  # fmt: skip
     groups = array.lanes // accelerator.post_lanes
@@ -212,8 +213,17 @@ def _array(accelerator: Accelerator, rule: MemoryRule) -> Iterator[Part]:
         },
     )  # fmt: skip
     yield from _windows(array, rule)
-    for unit in column_units(array):
-        yield column_part(array, unit.group, len(unit.positions), accelerator, rule)
+    for (group, columns), places in alike(array).items():
+        part = column_part(array, group, columns, accelerator, rule)
+        yield replace(part, count=len(places))
+
+
+def alike(array: ArrayShape) -> dict[tuple[ColumnGroup, int], list[int]]:
+    """Return the numbers of the column units of each group and number of columns together."""
+    found: dict[tuple[ColumnGroup, int], list[int]] = {}
+    for number, unit in enumerate(column_units(array)):
+        found.setdefault((unit.group, len(unit.positions)), []).append(number)
+    return found
 
 
 def _windows(array: ArrayShape, rule: MemoryRule) -> Iterator[Part]:
@@ -369,13 +379,17 @@ def _chains(
     array: ArrayShape, group: ColumnGroup, packing: DspPacking, sums: int
 ) -> dict[str, float]:
     """Return what is round the DSP blocks: packing, taking fields apart, adding up chains."""
-    chains = len(Schedule.of(array.lanes, packing.chain).chains)
+    schedule = Schedule.of(array.lanes, packing.chain)
+    chains = len(schedule.chains)
+    # Chains that add up behind no register are added with the accumulator, three at a time.
+    merged = chains > 1 and not schedule.tree
     width = term_bits(group.format, array, group) + (array.lanes // chains).bit_length()
     dsps = packing.dsps(lanes=array.lanes, pixels=array.pixels)
     return {
         "dsp": dsps,
         "borrow": dsps * int(packing.columns > 1 and packing.pixels > 1),
         "chain": sums * (chains - 1),
+        "merged": sums * array.accumulator_bits * int(merged),
         "tree": sums * (chains - 1) * width,
         "weight": packing.columns * array.lanes * group.format.bits,
         "operand": dsps * packing.pixels * array.operand_bits,

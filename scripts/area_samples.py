@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.area_blocks import Amount, Part, blocks
+from celosia.dataflow.area_blocks import Amount, Part, alike, blocks
 from celosia.dataflow.area_memory import MemoryRule
 from celosia.dataflow.dsp import column_units
 from celosia.fpga.devices import Resources
@@ -63,7 +63,7 @@ def samples(accelerator: Accelerator, report: SynthReport, rule: MemoryRule) -> 
     """Yield every part of ``accelerator`` with what ``report`` says of it."""
     named = {block.name: (block.count, amount_of(block.inclusive)) for block in report.blocks}
     parts = list(blocks(accelerator, rule))
-    units = (n for n, _ in enumerate(column_units(accelerator.array)))
+    units = (places[0] for places in alike(accelerator.array).values())
     columns = [part for part in parts if part.kind.startswith("column ")]
     names = {id(part): column_of(accelerator, next(units)).module_name for part in columns}
     for part in parts:
@@ -85,7 +85,7 @@ def _amount(part: Part, named: Named, columns: Iterable[str]) -> Amount:
         amount += _all(named, _WHOLE[inside]) * -1
     if word == "array":
         for name in columns:
-            amount += named[name][1] * -1
+            amount += named[name][1] * -named[name][0]
     return amount
 
 

@@ -41,11 +41,21 @@ MappingOption = Annotated[
 @app.command()
 def check(
     model: Model,
+    accelerator: Annotated[
+        str | None, typer.Option(help="Also whether this one, a file or a preset, fits --device.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Name of a known FPGA part.")] = "zcu102",
     as_json: Json = False,
 ) -> None:
     """List every operator of a model that is not supported, where, and what to do."""
+    from celosia.fpga.devices import excess, find_device
     from celosia.models.model_files import check_file
+    from celosia.scripts.arguments import read_accelerator
+    from celosia.scripts.explore.targets import modelled
 
+    part = find_device(device)
+    area = None if accelerator is None else modelled(read_accelerator(accelerator), part)
+    over = "" if area is None else excess(area, part.budget)
     findings, notes = check_file(model)
     value = [
         {"operator": f.operator, "where": f.where, "reason": f.reason, "remedy": f.remedy}
@@ -58,10 +68,16 @@ def check(
         count = len(findings)
         text = f"{count} unsupported" if findings else "every operator is supported"
         console.print(f"{model}: {text}", markup=False)
+        if area is not None:
+            used = ", ".join(f"{n:,} {name}" for name, n in area.as_dict().items() if n)
+            fits = f"does not fit: {over}" if over else "fits"
+            console.print(f"{accelerator} on {part.name}: {fits} (by model {used})", markup=False)
 
     result = {"supported": not findings, "findings": value, "notes": notes}
+    if area is not None:
+        result["area"] = {"device": part.name, "fits": not over, "model": area.as_dict()}
     emit(result, as_json=as_json, show=show)
-    hold(not findings)
+    hold(not findings and not over)
 
 
 @app.command("import")

@@ -6,11 +6,12 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from celosia.dataflow.area import ECP5, ULTRASCALE_PLUS, estimate_area
+from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.area import ECP5, ULTRASCALE_PLUS, Amount, block_areas, estimate_area
 from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.explore.outcome import Limit, Quantity
 from celosia.dataflow.explore.starts import Area
-from celosia.fpga.devices import Device, Family
+from celosia.fpga.devices import Device, Family, Resources
 from celosia.models.errors import CelosiaError
 
 CLOCKS: Final[Mapping[Family, float]] = {
@@ -37,6 +38,15 @@ def hard_circuit(device: Device) -> Circuit:
 def area_model(device: Device) -> Area:
     """Return what tells how much of the device an accelerator takes."""
     return functools.partial(estimate_area, family=area_family(device))
+
+
+def modelled(accelerator: Accelerator, device: Device) -> Resources:
+    """Return what ``accelerator`` takes of ``device`` by the model of area, UltraRAM too."""
+    blocks = block_areas(accelerator, area_family(device)).values()
+    whole = sum(blocks, start=Amount())
+    return Resources(
+        lut=round(whole.lut), ff=round(whole.ff), dsp=whole.dsp, bram=whole.bram, uram=whole.uram
+    )
 
 
 def area_family(device: Device) -> str:

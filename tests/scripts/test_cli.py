@@ -111,6 +111,14 @@ def test_check_supported(files, capsys):
 
 def test_check_lists_what_is_not_supported(files, capsys):
     save_model(Odd(), (torch.zeros(1, 2, 4, 4),), "odd.pt2")
+    arguments = ("check", "tiny.pt2", "--accelerator", "dense1k", "--json")
+    status, out, _ = run(capsys, *arguments)
+    assert (status, json.loads(out)["area"]["fits"]) == (0, True)
+    status, out, _ = run(capsys, *arguments, "--device", "ecp5-85k")
+    assert (status, json.loads(out)["area"]["fits"]) == (1, False)
+    status, out, _ = run(capsys, *arguments[:-1], "--device", "ecp5-85k")
+    assert "dense1k on ecp5-85k: does not fit: " in out
+    assert "too many" in out
     status, out, _ = run(capsys, "check", "odd.pt2", "--json")
     (finding,) = json.loads(out)["findings"]
     assert status == 1
