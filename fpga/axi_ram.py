@@ -20,8 +20,8 @@ def word_access_layout() -> data.StructLayout:
 class AxiRam(Shared):
     """A memory of ``size_bytes`` from address 0: an AXI4 subordinate with a second, narrow port.
 
-    One read and one write burst at a time, a beat a cycle at most every second cycle for reads
-    (the register behind the block RAM is the only place for data) and every cycle for writes.
+    One read and one write burst at a time, a beat each cycle. What is read goes through a register
+    of its own: the block RAMs of a large memory lie far from each other, and answer late.
     Bursts are INCR and of full width. A burst that begins beyond the memory is answered DECERR
     and writes nothing; later beats wrap round. A host's access is made when no burst of its
     direction is in progress, so a run is not disturbed and polling waits for it.
@@ -117,30 +117,39 @@ class AxiRam(Shared):
         """Serve AR and R; return whether a burst holds the memory's read port."""
         axi = self.axi
         busy = Signal()
-        fetched = Signal()
+        fetched = Signal()  # the block RAM's output is a beat
+        fetch, move = Signal(), Signal()  # from the block RAM, and to the register behind it
         row = Signal(range(self._depth))
-        left = Signal(9)
+        unread, left = Signal(9), Signal(9)  # beats to fetch, and to move
         m.d.comb += [
             # A host's access that was begun in the cycle before still needs the port's register.
             axi.arready.eq(~busy & ~(self.access.valid & ~self.access.p.write)),
-            axi.rvalid.eq(busy & fetched),
-            axi.rdata.eq(read.data),
-            axi.rlast.eq(left == 1),
+            move.eq(fetched & (~axi.rvalid | axi.rready)),
+            fetch.eq((unread != 0) & (~fetched | move)),
         ]
         with m.If(axi.arvalid & axi.arready):
             m.d.sync += [
                 busy.eq(1),
                 row.eq(axi.araddr[self._shift : self._size_bits]),
+                unread.eq(axi.arlen + 1),
                 left.eq(axi.arlen + 1),
                 axi.rresp.eq(Mux(self._beyond(axi.araddr), Response.DECERR, Response.OKAY)),
             ]
-        with m.If(busy & ~fetched):
-            m.d.comb += [read.addr.eq(row), read.en.eq(1)]
-            m.d.sync += [fetched.eq(1), row.eq(row + 1)]
         with m.If(axi.rvalid & axi.rready):
-            m.d.sync += [left.eq(left - 1), fetched.eq(0)]
+            m.d.sync += axi.rvalid.eq(0)
             with m.If(axi.rlast):
                 m.d.sync += busy.eq(0)
+        with m.If(move):
+            m.d.sync += [
+                axi.rvalid.eq(1),
+                axi.rdata.eq(read.data),
+                axi.rlast.eq(left == 1),
+                left.eq(left - 1),
+                fetched.eq(0),
+            ]
+        with m.If(fetch):
+            m.d.comb += [read.addr.eq(row), read.en.eq(1)]
+            m.d.sync += [fetched.eq(1), row.eq(row + 1), unread.eq(unread - 1)]
         return busy
 
     def _writes(self, m: Module, write: Any) -> Signal:
