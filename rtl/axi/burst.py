@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -21,6 +21,17 @@ def run_layout(address_bits: int, beats_bits: int) -> data.StructLayout:
 def tagged_burst_layout(address_bits: int) -> data.StructLayout:
     """One burst; ``last`` marks the last burst of a run whose ``last`` was set."""
     return data.StructLayout({"address": address_bits, "beats": BEATS_BITS, "last": 1})
+
+
+def sum_of_three(m: Module, name: str, values: tuple[Value, Value, Value], bound: int) -> Signal:
+    """Return the sum of unsigned ``values``, below ``bound``, by one carry chain."""
+    first, second, third = (Signal(range(bound), name=f"{name}_{n}") for n in range(3))
+    total = Signal(range(bound), name=name)
+    m.d.comb += [
+        *(term.eq(value) for term, value in zip((first, second, third), values, strict=True)),
+        total.eq((first ^ second ^ third) + (((first & second) | (third & (first | second))) << 1)),
+    ]
+    return total
 
 
 class BurstSplitter(Shared):
@@ -89,13 +100,17 @@ class BurstSplitter(Shared):
         ]
 
         page_beats = PAGE_BYTES >> self._beat_shift
+        offset = run.address[self._beat_shift : 12]
         to_page = Signal(range(page_beats + 1))
         cap = Signal(range(min(page_beats, self._burst_beats) + 1))
         fits = Signal()
+        near = run.beats[: page_beats.bit_length()]  # all, where they are one burst
+        # A page more than the offset of the run's last beat.
+        behind = sum_of_three(m, "behind", (offset, near, Const(page_beats - 1)), 4 * page_beats)
         m.d.comb += [
-            to_page.eq(page_beats - run.address[self._beat_shift : 12]),
-            cap.eq(Mux(to_page < self._burst_beats, to_page, self._burst_beats)),
-            fits.eq(run.beats <= cap),
+            to_page.eq(page_beats - offset),
+            cap.eq(Mux(offset > page_beats - self._burst_beats, to_page, self._burst_beats)),
+            fits.eq((run.beats <= self._burst_beats) & (behind < 2 * page_beats)),
         ]
         left = Signal(self._run_bits)
         m.d.comb += left.eq(rest.beats - self.o.p.beats)
@@ -120,8 +135,8 @@ class BurstSplitter(Shared):
 class WindowCheck(Shared):
     """Whether a burst that does not cross 4 KiB lies inside the window. No latency.
 
-    Pages are compared beside what is left of the limit's page, so no carry chain comes before
-    a comparison.
+    Halves of addresses, pages, and what is left of the limit's page are compared beside each
+    other, so that no carry chain is long or comes before another.
 
     Parameters
     ----------
@@ -160,16 +175,16 @@ class WindowCheck(Shared):
         m = Module()
         page = self.burst.address[12:]
         limit_page = self.window.limit[12:]
-        room = Signal(signed(15))  # behind the burst, if the limit is in its page
-        m.d.comb += [
-            room.eq(
-                self.window.limit[:12]
-                - self.burst.address[:12]
-                - (self.burst.beats << self._beat_shift)
-            ),
-            self.allowed.eq(
-                (self.burst.address >= self.window.base)
-                & ((page < limit_page) | ((page == limit_page) & ~room[-1]))
-            ),
-        ]
+        # Offset and length are at most the limit's offset if their sum with its complement does
+        # not pass 12 bits.
+        length = (self.burst.beats << self._beat_shift)[:13]
+        room = ~self.window.limit[:12]
+        total = sum_of_three(m, "total", (self.burst.address[:12], length, room), 1 << 14)
+        half = len(page) + 12 >> 1
+        upper, base_upper = self.burst.address[half:], self.window.base[half:]
+        above = (upper > base_upper) | (
+            (upper == base_upper) & (self.burst.address[:half] >= self.window.base[:half])
+        )
+        inside = (page < limit_page) | ((page == limit_page) & (total[12:] == 0))
+        m.d.comb += self.allowed.eq(above & inside)
         return m
