@@ -1,4 +1,5 @@
-"""Logic levels: counted on real netlists, hierarchical and flat, and cell by cell."""
+# amaranth: UnusedElaboratable=no
+"""Logic levels: counted on real netlists, hierarchical and flat, cell by cell; bounds of blocks."""
 
 import random
 
@@ -8,6 +9,9 @@ from celosia.fpga.devices import ECP5_85K, ZCU102
 from celosia.fpga.levels import Paths, module_paths
 from celosia.fpga.tools import ToolFailedError
 from celosia.fpga.yosys import synth_verilog
+from celosia.rtl.post_nest import PostNest
+from celosia.rtl.requant import Requant
+from celosia.rtl.verilog import write_verilog
 
 SPLIT = """
 module parity(input [35:0] a, output y);
@@ -157,3 +161,15 @@ def test_modules_say_what_the_same_cells_do_in_one():
         known = Paths.of_json(found["half"].as_json())
         assert known == found["half"]
         assert module_paths(modules, ["top"], {"half": known})["top"] == found["top"]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(Requant(accumulator_bits=32, code_bits=9), id="post lane"),
+        pytest.param(PostNest(lane_groups=2), id="post loops", marks=pytest.mark.campaign),
+    ],
+)
+def test_blocks_have_few_levels(block):
+    report = synth_verilog(write_verilog(block), block.module_name, ZCU102, levels=True)
+    assert 0 < report.logic_levels <= 6
