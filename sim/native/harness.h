@@ -44,6 +44,8 @@ public:
     ~Harness() {
         trace_end();
         top_->final();
+        // Scopes take themselves out of the thread's context, which may be another model's, long gone.
+        Verilated::threadContextp(context_.get());
     }
     Harness(const Harness&) = delete;
     Harness& operator=(const Harness&) = delete;

@@ -15,6 +15,8 @@ struct Board {
         dut.button = 0;
         dut.clk = 0;
     }
+    // Scopes take themselves out of the thread's context, which may be another model's, long gone.
+    ~Board() { Verilated::threadContextp(&context); }
 
     void cycle() {
         drive();

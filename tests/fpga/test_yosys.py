@@ -75,7 +75,11 @@ def test_report_says_what_does_not_fit():
     assert not report.as_dict()["fits"]
 
 
-@pytest.mark.parametrize("device", [ZCU102, ECP5_85K], ids=lambda device: device.name)
+@pytest.mark.parametrize(
+    "device",
+    [pytest.param(ZCU102, marks=pytest.mark.campaign), ECP5_85K],
+    ids=lambda device: device.name,
+)
 def test_modules_that_were_mapped_before_are_not_mapped_again(device, monkeypatch):
     other = MULTIPLIER.replace("[9:0]", "[8:0]").replace("0:1023", "0:511")
     synth_verilog(MULTIPLIER, "top", device)
