@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from celosia.dataflow.area import ULTRASCALE_PLUS, block_areas
 from celosia.dataflow.memory_kinds import BufferMemories, MemoryKind, ultra_blocks
 from celosia.dataflow.presets import preset
 from celosia.fpga.boards import BOARDS
@@ -32,6 +33,8 @@ def test_a_buffer_of_ultraram_is_of_ultraram() -> None:
     width = TINY.activation_word_bits // groups
     used = synth_verilog(verilog, buffer.module_name, KV260).total
     assert (used.bram, used.uram) == (0, groups * ultra_blocks(TINY.buffers.outputs, width))
+    model = block_areas(ULTRA, ULTRASCALE_PLUS)["outputs_buffer"]
+    assert (model.bram, model.uram) == (used.bram, used.uram)
 
 
 def test_parts_without_it_are_refused(tmp_path: Path) -> None:
