@@ -237,9 +237,9 @@ def requant_inputs(
         "accumulator": late(accumulators, bits, 0),
         "constants": struct(layout, np.stack(constants, axis=1)),
         "residual": late(residual, code_bits, 0),
-        "rounding": late(rounding, 1, 4),
-        "low": late(ends[which, 0], code_bits, 5),
-        "high": late(ends[which, 1], code_bits, 5),
+        "rounding": late(rounding, 1, 6),
+        "low": late(ends[which, 0], code_bits, 7),
+        "high": late(ends[which, 1], code_bits, 7),
     }, codes
 
 

@@ -38,7 +38,7 @@ class Fault(enum.IntEnum):
 
 
 _CHANGES = {
-    Fault.ROUNDING: ("requant", r"(assign up = shifted\[0\] & )(\w+)(;)", "|"),
+    Fault.ROUNDING: ("requant", r"(assign up = shifted_fine\[0\] & )(\w+)(;)", "|"),
     Fault.LOAD_ADDRESS: ("activations_buffer", r"(\.write_address\()([^)]*)(\))", "+"),
     Fault.WEIGHT_ADDRESS: ("weights_buffer", r"(\.read_address\()([^)]*)(\))", "+"),
     Fault.STORE_ADDRESS: ("outputs_buffer", r"(\.read_address\()([^)]*)(\))", "+"),
