@@ -25,7 +25,7 @@ from celosia.models.networks.catalogue import NETWORKS, build
 from celosia.models.networks.keyword import KEYWORDS, keyword
 from celosia.models.random_network import random_inputs
 from celosia.models.recipe import Recipe, Share
-from celosia.scripts.console import Report, table
+from celosia.scripts.console import Report, markdown_table, table
 from celosia.scripts.predict import Prediction, predict_run
 from celosia.scripts.simulate import Simulation, simulate
 from celosia.scripts.sources import code_digest
@@ -281,16 +281,8 @@ def tables(rows: Sequence[NetworkRow]) -> tuple[Table, Table]:
 
 def markdown(rows: Sequence[NetworkRow]) -> str:
     """Return the tables of docs/benchmarks.md."""
-    parts = ((_HEADERS, map(_cells, rows)), (_LAYER_HEADERS, _layer_cells(rows)))
-    lines = []
-    for headers, cells in parts:
-        lines += [_line(headers), _line(["---", *["---:"] * (len(headers) - 1)])]
-        lines += [*map(_line, cells), ""]
-    return "\n".join(lines)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    networks = markdown_table(_HEADERS, map(_cells, rows))
+    return f"{networks}\n{markdown_table(_LAYER_HEADERS, _layer_cells(rows))}"
 
 
 _HEADERS = (

@@ -16,7 +16,7 @@ from celosia.dataflow.presets import preset
 from celosia.fpga.devices import ZCU102
 from celosia.fpga.yosys import SynthReport, synth
 from celosia.scripts.bench_networks import CASES, NetworkRow, bench_networks
-from celosia.scripts.console import Report, table
+from celosia.scripts.console import Report, markdown_table, table
 from celosia.scripts.report_network import CLOCKS_MHZ, frames
 
 ACCELERATOR: Final = "zcu102_w4a4"
@@ -109,18 +109,8 @@ def tables(found: Zcu102) -> tuple[Table, Table]:
 
 def markdown(found: Zcu102) -> str:
     """Return the tables of docs/benchmarks.md."""
-    lines = []
-    for headers, cells in (
-        (_AREA_HEADERS, _area_cells(found)),
-        (_HEADERS, _cells(found)),
-    ):
-        lines += [_line(headers), _line(["---", *["---:"] * (len(headers) - 1)])]
-        lines += [*map(_line, cells), ""]
-    return "\n".join(lines)
-
-
-def _line(cells: tuple[str, ...] | list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    part = markdown_table(_AREA_HEADERS, _area_cells(found))
+    return f"{part}\n{markdown_table(_HEADERS, _cells(found))}"
 
 
 _AREA_HEADERS = ("of the part", "used", "there", "share", "at most")

@@ -38,6 +38,12 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], title: str =
     return made
 
 
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table as Markdown, ending in a line break; as :func:`table` aligns it."""
+    lines = (headers, ("---", *["---:"] * (len(headers) - 1)), *rows)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def _text(cell: object) -> str:
     if isinstance(cell, bool) or not isinstance(cell, int | float):
         return str(cell)

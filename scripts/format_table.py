@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from celosia.scripts.console import markdown_table
+
 HEADERS = ("format", "float %", "PTQ %", "QAT %", "bits", "LUT", "LUT, DSP", "cycles at products")
 
 
@@ -33,8 +35,6 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Return a table for each workload."""
     parts = []
     for name in workloads(rows):
-        cells = [HEADERS, ("---",) * len(HEADERS)]
-        cells += [table_cells(row) for row in rows if row["workload"] == name]
-        lines = [f"| {' | '.join(line)} |" for line in cells]
-        parts.append("\n".join([f"**{name}**", "", *lines]))
-    return "\n\n".join(parts) + "\n"
+        cells = (table_cells(row) for row in rows if row["workload"] == name)
+        parts.append(f"**{name}**\n\n{markdown_table(HEADERS, cells)}")
+    return "\n".join(parts)

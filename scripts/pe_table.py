@@ -6,11 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from celosia.rtl.pe.unit import SignStyle
 from celosia.scripts.bench_pe import PeRow
+from celosia.scripts.console import markdown_table
 
-HEAD = (
-    "| element | W x A | naive | carry | levels | DSPs allowed |\n"
-    "| --- | --- | --- | --- | --- | --- |\n"
-)
+HEADERS = ("element", "W x A", "naive", "carry", "levels", "DSPs allowed")
 
 
 def markdown(rows: Iterable[PeRow]) -> str:
@@ -18,8 +16,7 @@ def markdown(rows: Iterable[PeRow]) -> str:
     elements: dict[tuple[str, int, int], list[PeRow]] = {}
     for row in rows:
         elements.setdefault((row.pe, row.weight_bits, row.act_bits), []).append(row)
-    lines = ("| " + " | ".join(_cells(same)) + " |\n" for same in elements.values())
-    return HEAD + "".join(lines)
+    return markdown_table(HEADERS, (tuple(_cells(same)) for same in elements.values()))
 
 
 def _cells(rows: list[PeRow]) -> Iterator[str]:
