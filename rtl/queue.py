@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Shape, ShapeLike, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, ShapeLike, Signal, Value
 from amaranth.lib import memory, stream
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +13,8 @@ class Queue(Shared):
     """A queue of ``depth`` entries, one transfer a cycle on each side.
 
     An entry taken in cycle t is offered from t+1. A place freed in cycle t can be filled
-    from t+1. Neither handshake depends on the other in the same cycle.
+    from t+1. Neither handshake depends on the other in the same cycle: ``o.valid`` and
+    ``i.ready`` are registers.
 
     Parameters
     ----------
@@ -62,11 +63,13 @@ class Queue(Shared):
         write = store.write_port()
         read = store.read_port(domain="comb")
         level = Signal(range(self._depth + 1))
+        some = Signal()  # it is not 0
+        free = Signal(init=1)  # it is below the depth
         push = Signal()
         pop = Signal()
         m.d.comb += [
-            self.i.ready.eq(level != self._depth),
-            self.o.valid.eq(level != 0),
+            self.i.ready.eq(free),
+            self.o.valid.eq(some),
             Value.cast(self.o.payload).eq(read.data),
             push.eq(self.i.valid & self.i.ready),
             pop.eq(self.o.valid & self.o.ready),
@@ -81,10 +84,16 @@ class Queue(Shared):
             m.d.sync += write.addr.eq(following(write.addr))
         with m.If(pop):
             m.d.sync += read.addr.eq(following(read.addr))
-        with m.If(push & ~pop):
-            m.d.sync += level.eq(level + 1)
-        with m.If(pop & ~push):
-            m.d.sync += level.eq(level - 1)
+        # Without a carry chain: few bits, which follow from the handshake in one step.
+        turned = [
+            Mux(push, level[:bit].all(), ~level[:bit].any()) for bit in range(1, len(level))
+        ]
+        with m.If(push != pop):
+            m.d.sync += [
+                level.eq(level ^ Cat(Const(1), turned)),
+                some.eq(push | (level != 1)),
+                free.eq(~push | (level != self._depth - 1)),
+            ]
         return m
 
 
