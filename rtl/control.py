@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import enum
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.wiring import In, Out
 
 from celosia.rtl.ports import ErrorReport
@@ -16,19 +13,6 @@ from celosia.rtl.shared import Shared
 def error_ports(causes: tuple[Cause, ...]) -> tuple[str, ...]:
     """Return the names of the shell's error ports, the one that wins first."""
     return tuple(cause.name.lower() for cause in sorted(causes))
-
-
-class State(enum.Enum, shape=3):
-    """What the engine does."""
-
-    IDLE = 0
-    DRAIN = 1
-    RUN = 2
-    DONE = 3
-    ERROR = 4
-
-
-_StateSignal = Any  # a Signal(State): the type checkers disagree over what class that is
 
 
 class Control(Shared):
@@ -48,6 +32,10 @@ class Control(Shared):
     DRAIN lasts one cycle when nothing is in flight, and goes on to RUN after a start, to ERROR
     after an error and to IDLE after a clear. A clear wins over a start, an error over both and over
     ``finished``. Errors outside RUN are ignored.
+
+    An error may be reported one cycle late, by a register: what ``finished`` waits for has ended in
+    an earlier cycle, so that an error in it comes with ``finished`` at the latest, and wins. What
+    goes on for one cycle more is drained.
 
     Parameters
     ----------
@@ -71,7 +59,7 @@ class Control(Shared):
     running : Out(1)
         The state is RUN.
     clear_counters : Out(1)
-        The last cycle of DRAIN before RUN.
+        DRAIN, before RUN unless a clear comes.
     status : Out(4)
         The status register.
     cause : Out(4)
@@ -117,65 +105,47 @@ class Control(Shared):
 
     def build(self) -> Module:
         m = Module()
-        state = Signal(State)
-        following = Signal(State)  # where DRAIN leads
-        m.d.sync += self.start.eq(0)  # but as DRAIN leads to RUN
-        with m.Switch(state):
-            with m.Case(State.IDLE):
-                with m.If(self.start_command & ~self.clear_command):
-                    m.d.sync += self._drain(state, following, State.RUN)
-            with m.Case(State.DRAIN):
-                leads = Signal(State)
-                begins = Signal()
-                m.d.comb += [
-                    leads.eq(Mux(self.clear_command, State.IDLE, following)),
-                    begins.eq(self.quiet & (leads == State.RUN)),
-                    self.reset_units.eq(self.quiet),
-                    self.clear_counters.eq(begins),
-                ]
-                m.d.sync += [following.eq(leads), self.start.eq(begins)]
-                with m.If(self.quiet):
-                    m.d.sync += state.eq(leads)
-                with m.If(begins):
-                    m.d.sync += [self.cause.eq(Cause.NONE), self.error_address.eq(0)]
-            with m.Case(State.RUN):
-                self._run(m, state, following)
-            with m.Case(State.DONE):
-                with m.If(self.clear_command):
-                    m.d.sync += state.eq(State.IDLE)
-                with m.Elif(self.start_command):
-                    m.d.sync += self._drain(state, following, State.RUN)
-            with m.Case(State.ERROR):
-                with m.If(self.clear_command):
-                    m.d.sync += state.eq(State.IDLE)
+        # One register for each state and for all that leaves: what enters it or stays in it.
+        idle, drain, done, failed = Signal(init=1), Signal(), Signal(), Signal()
+        busy, stop = Signal(), Signal(init=1)  # DRAIN or RUN; not RUN
+        renewing, failing = self.clear_counters, Signal()  # DRAIN leads to RUN, to ERROR
+        reports = [getattr(self, name) for name in self._errors]
+        clear, running = self.clear_command, self.running
+        starts, begins, raised, ends, runs = (
+            Signal(name=name) for name in ("starts", "begins", "raised", "ends", "runs")
+        )
         m.d.comb += [
-            self.running.eq(state == State.RUN),
-            self.stop.eq(~self.running),
-            self.status.eq(
-                Cat(
-                    state == State.IDLE,
-                    state == State.DONE,
-                    state == State.ERROR,
-                    (state == State.DRAIN) | self.running,
-                )
-            ),
+            starts.eq((idle | done) & self.start_command & ~clear),
+            begins.eq(renewing & self.quiet & ~clear),
+            raised.eq(Cat(report.raised for report in reports).any()),
+            ends.eq(running & self.finished & ~clear & ~raised),
+            runs.eq(begins | (running & ~(self.finished | clear | raised))),
+            self.stop.eq(stop),
+            self.reset_units.eq(drain & self.quiet),
+            self.status.eq(Cat(idle, done, failed, busy)),
         ]
-        return m
-
-    @staticmethod
-    def _drain(state: _StateSignal, following: _StateSignal, after: State) -> list[Any]:
-        return [state.eq(State.DRAIN), following.eq(after)]
-
-    def _run(self, m: Module, state: _StateSignal, following: _StateSignal) -> None:
-        with m.If(self.finished):
-            m.d.sync += state.eq(State.DONE)
-        with m.If(self.clear_command):
-            m.d.sync += self._drain(state, following, State.IDLE)
-        for name in reversed(self._errors):
-            report = getattr(self, name)
-            with m.If(report.raised):
-                m.d.sync += self._drain(state, following, State.ERROR)
+        m.d.sync += [
+            idle.eq(
+                (idle & ~starts)
+                | (drain & self.quiet & (clear | ~(renewing | failing)))
+                | (clear & (done | failed))
+            ),
+            drain.eq(starts | (running & (clear | raised)) | (drain & ~self.quiet)),
+            running.eq(runs),
+            stop.eq(~runs),
+            done.eq(ends | (done & ~self.start_command & ~clear)),
+            failed.eq(((drain & self.quiet & failing) | failed) & ~clear),
+            busy.eq(starts | (running & ~ends) | (drain & (~self.quiet | (renewing & ~clear)))),
+            renewing.eq(starts | (renewing & ~self.quiet & ~clear)),
+            failing.eq((running & raised) | (failing & ~self.quiet & ~clear)),
+            self.start.eq(begins),
+        ]
+        with m.If(renewing):
+            m.d.sync += [self.cause.eq(Cause.NONE), self.error_address.eq(0)]
+        for name, report in zip(reversed(self._errors), reversed(reports), strict=True):
+            with m.If(running & report.raised):
                 m.d.sync += [
                     self.cause.eq(Cause[name.upper()]),
                     self.error_address.eq(report.address),
                 ]
+        return m

@@ -85,9 +85,7 @@ class Queue(Shared):
         with m.If(pop):
             m.d.sync += read.addr.eq(following(read.addr))
         # Without a carry chain: few bits, which follow from the handshake in one step.
-        turned = [
-            Mux(push, level[:bit].all(), ~level[:bit].any()) for bit in range(1, len(level))
-        ]
+        turned = [Mux(push, level[:bit].all(), ~level[:bit].any()) for bit in range(1, len(level))]
         with m.If(push != pop):
             m.d.sync += [
                 level.eq(level ^ Cat(Const(1), turned)),
