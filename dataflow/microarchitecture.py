@@ -21,6 +21,9 @@ UNIT_QUEUE_DEPTH = 4
 LOAD_QUEUE_DEPTH = 8
 """Descriptors between the load unit's request half and its data half."""
 
+READ_LATENCY = 1
+"""Cycles from a beat's transfer to its requester: the sequencer, or a unit that loads."""
+
 TOKEN_COUNTER_BITS = 8
 """Width of a token counter. The compiler never lets one pass its range; it would wrap."""
 

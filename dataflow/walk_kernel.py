@@ -12,6 +12,7 @@ from celosia.dataflow.microarchitecture import (
     LOAD_QUEUE_DEPTH,
     PAGE_BYTES,
     PROGRAM_QUEUE_DEPTH,
+    READ_LATENCY,
     UNIT_QUEUE_DEPTH,
 )
 from celosia.dataflow.table import Column, Kind
@@ -66,8 +67,9 @@ class _State(NamedTuple):
     latest descriptors. ``units`` holds how many were handed over to it and accepted, and when it
     can accept the next. ``given`` is when each token's counter shows each gift, as a ring;
     ``tokens`` how many were given and taken. ``port`` holds the bursts taken, the cycle from which
-    the AR register is free, the memory's ``free``, the last beat's cycle of the latest load, and
-    the write channel's ``free``; ``ends`` the last beats' cycles of the latest bursts, as a ring.
+    the AR register is free, the memory's ``free``, when the load unit has the last beat of the
+    latest load, and the write channel's ``free``; ``ends`` the last beats' cycles of the latest
+    bursts, as a ring.
     ``entered`` is when the data half took each of the latest loads, as a ring; ``responses`` when
     the bursts of a store were answered. ``chunk`` is a chunk of the program as a transfer, ``runs``
     where :func:`_cut` is in the chunk that is fetched and in the load; ``at`` the next descriptor
@@ -300,7 +302,7 @@ def _accept_load(table: np.ndarray, state: _State) -> int:
 @inlined
 def _finish_load(table: np.ndarray, index: int, taken: int, state: _State) -> None:
     """Note that the last burst of load ``index`` was taken in cycle ``taken``."""
-    last = int(state.ends[(state.port[0] - 1) & (len(state.ends) - 1)])
+    last = int(state.ends[(state.port[0] - 1) & (len(state.ends) - 1)]) + READ_LATENCY
     state.units[_LOAD, _READY] = taken + 1
     state.port[3] = last
     _signal(table, index, last + 1, state)
@@ -312,8 +314,8 @@ def _arrive(first: int, beats: int, start: int, machine: Machine, arrived: np.nd
     each = max(1, DESCRIPTOR_BYTES // machine.bus_bytes)
     for beat in range(beats):
         if (first + beat + 1) % each == 0:
-            cycle = -(-(start + beat * machine.bus_bytes) // machine.rate) + 1
-            arrived[(first + beat) // each] = cycle
+            cycle = -(-(start + beat * machine.bus_bytes) // machine.rate)
+            arrived[(first + beat) // each] = cycle + READ_LATENCY + 1
 
 
 @compiled

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Bus
-from celosia.rtl.axi.burst import WindowCheck
+from celosia.rtl.axi.burst import inside_window
 from celosia.rtl.axi.bus import CACHE, PROTECTION, Axi4Read, BurstType, Response, size_code
 from celosia.rtl.ports import ErrorReport, Flow, Window, burst_layout
 from celosia.rtl.queue import Queue
@@ -22,11 +22,12 @@ class ReadPort(Shared):
     The sequencer goes first. A burst is taken when AR is free (``arvalid`` low, or its handshake
     in that cycle) and fewer than ``bus.outstanding`` bursts are in flight; taken in t it is on
     AR from t+1. In flight is: taken, and the last beat not yet transferred; a place freed in
-    cycle t can be used from t+1. Beats go to their requester in the cycle in which they transfer.
+    cycle t can be used from t+1. Beats go to their requester ``READ_LATENCY`` cycles after they
+    transfer, from registers.
 
-    A burst outside the window is not put on AR, though it may be taken; ``window_error`` is
-    raised while one is offered. Which it is decides nothing but whether AR is valid, so that what
-    offers bursts does not wait for the comparison; the place of one taken is free after a reset.
+    A burst outside the window is taken but not put on AR; ``window_error`` is raised in the cycle
+    after. Which it is decides nothing but that, so that what offers bursts does not wait for the
+    comparison; its place is free after a reset.
 
     Parameters
     ----------
@@ -50,7 +51,8 @@ class ReadPort(Shared):
     beat : Out(1)
         A beat transfers in this cycle.
     response_error, window_error : Out(ErrorReport(...))
-        A beat with a response other than OKAY; a burst outside the window.
+        A beat with a response other than OKAY, a burst outside the window was taken, each in the
+        cycle before.
     """
 
     program: stream.Interface
@@ -98,10 +100,10 @@ class ReadPort(Shared):
         m.submodules.in_flight = in_flight = Queue(owner, depth=bus.outstanding)
         flying = Signal(range(bus.outstanding + 1))
         full = Signal()  # as many as may be
-        m.submodules.check = check = WindowCheck(
-            address_bits=bus.address_bits, data_bits=bus.data_bits
+        program_inside, load_inside = (
+            inside_window(m, name, source.p, self.window, data_bits=bus.data_bits)
+            for name, source in (("program", self.program), ("load", self.load))
         )
-        wiring.connect(m, wiring.flipped(self.window), check.window)
 
         free = Signal()
         take = Signal()
@@ -109,9 +111,10 @@ class ReadPort(Shared):
         fresh = Signal()  # AR is valid since this cycle
         load = Signal()  # it is the load unit's
         chosen: Any = Signal(burst_layout(bus.address_bits))
+        inside = Signal()  # it is in the window
         m.d.comb += [
             chosen.eq(Mux(self.program.valid, self.program.p, self.load.p)),
-            check.burst.eq(chosen),
+            inside.eq(Mux(self.program.valid, program_inside, load_inside)),
             free.eq((~self.axi.arvalid | self.axi.arready) & ~full & ~self.stop),
             self.program.ready.eq(free),
             self.load.ready.eq(free & ~self.program.valid),
@@ -120,21 +123,18 @@ class ReadPort(Shared):
             in_flight.i.p.load.eq(load),
             in_flight.i.p.address.eq(self.axi.araddr),
             landed.eq(in_flight.o.valid & in_flight.o.ready),
-            self.window_error.raised.eq(
-                (self.program.valid | self.load.valid) & ~check.allowed & ~self.stop
-            ),
-            self.window_error.address.eq(chosen.address),
+            self.window_error.address.eq(self.axi.araddr),
         ]
         with m.If(take & ~landed):
             m.d.sync += [flying.eq(flying + 1), full.eq(flying == bus.outstanding - 1)]
         with m.If(landed & ~take):
             m.d.sync += [flying.eq(flying - 1), full.eq(0)]
-        m.d.sync += fresh.eq(take & check.allowed)
+        m.d.sync += [fresh.eq(take & inside), self.window_error.raised.eq(take & ~inside)]
         with m.If(self.axi.arready):
             m.d.sync += self.axi.arvalid.eq(0)
         with m.If(take):
             m.d.sync += [
-                self.axi.arvalid.eq(check.allowed),
+                self.axi.arvalid.eq(inside),
                 load.eq(~self.program.valid),
                 self.axi.araddr.eq(chosen.address),
                 self.axi.arlen.eq(chosen.beats - 1),
@@ -146,15 +146,19 @@ class ReadPort(Shared):
             self.axi.arprot.eq(PROTECTION),
         ]
 
+        beat = Signal(bus.data_bits, reset_less=True)  # the one that transferred last
         m.d.comb += [
             self.axi.rready.eq(1),
             self.beat.eq(self.axi.rvalid),
-            self.program_beats.payload.eq(self.axi.rdata),
-            self.program_beats.valid.eq(self.axi.rvalid & ~in_flight.o.p.load),
-            self.load_beats.payload.eq(self.axi.rdata),
-            self.load_beats.valid.eq(self.axi.rvalid & in_flight.o.p.load),
             in_flight.o.ready.eq(self.axi.rvalid & self.axi.rlast),
             self.idle.eq(~fresh & ~in_flight.o.valid),
+            self.program_beats.payload.eq(beat),
+            self.load_beats.payload.eq(beat),
+        ]
+        m.d.sync += [
+            beat.eq(self.axi.rdata),
+            self.program_beats.valid.eq(self.axi.rvalid & ~in_flight.o.p.load),
+            self.load_beats.valid.eq(self.axi.rvalid & in_flight.o.p.load),
             self.response_error.raised.eq(self.axi.rvalid & (self.axi.rresp != Response.OKAY)),
             self.response_error.address.eq(in_flight.o.p.address),
         ]

@@ -332,7 +332,7 @@ def unit_streams(*, sliding: bool = False, tables: bool = False) -> dict[str, wi
 class Sequencer(Shared):
     """Reads a program of 4-descriptor chunks and hands its descriptors to the units' queues.
 
-    Started in cycle t, it offers the first burst in t+2. A descriptor whose last beat transferred
+    Started in cycle t, it offers the first burst in t+2. A descriptor whose last beat comes
     in cycle c is handed over in c+1 at the earliest. See :class:`ProgramFetch` for the bursts and
     :class:`Dispatch` for the order.
 

@@ -78,7 +78,10 @@ class _Unit(enum.IntEnum):
 
 
 class _Port(enum.IntEnum):
-    """The read port: AR, bursts in flight, the first of them, those that the memory has."""
+    """The read port: AR, bursts in flight, the first of them, those that the memory has.
+
+    ``HELD`` is the beat that transferred in the cycle before: of the program, of a load, or none.
+    """
 
     AR = 0
     AR_BEATS = 1
@@ -88,6 +91,7 @@ class _Port(enum.IntEnum):
     MEMORY_FREE = 5
     MOVED = 6
     NEXT_BEAT = 7
+    HELD = 8
 
 
 _ASKED, _FREE, _ARRIVED, _THERE, _HANDED = (int(field) for field in _Fetch)
@@ -95,9 +99,10 @@ _ASKED, _FREE, _ARRIVED, _THERE, _HANDED = (int(field) for field in _Fetch)
     _LOADS, _STEPS, _WAY, _WAY_BEATS, _LOADS_DONE, _FINISHING, _STEPS_DONE, _BUSY_UNTIL,
     _WRITE_FREE,
 ) = (int(field) for field in _Unit)  # fmt: skip
-_AR, _AR_BEATS, _FLYING, _FIRST, _IN_MEMORY, _MEMORY_FREE, _MOVED, _NEXT_BEAT = (
+_AR, _AR_BEATS, _FLYING, _FIRST, _IN_MEMORY, _MEMORY_FREE, _MOVED, _NEXT_BEAT, _HELD = (
     int(field) for field in _Port
 )
+_OF_PROGRAM, _OF_LOAD = 1, 2
 
 
 class _State(NamedTuple):
@@ -176,22 +181,30 @@ def _handed(state: _State, table: np.ndarray) -> int:
 
 
 @compiled
-def _transfer(state: _State, machine: Machine) -> None:
-    """Let a beat transfer."""
+def _hand_over(state: _State, machine: Machine) -> None:
+    """Give the beat that transferred in the cycle before to who asked for it."""
     fetch, unit, port = state.fetch, state.unit, state.port
-    ring = len(state.owners)
-    first = port[_FIRST] % ring
-    port[_MOVED] += 1
-    port[_NEXT_BEAT] += machine.bus_bytes
-    if state.owners[first]:
+    if port[_HELD] == _OF_LOAD:
         unit[_WAY_BEATS] += 1
         if unit[_WAY_BEATS] == state.way[0]:
             unit[_WAY_BEATS], unit[_FINISHING] = 0, 1
             state.way[:-1] = state.way[1:]
             unit[_WAY] -= 1
-    else:
+    elif port[_HELD] == _OF_PROGRAM:
         fetch[_ARRIVED] += 1
         fetch[_THERE] = fetch[_ARRIVED] // max(1, DESCRIPTOR_BYTES // machine.bus_bytes)
+    port[_HELD] = 0
+
+
+@compiled
+def _transfer(state: _State, machine: Machine) -> None:
+    """Let a beat transfer."""
+    port = state.port
+    ring = len(state.owners)
+    first = port[_FIRST] % ring
+    port[_MOVED] += 1
+    port[_NEXT_BEAT] += machine.bus_bytes
+    port[_HELD] = _OF_LOAD if state.owners[first] else _OF_PROGRAM
     if port[_MOVED] == state.lengths[first]:
         port[_MOVED] = 0
         port[_FIRST] += 1
@@ -254,6 +267,7 @@ def _port(state: _State, machine: Machine, cycle: int) -> None:
     ready = port[_IN_MEMORY] < machine.memory_bursts
     beat = port[_IN_MEMORY] > 0 and cycle * machine.rate >= port[_NEXT_BEAT]
     can_take = (not port[_AR] or ready) and port[_FLYING] < machine.bus_bursts
+    _hand_over(state, machine)
     if beat:
         _transfer(state, machine)
     if port[_AR] and ready:
@@ -296,7 +310,7 @@ def _begin(accumulators: int, machine: Machine) -> _State:
     queues = np.zeros((2, UNIT_QUEUE_DEPTH), np.int64)
     splitters = np.zeros((2, 6), np.int64)
     state = _State(
-        np.zeros(5, np.int64), np.zeros(9, np.int64), np.zeros(8, np.int64),
+        np.zeros(5, np.int64), np.zeros(9, np.int64), np.zeros(9, np.int64),
         splitters[0], splitters[1], queues[0], queues[1], np.zeros(LOAD_QUEUE_DEPTH, np.int64),
         rings[0], rings[1], rings[2],
     )  # fmt: skip

@@ -56,7 +56,8 @@ def run_engine(machine: Machine, p: Params, work: Work, address: int, most: int)
         cycle += 1
         close_leaves(machine, p)
         done = write_done(machine)
-        reader = read_beat(machine, p, cycle)
+        reader = machine.now[Reg.BEAT_HELD]
+        machine.then[Reg.BEAT_HELD] = read_beat(machine, p, cycle)
         if reader > Split.PROGRAM:
             counters[SparchCounter.LEFT_BEATS] += reader == Split.LEFT
             counters[SparchCounter.RIGHT_BEATS] += reader == Split.RIGHT

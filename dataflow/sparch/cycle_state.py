@@ -81,7 +81,8 @@ class Reg(enum.IntEnum):
     POINTER_BEATS = 53
     POINTER_FREE = 54
     POINTER_ADDRESS = 55
-    COUNT = 56
+    BEAT_HELD = 56  # whose beat transferred in the cycle before
+    COUNT = 57
 
 
 class Split(enum.IntEnum):

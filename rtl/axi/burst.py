@@ -9,7 +9,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.microarchitecture import PAGE_BYTES
-from celosia.rtl.ports import BEATS_BITS, Window, burst_layout
+from celosia.rtl.ports import BEATS_BITS
 from celosia.rtl.shared import Shared
 
 
@@ -132,59 +132,36 @@ class BurstSplitter(Shared):
         return m
 
 
-class WindowCheck(Shared):
-    """Whether a burst that does not cross 4 KiB lies inside the window. No latency.
+def inside_window(m: Module, name: str, burst: Any, window: Any, *, data_bits: int) -> Signal:
+    """Return whether a burst that does not cross 4 KiB lies inside the window.
 
-    Halves of addresses, pages, and what is left of the limit's page are compared beside each
-    other, so that no carry chain is long or comes before another.
+    Its address, its page, and what is left of the limit's page are compared beside each other, so
+    that no carry chain comes before another.
 
     Parameters
     ----------
-    address_bits : int
-        Width of addresses, at least 13.
+    m : Module
+        Where the comparisons go.
+    name : str
+        Begins their names.
+    burst : View
+        A :func:`~celosia.rtl.ports.burst_layout`; the address is a multiple of the beat's bytes.
+    window : Window
+        The window.
     data_bits : int
         Width of a beat.
-
-    Members
-    -------
-    burst : In(burst_layout(address_bits))
-        The burst.
-    window : In(Window(address_bits=address_bits))
-        The window.
-    allowed : Out(1)
-        All of the burst's bytes are inside.
     """
-
-    burst: Any
-    window: Any
-    allowed: Signal
-
-    def __init__(self, *, address_bits: int, data_bits: int) -> None:
-        self._beat_shift = (data_bits // 8).bit_length() - 1
-        super().__init__(
-            {
-                "burst": In(burst_layout(address_bits)),
-                "window": In(Window(address_bits=address_bits)),
-                "allowed": Out(1),
-            },
-            name=f"window_check_a{address_bits}_d{data_bits}",
-            parameters=(address_bits, data_bits),
-        )
-
-    def build(self) -> Module:
-        m = Module()
-        page = self.burst.address[12:]
-        limit_page = self.window.limit[12:]
-        # Offset and length are at most the limit's offset if their sum with its complement does
-        # not pass 12 bits.
-        length = (self.burst.beats << self._beat_shift)[:13]
-        room = ~self.window.limit[:12]
-        total = sum_of_three(m, "total", (self.burst.address[:12], length, room), 1 << 14)
-        half = len(page) + 12 >> 1
-        upper, base_upper = self.burst.address[half:], self.window.base[half:]
-        above = (upper > base_upper) | (
-            (upper == base_upper) & (self.burst.address[:half] >= self.window.base[:half])
-        )
-        inside = (page < limit_page) | ((page == limit_page) & (total[12:] == 0))
-        m.d.comb += self.allowed.eq(above & inside)
-        return m
+    shift = (data_bits // 8).bit_length() - 1
+    page, limit_page = burst.address[12:], window.limit[12:]
+    # Beats before the burst and in it are at most those before the limit if their sum with the
+    # complement of the last does not pass a page.
+    page_beats = PAGE_BYTES >> shift
+    beats = burst.beats[: page_beats.bit_length()]
+    room = ~window.limit[shift:12]
+    total = sum_of_three(m, f"{name}_total", (burst.address[shift:12], beats, room), 4 * page_beats)
+    allowed = Signal(name=f"{name}_allowed")
+    m.d.comb += allowed.eq(
+        (burst.address >= window.base)
+        & ((page < limit_page) | ((page <= limit_page) & (total < page_beats)))
+    )
+    return allowed

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Bus
-from celosia.rtl.axi.burst import WindowCheck, tagged_burst_layout
+from celosia.rtl.axi.burst import inside_window, tagged_burst_layout
 from celosia.rtl.axi.bus import CACHE, PROTECTION, Axi4Write, BurstType, Response, size_code
 from celosia.rtl.ports import BEATS_BITS, ErrorReport, Window
 from celosia.rtl.queue import Queue
@@ -24,7 +24,8 @@ class WritePort(Shared):
     from t+1). The beats of a burst whose AW is handshaken in cycle h are on W from h+1, and after
     those of the bursts before, back to back, as long as ``beats`` has any.
 
-    A burst outside the window is never taken; ``window_error`` is raised while it is offered.
+    A burst outside the window is never taken; ``window_error`` is raised from the cycle after it
+    is offered on.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ class WritePort(Shared):
     done : Out(1)
         The B of a burst with ``last`` transfers in this cycle.
     response_error, window_error : Out(ErrorReport(...))
-        A response other than OKAY; a burst outside the window.
+        A response other than OKAY, a burst outside the window, each in the cycle before.
     """
 
     bursts: stream.Interface
@@ -85,19 +86,14 @@ class WritePort(Shared):
         tag = data.StructLayout({"last": 1, "address": bus.address_bits})
         m.submodules.unacknowledged = unacknowledged = Queue(tag, depth=bus.outstanding)
         m.submodules.lengths = lengths = Queue(BEATS_BITS, depth=bus.outstanding)
-        m.submodules.check = check = WindowCheck(
-            address_bits=bus.address_bits, data_bits=bus.data_bits
-        )
-        wiring.connect(m, wiring.flipped(self.window), check.window)
 
         waiting = Signal()  # AW was valid and not ready in the cycle before
         taken = Signal()
         burst = self.bursts.p
+        inside = inside_window(m, "it", burst, self.window, data_bits=bus.data_bits)
         m.d.comb += [
-            check.burst.address.eq(burst.address),
-            check.burst.beats.eq(burst.beats),
             self.axi.awvalid.eq(
-                self.bursts.valid & check.allowed & unacknowledged.i.ready & (~self.stop | waiting)
+                self.bursts.valid & inside & unacknowledged.i.ready & (~self.stop | waiting)
             ),
             self.axi.awaddr.eq(burst.address),
             self.axi.awlen.eq(burst.beats - 1),
@@ -107,7 +103,6 @@ class WritePort(Shared):
             self.axi.awprot.eq(PROTECTION),
             taken.eq(self.axi.awvalid & self.axi.awready),
             self.bursts.ready.eq(taken),
-            self.window_error.raised.eq(self.bursts.valid & ~check.allowed & ~self.stop),
             self.window_error.address.eq(burst.address),
             unacknowledged.i.valid.eq(taken),
             unacknowledged.i.p.last.eq(burst.last),
@@ -135,6 +130,9 @@ class WritePort(Shared):
             unacknowledged.o.ready.eq(self.axi.bvalid),
             self.done.eq(self.axi.bvalid & unacknowledged.o.valid & unacknowledged.o.p.last),
             self.idle.eq(~unacknowledged.o.valid & ~waiting),
+        ]
+        m.d.sync += [
+            self.window_error.raised.eq(self.bursts.valid & ~inside & ~self.stop),
             self.response_error.raised.eq(self.axi.bvalid & (self.axi.bresp != Response.OKAY)),
             self.response_error.address.eq(unacknowledged.o.p.address),
         ]

@@ -26,7 +26,7 @@ class PartialFetcher(Shared):
     A run has ``partial_burst`` beats, or what is left. In each cycle in which its burst splitter
     is free it asks for one, for the first leaf after the one before that has elements left and
     room for all of those of a whole run besides what it holds and was promised. Elements are
-    offered in the cycle in which their beat transfers.
+    offered in the cycle in which their beat comes.
 
     Parameters
     ----------
@@ -80,7 +80,6 @@ class PartialFetcher(Shared):
             run_bits=BEATS_BITS,
         )  # fmt: skip
         run = data.StructLayout({"leaf": index_bits(leaves), "elements": range(most + 1)})
-        # Every run has at least one burst of its own in flight, or at the splitter.
         m.submodules.runs = runs = Queue(run, depth=bus.outstanding + 1)
 
         address = [Signal(bus.address_bits, name=f"address_{k}") for k in range(leaves)]

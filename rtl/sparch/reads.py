@@ -9,6 +9,7 @@ from amaranth.lib import data, enum, stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.microarchitecture import READ_LATENCY
 from celosia.rtl.ports import BEATS_BITS, Flow, burst_layout
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
@@ -65,8 +66,10 @@ class ReadArbiter(Shared):
     def build(self) -> Module:
         m = Module()
         tag = data.StructLayout({"reader": Reader, "beats": BEATS_BITS})
-        # A burst is in flight at the port until its last beat, so there is always a place.
-        m.submodules.order = order = Queue(tag, depth=self._bus.outstanding)
+        # A burst is in flight at the port until its last beat transfers, and here until it comes,
+        # so there is always a place.
+        depth = self._bus.outstanding + READ_LATENCY
+        m.submodules.order = order = Queue(tag, depth=depth)
         reader, index = Signal(Reader), Signal(BEATS_BITS)
         for each in reversed(Reader):
             source = getattr(self, each.name.lower())

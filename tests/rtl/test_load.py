@@ -12,7 +12,7 @@ from amaranth.lib import wiring
 from celosia.dataflow.accelerator import Accelerator, Buffers, Bus
 from celosia.dataflow.array_shape import ArrayShape, ColumnGroup
 from celosia.dataflow.descriptors import Buffer, Load, Token, Transfer
-from celosia.dataflow.microarchitecture import word_beats
+from celosia.dataflow.microarchitecture import READ_LATENCY, word_beats
 from celosia.models.formats import Fixed
 from celosia.rtl.descriptors import encode
 from celosia.rtl.load import Load as LoadUnit
@@ -160,8 +160,8 @@ def test_cycles_of_one_load():
     # Offered and taken at t+2, on AR at t+3; then one every 2 cycles.
     assert [request.cycle for request in memory.reads] == [3, 5, 7]
     assert memory.read_beats[0] == 3 + 5
-    assert writes.cycles == [cycle + 1 for cycle in memory.read_beats]
-    assert signals.cycles == [memory.read_beats[-1] + 1]
+    assert writes.cycles == [cycle + READ_LATENCY + 1 for cycle in memory.read_beats]
+    assert signals.cycles == [memory.read_beats[-1] + READ_LATENCY + 1]
     assert busy.cycles == list(range(1, signals.cycles[0] + 1))
 
 
@@ -178,4 +178,4 @@ def test_small_loads_follow_each_other_and_fill_the_queue():
     assert accepts.cycles[:9] == list(range(0, 27, 3))
     first_last_beat = signals.cycles[0] - 1
     assert accepts.cycles[9] == first_last_beat + 1
-    assert signals.cycles[:2] == [memory.read_beats[1] + 1, memory.read_beats[3] + 1]
+    assert signals.cycles[:2] == [memory.read_beats[n] + READ_LATENCY + 1 for n in (1, 3)]

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from celosia.dataflow.accelerator import Bus
+from celosia.dataflow.microarchitecture import READ_LATENCY
 from celosia.rtl.readport import ReadPort
 
 from .axi_memory import AxiMemory
@@ -56,6 +57,7 @@ def test_beats_go_to_who_asked(outstanding, source, sink):
         await put(ctx, dut.load, asked["load"], stall=source, seed=9, log=taken["load"])
         await settle(ctx, beats, total)
         assert ctx.get(dut.idle)
+        await ctx.tick()
 
     simulate(
         dut,
@@ -72,6 +74,8 @@ def test_beats_go_to_who_asked(outstanding, source, sink):
             ),
         ),
     )
+    handed = sorted(got["program"].cycles + got["load"].cycles)
+    assert handed == [cycle + READ_LATENCY for cycle in memory.read_beats]
     for name, requests in asked.items():
         assert [value for (value,) in got[name].payloads] == words(memory, requests)
     takes = sorted(taken["program"].cycles + taken["load"].cycles)
@@ -108,15 +112,17 @@ def test_burst_outside_the_window_is_refused():
             ctx.set(dut.load.valid, 1)
             ctx.set(dut.stop, 1)
             assert not ctx.get(dut.load.ready)
+            await ctx.tick()
             assert not ctx.get(dut.window_error.raised)
             ctx.set(dut.stop, 0)
             assert ctx.get(dut.load.ready)
-            assert ctx.get(dut.window_error.raised) != inside
-            assert ctx.get(dut.window_error.address) == address
             await ctx.tick()
             assert ctx.get(dut.axi.arvalid) == inside
+            assert ctx.get(dut.window_error.raised) != inside
+            assert ctx.get(dut.window_error.address) == address
             ctx.set(dut.load.valid, 0)
             await ctx.tick()
+            assert not ctx.get(dut.window_error.raised)
 
     simulate(dut, bench)
 
@@ -142,4 +148,4 @@ def test_response_error_names_the_burst():
         ),
     )
     assert errors.payloads == [(0x1008,)]
-    assert errors.cycles == [memory.read_beats[1]]
+    assert errors.cycles == [memory.read_beats[1] + 1]

@@ -17,6 +17,7 @@ from celosia.dataflow.descriptors import (
     Store,
     Unit,
 )
+from celosia.dataflow.microarchitecture import READ_LATENCY
 from celosia.rtl.descriptors import encode
 from celosia.rtl.legality import LAYOUT_OF, Rules
 from celosia.rtl.readport import ReadPort
@@ -146,7 +147,7 @@ def test_cycles_of_a_program():
     cycles = [cycle for cycle, _ in transfers]
     # Started at 1, asked for at 2, taken at 3, on AR at 4; the second chunk 2 later.
     assert [request.cycle for request in memory.reads][:2] == [4, 6]
-    arrived = memory.read_beats[3::4]
+    arrived = [cycle + READ_LATENCY for cycle in memory.read_beats[3::4]]
     assert cycles[:12] == [cycle + 1 for cycle in arrived[:12]]
     # A chunk is asked for once 4 places are free: the third in the cycle after the fourth
     # descriptor left; on AR 2 cycles later.

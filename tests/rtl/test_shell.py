@@ -20,6 +20,7 @@ from celosia.dataflow.descriptors import (
     Token,
     Transfer,
 )
+from celosia.dataflow.microarchitecture import READ_LATENCY
 from celosia.dataflow.program import Counter  # fmt: skip
 from celosia.models.network import Rounding
 from celosia.rtl.descriptors import POST_WORDS, encode
@@ -153,8 +154,8 @@ def test_cycles_from_command_to_done():
     assert start.cycles == [first.cycles[-1] + 3]
     began = start.cycles[0]
     assert [request.cycle for request in memory.reads] == [began + 3, began + 5]
-    # The end is handed over after the last beat, accepted one later, done one after that.
-    assert interrupt.cycles[0] == memory.read_beats[-1] + 3
+    # The end is handed over after the last beat came, accepted one later, done one after that.
+    assert interrupt.cycles[0] == memory.read_beats[-1] + READ_LATENCY + 3
 
 
 @pytest.mark.parametrize(("data_bits", "stall"), [(512, 0.0), (128, 0.4)])

@@ -39,7 +39,10 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class BeatCycles:
-    """When the beats of a burst transfer: ``ceil((start + k * beat_bytes) / bytes_per_cycle)``."""
+    """When the beats of a burst transfer: ``ceil((start + k * beat_bytes) / bytes_per_cycle)``.
+
+    Who asked for them has them in the cycle after.
+    """
 
     start: int
     beat_bytes: int

@@ -93,7 +93,7 @@ class Sequencer:
             for beat in range(beats):
                 self._beats += 1
                 if self._beats % self._beats_each == 0:
-                    self._agenda.at(cycles[beat] + 1, arrive)
+                    self._agenda.at(cycles[beat] + 2, arrive)
 
         def arrive() -> None:
             self._arrived += 1

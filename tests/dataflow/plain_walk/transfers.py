@@ -122,7 +122,7 @@ class LoadUnit:
         def accepted(cycles: BeatCycles) -> None:
             if done is None:
                 return
-            last_beat = cycles[beats - 1]
+            last_beat = cycles[beats - 1] + 1
             self._agenda.at(last_beat, end_work)
             self._tokens.signal(last_beat + 1, done.signal)
             self._agenda.at(last_beat + 2, lambda: self.busy.end(self._agenda.now))
