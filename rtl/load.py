@@ -108,7 +108,8 @@ class LoadData(Shared):
             word_done.eq(self.beats.valid & (piece == last_piece)),
             words.o.ready.eq(word_done),
         ]
-        with m.If(self.i.valid & self.i.ready):
+        # What is loaded means nothing where no descriptor is offered: no beat comes then.
+        with m.If(self.i.ready):
             m.d.sync += [
                 target.eq(self.i.p.target),
                 mask.eq(self.i.p.signal & giver_mask(Unit.LOAD, keeps=self._keeps)),

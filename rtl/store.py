@@ -244,8 +244,10 @@ class Store(Shared):
             self.beat.eq(self.axi.wvalid & self.axi.wready),
         ]
         with m.If(accept & ~is_end):
+            m.d.sync += active.eq(1)
+        # What is loaded means nothing where no descriptor is accepted: nothing moves then.
+        with m.If(~active):
             m.d.sync += [
-                active.eq(1),
                 mask.eq(p.signal & giver_mask(Unit.STORE, keeps=keeps)),
                 stamping.eq(is_stamp),
                 stamp.eq(self.cycle),
@@ -268,7 +270,7 @@ class Store(Shared):
         m.d.sync += ending.eq(port.done | kept)
         if keeps:
             m.d.comb += is_keep.eq(p.opcode == Opcode.KEEP)
-            with m.If(accept):
+            with m.If(~active):
                 m.d.sync += keeping.eq(is_keep)
             self._keep(m, accept & is_keep, fetch, keeping, kept)
         return m

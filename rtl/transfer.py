@@ -116,8 +116,8 @@ class TransferBursts(Shared):
             runs.o.ready.eq(splitter.i.ready),
         ]
         wiring.connect(m, splitter.o, wiring.flipped(self.o))
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [busy.eq(1), beats.eq(self.i.p.beats)]
+        with m.If(~busy):
+            m.d.sync += [busy.eq(self.i.valid), beats.eq(self.i.p.beats)]
         with m.If(self.o.valid & self.o.ready & self.o.p.last):
             m.d.sync += busy.eq(0)
         return m

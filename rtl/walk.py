@@ -103,7 +103,22 @@ class RunWalker(Shared):
             soon[2].eq(Mux(ended[0] & ended[1], left3 == 1, ended[2])),
             self.i.ready.eq(~active | (self.o.ready & last)),
         ]
-        with m.If(self.o.valid & self.o.ready):
+        ones = [self.i.p[f"n{loop}"] == 1 for loop in (1, 2, 3)]
+        # What is loaded means nothing where no nest is offered: only ``active`` waits for one.
+        with m.If(self.i.ready):
+            m.d.sync += [
+                active.eq(self.i.valid),
+                nest.eq(self.i.p),
+                Cat(ended).eq(Cat(ones)),
+                Cat(once).eq(Cat(ones[:2])),
+                last.eq(Cat(ones).all()),
+                left1.eq(self.i.p.n1 - 1),
+                left2.eq(self.i.p.n2 - 1),
+                left3.eq(self.i.p.n3 - 1),
+                base2.eq(self.i.p.address),
+                base3.eq(self.i.p.address),
+            ]
+        with m.Elif(self.o.ready):
             m.d.sync += nest.address.eq(following)
             m.d.sync += [Cat(ended).eq(Cat(soon)), last.eq(Cat(soon).all())]
             with m.If(~ended[0]):
@@ -119,22 +134,6 @@ class RunWalker(Shared):
                         left3.eq(left3 - 1),
                         nest.lane.eq(nest.lane + 1),
                     ]
-            with m.If(last):
-                m.d.sync += active.eq(0)
-        with m.If(self.i.valid & self.i.ready):
-            ones = [self.i.p[f"n{loop}"] == 1 for loop in (1, 2, 3)]
-            m.d.sync += [
-                active.eq(1),
-                nest.eq(self.i.p),
-                Cat(ended).eq(Cat(ones)),
-                Cat(once).eq(Cat(ones[:2])),
-                last.eq(Cat(ones).all()),
-                left1.eq(self.i.p.n1 - 1),
-                left2.eq(self.i.p.n2 - 1),
-                left3.eq(self.i.p.n3 - 1),
-                base2.eq(self.i.p.address),
-                base3.eq(self.i.p.address),
-            ]
         return m
 
 
@@ -194,15 +193,17 @@ class WordWalker(Shared):
             self.o.p.last.eq(runs.o.p.last & last),
             runs.o.ready.eq(self.o.ready & last),
         ]
-        with m.If(self.o.valid & self.o.ready):
+        # As in the walker of runs, what is loaded means nothing where no nest is offered.
+        with m.If(self.i.ready):
             m.d.sync += [
-                index.eq(Mux(last, 0, index + 1)),
-                last.eq(Mux(last, single, index == last_but_one)),
-            ]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [
+                index.eq(0),
                 last_but_one.eq(self.i.p.words - 2),
                 single.eq(self.i.p.words == 1),
                 last.eq(self.i.p.words == 1),
+            ]
+        with m.Elif(self.o.ready):
+            m.d.sync += [
+                index.eq(Mux(last, 0, index + 1)),
+                last.eq(Mux(last, single, index == last_but_one)),
             ]
         return m

@@ -114,16 +114,17 @@ class BurstSplitter(Shared):
         ]
         left = Signal(self._run_bits)
         m.d.comb += left.eq(rest.beats - self.o.p.beats)
-        with m.If(~self.o.valid & (more | self.i.valid)):
+        # What is loaded means nothing where no run is offered: only ``valid`` and ``more`` wait.
+        with m.If(~self.o.valid):
             m.d.sync += [
-                self.o.valid.eq(1),
+                self.o.valid.eq(more | self.i.valid),
                 self.o.p.address.eq(run.address),
                 self.o.p.beats.eq(Mux(fits, run.beats, cap)),
                 self.o.p.last.eq(run.last & fits),
                 rest.eq(run),
-                more.eq(~fits),
+                more.eq((more | self.i.valid) & ~fits),
             ]
-        with m.If(self.o.valid & self.o.ready):
+        with m.Elif(self.o.ready):
             m.d.sync += [
                 self.o.valid.eq(0),
                 rest.address.eq(self.o.p.address + (self.o.p.beats << self._beat_shift)),
