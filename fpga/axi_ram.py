@@ -21,7 +21,8 @@ class AxiRam(Shared):
     """A memory of ``size_bytes`` from address 0: an AXI4 subordinate with a second, narrow port.
 
     One read and one write burst at a time, a beat each cycle. What is read goes through a register
-    of its own: the block RAMs of a large memory lie far from each other, and answer late.
+    of its own, and so does what is written: the block RAMs of a large memory lie far from each
+    other, and answer late. What was answered is there for whoever reads after it.
     Bursts are INCR and of full width. A burst that begins beyond the memory is answered DECERR
     and writes nothing; later beats wrap round. A host's access is made when no burst of its
     direction is in progress, so a run is not disturbed and polling waits for it.
@@ -71,10 +72,16 @@ class AxiRam(Shared):
 
     def build(self) -> Module:
         m = Module()
+        lanes = self._data_bits // 32
         rows: memory.Memory
         m.submodules.rows = rows = memory.Memory(shape=self._data_bits, depth=self._depth, init=[])
         read = rows.read_port()
         write = rows.write_port(granularity=32)
+        put: Any = Signal(  # what is written in the cycle after
+            data.StructLayout({"row": write.addr.shape(), "data": self._data_bits, "lanes": lanes})
+        )
+        m.d.comb += [write.addr.eq(put.row), write.data.eq(put.data), write.en.eq(put.lanes)]
+        m.d.sync += put.lanes.eq(0)
         m.d.comb += read.en.eq(0)  # its default is 1, and a beat that waits must stay
         answered = Signal()  # an access was made in the cycle before
         pending = Signal()  # its answer waits
@@ -82,7 +89,7 @@ class AxiRam(Shared):
         host_row = self.access.p.address[self._shift : self._size_bits]
         host_lane = self.access.p.address[2 : self._shift]
         reading = self._reads(m, read)
-        writing = self._writes(m, write)
+        writing = self._writes(m, put)
 
         free = Signal()
         m.d.comb += [
@@ -92,10 +99,10 @@ class AxiRam(Shared):
         with m.If(self.access.valid & self.access.ready):
             m.d.sync += [answered.eq(1), lane.eq(host_lane)]
             with m.If(self.access.p.write):
-                m.d.comb += [
-                    write.addr.eq(host_row),
-                    write.data.eq(self.access.p.data.replicate(self._data_bits // 32)),
-                    write.en.eq(1 << host_lane),
+                m.d.sync += [
+                    put.row.eq(host_row),
+                    put.data.eq(self.access.p.data.replicate(lanes)),
+                    put.lanes.eq(1 << host_lane),
                 ]
             with m.Else():
                 m.d.comb += [read.addr.eq(host_row), read.en.eq(1)]
@@ -152,8 +159,8 @@ class AxiRam(Shared):
             m.d.sync += [fetched.eq(1), row.eq(row + 1), unread.eq(unread - 1)]
         return busy
 
-    def _writes(self, m: Module, write: Any) -> Signal:
-        """Serve AW, W and B; return whether a burst holds the memory's write port."""
+    def _writes(self, m: Module, put: Any) -> Signal:
+        """Serve AW, W and B by way of ``put``; return whether a burst holds it."""
         axi = self.axi
         busy = Signal()
         row = Signal(range(self._depth))
@@ -171,12 +178,12 @@ class AxiRam(Shared):
                 beyond.eq(self._beyond(axi.awaddr)),
             ]
         with m.If(axi.wvalid & axi.wready):
-            m.d.comb += [
-                write.addr.eq(row),
-                write.data.eq(axi.wdata),
-                write.en.eq(Mux(beyond, 0, strobes)),
+            m.d.sync += [
+                put.row.eq(row),
+                put.data.eq(axi.wdata),
+                put.lanes.eq(Mux(beyond, 0, strobes)),
+                row.eq(row + 1),
             ]
-            m.d.sync += row.eq(row + 1)
             with m.If(axi.wlast):
                 m.d.sync += [busy.eq(0), axi.bvalid.eq(1)]
         with m.If(axi.bvalid & axi.bready):

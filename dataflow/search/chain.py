@@ -34,12 +34,13 @@ import numpy as np
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.event_walk import machine_of
 from celosia.dataflow.memory import MemoryModel
+from celosia.dataflow.microarchitecture import READ_LATENCY
 
-_FIRST_LOAD = 8
+_FIRST_LOAD = 8 + READ_LATENCY
 """Cycles from the start to the first beat of a load, but for twice the memory's latency: the
-program's read is on AR at 3, and from its last beat to AR of the load pass 5."""
+program's read is on AR at 3, and from where its last beat comes to AR of the load pass 5."""
 
-_TO_COMPUTE = 3
+_TO_COMPUTE = 3 + READ_LATENCY
 """From the last beat of a load to the first compute step that waits for it."""
 
 _TO_POST = 2
