@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,8 +21,17 @@ from celosia.rtl.shared import Shared
 
 CHUNK_BYTES = CHUNK_DESCRIPTORS * DESCRIPTOR_BYTES
 
-CheckedLayout = data.StructLayout({"descriptor": DESCRIPTOR_BITS, "legal": 1})
-"""A descriptor and whether it is legal."""
+UNIT_KINDS = {
+    unit.name.lower(): tuple(opcode.value for opcode, owner in UNIT_OF.items() if owner is unit)
+    for unit in Unit
+}
+KINDS = {**UNIT_KINDS, "end": (Opcode.END.value,)}
+"""What the sequencer tells apart: who runs a descriptor, and the end; each with its opcodes."""
+
+
+def checked_layout(kinds: Iterable[str]) -> data.StructLayout:
+    """Return the layout of a descriptor, whether it is legal, and a bit for each of ``kinds``."""
+    return data.StructLayout({"descriptor": DESCRIPTOR_BITS, "legal": 1, **dict.fromkeys(kinds, 1)})
 
 
 class ProgramFetch(Shared):
@@ -95,12 +105,14 @@ class ProgramFetch(Shared):
         )
         address = Signal(bus.address_bits)
         left = Signal(32)
-        some = Signal()  # it is not 0
-        free = Signal(range(PROGRAM_QUEUE_DEPTH + 1), init=PROGRAM_QUEUE_DEPTH)
-        awaited = Signal(range(PROGRAM_QUEUE_DEPTH + 1))
+        exhausted = Signal(init=1)  # it is 0
+        # So many bits are 1, the lowest: a count is compared by one of its bits.
+        free = Signal(PROGRAM_QUEUE_DEPTH, init=-1)
+        awaited = Signal(PROGRAM_QUEUE_DEPTH)
+        later_free, still_awaited = Signal.like(free), Signal.like(awaited)
         ask = Signal()
         m.d.comb += [
-            splitter.i.valid.eq(some & (free >= CHUNK_DESCRIPTORS)),
+            splitter.i.valid.eq(~exhausted & free[CHUNK_DESCRIPTORS - 1]),
             splitter.i.p.address.eq(address),
             splitter.i.p.beats.eq(beats),
             ask.eq(splitter.i.valid & splitter.i.ready),
@@ -108,18 +120,28 @@ class ProgramFetch(Shared):
             self.o.p.address.eq(splitter.o.p.address),
             self.o.p.beats.eq(splitter.o.p.beats),
             splitter.o.ready.eq(self.o.ready),
-            self.missing.eq(awaited != 0),
-            self.exhausted.eq(~some),
+            self.missing.eq(awaited[0]),
+            self.exhausted.eq(exhausted),
+            later_free.eq(Mux(self.freed, Cat(Const(1), free), free)),
+            still_awaited.eq(awaited >> self.arrived),
         ]
-        asked = CHUNK_DESCRIPTORS * ask
+        asked = Const(-1, CHUNK_DESCRIPTORS)
         m.d.sync += [
-            free.eq(free + self.freed - asked),
-            awaited.eq(awaited + asked - self.arrived),
+            free.eq(later_free >> Mux(ask, CHUNK_DESCRIPTORS, 0)),
+            awaited.eq(Mux(ask, Cat(asked, still_awaited), still_awaited)),
         ]
         with m.If(ask):
-            m.d.sync += [address.eq(address + CHUNK_BYTES), left.eq(left - 1), some.eq(left != 1)]
+            m.d.sync += [
+                address.eq(address + CHUNK_BYTES),
+                left.eq(left - 1),
+                exhausted.eq(left == 1),
+            ]
         with m.If(self.start):
-            m.d.sync += [address.eq(self.address), left.eq(self.chunks), some.eq(self.chunks != 0)]
+            m.d.sync += [
+                address.eq(self.address),
+                left.eq(self.chunks),
+                exhausted.eq(self.chunks == 0),
+            ]
         return m
 
 
@@ -132,27 +154,29 @@ class DescriptorAssembly(Shared):
         Widths.
     check : Shared
         Says on ``legal`` whether its ``descriptor`` is.
+    kinds : Mapping of str to tuple of int
+        Of descriptors: their opcodes.
 
     Members
     -------
     i : In(Flow(data_bits))
         Beats.
-    o : Out(Flow(CheckedLayout))
+    o : Out(Flow(checked_layout(kinds)))
         Descriptors, in the cycle of their last beats.
     """
 
     i: Any
     o: Any
 
-    def __init__(self, bus: Bus, check: Shared) -> None:
-        self._bus, self._check = bus, check
+    def __init__(self, bus: Bus, check: Shared, kinds: Mapping[str, tuple[int, ...]]) -> None:
+        self._bus, self._check, self._kinds = bus, check, kinds
         super().__init__(
             {
                 "i": In(Flow(bus.data_bits)),
-                "o": Out(Flow(CheckedLayout)),
+                "o": Out(Flow(checked_layout(kinds))),
             },
             name="descriptor_assembly",
-            parameters=(bus, check.parameters),
+            parameters=(bus, check.parameters, tuple(kinds.items())),
         )
 
     def build(self) -> Module:
@@ -163,6 +187,12 @@ class DescriptorAssembly(Shared):
         m.d.comb += [
             check.descriptor.eq(self.o.payload.descriptor),
             self.o.payload.legal.eq(check.legal),
+            *(
+                self.o.payload[kind].eq(
+                    Cat(self.o.payload.descriptor[:4] == opcode for opcode in opcodes).any()
+                )
+                for kind, opcodes in self._kinds.items()
+            ),
         ]
         if beats == 1:
             m.d.comb += [
@@ -203,14 +233,15 @@ class Dispatch(Shared):
         Of the program, at ``start``.
     stop : In(1)
         Hand over nothing in this cycle.
-    i : In(stream.Signature(CheckedLayout))
+    i : In(stream.Signature(checked_layout(KINDS)))
         Descriptors.
     missing, exhausted : In(1)
         From :class:`ProgramFetch`.
     load, compute, post, store : Out(stream.Signature(...))
         To the queues, each with its unit's layout.
     error : Out(ErrorReport(...))
-        An illegal descriptor is next, or none is and the program has not ended.
+        In the cycle before, an illegal descriptor was next, or none was and the program had not
+        ended.
     """
 
     start: Signal
@@ -228,7 +259,7 @@ class Dispatch(Shared):
                 "start": In(1),
                 "address": In(bus.address_bits),
                 "stop": In(1),
-                "i": In(stream.Signature(CheckedLayout)),
+                "i": In(stream.Signature(checked_layout(KINDS))),
                 "missing": In(1),
                 "exhausted": In(1),
                 "error": Out(ErrorReport(address_bits=bus.address_bits)),
@@ -243,33 +274,27 @@ class Dispatch(Shared):
         running = Signal()
         address = Signal(self._bus.address_bits)
         go = Signal()
-        is_end = Signal()
-        opcode = self.i.p.descriptor[:4]
+        p = self.i.p
         m.d.comb += [
-            is_end.eq(opcode == Opcode.END.value),
-            go.eq(running & ~self.stop & self.i.valid & self.i.p.legal & ~(is_end & self.missing)),
-            self.error.raised.eq(
-                running
-                & ~self.stop
-                & (
-                    (self.i.valid & ~self.i.p.legal)
-                    | (~self.i.valid & self.exhausted & ~self.missing)
-                )
-            ),
+            go.eq(running & ~self.stop & p.legal & ~(p.end & self.missing)),
             self.error.address.eq(address),
         ]
+        m.d.sync += self.error.raised.eq(
+            running & ~self.stop & Mux(self.i.valid, ~p.legal, self.exhausted & ~self.missing)
+        )
+        takers = []
         for unit in Unit:
             target = getattr(self, unit.name.lower())
             layout = layout_of(unit, sliding=self._sliding, tables=self._tables)
-            mine = [opcode == code.value for code, owner in UNIT_OF.items() if owner is unit]
+            mine = p[unit.name.lower()]
+            takers.append(mine & target.ready)
             m.d.comb += [
-                target.payload.eq(self.i.p.descriptor[: layout.size]),
-                target.valid.eq(go & Cat(mine).any()),
+                target.payload.eq(p.descriptor[: layout.size]),
+                target.valid.eq(self.i.valid & go & mine),
             ]
-            with m.If(target.valid & target.ready):
-                m.d.comb += self.i.ready.eq(1)
+        m.d.comb += self.i.ready.eq(go & Cat(takers).any())
         with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [address.eq(address + DESCRIPTOR_BYTES), running.eq(~is_end)]
+            m.d.sync += [address.eq(address + DESCRIPTOR_BYTES), running.eq(~p.end)]
         with m.If(self.start):
             m.d.sync += [address.eq(self.address), running.eq(1)]
         return m
@@ -293,16 +318,16 @@ def sequencer_ports(bus: Bus) -> dict[str, wiring.Member]:
 
 
 def read_program(
-    m: Module, sequencer: Any, bus: Bus, check: Shared
+    m: Module, sequencer: Any, bus: Bus, check: Shared, kinds: Mapping[str, tuple[int, ...]]
 ) -> tuple[ProgramFetch, stream.Interface]:
     """Add what fetches a program and puts its descriptors together.
 
-    Returns the fetch and the stream of checked descriptors, of ``CheckedLayout``. ``sequencer`` has
-    :func:`sequencer_ports`, ``check`` is what :class:`DescriptorAssembly` takes.
+    Returns the fetch and the stream of descriptors, of ``checked_layout(kinds)``. ``sequencer`` has
+    :func:`sequencer_ports`, ``check`` and ``kinds`` are what :class:`DescriptorAssembly` takes.
     """
     m.submodules.fetch = fetch = ProgramFetch(bus)
-    m.submodules.assembly = assembly = DescriptorAssembly(bus, check)
-    m.submodules.queue = queue = Queue(CheckedLayout, depth=PROGRAM_QUEUE_DEPTH)
+    m.submodules.assembly = assembly = DescriptorAssembly(bus, check, kinds)
+    m.submodules.queue = queue = Queue(checked_layout(kinds), depth=PROGRAM_QUEUE_DEPTH)
     wiring.connect(m, fetch.o, wiring.flipped(sequencer.o))
     wiring.connect(m, wiring.flipped(sequencer.beats), assembly.i)
     m.d.comb += [
@@ -390,7 +415,7 @@ class Sequencer(Shared):
         m = Module()
         rules = self._rules
         check = LegalityCheck(rules)
-        fetch, descriptors = read_program(m, self, rules.bus, check)
+        fetch, descriptors = read_program(m, self, rules.bus, check, KINDS)
         m.submodules.dispatch = dispatch = Dispatch(
             rules.bus, sliding=rules.windows is not None, tables=rules.tables > 0
         )

@@ -185,9 +185,10 @@ class UnitQueue(Shared):
         m.submodules.gate = gate = TokenGate(self._layout)
         m.submodules.waits = waits = RegisterQueue(TOKEN_BITS, depth=UNIT_QUEUE_DEPTH)
         m.d.comb += [
+            # Filled and emptied with the other queue, so as full in every cycle.
             waits.i.payload.eq(self.i.p.wait),
-            waits.i.valid.eq(queue.i.valid & queue.i.ready),
-            waits.o.ready.eq(queue.o.valid & queue.o.ready),
+            waits.i.valid.eq(self.i.valid),
+            waits.o.ready.eq(gate.i.ready),
             gate.wait.eq(waits.o.payload),
         ]
         wiring.connect(m, wiring.flipped(self.i), queue.i)

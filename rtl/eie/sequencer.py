@@ -17,6 +17,8 @@ from celosia.rtl.queue import Queue
 from celosia.rtl.sequencer import read_program, sequencer_ports
 from celosia.rtl.shared import Shared
 
+KINDS = {"load": (Opcode.LOAD.value,), "run": (Opcode.RUN.value,), "end": (Opcode.END.value,)}
+"""What the sequencer tells apart, with opcodes."""
 STEP_BITS = max(RunLayout.size, CellLayout.size, StoreLayout.size)
 COUNT_BITS = 32
 """Of loads and steps, as descriptors count them."""
@@ -76,7 +78,7 @@ class EieSequencer(Shared):
     def build(self) -> Module:
         m = Module()
         bus = self._accelerator.bus
-        fetch, descriptors = read_program(m, self, bus, EieLegality(self._accelerator))
+        fetch, descriptors = read_program(m, self, bus, EieLegality(self._accelerator), KINDS)
         m.submodules.loads = loads = Queue(LoadLayout, depth=UNIT_QUEUE_DEPTH)
         m.submodules.steps = steps = Queue(step_layout(bus.address_bits), depth=UNIT_QUEUE_DEPTH)
         wiring.connect(m, loads.o, wiring.flipped(self.load))
@@ -87,14 +89,9 @@ class EieSequencer(Shared):
         descriptor = descriptors.p.descriptor
         load: Any = data.View(LoadLayout, descriptor[: LoadLayout.size])
         run: Any = data.View(RunLayout, descriptor[: RunLayout.size])
-        is_load, is_run, is_end, legal, go = (
-            Signal(name=name) for name in ("is_load", "is_run", "is_end", "legal", "go")
-        )
-        opcode = descriptor[:4]
+        is_load, is_run, is_end = descriptors.p.load, descriptors.p.run, descriptors.p.end
+        legal, go = Signal(), Signal()
         m.d.comb += [
-            is_load.eq(opcode == Opcode.LOAD.value),
-            is_run.eq(opcode == Opcode.RUN.value),
-            is_end.eq(opcode == Opcode.END.value),
             legal.eq(
                 descriptors.p.legal
                 & (~is_load | (load.after <= step_count))
@@ -107,16 +104,11 @@ class EieSequencer(Shared):
             steps.i.p.descriptor.eq(descriptor[:STEP_BITS]),
             steps.i.p.address.eq(address),
             steps.i.valid.eq(go & ~is_load),
-            self.error.raised.eq(
-                running
-                & ~self.stop
-                & (
-                    (descriptors.valid & ~legal)
-                    | (~descriptors.valid & fetch.exhausted & ~fetch.missing)
-                )
-            ),
             self.error.address.eq(address),
         ]
+        m.d.sync += self.error.raised.eq(
+            running & ~self.stop & Mux(descriptors.valid, ~legal, fetch.exhausted & ~fetch.missing)
+        )
         with m.If(descriptors.valid & descriptors.ready):
             m.d.sync += [
                 address.eq(address + DESCRIPTOR_BYTES),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,6 +18,8 @@ from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.descriptors import LAYOUTS, Opcode
 from celosia.rtl.sparch.legality import SparchLegality
 
+KINDS = {"end": (Opcode.END.value,)}
+"""What the sequencer tells apart, with opcodes."""
 STEP_BITS = max(layout.size for layout in LAYOUTS.values())
 
 
@@ -63,37 +65,37 @@ class SparchSequencer(Shared):
     def build(self) -> Module:
         m = Module()
         bus = self._accelerator.bus
-        fetch, descriptors = read_program(m, self, bus, SparchLegality(self._accelerator))
+        fetch, descriptors = read_program(m, self, bus, SparchLegality(self._accelerator), KINDS)
         m.submodules.steps = steps = Queue(step_layout(bus.address_bits), depth=UNIT_QUEUE_DEPTH)
         wiring.connect(m, steps.o, wiring.flipped(self.step))
         running, address = Signal(), Signal(bus.address_bits)
-        is_end, go, own = Signal(), Signal(), Signal()
+        go, own = Signal(), Signal()
         given: Any = descriptors.p
         m.d.comb += [
-            is_end.eq(given.descriptor[:4] == Opcode.END.value),
             go.eq(
-                running & ~self.stop & descriptors.valid & given.legal & ~(is_end & fetch.missing)
+                running
+                & ~self.stop
+                & descriptors.valid
+                & given.legal
+                & ~(given.end & fetch.missing)
             ),
             descriptors.ready.eq(go & steps.i.ready),
             steps.i.valid.eq(go),
             steps.i.p.descriptor.eq(given.descriptor[:STEP_BITS]),
             steps.i.p.address.eq(address),
-            own.eq(
-                running
-                & ~self.stop
-                & (
-                    (descriptors.valid & ~given.legal)
-                    | (~descriptors.valid & fetch.exhausted & ~fetch.missing)
-                )
-            ),
             self.error.raised.eq(own | self.refused.raised),
             self.error.address.eq(address),
         ]
+        m.d.sync += own.eq(
+            running
+            & ~self.stop
+            & Mux(descriptors.valid, ~given.legal, fetch.exhausted & ~fetch.missing)
+        )
         # What is refused comes before what is fetched.
         with m.If(self.refused.raised):
             m.d.comb += self.error.address.eq(self.refused.address)
         with m.If(descriptors.valid & descriptors.ready):
-            m.d.sync += [address.eq(address + DESCRIPTOR_BYTES), running.eq(~is_end)]
+            m.d.sync += [address.eq(address + DESCRIPTOR_BYTES), running.eq(~given.end)]
         with m.If(self.start):
             m.d.sync += [address.eq(self.address), running.eq(1)]
         return m

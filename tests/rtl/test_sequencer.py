@@ -165,7 +165,7 @@ def test_a_program_without_an_end_is_an_error(length):
     transfers, errors = run_program(bus, memory, (length + 1) // 4)
     assert len(transfers) == length + 1
     assert errors.payloads[0] == (PROGRAM + 64 * (length + 1),)
-    assert errors.cycles[0] == transfers[-1][0] + 1
+    assert errors.cycles[0] == transfers[-1][0] + 2
 
 
 def test_an_illegal_descriptor_stops_the_program():
