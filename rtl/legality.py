@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from amaranth.hdl import Array as Choice
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -22,7 +24,6 @@ from celosia.rtl.descriptors import (
     SLIDING,
     TRANSFER,
     ComputeLayout,
-    HeaderLayout,
     LoadLayout,
     Opcode,
     PostLayout,
@@ -32,6 +33,7 @@ from celosia.rtl.descriptors import (
     TablePostLayout,
 )
 from celosia.rtl.ports import giver_mask, taker_mask
+from celosia.rtl.rules import all_of
 from celosia.rtl.shared import Shared
 
 UNIT_OF = {
@@ -66,7 +68,30 @@ def layout_of(unit: Unit, *, sliding: bool = False, tables: bool = False) -> dat
     return LAYOUT_OF[unit]
 
 
-_WIDTHS = range(1, MAX_PRECISION + 1)
+Span = tuple[int, int]
+"""Of bits: where they begin, and how many they are."""
+
+TOGETHER = 16
+"""Bits of which one step of logic finds that all are 0."""
+
+
+def span(layout: data.Layout, *path: str | int) -> Span:
+    """Return the bits of the field of ``layout`` at ``path``."""
+    offset, shape = 0, Shape.cast(layout)
+    inner: Any = layout
+    for key in path:
+        field = inner[key]
+        offset, inner = offset + field.offset, field.shape
+        shape = Shape.cast(inner)
+    return offset, shape.width
+
+
+def ones(bits: Span, *, above: int = 0) -> int:
+    """Return a mask of ``bits`` but for the lowest ``above`` of them."""
+    offset, width = bits
+    return (1 << offset + width) - (1 << offset + above)
+
+
 TRANSFER_COUNTS = ("words", "n1", "n2", "n3")
 
 
@@ -109,6 +134,25 @@ class Rules:
             lanes=array.first_lanes,
             tables=0 if accelerator.tables is None else accelerator.tables.count,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """What is demanded of the descriptors of an opcode.
+
+    Attributes
+    ----------
+    zero : int
+        Mask of bits that are 0.
+    counts : list of Span
+        Fields that are not.
+    rules : list of Value
+        What else is true.
+    """
+
+    zero: int
+    counts: list[Span]
+    rules: list[Value]
 
 
 class LegalityCheck(Shared):
@@ -157,71 +201,98 @@ class LegalityCheck(Shared):
 
     def build(self) -> Module:
         m = Module()
-        header: Any = data.View(HeaderLayout, self.descriptor[: HeaderLayout.size])
-        with m.Switch(self.descriptor[:4]):
-            for opcode, unit in UNIT_OF.items():
-                if opcode is Opcode.KEEP and not self._of.keeps:
-                    continue
-                tables = self._of.tables > 0
-                layout = layout_of(unit, sliding=self._of.windows is not None, tables=tables)
-                body: Any = data.View(layout, self.descriptor[: layout.size])
-                gives = 0 if opcode is Opcode.END else giver_mask(unit, keeps=self._of.keeps)
-                rules = [
-                    (header.wait & ~taker_mask(unit, keeps=self._of.keeps)) == 0,
-                    (header.signal & ~gives) == 0,
-                    header.reserved == 0,
-                    self.descriptor[layout.size :] == 0,
-                    *self._rules(opcode, body),
-                ]
-                with m.Case(opcode.value):
-                    m.d.comb += self.legal.eq(Cat(rules).all())
+        opcode = self.descriptor[: Opcode.as_shape().width]
+        demands = {
+            code: self._demands(code)
+            for code in UNIT_OF
+            if self._of.keeps or code is not Opcode.KEEP
+        }
+
+        def is_one_of(codes: Iterable[Opcode]) -> Value:
+            return Cat(opcode == code.value for code in codes).any()
+
+        # What is demanded of the same bits for several opcodes is looked at once for all of them.
+        zeros: dict[tuple[Opcode, ...], list[Value]] = {}
+        for bit, value in enumerate(self.descriptor):
+            codes = tuple(code for code, demand in demands.items() if demand.zero >> bit & 1)
+            if codes:
+                zeros.setdefault(codes, []).append(value)
+        counts: dict[Span, list[Opcode]] = {}
+        for code, demand in demands.items():
+            for count in demand.counts:
+                counts.setdefault(count, []).append(code)
+        kept = [is_one_of(demands)]
+        for codes, bits in zeros.items():
+            for first in range(0, len(bits), TOGETHER):
+                kept.append(~(Cat(bits[first : first + TOGETHER]).any() & is_one_of(codes)))
+        for (offset, width), users in counts.items():
+            kept.append(self.descriptor[offset:][:width].any() | ~is_one_of(users))
+        for code, demand in demands.items():
+            kept += [rule | (opcode != code.value) for rule in demand.rules]
+        m.d.comb += self.legal.eq(all_of(m, "legal", kept))
         return m
 
-    def _rules(self, opcode: Opcode, body: Any) -> list[Value]:
+    def _demands(self, opcode: Opcode) -> Demands:
+        """Return what is demanded of the descriptors of ``opcode``."""
+        unit, keeps = UNIT_OF[opcode], self._of.keeps
+        layout = layout_of(unit, sliding=self._of.windows is not None, tables=self._of.tables > 0)
+        body: Any = data.View(layout, self.descriptor[: layout.size])
+        field = partial(span, layout)
+        gives = 0 if opcode is Opcode.END else giver_mask(unit, keeps=keeps)
+        zero = ones((layout.size, DESCRIPTOR_BITS - layout.size)) | ones(field("reserved"))
+        zero |= ones(field("wait")) & ~(taker_mask(unit, keeps=keeps) << field("wait")[0])
+        zero |= ones(field("signal")) & ~(gives << field("signal")[0])
+        counts = [field(name) for name in TRANSFER_COUNTS if name in layout.members]
+        rules: list[Value] = []
         match opcode:
             case Opcode.COMPUTE:
-                counts: list[Value] = [body.loops[n].count != 0 for n in range(COMPUTE_LOOPS)]
-                return counts + self._precision(body) + self._sliding(body)
+                counts = [field("loops", n, "count") for n in range(COMPUTE_LOOPS)]
+                precision = [field(name) for name in ("weight_bits", "activation_bits")]
+                if self._of.scalable is None:
+                    zero |= sum(map(ones, [*precision, field("weights_signed")]))
+                else:
+                    steps = ("activations", "weights", "accumulators")
+                    zero |= sum(ones(field("loops", 0, name)) for name in steps)
+                    rules += self._precision(body, self._of.scalable)
+                rules += self._sliding(body)
             case Opcode.POST:
-                return [body[name] != 0 for name in POST_COUNTS] + self._lookup(body)
+                counts = [field(name) for name in POST_COUNTS]
+                if tables := self._of.tables:
+                    rules.append(Mux(body.looks_up, body.table < tables, body.table == 0))
             case Opcode.END:
-                return [Value.cast(body[name]) == 0 for name in TRANSFER]
-            case Opcode.STAMP:
-                return [body[name] == 1 for name in TRANSFER_COUNTS] + self._aligned(body)
+                counts = []
+                zero |= sum(ones(field(name)) for name in TRANSFER)
             case Opcode.KEEP:
-                rules = [body[name] != 0 for name in TRANSFER_COUNTS]
-                rules += [body[name][KEEP_ADDRESS_BITS:] == 0 for name in ("s1", "s2", "s3")]
-                return [*rules, body.address[KEEP_ADDRESS_BITS + KEEP_LANE_BITS :] == 0]
+                zero |= sum(ones(field(f"s{n}"), above=KEEP_ADDRESS_BITS) for n in (1, 2, 3))
+                zero |= ones(field("address"), above=KEEP_ADDRESS_BITS + KEEP_LANE_BITS)
             case _:
-                rules = [body[name] != 0 for name in TRANSFER_COUNTS] + self._aligned(body)
+                bus = self._of.bus
+                names = ("address", "s1", "s2", "s3")
+                low = bus.data_bytes - 1  # of addresses: within a beat
+                zero |= sum(low << field(name)[0] for name in names)
+                zero |= ones(field("address"), above=bus.address_bits)
+                if opcode is Opcode.STAMP:
+                    zero |= sum(ones(count, above=1) for count in counts)
                 if opcode is Opcode.LOAD and self._of.tables:
                     rules.append(~body.table | (body.target == 0))
-                return rules
+        return Demands(zero=zero, counts=counts, rules=rules)
 
-    def _lookup(self, body: Any) -> list[Value]:
-        """Return the rules of a post's table, where there are some."""
-        if not self._of.tables:
-            return []
-        return [Mux(body.looks_up, body.table < self._of.tables, body.table == 0)]
-
-    def _precision(self, body: Any) -> list[Value]:
+    @staticmethod
+    def _precision(body: Any, circuit: Circuit) -> list[Value]:
         """Return the rules of a compute's operand widths and of its loop over their passes."""
-        widths = (body.weight_bits, body.activation_bits)
-        if self._of.scalable is None:
-            return [width == 0 for width in (*widths, body.weights_signed)]
-        factors = [
-            Choice([Const(0, 7), *(pass_factors(self._of.scalable, n)[side] for n in _WIDTHS)])
-            for side in range(2)
-        ]
-        inner = body.loops[0]
-        known = [(width != 0) & (width <= MAX_PRECISION) for width in widths]
-        counted = [table[width] for table, width in zip(factors, widths, strict=True)]
-        return [
-            *known,
-            inner.count == counted[0] * counted[1],
-            body.reduction[0],
-            *(inner[name] == 0 for name in ("activations", "weights", "accumulators")),
-        ]
+        has: list[dict[int, list[Value]]] = [{}, {}]  # a factor, by side
+        for side, width in enumerate((body.weight_bits, body.activation_bits)):
+            for bits in range(1, MAX_PRECISION + 1):
+                factor = pass_factors(circuit, bits)[side]
+                has[side].setdefault(factor, []).append(width == bits)
+        passes: dict[int, list[Value]] = {}
+        for weight, activation in itertools.product(*has):
+            both = Cat(has[0][weight]).any() & Cat(has[1][activation]).any()
+            passes.setdefault(weight * activation, []).append(both)
+        count = body.loops[0].count
+        known = [Cat(Cat(found).any() for found in side.values()).any() for side in has]
+        counted = [(count == number) | ~Cat(pairs).any() for number, pairs in passes.items()]
+        return [*known, *counted, body.reduction[0]]
 
     def _sliding(self, body: Any) -> list[Value]:
         """Return the rules of windows that slide; of fields that other computes leave 0."""
@@ -229,8 +300,8 @@ class LegalityCheck(Shared):
         if windows is None:
             return []
         line, plane = body.loops[0], body.loops[1]
-        fields = [body[name] for name in SLIDING]
-        slides = Cat(
+        fields = [body[name] for name in SLIDING if name != "sliding"]
+        slides = [
             body.skip_rows < windows.rows,
             (body.skip_columns != 0) & (body.skip_columns < windows.columns),
             Cat(body.first_lane == lane for lane in self._of.lanes).any(),
@@ -240,11 +311,5 @@ class LegalityCheck(Shared):
             line.count > body.skip_columns,
             plane.count > body.skip_rows,
             line.count <= windows.width,
-        ).all()
-        return [Mux(body.sliding, slides, ~Cat(fields).any())]
-
-    def _aligned(self, body: Any) -> list[Value]:
-        bus = self._of.bus
-        names = ("address", "s1", "s2", "s3")
-        rules: list[Value] = [body[name][: bus.data_bytes.bit_length() - 1] == 0 for name in names]
-        return [*rules, body.address[bus.address_bits :] == 0]
+        ]
+        return [body.sliding | ~Cat(fields).any(), *(rule | ~body.sliding for rule in slides)]

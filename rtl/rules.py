@@ -1,11 +1,11 @@
-"""Rules by which descriptors of the sparse engines are legal, and what they have in common."""
+"""Rules by which descriptors are legal: how they are put together, and those of sparse engines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data
 
 from celosia.dataflow.accelerator import Bus
@@ -18,6 +18,13 @@ def address_rules(bus: Bus, address: Value) -> list[Value]:
     """Return that ``address`` is a multiple of a beat's bytes, and within the port's width."""
     low = (bus.data_bytes - 1).bit_length()
     return [address[:low] == 0, address[bus.address_bits :] == 0]
+
+
+def all_of(m: Module, name: str, terms: list[Value]) -> Value:
+    """Return whether all of ``terms``, one bit each, are 1: by a carry that runs through them."""
+    total = Signal(len(terms) + 1, name=f"{name}_carry")
+    m.d.comb += total.eq(Cat(terms) + 1)
+    return total[-1]
 
 
 def check_rules(m: Module, descriptor: Value, legal: Value, rules: Mapping[Any, Rule]) -> None:
