@@ -22,14 +22,15 @@ class Control(Shared):
     state   leaves                              meanwhile
     ======  ==================================  ====================================================
     IDLE    start -> DRAIN                      ``stop``
-    DRAIN   ``quiet`` -> RUN, ERROR or IDLE     ``stop``; ``reset_units`` in its last cycle
+    DRAIN   a cycle after ``quiet`` -> RUN,     ``stop``; ``reset_units`` in its last cycle
+            ERROR or IDLE
     RUN     error or clear -> DRAIN             ``start`` in its first cycle
             ``finished`` -> DONE
     DONE    start -> DRAIN; clear -> IDLE       ``stop``
     ERROR   clear -> IDLE                       ``stop``
     ======  ==================================  ====================================================
 
-    DRAIN lasts one cycle when nothing is in flight, and goes on to RUN after a start, to ERROR
+    DRAIN lasts two cycles when nothing is in flight, and goes on to RUN after a start, to ERROR
     after an error and to IDLE after a clear. A clear wins over a start, an error over both and over
     ``finished``. Errors outside RUN are ignored.
 
@@ -109,6 +110,9 @@ class Control(Shared):
         idle, drain, done, failed = Signal(init=1), Signal(), Signal(), Signal()
         busy, stop = Signal(), Signal(init=1)  # DRAIN or RUN; not RUN
         renewing, failing = self.clear_counters, Signal()  # DRAIN leads to RUN, to ERROR
+        # Nothing begins in DRAIN, so what is quiet stays so: what is reset, which is far and wide,
+        # is reset by a register.
+        still = self.reset_units
         reports = [getattr(self, name) for name in self._errors]
         clear, running = self.clear_command, self.running
         starts, begins, raised, ends, runs = (
@@ -116,28 +120,28 @@ class Control(Shared):
         )
         m.d.comb += [
             starts.eq((idle | done) & self.start_command & ~clear),
-            begins.eq(renewing & self.quiet & ~clear),
+            begins.eq(renewing & still & ~clear),
             raised.eq(Cat(report.raised for report in reports).any()),
             ends.eq(running & self.finished & ~clear & ~raised),
             runs.eq(begins | (running & ~(self.finished | clear | raised))),
             self.stop.eq(stop),
-            self.reset_units.eq(drain & self.quiet),
             self.status.eq(Cat(idle, done, failed, busy)),
         ]
         m.d.sync += [
             idle.eq(
                 (idle & ~starts)
-                | (drain & self.quiet & (clear | ~(renewing | failing)))
+                | (still & (clear | ~(renewing | failing)))
                 | (clear & (done | failed))
             ),
-            drain.eq(starts | (running & (clear | raised)) | (drain & ~self.quiet)),
+            drain.eq(starts | (running & (clear | raised)) | (drain & ~still)),
+            still.eq(drain & self.quiet & ~still),
             running.eq(runs),
             stop.eq(~runs),
             done.eq(ends | (done & ~self.start_command & ~clear)),
-            failed.eq(((drain & self.quiet & failing) | failed) & ~clear),
-            busy.eq(starts | (running & ~ends) | (drain & (~self.quiet | (renewing & ~clear)))),
-            renewing.eq(starts | (renewing & ~self.quiet & ~clear)),
-            failing.eq((running & raised) | (failing & ~self.quiet & ~clear)),
+            failed.eq(((still & failing) | failed) & ~clear),
+            busy.eq(starts | (running & ~ends) | (drain & (~still | (renewing & ~clear)))),
+            renewing.eq(starts | (renewing & ~still & ~clear)),
+            failing.eq((running & raised) | (failing & ~still & ~clear)),
             self.start.eq(begins),
         ]
         with m.If(renewing):

@@ -43,7 +43,8 @@ class Shell(Shared):
     """The control port, the counters and the state of the engine.
 
     A start command written in cycle w (see :class:`~celosia.rtl.axi.lite.LiteFrontEnd`) resets the
-    units in w+1, or as soon as nothing is in flight, and raises ``start`` in the cycle s after.
+    units in w+2, or in the cycle after nothing is in flight, and raises ``start`` in the cycle s
+    after.
     When the end is accepted in cycle e, done is set and ``interrupt`` high in e+1, and the cycle
     counter stays at e - s + 1; in cycle t of the run it shows t - s.
 

@@ -16,9 +16,14 @@ STATUS = {"idle": 1, "done": 2, "error": 4, "drain": 8, "run": 8}
 INPUTS = ("start_command", "clear_command", "finished", "quiet")
 
 
-def step(state: str, leads: str, given: dict[str, int], raised: list[Cause]) -> tuple[str, str]:
-    """Return the next state, and where a drain then leads, as documented."""
-    start, clear, finished, quiet = (given[name] for name in INPUTS)
+def step(
+    state: str, leads: str, given: dict[str, int], raised: list[Cause], *, still: bool
+) -> tuple[str, str]:
+    """Return the next state, and where a drain then leads, as documented.
+
+    ``still``: a drain was quiet in the cycle before.
+    """
+    start, clear, finished, _ = (given[name] for name in INPUTS)
     if state in ("idle", "done") and start and not clear:
         return "drain", "run"
     if state in ("done", "error") and clear:
@@ -31,7 +36,7 @@ def step(state: str, leads: str, given: dict[str, int], raised: list[Cause]) -> 
         return "done", leads
     if state == "drain":
         leads = "idle" if clear else leads
-        return (leads if quiet else "drain"), leads
+        return (leads if still else "drain"), leads
     return state, leads
 
 
@@ -43,7 +48,7 @@ def test_states_are_those_documented(seed):
     seen = set()
 
     async def bench(ctx):
-        state, leads, began = "idle", "idle", False
+        state, leads, began, still = "idle", "idle", False, False
         cause, address = Cause.NONE, 0
         for _ in range(3000):
             chance = {"start_command": 0.3, "clear_command": 0.1, "finished": 0.2, "quiet": 0.5}
@@ -59,11 +64,11 @@ def test_states_are_those_documented(seed):
             assert ctx.get(dut.status) == STATUS[state]
             assert ctx.get(dut.running) == (state == "run")
             assert ctx.get(dut.stop) == (state != "run")
-            assert ctx.get(dut.reset_units) == (state == "drain" and given["quiet"])
+            assert ctx.get(dut.reset_units) == still
             assert ctx.get(dut.clear_counters) == renews
             assert ctx.get(dut.start) == began
             assert (ctx.get(dut.cause), ctx.get(dut.error_address)) == (cause, address)
-            following, leads = step(state, leads, given, raised)
+            following, leads = step(state, leads, given, raised, still=still)
             seen.add((state, following))
             began = (state, following) == ("drain", "run")
             if renews:
@@ -71,6 +76,7 @@ def test_states_are_those_documented(seed):
             if state == "run" and raised:
                 cause = min(raised)
                 address = reports[cause.name.lower()][1]
+            still = state == "drain" and bool(given["quiet"]) and not still
             state = following
             await ctx.tick()
 

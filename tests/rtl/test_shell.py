@@ -150,8 +150,8 @@ def test_cycles_from_command_to_done():
         assert await driver.read_pair("cycles") == interrupt.cycles[0] - start.cycles[0]
 
     run_bench(accelerator(64), memory, software, logs)
-    # W handshaken, register written, DRAIN, RUN.
-    assert start.cycles == [first.cycles[-1] + 3]
+    # W handshaken, register written, two of DRAIN, RUN.
+    assert start.cycles == [first.cycles[-1] + 4]
     began = start.cycles[0]
     assert [request.cycle for request in memory.reads] == [began + 3, began + 5]
     # The end is handed over after the last beat came, accepted one later, done one after that.
