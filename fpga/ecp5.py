@@ -11,7 +11,13 @@ from typing import Any
 from celosia.dataflow.accelerator import Accelerator
 from celosia.fpga.devices import ECP5_85K, ECP5_85K_5G, Device, Resources, excess
 from celosia.fpga.ecp5_top import Ecp5Top
-from celosia.fpga.serial_boards import MEMORY_BYTES, SerialBoard, check_memory, constraints
+from celosia.fpga.serial_boards import (
+    AIM_MHZ,
+    MEMORY_BYTES,
+    SerialBoard,
+    check_memory,
+    constraints,
+)
 from celosia.fpga.tools import ToolFailedError, kept, run_tool, tool_version
 from celosia.fpga.ultraram import check_ultra
 from celosia.fpga.yosys import count_cells
@@ -103,7 +109,7 @@ def bitstream(
     with atomic_directory(directory) as draft:
         verilog = write_verilog(Ecp5Top.of(board, accelerator, memory_bytes=memory_bytes))
         tools = tuple(tool_version(name) for name in ("yosys", "nextpnr-ecp5", "ecppack"))
-        recipe = [constraints(board), device.part, *tools, str(SEED), ROUTER]
+        recipe = [constraints(board), f"{AIM_MHZ:g}", device.part, *tools, str(SEED), ROUTER]
         job = _Job(verilog=verilog, board=board, processes=processes or Processes())
         folder = kept(["bitstream", *recipe, verilog], job.implement)
         for name in FILES:
@@ -177,7 +183,7 @@ class _Job:
         run_tool(
             "nextpnr-ecp5",
             [_PARTS[device.part], "--package", str(device.package), "--speed", _speed(device),
-             "--seed", str(SEED), "--freq", f"{self.board.clock_mhz:g}",
+             "--seed", str(SEED), "--freq", f"{AIM_MHZ:g}",
              "--json", "netlist.json", "--lpf", "ecp5_top.lpf", "--textcfg", "ecp5_top.config",
              "--router", ROUTER, "--report", "timing.json", "--timing-allow-fail", "--quiet"],
             folder,
@@ -198,11 +204,14 @@ def _read_report(path: Path, board: SerialBoard) -> tuple[float, Resources]:
     """Return the fastest system clock in MHz and the cells used, from nextpnr's report.
 
     Where the oscillator's clock is divided there are two clocks, and both must be met: a fraction
-    of what one is constrained to is the same fraction of the system's.
+    of what one needs is the same fraction of the system's. The system's is constrained to
+    :data:`~celosia.fpga.serial_boards.AIM_MHZ` and needs what the board has.
     """
     report = json.loads(path.read_text())
+    needs = {AIM_MHZ: board.clock_mhz}
     fractions = [
-        clock["achieved"] / clock["constraint"] for clock in report.get("fmax", {}).values()
+        clock["achieved"] / needs.get(clock["constraint"], clock["constraint"])
+        for clock in report.get("fmax", {}).values()
     ]
     if not fractions:
         raise ToolFailedError("nextpnr-ecp5 reported no clock: the design was optimised away")

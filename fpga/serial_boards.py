@@ -22,6 +22,9 @@ LEAST_MEMORY_BYTES, MOST_MEMORY_BYTES = 4 << 10, 256 << 10
 """What a system may have, a power of two between; 128 block RAMs are the most that a part has room
 for beside an engine."""
 
+AIM_MHZ = 80.0
+"""What place and route are to reach for the system's clock; boards ask for less."""
+
 LEDS = 4
 
 
@@ -154,12 +157,17 @@ def check_memory(size: int) -> int:
 
 
 def constraints(board: SerialBoard) -> str:
-    """Return the pin and clock constraints of a board's top in Lattice's LPF form."""
+    """Return the pin and clock constraints of a board's top in Lattice's LPF form.
+
+    The system's clock is constrained to :data:`AIM_MHZ`: the one of an oscillator that is halved
+    has no name here, and is constrained by what nextpnr is called with.
+    """
     pulls = dict(board.pulls)
     lines = []
     for port, site in board.sites.items():
         pull = f" PULLMODE={pulls[port]}" if port in pulls else ""
         lines.append(f'LOCATE COMP "{port}" SITE "{site}";')
         lines.append(f'IOBUF PORT "{port}" IO_TYPE=LVCMOS33{pull};')
-    lines.append(f'FREQUENCY PORT "clk" {board.oscillator_mhz:g} MHZ;')
+    clock = board.oscillator_mhz if board.halvings else AIM_MHZ
+    lines.append(f'FREQUENCY PORT "clk" {clock:g} MHZ;')
     return "\n".join(lines) + "\n"
