@@ -22,6 +22,9 @@ from celosia.rtl.pe.distance import Distance, Pending, added, settled
 from celosia.rtl.pe.shift import TruncatingShift
 from celosia.rtl.tree import paired
 
+COUNTED = 8
+"""Lanes whose carries the first stage of an adder tree counts together."""
+
 
 def term_bits(weight_format: Format, activation_bits: int, operation: Operation) -> int:
     """Bits of the term of a weight and a signed activation, before or after its carry."""
@@ -119,15 +122,28 @@ class LaneDot(Dot):
 
     @staticmethod
     def _owed(m: Module, lanes: list[Multiplier]) -> Value | None:
-        """Count the carries that the products lack; registered with the first stage's sums."""
+        """Count the carries that the products lack, in time for the adder tree's last stage.
+
+        The first stage counts those of ``COUNTED`` lanes each, the others add as the tree does.
+        """
         carries: list[Value] = [lane.owed for lane in lanes if lane.owed is not None]
         if not carries:
             return None
-        owed = Signal(range(len(carries) + 1), reset_less=True)
-        # Pairs, as a sum of hundreds of lanes would be nested as deeply one after the other.
-        while len(carries) > 1:
-            carries = paired(carries)
-        m.d.sync += owed.eq(carries[0])
+        first, *rest = tree_levels(len(lanes))
+        stages = [(COUNTED - 1).bit_length(), *rest[:-1]] if rest else [first]
+        counted, reached = len(carries), 0
+        for stage, levels in enumerate(stages):
+            reached += levels
+            shape = range(min(counted, 1 << reached) + 1)
+            # Pairs, as a sum of hundreds of lanes would be nested as deeply one after the other.
+            for _ in range(levels):
+                carries = paired(carries)
+            counts = []
+            for index, count in enumerate(carries):
+                counts.append(Signal(shape, name=f"owed_{stage}_{index}", reset_less=True))
+                m.d.sync += counts[-1].eq(count)
+            carries = [*counts]
+        (owed,) = carries
         return owed
 
     def _sum(
@@ -139,14 +155,17 @@ class LaneDot(Dot):
             for index, lane in enumerate(lanes)
         ]
         width = self._shape.product_bits
-        for stage, levels in enumerate(tree_levels(self._shape.lanes)):
+        stages = tree_levels(self._shape.lanes)
+        # Carries join the first sum in front of the last stage, or behind the only one.
+        joined = max(len(stages) - 1, 1)
+        for stage, levels in enumerate(stages, 1):
             terms = add_pairs(terms, levels)
             width += levels
             terms = [
-                register(m, term, width, f"sum_{stage}_{pixel}_{index}")
+                register(m, term, width, f"sum_{stage - 1}_{pixel}_{index}")
                 for index, term in enumerate(terms)
             ]
-            if stage == 0 and owed is not None:
+            if stage == joined and owed is not None:
                 terms[0] = (terms[0] + owed)[:LANE_BITS]
         return terms[0].as_signed()
 

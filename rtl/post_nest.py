@@ -6,12 +6,13 @@ import functools
 import operator
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.rtl.affine import WORD_BITS
 from celosia.rtl.descriptors import POST_COUNTS, PostLayout
+from celosia.rtl.nest_start import NestStart
 from celosia.rtl.shared import Shared
 
 ACCUMULATOR_LOOPS = ("window_x", "window_y", "out_x", "out_y")
@@ -44,13 +45,26 @@ def post_step_layout() -> data.StructLayout:
     )
 
 
+class Loop:
+    """What a loop does in the step after the one that there is, from registers.
+
+    ``reached`` says that all loops inside it start again, ``advances`` that it is the one that
+    goes on.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.reached = Signal(name=f"reached_{name}")
+        self.advances = Signal(name=f"advance_{name}")
+
+
 class PostNest(Shared):
     """Runs the nest of a :class:`~celosia.dataflow.descriptors.Post`, one step a cycle.
 
     A nest accepted in cycle t has its steps in cycles t+2 to t+1+N, and the next one can be
     accepted at t+N. Each loop keeps the address at which its current iteration began; advancing
     it starts all inner loops there. Which loop advances is decided a step before; what differs
-    from the step before is found a cycle later, when both are in registers.
+    from the step before is found a cycle later, when both are in registers. Whenever ``i`` is ready
+    its payload is taken, so that ``i.valid`` decides only whether there is a turn.
 
     Parameters
     ----------
@@ -93,99 +107,104 @@ class PostNest(Shared):
         m = Module()
         nest: Any = Signal(PostLayout, name="descriptor")
         step: Any = Signal(post_step_layout(), name="soon")  # of the next cycle
-        accept = Signal()
+        ended = Signal(name="all_ended")
         m.d.comb += [
-            self.i.ready.eq(~self.turn | self.last),
-            accept.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(~self.turn | ended),
+            self.last.eq(self.turn & ended),
         ]
         with m.If(self.i.ready):
             m.d.sync += self.turn.eq(self.i.valid)
-        advance = self._loops(m, nest, accept, step)
-        self._advance(m, nest, advance, step)
-        with m.If(accept):
+        self._advance(m, nest, self._loops(m, nest, ended, step), step)
+        with m.If(self.i.ready):
             m.d.sync += nest.eq(self.i.payload)
-        self._start(m, accept, step)
+        self._start(m, step)
         m.d.sync += [
             self.step.eq(self.turn),
             self.o.eq(step),
             self.o.output.eq(step.output | (step.output_address != self.o.output_address)),
-            self.o.drain.eq(
-                step.drain | (step.accumulator != self.o.accumulator) | (step.pixel != self.o.pixel)
-            ),
+            self.o.drain.eq(step.drain | (step.accumulator != self.o.accumulator)),
         ]
         return m
 
-    def _loops(self, m: Module, nest: Any, accept: Signal, step: Any) -> dict[str, Signal]:
-        """Count all loops; return which is the innermost that has not ended.
+    def _loops(self, m: Module, nest: Any, all_ended: Signal, step: Any) -> dict[str, Loop]:
+        """Count all loops; return what each does in the next step.
 
-        ``step.last`` tells whether those of the window have, ``last`` whether all.
+        ``step.last`` tells whether those of the window have ended, ``all_ended`` whether all.
         """
+        ready = self.i.ready
         ended = {name: Signal(name=f"ended_{name}") for name in POST_COUNTS}
-        advance = {name: Signal(name=f"advance_{name}") for name in POST_COUNTS}
-        following = {name: Signal(name=f"following_{name}") for name in POST_COUNTS}
-        inner: Any = Const(1)
-        inner_following: Any = Const(1)
-        for name in POST_COUNTS:
-            left = Signal(WORD_BITS, name=f"left_{name}")
-            once = Signal(name=f"once_{name}")
-            with m.If(accept):
-                count = self.i.payload[name]
-                m.d.sync += [left.eq(count - 1), once.eq(count == 1)]
-                m.d.comb += following[name].eq(count == 1)
-            with m.Elif(inner):
-                m.d.sync += left.eq(Mux(ended[name], nest[name] - 1, left - 1))
-                m.d.comb += following[name].eq(Mux(ended[name], once, left == 1))
-            with m.Else():
-                m.d.comb += following[name].eq(ended[name])
+        m.submodules.start = start = NestStart(loops=len(POST_COUNTS))
+        once = dict(zip(POST_COUNTS, start.once, strict=True))
+        loops = {name: Loop(name) for name in POST_COUNTS}
+        going: dict[str, Value] = {}
+        for name, loop in loops.items():
+            left, count = Signal(WORD_BITS, name=f"left_{name}"), self.i.payload[name]
+            kept, twice = Signal(name=f"once_{name}"), Signal(name=f"twice_{name}")
+            soon = Signal(name=f"soon_{name}")  # one is left
+            with m.If(ready):
+                m.d.sync += [
+                    left.eq(count - 1),
+                    soon.eq(count == 2),
+                    kept.eq(once[name]),
+                    twice.eq(count == 2),
+                ]
+            with m.Elif(loop.reached):
+                m.d.sync += [
+                    left.eq(Mux(ended[name], nest[name] - 1, left - 1)),
+                    soon.eq(Mux(ended[name], twice, left == 2)),
+                ]
+            going[name] = Mux(loop.reached, Mux(ended[name], kept, soon), ended[name])
+        for n, (name, loop) in enumerate(loops.items()):
+            inner = Cat(*list(going.values())[:n]).all()
+            m.d.comb += start.counts[n].eq(self.i.payload[name])
             m.d.sync += [
-                ended[name].eq(following[name]),
-                advance[name].eq(inner_following & ~following[name]),
+                ended[name].eq(Mux(ready, once[name], going[name])),
+                loop.reached.eq(Mux(ready, start.reached[n], inner)),
+                loop.advances.eq(Mux(ready, start.advances[n], inner & ~going[name])),
             ]
-            inner, inner_following = inner & ended[name], inner_following & following[name]
         m.d.sync += [
-            self.last.eq((accept | ~self.i.ready) & inner_following),
-            step.last.eq(following["window_x"] & following["window_y"]),
+            all_ended.eq(Mux(ready, start.ended, Cat(*going.values()).all())),
+            step.last.eq(
+                Mux(ready, *(flags["window_x"] & flags["window_y"] for flags in (once, going)))
+            ),
         ]
-        return advance
+        return loops
 
-    def _advance(self, m: Module, nest: Any, advance: dict[str, Signal], step: Any) -> None:
+    def _advance(self, m: Module, nest: Any, loops: dict[str, Loop], step: Any) -> None:
         """Move all addresses to the next step's."""
+        pixels, groups = loops["pixels"].advances, loops["groups"].advances
         self._nested(
             m,
             "accumulator",
             step.accumulator,
-            [(advance[name], nest[f"acc_{name}"]) for name in ACCUMULATOR_LOOPS],
-            [(advance["pixels"] | advance["groups"], nest.accumulators)],
+            [(loops[name], nest[f"acc_{name}"]) for name in ACCUMULATOR_LOOPS],
+            [(pixels | groups, nest.accumulators)],
         )
-        wrap = self._lane_group(m, advance, step)
+        wrap = self._lane_group(m, groups, step)
         strides = (nest.out_out_x, nest.out_out_y, nest.out_pixel)
         self._nested(
             m,
             "output",
             step.output_address,
             [
-                *(
-                    (advance[name], stride)
-                    for name, stride in zip(OUTPUT_LOOPS, strides, strict=True)
-                ),
-                (advance["groups"], Mux(wrap, nest.out_word, 0)),
+                *((loops[name], by) for name, by in zip(OUTPUT_LOOPS, strides, strict=True)),
+                (loops["groups"], Mux(wrap, nest.out_word, 0)),
             ],
             [],
         )
-        pixel, group = Signal(GROUP_BITS), Signal(GROUP_BITS)
-        m.d.comb += [pixel.eq(step.pixel), group.eq(step.group)]
-        with m.If(advance["pixels"]):
-            m.d.comb += pixel.eq(step.pixel + 1)
-        with m.If(advance["groups"]):
-            m.d.comb += [pixel.eq(0), group.eq(step.group + 1)]
-            m.d.sync += step.constant_address.eq(step.constant_address + 1)
+        with m.If(pixels):
+            m.d.sync += step.pixel.eq(step.pixel + 1)
+        with m.If(groups):
+            m.d.sync += [
+                step.pixel.eq(0),
+                step.group.eq(step.group + 1),
+                step.constant_address.eq(step.constant_address + 1),
+            ]
         m.d.sync += [
             step.first.eq(step.last),
-            step.pixel.eq(pixel),
-            step.group.eq(group),
-            step.constant.eq(advance["groups"]),
+            step.constant.eq(groups),
             step.output.eq(0),
-            step.drain.eq(advance["groups"]),
+            step.drain.eq(pixels | groups),
         ]
 
     def _nested(
@@ -193,48 +212,51 @@ class PostNest(Shared):
         m: Module,
         name: str,
         address: Any,
-        loops: list[tuple[Any, Any]],
+        loops: list[tuple[Loop, Any]],
         resets: list[tuple[Any, Any]],
     ) -> None:
-        """Keep ``address`` and the bases of ``loops`` (advance, stride), innermost first.
+        """Keep ``address`` and the bases of ``loops`` (loop, stride), innermost first.
 
         ``resets`` holds (when, first address).
         """
         bases = [Signal(WORD_BITS, name=f"{name}_base_{n}") for n in range(len(loops))]
         following = Signal(WORD_BITS, name=f"next_{name}")
         # At most one loop advances: no choice waits for another.
-        moves = [(when, base, by) for base, (when, by) in zip(bases, loops, strict=True)]
+        moves = [(loop.advances, base, by) for base, (loop, by) in zip(bases, loops, strict=True)]
         moves += [(when, first, 0) for when, first in resets]
         chosen = [
             functools.reduce(operator.or_, (Mux(move[0], move[part], 0) for move in moves))
             for part in (1, 2)
         ]
         m.d.comb += following.eq(chosen[0] + chosen[1])
-        for level, register in [(0, address), *enumerate(bases)]:
-            with m.If(Cat(move[0] for move in moves[level:]).any()):
-                m.d.sync += register.eq(following)
+        with m.If(loops[0][0].reached):
+            m.d.sync += address.eq(following)
+        for base, (loop, _) in zip(bases, loops, strict=True):
+            with m.If(loop.reached):
+                m.d.sync += base.eq(following)
         first = self.i.payload[f"{name}s"]
-        with m.If(self.i.valid & self.i.ready):
+        with m.If(self.i.ready):
             m.d.sync += [base.eq(first) for base in bases]
 
-    def _lane_group(self, m: Module, advance: dict[str, Signal], step: Any) -> Signal:
+    def _lane_group(self, m: Module, advances: Signal, step: Any) -> Signal:
         """Count lane groups; return whether the step's is the last of a word."""
-        following, wrap = Signal(GROUP_BITS, name="next_lane_group"), Signal()
-        m.d.comb += following.eq(step.lane_group)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.comb += following.eq(self.i.payload.lane_group)
-        with m.Elif(advance["groups"]):
-            m.d.comb += following.eq(Mux(wrap, 0, step.lane_group + 1))
-        m.d.sync += [
-            step.lane_group.eq(following),
-            wrap.eq(following == self._lane_groups - 1),
-        ]
+        wrap = Signal()
+        top, first = self._lane_groups - 1, self.i.payload.lane_group
+        with m.If(self.i.ready):
+            m.d.sync += [step.lane_group.eq(first), wrap.eq(first == top)]
+        with m.Elif(advances & wrap):
+            m.d.sync += [step.lane_group.eq(0), wrap.eq(top == 0)]
+        with m.Elif(advances):
+            m.d.sync += [
+                step.lane_group.eq(step.lane_group + 1),
+                wrap.eq(step.lane_group == top - 1),
+            ]
         return wrap
 
-    def _start(self, m: Module, accept: Signal, step: Any) -> None:
+    def _start(self, m: Module, step: Any) -> None:
         """Take the first step's values from the descriptor; this overrides advancing."""
         first = self.i.payload
-        with m.If(accept):
+        with m.If(self.i.ready):
             m.d.sync += [
                 step.drain.eq(1),
                 step.constant.eq(1),

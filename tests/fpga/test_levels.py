@@ -167,7 +167,7 @@ def test_modules_say_what_the_same_cells_do_in_one():
     "block",
     [
         pytest.param(Requant(accumulator_bits=32, code_bits=9), id="post lane"),
-        pytest.param(PostNest(lane_groups=2), id="post loops", marks=pytest.mark.campaign),
+        pytest.param(PostNest(lane_groups=2), id="post loops"),
     ],
 )
 def test_blocks_have_few_levels(block):
