@@ -125,10 +125,11 @@ class ReadPort(Shared):
             landed.eq(in_flight.o.valid & in_flight.o.ready),
             self.window_error.address.eq(self.axi.araddr),
         ]
-        with m.If(take & ~landed):
-            m.d.sync += [flying.eq(flying + 1), full.eq(flying == bus.outstanding - 1)]
-        with m.If(landed & ~take):
-            m.d.sync += [flying.eq(flying - 1), full.eq(0)]
+        with m.If(take != landed):
+            m.d.sync += [
+                flying.eq(Mux(landed, flying - 1, flying + 1)),
+                full.eq(~landed & (flying == bus.outstanding - 1)),
+            ]
         m.d.sync += [fresh.eq(take & inside), self.window_error.raised.eq(take & ~inside)]
         with m.If(self.axi.arready):
             m.d.sync += self.axi.arvalid.eq(0)

@@ -109,10 +109,9 @@ class WordFetch(Shared):
             queue.o.ready.eq(self.o.ready & last),
             popped.eq(queue.o.valid & queue.o.ready),
         ]
-        m.d.sync += [
-            arriving.eq(self.read.enable),
-            free.eq(free + popped - self.read.enable),
-        ]
+        m.d.sync += arriving.eq(self.read.enable)
+        with m.If(popped != self.read.enable):
+            m.d.sync += free.eq(Mux(self.read.enable, free - 1, free + 1))
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += piece.eq(Mux(popped, 0, piece + 1))
         return m

@@ -11,9 +11,12 @@ from amaranth.lib.wiring import In, Out
 from celosia.dataflow.accelerator import Bus
 from celosia.rtl.axi.burst import inside_window, tagged_burst_layout
 from celosia.rtl.axi.bus import CACHE, PROTECTION, Axi4Write, BurstType, Response, size_code
-from celosia.rtl.ports import BEATS_BITS, ErrorReport, Window
+from celosia.rtl.ports import ErrorReport, Window
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
+
+LENGTH_BITS = 8
+"""Width of a burst's number of beats, less one."""
 
 
 class WritePort(Shared):
@@ -85,16 +88,20 @@ class WritePort(Shared):
         bus = self._bus
         tag = data.StructLayout({"last": 1, "address": bus.address_bits})
         m.submodules.unacknowledged = unacknowledged = Queue(tag, depth=bus.outstanding)
-        m.submodules.lengths = lengths = Queue(BEATS_BITS, depth=bus.outstanding)
+        # Of bursts whose beats are not all written, and of the one that is offered.
+        m.submodules.lengths = lengths = Queue(LENGTH_BITS, depth=bus.outstanding + 1)
 
         waiting = Signal()  # AW was valid and not ready in the cycle before
         taken = Signal()
+        fresh = Signal()  # it was taken in the cycle before
+        seen = Signal()  # the burst that is offered was so in the cycle before
+        flying = Signal(range(bus.outstanding + 1))  # unacknowledged
+        full = Signal()  # as many as may be
+        answered = Signal()
         burst = self.bursts.p
         inside = inside_window(m, "it", burst, self.window, data_bits=bus.data_bits)
         m.d.comb += [
-            self.axi.awvalid.eq(
-                self.bursts.valid & inside & unacknowledged.i.ready & (~self.stop | waiting)
-            ),
+            self.axi.awvalid.eq(self.bursts.valid & inside & ~full & (~self.stop | waiting)),
             self.axi.awaddr.eq(burst.address),
             self.axi.awlen.eq(burst.beats - 1),
             self.axi.awsize.eq(size_code(bus.data_bits)),
@@ -104,32 +111,50 @@ class WritePort(Shared):
             taken.eq(self.axi.awvalid & self.axi.awready),
             self.bursts.ready.eq(taken),
             self.window_error.address.eq(burst.address),
-            unacknowledged.i.valid.eq(taken),
+            unacknowledged.i.valid.eq(fresh),
+            lengths.i.valid.eq(self.bursts.valid & ~seen),
+            lengths.i.payload.eq(burst.beats - 1),
+        ]
+        m.d.sync += [
+            waiting.eq(self.axi.awvalid & ~self.axi.awready),
+            fresh.eq(taken),
+            seen.eq(self.bursts.valid & ~taken),
             unacknowledged.i.p.last.eq(burst.last),
             unacknowledged.i.p.address.eq(burst.address),
-            # A burst with beats left is unacknowledged, so there is always a place.
-            lengths.i.valid.eq(taken),
-            lengths.i.payload.eq(burst.beats),
         ]
-        m.d.sync += waiting.eq(self.axi.awvalid & ~self.axi.awready)
+        with m.If(taken != answered):
+            m.d.sync += [
+                flying.eq(Mux(answered, flying - 1, flying + 1)),
+                full.eq(~answered & (flying == bus.outstanding - 1)),
+            ]
 
-        index = Signal(BEATS_BITS)
+        index = Signal(LENGTH_BITS)
+        owed = Signal(range(bus.outstanding + 1))  # bursts taken, their beats not all written
+        some = Signal()  # there is one
+        finished = Signal()
         m.d.comb += [
-            self.axi.wvalid.eq(lengths.o.valid & self.beats.valid),
+            self.axi.wvalid.eq(some & self.beats.valid),
             self.axi.wdata.eq(self.beats.payload),
             self.axi.wstrb.eq(-1),
-            self.axi.wlast.eq(index + 1 == lengths.o.payload),
-            self.beats.ready.eq(lengths.o.valid & self.axi.wready),
-            lengths.o.ready.eq(self.axi.wvalid & self.axi.wready & self.axi.wlast),
+            self.axi.wlast.eq(index == lengths.o.payload),
+            self.beats.ready.eq(some & self.axi.wready),
+            finished.eq(self.axi.wvalid & self.axi.wready & self.axi.wlast),
+            lengths.o.ready.eq(finished),
         ]
+        with m.If(taken != finished):
+            m.d.sync += [
+                owed.eq(Mux(finished, owed - 1, owed + 1)),
+                some.eq(~finished | (owed != 1)),
+            ]
         with m.If(self.axi.wvalid & self.axi.wready):
             m.d.sync += index.eq(Mux(self.axi.wlast, 0, index + 1))
 
         m.d.comb += [
             self.axi.bready.eq(1),
             unacknowledged.o.ready.eq(self.axi.bvalid),
-            self.done.eq(self.axi.bvalid & unacknowledged.o.valid & unacknowledged.o.p.last),
-            self.idle.eq(~unacknowledged.o.valid & ~waiting),
+            answered.eq(self.axi.bvalid & unacknowledged.o.valid),
+            self.done.eq(answered & unacknowledged.o.p.last),
+            self.idle.eq(~unacknowledged.o.valid & ~fresh & ~waiting),
         ]
         m.d.sync += [
             self.window_error.raised.eq(self.bursts.valid & ~inside & ~self.stop),
