@@ -5,10 +5,11 @@ import random
 
 import pytest
 
+from celosia.dataflow.presets import preset
 from celosia.fpga.devices import ECP5_85K, ZCU102
 from celosia.fpga.levels import Paths, module_paths
 from celosia.fpga.tools import ToolFailedError
-from celosia.fpga.yosys import synth_verilog
+from celosia.fpga.yosys import synth, synth_verilog
 from celosia.rtl.post_nest import PostNest
 from celosia.rtl.requant import Requant
 from celosia.rtl.verilog import write_verilog
@@ -172,4 +173,10 @@ def test_modules_say_what_the_same_cells_do_in_one():
 )
 def test_blocks_have_few_levels(block):
     report = synth_verilog(write_verilog(block), block.module_name, ZCU102, levels=True)
+    assert 0 < report.logic_levels <= 6
+
+
+@pytest.mark.campaign
+def test_a_whole_engine_has_few_levels():
+    report = synth(preset("tiny"), ZCU102, levels=True)
     assert 0 < report.logic_levels <= 6
