@@ -38,10 +38,10 @@ MODULES = {
     "dense": """
         lite_front_end register_file control counters burst_splitter program_fetch legality_check
         descriptor_assembly queue dispatch window_check read_port tokens run_walker
-        transfer_bursts word_walker load_data affine_nest accumulator_control finish compute
-        post_nest requant word_fetch write_port register_queue token_gate operands
+        transfer_bursts word_walker load_data load affine_nest accumulator_control finish compute
+        post_nest requant word_fetch write_port store register_queue token_gate operands
     """,
-    "eie": "eie_control issue arithmetic broadcaster",
+    "eie": "eie_control activation_queue issue arithmetic broadcaster",
 }
 """Of each kind of engine by what their names begin with, where the kinds before have none such."""
 
