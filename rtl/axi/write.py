@@ -12,7 +12,7 @@ from celosia.dataflow.accelerator import Bus
 from celosia.rtl.axi.burst import inside_window, tagged_burst_layout
 from celosia.rtl.axi.bus import CACHE, PROTECTION, Axi4Write, BurstType, Response, size_code
 from celosia.rtl.ports import ErrorReport, Window
-from celosia.rtl.queue import Queue
+from celosia.rtl.queue import Queue, RegisterQueue
 from celosia.rtl.shared import Shared
 
 LENGTH_BITS = 8
@@ -88,8 +88,9 @@ class WritePort(Shared):
         bus = self._bus
         tag = data.StructLayout({"last": 1, "address": bus.address_bits})
         m.submodules.unacknowledged = unacknowledged = Queue(tag, depth=bus.outstanding)
-        # Of bursts whose beats are not all written, and of the one that is offered.
-        m.submodules.lengths = lengths = Queue(LENGTH_BITS, depth=bus.outstanding + 1)
+        # Of bursts whose beats are not all written, and of the one that is offered; in registers,
+        # as what depends on the last beat takes a step each way.
+        m.submodules.lengths = lengths = RegisterQueue(LENGTH_BITS, depth=bus.outstanding + 1)
 
         waiting = Signal()  # AW was valid and not ready in the cycle before
         taken = Signal()
