@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from celosia.dataflow.compile import compile_network
+from celosia.dataflow.eie.compile import compile_eie
+from celosia.dataflow.eie.presets import TINY as EIE
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.presets import preset
 from celosia.dataflow.timing import timing
@@ -17,8 +20,12 @@ from celosia.fpga.netlist import _CELL, MOST_PRODUCTS, Netlist, _models, _withou
 from celosia.fpga.tools import ToolFailedError, run_tool
 from celosia.fpga.yosys import FLOWS
 from celosia.models.errors import CelosiaError
+from celosia.models.formats import Codebook, Fixed
 from celosia.models.golden import evaluate
+from celosia.models.network import Network, Tensor
 from celosia.models.random_network import random_inputs, random_network
+from celosia.models.sparse import SparseLinear, SparseMatrix
+from celosia.scripts.tiers import predict
 from celosia.sim.check import check
 from celosia.sim.run import Simulator
 
@@ -186,3 +193,39 @@ def test_every_register_that_needs_a_reset_has_one():
     assert cut != awake.verilog
     with pytest.raises(CelosiaError):
         ran(Simulator(preset("tiny"), verilog=cut), 0)
+
+
+def ran_sparse(simulator: Simulator, seed: int) -> bool:
+    """Whether two sparse layers run on the EIE engine of ``simulator`` as its models say."""
+    rng = np.random.default_rng(seed)
+    sizes, fmt, code = (50, 70, 40), Codebook.of(rng.integers(-60, 60, 15), 4), Fixed(bits=8)
+    tensors = tuple(
+        Tensor(name=f"t{n}", shape=(size, 1, 1), format=code, scale=1.0)
+        for n, size in enumerate(sizes)
+    )
+    ops = []
+    for n, shape in enumerate([(70, 50), (40, 70)]):
+        weights = rng.choice(fmt.values, shape) * (rng.random(shape) < 0.2)
+        ops.append(
+            SparseLinear(
+                name=f"fc{n}", input=f"t{n}", output=f"t{n + 1}", format=fmt,
+                matrix=SparseMatrix.from_dense(weights), bias=rng.integers(-200, 200, shape[0]),
+                shift=int(rng.integers(0, 9)), low=code.low, high=code.high,
+            )
+        )  # fmt: skip
+    network = Network(
+        name="sparse", tensors=tensors, inputs=("t0",), outputs=("t2",), ops=tuple(ops)
+    )
+    codes = rng.integers(code.low, code.high + 1, (2, 50, 1, 1))
+    inputs = {"t0": codes * (rng.random(codes.shape) < 0.5)}
+    program = compile_eie(network, EIE)
+    golden = evaluate(network, inputs)
+    run = simulator.run(program, inputs, cycle_limit=1 << 20)
+    return check(program, run, golden, predict(program, DDR4, golden)).passed
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+def test_sparse_engines_of_cells_are_exact():
+    simulator = Simulator(EIE, verilog=netlist(EIE, ZCU102).verilog)
+    assert all(ran_sparse(simulator, seed) for seed in range(10))
