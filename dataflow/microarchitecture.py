@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.array_shape import ArrayShape
 from celosia.dataflow.descriptors import Buffer
+from celosia.models.formats import E8M0, UE4M3, BlockScaling, Element, Esb
 
 PAGE_BYTES = 4096
 """No burst crosses a multiple of this (AXI4 specification, A3.4.1)."""
@@ -49,9 +52,6 @@ POOL_LATENCY = 1
 TABLE_LATENCY = 2
 """Cycles from a requantised value to its entry in a table."""
 
-VECTOR_LATENCY = 6
-"""Cycles from a vector of wide values to its elements and its scale."""
-
 
 def tree_levels(lanes: int) -> tuple[int, ...]:
     """Return how many levels of adders lie before each register of a column's adder tree.
@@ -71,6 +71,47 @@ def vector_levels(vectors: int) -> tuple[int, ...]:
     """
     levels = (vectors - 1).bit_length()
     return (0, *([2] * (levels // 2)), *([1] * (levels % 2)))
+
+
+def largest_levels(scaling: BlockScaling) -> tuple[int, ...]:
+    """Return how many levels of comparisons lie before each register of a vector's largest value.
+
+    For scales that are powers of two no value is compared: the highest bit of any decides.
+    """
+    if isinstance(scaling.scale, E8M0):
+        return (0,)
+    levels = (scaling.vector - 1).bit_length()
+    return (*([2] * (levels // 2)), *([1] * (levels % 2))) or (0,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantiserStages:
+    """Cycles of each part of what makes elements and a scale of a vector of wide values.
+
+    Magnitudes and the scale's reciprocal take one each, the others ``largest``, ``code`` (of the
+    scale), ``quotient`` and ``element``.
+    """
+
+    largest: int
+    code: int
+    quotient: int
+    element: int
+
+    @classmethod
+    def of(cls, scaling: BlockScaling, elements: Element) -> QuantiserStages:
+        """Return those for scales and elements of these formats."""
+        has_float_scales = isinstance(scaling.scale, UE4M3)
+        return cls(
+            largest=len(largest_levels(scaling)),
+            code=4 if has_float_scales else 1,
+            quotient=3 if has_float_scales else 1,
+            element=2 if isinstance(elements, Esb) else 1,
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the values to the elements and the scale."""
+        return 2 + self.largest + self.code + self.quotient + self.element
 
 
 def column_stages(array: ArrayShape) -> int:
@@ -105,7 +146,10 @@ def word_beats(target: Buffer, accelerator: Accelerator) -> int:
 
 def post_latency(accelerator: Accelerator) -> int:
     """Cycles from a post descriptor's last step to its signal: its outputs are written."""
-    vectors = 0 if accelerator.array.elements is None else VECTOR_LATENCY
+    scaling, elements = accelerator.array.scaling, accelerator.array.elements
+    vectors = 0
+    if scaling is not None and elements is not None:
+        vectors = QuantiserStages.of(scaling, elements).latency
     tables = 0 if accelerator.tables is None else TABLE_LATENCY
     return STEP_LATENCY + DRAIN_LATENCY + REQUANT_LATENCY + tables + POOL_LATENCY + vectors
 

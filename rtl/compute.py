@@ -283,7 +283,8 @@ class Compute(Shared):
         m.submodules.passes = passes = SCALABLE[circuit].sequencer()
         descriptor = self.i.payload
         m.d.comb += [
-            passes.load.eq(self.i.valid & self.i.ready),
+            # What is taken where there is no descriptor has no steps.
+            passes.load.eq(self.i.ready),
             passes.advance.eq(step),
             passes.precision.weight_bits.eq(descriptor.weight_bits),
             passes.precision.activation_bits.eq(descriptor.activation_bits),

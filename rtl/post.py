@@ -16,7 +16,7 @@ from celosia.dataflow.microarchitecture import (
     POOL_LATENCY,
     REQUANT_LATENCY,
     TABLE_LATENCY,
-    VECTOR_LATENCY,
+    QuantiserStages,
     post_latency,
 )
 from celosia.models.formats import BlockScaling, Esb
@@ -164,7 +164,8 @@ class Post(Shared):
         stepped: Any = Signal(layout)
         m.d.sync += stepped.eq(options)
         payload = self.i.payload
-        with m.If(self.i.valid & self.i.ready):
+        # What is taken where there is no descriptor has no turn.
+        with m.If(self.i.ready):
             m.d.sync += [
                 mask.eq(payload.signal & giver_mask(Unit.POST, keeps=self._keeps)),
                 options.offset.eq(payload.residuals - payload.outputs),
@@ -338,10 +339,10 @@ class Post(Shared):
         stage = self._codes_stage + POOL_LATENCY
         codes: list[Value] = [best[:bits] for best in pooled]
         if self._scaling is not None:
-            stage += VECTOR_LATENCY
-            plain = [
-                delays(f"plain_{lane}", code, VECTOR_LATENCY) for lane, code in enumerate(codes)
-            ]
+            element = self._accelerator.array.element(is_signed=False)
+            latency = QuantiserStages.of(self._scaling, element).latency
+            stage += latency
+            plain = [delays(f"plain_{lane}", code, latency) for lane, code in enumerate(codes)]
             scaled = delays("scaled", options.scaled, stage)
             elements = self._vectors(m, delays, pooled, options, self._scaling)
             codes = [

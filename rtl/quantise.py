@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from dataclasses import dataclass
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.microarchitecture import VECTOR_LATENCY
+from celosia.dataflow.microarchitecture import QuantiserStages, largest_levels
 from celosia.models.formats import (
     E8M0,
     UE4M3,
@@ -19,6 +21,7 @@ from celosia.models.formats import (
 )
 from celosia.rtl.pe.scale import decode_scale
 from celosia.rtl.shared import Shared
+from celosia.rtl.tree import paired
 
 
 def reciprocal(divisor: int, most: int) -> tuple[int, int]:
@@ -34,18 +37,35 @@ def reciprocal(divisor: int, most: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quotient:
-    """Twice a magnitude over the scale, rounded down; ``inexact`` where something was lost."""
+    """Twice a magnitude over the scale, rounded down.
+
+    ``inexact`` where something was lost; ``bounded`` where it is at most twice the largest element.
+    """
 
     halves: Value
     inexact: Value
+    bounded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divisor:
+    """A vector's scale: its reciprocal, of a float the significand's.
+
+    Of floats with the shift to the right that goes before, and a mask of the bits that it drops.
+    """
+
+    reciprocal: Value
+    shift: Value | None = None
+    lost: Value | None = None
 
 
 class VectorQuantiser(Shared):
     """Finds a vector's scale from its largest magnitude and divides by it, rounding.
 
-    :func:`celosia.models.vectors.quantise_vectors` in ``VECTOR_LATENCY`` cycles, a vector a
-    cycle: magnitudes; the largest; the scale; its reciprocal; quotients; elements. Divisions are
-    multiplications by rounded-up reciprocals that are exact over the range.
+    :func:`celosia.models.vectors.quantise_vectors`, a vector a cycle, in the cycles of its
+    :class:`~celosia.dataflow.microarchitecture.QuantiserStages`: magnitudes; the largest; the
+    scale; its reciprocal; quotients; elements. Divisions are multiplications by rounded-up
+    reciprocals that are exact over the range.
 
     Parameters
     ----------
@@ -80,6 +100,7 @@ class VectorQuantiser(Shared):
         self._scaling, self._wide_bits = scaling, wide_bits
         self._formats = element_formats(elements)
         self._high = max(element.high for element in self._formats)
+        self._stages = QuantiserStages.of(scaling, elements)
         super().__init__(
             {
                 "values": In(signed(wide_bits)).array(scaling.vector),
@@ -93,43 +114,47 @@ class VectorQuantiser(Shared):
 
     def build(self) -> Module:
         m = Module()
+        stages = self._stages
         kind: list[Value] = [self.is_signed]
-        for stage in range(VECTOR_LATENCY - 1):
-            kind.append(self._register(m, kind[-1], f"is_signed_{stage}"))
+        for stage in range(stages.latency - 1):
+            kind.append(_register(m, kind[-1], f"is_signed_{stage}"))
         negative, magnitude = [], []
         for lane, value in enumerate(self.values):
-            negative.append(self._register(m, value < 0, f"negative_{lane}"))
+            negative.append(_register(m, value < 0, f"negative_{lane}"))
             bits = Signal(self._wide_bits, name=f"absolute_{lane}")
             m.d.comb += bits.eq(Mux(value < 0, -value, value))
-            magnitude.append(self._register(m, bits, f"magnitude_{lane}"))
-        most = self._register(m, _largest(magnitude), "most")
-        code = self._register(m, self._code(m, most, kind[2]), "code")
-        factor = self._register(m, self._factor(code), "reciprocal")
-        again = self._register(m, code, "code_again")
+            magnitude.append(_register(m, bits, f"magnitude_{lane}"))
+        most = self._largest(m, magnitude)
+        found = self._code(m, most, kind[stages.largest + stages.code])
+        code = _register(m, found, "code")
+        divisor = self._divisor(m, code)
+        wait = stages.largest + stages.code + 1
         for lane, element in enumerate(self.elements):
-            value = self._delayed(m, magnitude[lane], VECTOR_LATENCY - 3, f"value_{lane}")
-            sign = self._delayed(m, negative[lane], VECTOR_LATENCY - 2, f"sign_{lane}")
-            found = self._quotient(m, value, again, factor, str(lane))
-            halves = self._register(m, found.halves, f"halves_{lane}")
-            inexact = self._register(m, found.inexact, f"inexact_{lane}")
+            value = _delayed(m, magnitude[lane], wait, f"value_{lane}")
+            last = wait + stages.quotient + stages.element - 1
+            sign = _delayed(m, negative[lane], last, f"sign_{lane}")
+            quotient = self._quotient(m, value, divisor, str(lane))
             rounded = [
-                self._element(m, fmt, Quotient(halves=halves, inexact=inexact), sign, f"{lane}_{n}")
+                self._element(m, fmt, quotient, sign, f"{lane}_{n}")
                 for n, fmt in enumerate(self._formats)
             ]
-            m.d.sync += element.eq(self._chosen(kind[5], rounded))
-        m.d.sync += self.scale.eq(self._register(m, again, "code_last"))
+            m.d.sync += element.eq(self._chosen(kind[-1], rounded))
+        again = stages.quotient + stages.element
+        m.d.sync += self.scale.eq(_delayed(m, code, again, "code"))
         return m
 
-    @staticmethod
-    def _register(m: Module, value: Value, name: str) -> Signal:
-        register = Signal(value.shape(), name=name, reset_less=True)
-        m.d.sync += register.eq(value)
-        return register
-
-    def _delayed(self, m: Module, value: Value, cycles: int, name: str) -> Value:
-        for stage in range(cycles):
-            value = self._register(m, value, f"{name}_{stage}")
-        return value
+    def _largest(self, m: Module, values: list[Signal]) -> Value:
+        """Return the greatest of unsigned values, or one with the same highest bit."""
+        if isinstance(self._scaling.scale, E8M0):
+            return _register(m, functools.reduce(operator.or_, values), "most")
+        terms: list[Value] = [*values]
+        for stage, levels in enumerate(largest_levels(self._scaling)):
+            for _ in range(levels):
+                terms = paired(terms, lambda a, b: Mux(a > b, a, b))
+            terms = [
+                _register(m, term, f"most_{stage}_{index}") for index, term in enumerate(terms)
+            ]
+        return terms[0]
 
     @staticmethod
     def _chosen(is_signed: Value, values: list[Value]) -> Value:
@@ -176,6 +201,19 @@ class VectorQuantiser(Shared):
         top = 15 if isinstance(self._scaling.scale, UE4M3) else self._scaling.scale.top
         return reciprocal(top, self._most)[1]
 
+    def _divisor(self, m: Module, code: Value) -> Divisor:
+        """Register what values are divided by, decoded from its code."""
+        reciprocal = _register(m, self._factor(code), "reciprocal")
+        shift = decode_scale(self._scaling.scale, code).shift
+        if shift is None:
+            return Divisor(reciprocal=reciprocal)
+        lost = ((1 << shift) - 1)[: self._wide_bits + 1]
+        return Divisor(
+            reciprocal=reciprocal,
+            shift=_register(m, shift, "divisor_shift"),
+            lost=_register(m, lost, "divisor_lost"),
+        )
+
     def _factor(self, code: Value) -> Value:
         """Return the reciprocal of the scale, or of its significand; powers of two need none."""
         match self._scaling.scale:
@@ -191,29 +229,38 @@ class VectorQuantiser(Shared):
         width = max(factors).bit_length()
         return Array([Const(factor, width) for factor in factors])[index]
 
-    def _quotient(self, m: Module, value: Value, code: Value, factor: Value, name: str) -> Quotient:
-        """Return twice the value over the scale of ``code``."""
+    def _quotient(self, m: Module, value: Value, divisor: Divisor, name: str) -> Quotient:
+        """Return twice the value over the scale, from registers."""
         bits = (4 * self._high).bit_length()
         twice = value << 1
         lost: Value = Const(0, 1)
-        shift = decode_scale(self._scaling.scale, code).shift
-        if shift is not None:
-            left = Signal(len(twice), name=f"left_{name}")
-            lost = (twice & ((1 << shift) - 1)[: len(twice)]).any()
-            m.d.comb += left.eq(twice >> shift)
-            twice = left
-        if isinstance(self._scaling.scale, E8M0):
-            return Quotient(halves=twice[:bits], inexact=lost)
-        product = Signal(self._shift + bits, name=f"product_{name}")
+        if divisor.shift is not None and divisor.lost is not None:
+            lost = _register(m, (twice & divisor.lost).any(), f"lost_{name}")
+            twice = _register(m, twice >> divisor.shift, f"left_{name}")
+            if isinstance(self._scaling.scale, E8M0):
+                return Quotient(halves=twice[:bits], inexact=lost, bounded=False)
+        factor = _delayed(m, divisor.reciprocal, 0 if divisor.shift is None else 1, "reciprocal")
+        product: Value = Signal(self._shift + bits, name=f"product_{name}")
         m.d.comb += product.eq(twice[: self._most.bit_length()] * factor)
+        if divisor.shift is not None:
+            product = _register(m, product, f"product_kept_{name}")
+            lost = _register(m, lost, f"lost_again_{name}")
         rest = product[self._most.bit_length() : self._shift].any()
-        return Quotient(halves=product[self._shift :], inexact=lost | rest)
+        return Quotient(
+            halves=_register(m, product[self._shift :], f"halves_{name}"),
+            inexact=_register(m, lost | rest, f"inexact_{name}"),
+            # An integer scale is never too small, a float may be rounded down.
+            bounded=isinstance(self._scaling.scale, IntScale),
+        )
 
     # Elements
 
     @staticmethod
     def _element(m: Module, fmt: Element, found: Quotient, sign: Value, name: str) -> Value:
-        """Return the nearest element, halves to the even code, at most the largest."""
+        """Return the nearest element, halves to the even code, at most the largest.
+
+        Floats come a cycle later, with the sign.
+        """
         magnitude, top = found.halves, fmt.high
         binade: Value = Const(0, 1)
         linear, inexact = fmt.bits, found.inexact
@@ -222,37 +269,66 @@ class VectorQuantiser(Shared):
             passed = [magnitude[k:].any() for k in range(linear + 2, len(magnitude))]
             binade = _counted(m, passed, f"binade_{name}")
             inexact = inexact | (magnitude & ((1 << binade) - 1)[: len(magnitude)]).any()
-            magnitude = magnitude >> binade
+            inexact = _register(m, inexact, f"inexact_{name}")
+            magnitude = _register(m, magnitude >> binade, f"significand_{name}")
+            binade = _register(m, binade, f"binade_kept_{name}")
         # A binade has 2**linear codes, so what is rounded up to the next one has the right code.
         code = Signal(len(magnitude) + linear, name=f"code_{name}")
         m.d.comb += code.eq((binade << linear) + magnitude[1:])
-        rounded = Signal(len(code) + 1, name=f"rounded_{name}")
-        m.d.comb += rounded.eq(code + (magnitude[0] & (inexact | code[0])))
-        size = Mux(rounded > top, top, rounded)[: top.bit_length()]
-        if not isinstance(fmt, Esb):
-            return Mux(sign, -size, size)
-        return Cat(size, sign & size.any(), 0) if fmt.signed else Cat(size, 0)
+        up, beyond = Signal(name=f"up_{name}"), Signal(name=f"beyond_{name}")
+        m.d.comb += up.eq(magnitude[0] & (inexact | code[0]))
+        if not found.bounded:
+            m.d.comb += beyond.eq((code > top) | ((code == top) & up))
+        bits = top.bit_length()
+        if isinstance(fmt, Esb):
+            size = Mux(beyond, top, (code + up)[:bits])
+            return Cat(size, sign & size.any(), 0) if fmt.signed else Cat(size, 0)
+        # Rounded and negated in one addition: -(code + up) is ~code + 1 - up.
+        rounded = (Cat(code[:bits], 0) ^ sign.replicate(bits + 1)) + (sign ^ up)
+        return Mux(beyond, Mux(sign, -top, top), rounded[: bits + 1].as_signed())
 
 
 def _float_code(m: Module, most: Value, high: int, name: str) -> Value:
     """Return the code of UE4M3 nearest to ``most / high``, halves to even, above 0.
 
-    A binade has 8 codes, so what is rounded up to the next one has the right code.
+    Three cycles later. A binade has 8 codes, so what is rounded up to the next one has the right
+    code.
     """
-    binade = _counted(m, [most >= (16 * high << k) for k in range(14)], f"binade_{name}")
-    twice = most << 1
-    inexact = Signal(name=f"inexact_{name}")
-    m.d.comb += inexact.eq((twice & ((1 << binade) - 1)[: len(twice)]).any())
-    left = Signal((32 * high).bit_length(), name=f"left_scale_{name}")
-    m.d.comb += left.eq(twice >> binade)
+    limits = [16 * high << k for k in range(14)]
+    above = _register(m, Cat(most >= limit for limit in limits), f"above_{name}")
+    twice = _register(m, most << 1, f"twice_{name}")
+    # The one at the binade is 1 of these: ``above`` is 1 up to it.
+    at = Cat(Const(1, 1), above) & ~Cat(above, Const(0, 1))
+    shifted = functools.reduce(
+        operator.or_, (Mux(chosen, twice >> k, 0) for k, chosen in enumerate(at))
+    )
+    left = _register(m, shifted[: (32 * high).bit_length()], f"left_scale_{name}")
+    inexact = _register(m, (twice & above).any(), f"inexact_scale_{name}")
+    binade = _register(m, _counted(m, list(above), f"binade_{name}"), f"binade_kept_{name}")
     # Halves between integers k and k + 1 go to the even one.
-    passed = [
+    rounded = [
         (left > (2 * k + 1) * high) | ((left == (2 * k + 1) * high) & (inexact | k % 2))
         for k in range(16)
     ]
+    passed = _register(m, Cat(rounded), f"passed_{name}")
+    binade = _register(m, binade, f"binade_again_{name}")
+    count = _counted(m, list(passed), f"passed_count_{name}")
     code = Signal(7, name=f"float_code_{name}")
-    m.d.comb += code.eq((binade << 3) + _counted(m, passed, f"passed_{name}"))
-    return Mux(code.any(), code, 1)
+    m.d.comb += code.eq(Cat(count[:3], (binade + passed[7] + passed[15])[:4]))
+    return code | ~(passed[0] | binade.any())
+
+
+def _register(m: Module, value: Value, name: str) -> Signal:
+    register = Signal(value.shape(), name=name, reset_less=True)
+    m.d.sync += register.eq(value)
+    return register
+
+
+def _delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
+    """Return ``value`` as it was ``cycles`` cycles ago."""
+    for stage in range(cycles):
+        value = _register(m, value, f"{name}_{stage}")
+    return value
 
 
 def _counted(m: Module, flags: list[Value], name: str) -> Value:
@@ -260,13 +336,3 @@ def _counted(m: Module, flags: list[Value], name: str) -> Value:
     count = Signal(range(len(flags) + 1), name=name)
     m.d.comb += count.eq(sum(flags, start=Const(0, 1)))
     return count
-
-
-def _largest(values: list[Signal]) -> Value:
-    """Return the greatest of unsigned values."""
-    terms: list[Value] = list(values)
-    while len(terms) > 1:
-        pairs = zip(terms[::2], terms[1::2], strict=False)
-        rest = terms[-1:] if len(terms) % 2 else []
-        terms = [Mux(a > b, a, b) for a, b in pairs] + rest
-    return terms[0]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from celosia.dataflow.array_shape import Circuit
-from celosia.dataflow.microarchitecture import REQUANT_LATENCY, VECTOR_LATENCY
+from celosia.dataflow.microarchitecture import REQUANT_LATENCY, QuantiserStages
 from celosia.models.formats import (
     E8M0,
     UE4M3,
@@ -277,5 +277,7 @@ def test_post_processing() -> None:
         names = [f"elements_{n}" for n in range(scaling.vector)]
         read = np.stack([numbers(got[name], len(unit.elements[0])) for name in names], axis=1)
         scales = got["scale"][:, 0].astype(np.int64)[:, None]
-        made = np.concatenate([read, scales], axis=1)[VECTOR_LATENCY:][:STEPS]
+        made = np.concatenate([read, scales], axis=1)[
+            QuantiserStages.of(scaling, UFIXED4).latency :
+        ][:STEPS]
         np.testing.assert_array_equal(made, expected)

@@ -8,14 +8,14 @@ which something changes, and 100,000 random vectors. Broken copies run beside ea
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 from amaranth.hdl import Const, Module, Value
 
-from celosia.dataflow.microarchitecture import VECTOR_LATENCY
+from celosia.dataflow.microarchitecture import QuantiserStages
 from celosia.models.formats import (
     BlockScaling,
     Element,
@@ -134,12 +134,13 @@ def check(
         found, scales = quantise_vectors(values[:, kind], element, of.scaling)
         codes = found if isinstance(element, Fixed) else element.encode(found)
         expected[:, kind] = np.concatenate([codes, scales], axis=1)
-    flat = np.pad(values.reshape(-1, of.scaling.vector), ((0, VECTOR_LATENCY), (0, 0)))
+    latency = QuantiserStages.of(of.scaling, of.elements).latency
+    flat = np.pad(values.reshape(-1, of.scaling.vector), ((0, latency), (0, 0)))
     inputs = {
         f"values_{lane}": packed(flat[:, lane, None], of.wide_bits)
         for lane in range(of.scaling.vector)
     }
-    inputs["is_signed"] = packed(np.pad(kinds, (0, VECTOR_LATENCY))[:, None], 1)
+    inputs["is_signed"] = packed(np.pad(kinds, (0, latency))[:, None], 1)
     outputs = Compiled(mutants(of.unit, mutations)).play(inputs)
     wanted = expected.reshape(-1, of.scaling.vector + 1)
     for name in ("good", *(mutation.name for mutation in mutations)):
@@ -148,7 +149,7 @@ def check(
             for lane in range(of.scaling.vector)
         ]
         scale = outputs[f"{name}_scale"][:, 0].astype(np.int64)
-        got = np.stack([*lanes, scale], axis=1)[VECTOR_LATENCY:]
+        got = np.stack([*lanes, scale], axis=1)[latency:]
         assert np.array_equal(got, wanted) == (name == "good"), name
     return len(wanted)
 
@@ -159,7 +160,7 @@ def broken(of: Case) -> list[Mutation]:
     nearest, divided = quantise._float_code, quantise.reciprocal
 
     def exact(m: Module, fmt: Element, found: Quotient, sign: Value, name: str) -> Value:
-        return whole(m, fmt, Quotient(halves=found.halves, inexact=Const(0, 1)), sign, name)
+        return whole(m, fmt, replace(found, inexact=Const(0, 1)), sign, name)
 
     def code(m: Module, most: Value, high: int, name: str) -> Value:
         return nearest(m, most, high + 1, name)
