@@ -73,23 +73,13 @@ def vector_levels(vectors: int) -> tuple[int, ...]:
     return (0, *([2] * (levels // 2)), *([1] * (levels % 2)))
 
 
-def largest_levels(scaling: BlockScaling) -> tuple[int, ...]:
-    """Return how many levels of comparisons lie before each register of a vector's largest value.
-
-    For scales that are powers of two no value is compared: the highest bit of any decides.
-    """
-    if isinstance(scaling.scale, E8M0):
-        return (0,)
-    levels = (scaling.vector - 1).bit_length()
-    return (*([2] * (levels // 2)), *([1] * (levels % 2))) or (0,)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantiserStages:
     """Cycles of each part of what makes elements and a scale of a vector of wide values.
 
     Magnitudes and the scale's reciprocal take one each, the others ``largest``, ``code`` (of the
-    scale), ``quotient`` and ``element``.
+    scale), ``quotient`` and ``element``. The largest value takes one for each level of comparisons;
+    for scales that are powers of two none is compared, as the highest bit of any value decides.
     """
 
     largest: int
@@ -101,8 +91,9 @@ class QuantiserStages:
     def of(cls, scaling: BlockScaling, elements: Element) -> QuantiserStages:
         """Return those for scales and elements of these formats."""
         has_float_scales = isinstance(scaling.scale, UE4M3)
+        compared = 1 if isinstance(scaling.scale, E8M0) else scaling.vector
         return cls(
-            largest=len(largest_levels(scaling)),
+            largest=max(1, (compared - 1).bit_length()),
             code=4 if has_float_scales else 1,
             quotient=3 if has_float_scales else 1,
             element=2 if isinstance(elements, Esb) else 1,

@@ -6,10 +6,10 @@ import functools
 import operator
 from dataclasses import dataclass
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.microarchitecture import QuantiserStages, largest_levels
+from celosia.dataflow.microarchitecture import QuantiserStages
 from celosia.models.formats import (
     E8M0,
     UE4M3,
@@ -148,11 +148,10 @@ class VectorQuantiser(Shared):
         if isinstance(self._scaling.scale, E8M0):
             return _register(m, functools.reduce(operator.or_, values), "most")
         terms: list[Value] = [*values]
-        for stage, levels in enumerate(largest_levels(self._scaling)):
-            for _ in range(levels):
-                terms = paired(terms, lambda a, b: Mux(a > b, a, b))
+        for stage in range(self._stages.largest):
+            larger = paired(terms, lambda a, b: Mux(a > b, a, b))
             terms = [
-                _register(m, term, f"most_{stage}_{index}") for index, term in enumerate(terms)
+                _register(m, term, f"most_{stage}_{index}") for index, term in enumerate(larger)
             ]
         return terms[0]
 
@@ -227,7 +226,7 @@ class VectorQuantiser(Shared):
         # A scale of 0 has values of 0 only.
         factors = [-(-(1 << self._shift) // divisor) if divisor else 0 for divisor in divisors]
         width = max(factors).bit_length()
-        return Array([Const(factor, width) for factor in factors])[index]
+        return _entry([Const(factor, width) for factor in factors], index)
 
     def _quotient(self, m: Module, value: Value, divisor: Divisor, name: str) -> Quotient:
         """Return twice the value over the scale, from registers."""
@@ -329,6 +328,13 @@ def _delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
     for stage in range(cycles):
         value = _register(m, value, f"{name}_{stage}")
     return value
+
+
+def _entry(entries: list[Value], index: Value) -> Value:
+    """Return the entry at ``index`` of as many as it can tell apart, by a tree of choices."""
+    for bit in index:
+        entries = [Mux(bit, b, a) for a, b in zip(entries[::2], entries[1::2], strict=True)]
+    return entries[0]
 
 
 def _counted(m: Module, flags: list[Value], name: str) -> Value:

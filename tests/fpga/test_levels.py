@@ -5,12 +5,16 @@ import random
 
 import pytest
 
+from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.presets import preset
 from celosia.fpga.devices import ECP5_85K, ZCU102
 from celosia.fpga.levels import Paths, module_paths
 from celosia.fpga.tools import ToolFailedError
 from celosia.fpga.yosys import synth, synth_verilog
+from celosia.models.formats import Sp2
+from celosia.rtl.column import Column
 from celosia.rtl.post_nest import PostNest
+from celosia.rtl.quantise import VectorQuantiser
 from celosia.rtl.requant import Requant
 from celosia.rtl.verilog import write_verilog
 
@@ -164,11 +168,37 @@ def test_modules_say_what_the_same_cells_do_in_one():
         assert module_paths(modules, ["top"], {"half": known})["top"] == found["top"]
 
 
+def quantiser(name):
+    accelerator = preset(name)
+    return VectorQuantiser(
+        scaling=accelerator.array.scaling,
+        elements=accelerator.array.element(is_signed=False),
+        wide_bits=accelerator.requant_bits,
+    )
+
+
 @pytest.mark.parametrize(
     "block",
     [
         pytest.param(Requant(accumulator_bits=32, code_bits=9), id="post lane"),
         pytest.param(PostNest(lane_groups=2), id="post loops"),
+        pytest.param(
+            Column(
+                weight_format=Sp2(bits=4),
+                lanes=64,
+                pixels=1,
+                activation_bits=5,
+                accumulator_bits=24,
+                depth=512,
+                circuit=Circuit.LUTS,
+            ),
+            id="sums of shifts",
+            marks=pytest.mark.campaign,
+        ),
+        *(
+            pytest.param(quantiser(name), id=name, marks=pytest.mark.campaign)
+            for name in ("small_vsq", "small_mxfp4", "small_nvfp4")
+        ),
     ],
 )
 def test_blocks_have_few_levels(block):
