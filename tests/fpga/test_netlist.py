@@ -226,6 +226,9 @@ def ran_sparse(simulator: Simulator, seed: int) -> bool:
 
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)
-def test_sparse_engines_of_cells_are_exact():
-    simulator = Simulator(EIE, verilog=netlist(EIE, ZCU102).verilog)
+def test_sparse_engines_of_cells_are_exact_whatever_they_power_up_with():
+    cells = netlist(EIE, ZCU102)
+    simulator = Simulator(EIE, verilog=cells.verilog)
     assert all(ran_sparse(simulator, seed) for seed in range(10))
+    awake = Simulator(EIE, verilog=cells.powered_up(7).verilog)
+    assert all(ran_sparse(awake, seed) for seed in range(10))
