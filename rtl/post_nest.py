@@ -134,7 +134,7 @@ class PostNest(Shared):
         ready = self.i.ready
         ended = {name: Signal(name=f"ended_{name}") for name in POST_COUNTS}
         m.submodules.start = start = NestStart(loops=len(POST_COUNTS))
-        once = dict(zip(POST_COUNTS, start.once, strict=True))
+        once: dict[str, Value] = dict(zip(POST_COUNTS, start.once, strict=True))
         loops = {name: Loop(name) for name in POST_COUNTS}
         going: dict[str, Value] = {}
         for name, loop in loops.items():
