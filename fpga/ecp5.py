@@ -26,6 +26,19 @@ from celosia.models.files import atomic_directory
 from celosia.models.processes import Processes
 from celosia.rtl.verilog import write_verilog
 
+SYNTHESIS = """\
+read_verilog ecp5_top.v
+setattr -set keep_hierarchy 1 a:apart
+synth_ecp5 -top ecp5_top
+setattr -unset keep_hierarchy
+flatten
+opt_clean
+write_json netlist.json
+tee -q -o stat.json stat -json
+"""
+"""Yosys's script. What is :class:`~celosia.rtl.shared.Apart` is flattened once nothing merges equal
+registers any more."""
+
 SEED = 1
 """Of nextpnr's placement: the same design gives the same bitstream."""
 
@@ -109,7 +122,8 @@ def bitstream(
     with atomic_directory(directory) as draft:
         verilog = write_verilog(Ecp5Top.of(board, accelerator, memory_bytes=memory_bytes))
         tools = tuple(tool_version(name) for name in ("yosys", "nextpnr-ecp5", "ecppack"))
-        recipe = [constraints(board), f"{AIM_MHZ:g}", device.part, *tools, str(SEED), ROUTER]
+        recipe = [constraints(board), f"{AIM_MHZ:g}", device.part, *tools, SYNTHESIS]
+        recipe += [str(SEED), ROUTER]
         job = _Job(verilog=verilog, board=board, processes=processes or Processes())
         folder = kept(["bitstream", *recipe, verilog], job.implement)
         for name in FILES:
@@ -170,9 +184,7 @@ class _Job:
         device = self.board.device
         (folder / "ecp5_top.v").write_text(self.verilog)
         (folder / "ecp5_top.lpf").write_text(constraints(self.board))
-        script = "read_verilog ecp5_top.v; synth_ecp5 -top ecp5_top -json netlist.json; "
-        script += "tee -q -o stat.json stat -json"
-        run_tool("yosys", ["-Q", "-T", "-q", "-p", script], folder, self.processes)
+        run_tool("yosys", ["-Q", "-T", "-q", "-p", SYNTHESIS], folder, self.processes)
         counted = count_cells((folder / "stat.json").read_text(), "ecp5_top", device.family)
         too_much = excess(counted, device.budget)
         if too_much:

@@ -148,3 +148,12 @@ class Primitive(Shared):
     @abc.abstractmethod
     def build_primitive(self) -> Module:
         """Return the module's contents where the device has the block."""
+
+
+class Apart(Shared):
+    """A component whose registers are copies of others', each for what lies near it.
+
+    Where a flow flattens, equal registers become one that reaches across the whole device. Its
+    instances have the attribute ``apart`` in the Verilog, for flows that keep such ones whole until
+    that is over.
+    """

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from amaranth._toolchain.yosys import find_yosys
-from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
+from amaranth.hdl import ClockSignal, Const, Instance, ResetSignal, Value
 from amaranth.hdl import _ir as ir
 
 from celosia.rtl.readable import WIDTH, readable
 from celosia.rtl.rtlil import tidy
-from celosia.rtl.shared import Primitive, Shared
+from celosia.rtl.shared import Apart, Primitive, Shared
 
 rtlil: Any = importlib.import_module("amaranth.back.rtlil")  # which the type stubs leave out
 
@@ -81,6 +81,8 @@ class VerilogWriter:
             f"{'i' if is_input else 'o'}_{name}": value
             for name, value, is_input in component.port_values()
         }
+        if isinstance(component, Apart):
+            connections["a_apart"] = Const(1)
         if emitted.clock:
             connections["i_clk"] = ClockSignal()
         if emitted.reset:

@@ -9,11 +9,12 @@ import pytest
 
 from celosia.dataflow.presets import preset
 from celosia.fpga import ecp5
-from celosia.fpga.devices import ECP5_85K, Resources
+from celosia.fpga.devices import ECP5_85K, Family, Resources
 from celosia.fpga.ecp5 import Bitstream, bitstream
 from celosia.fpga.ecp5_top import Ecp5Top
 from celosia.fpga.serial_boards import SERIAL_BOARDS, constraints, find_serial_board
-from celosia.fpga.tools import ToolFailedError
+from celosia.fpga.tools import ToolFailedError, run_tool
+from celosia.fpga.yosys import count_cells
 from celosia.models.errors import CelosiaError, MissingToolError
 
 # The ports of the board's top round a counter and a multiplier.
@@ -27,6 +28,16 @@ module ecp5_top(input clk, input button, input uart_rx, output uart_tx, output [
   end
   assign led = square[35:32];
   assign uart_tx = ^square;
+endmodule
+"""
+
+COPIES = """
+module ecp5_top(input clk, input i, output a, output b);
+  {0} copy left (.clk(clk), .i(i), .o(a));
+  {0} copy right (.clk(clk), .i(i), .o(b));
+endmodule
+module copy(input clk, input i, output reg o);
+  always @(posedge clk) o <= i;
 endmodule
 """
 
@@ -57,6 +68,17 @@ def test_a_real_bitstream_of_a_small_design(monkeypatch, tmp_path, board):
     monkeypatch.setattr(ecp5, "run_tool", None)
     again = bitstream(preset("tiny"), board, tmp_path / "again")
     assert again.path.read_bytes() == made.path.read_bytes()
+
+
+def test_registers_that_are_to_be_apart_stay_so(tmp_path):
+    """Two equal registers in modules of their own: one each, flat in the netlist."""
+    for attribute, registers in (("", 1), ("(* apart *)", 2)):
+        (tmp_path / "ecp5_top.v").write_text(COPIES.format(attribute))
+        run_tool("yosys", ["-Q", "-T", "-q", "-p", ecp5.SYNTHESIS], tmp_path)
+        counted = count_cells((tmp_path / "stat.json").read_text(), "ecp5_top", Family.ECP5)
+        assert counted.ff == registers
+        netlist = json.loads((tmp_path / "netlist.json").read_text())["modules"]
+        assert "copy" not in {cell["type"] for cell in netlist["ecp5_top"]["cells"].values()}
 
 
 @pytest.mark.parametrize("name", SERIAL_BOARDS)

@@ -11,7 +11,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from celosia.rtl.readable import readable
-from celosia.rtl.shared import Shared
+from celosia.rtl.shared import Apart, Shared
 from celosia.rtl.verilog import count_modules, write_verilog
 
 
@@ -66,6 +66,15 @@ def test_each_component_once() -> None:
     assert "rst" not in text.split("module leaf_3")[1].split("endmodule")[0]
     assert "{ 3{kept[2]} }" in text.split("module leaf_3")[1]
     assert "[3:0]" not in text.split("module leaf_3")[1].split("endmodule")[0]
+
+
+class ApartLeaf(Leaf, Apart):
+    """A leaf of which there are copies."""
+
+
+def test_copies_are_marked() -> None:
+    text = write_verilog(Tree([ApartLeaf(3, "copy"), ApartLeaf(3, "copy"), Leaf(3)]))
+    assert re.findall(r"\(\* apart = 1'h1 \*\)\n  (\w+) leaf_\d \(", text) == ["copy", "copy"]
 
 
 def test_deterministic_and_renamed() -> None:
