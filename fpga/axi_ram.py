@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, memory, stream
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from celosia.fpga.ram_bank import READ_LATENCY, RamBank
 from celosia.rtl.axi.bus import Axi4, Response
+from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
+
+LANE_BITS = 32
+"""What a host accesses, and the least that is written."""
+
+BANK_BITS = 1 << 17
+"""The most of a bank: eight block RAMs of an ECP5."""
+
+ROOM = 8
+"""Beats read that may wait for the engine: enough for one a cycle, as a place is given away for
+READ_LATENCY and three cycles more."""
 
 
 def word_access_layout() -> data.StructLayout:
@@ -20,9 +32,13 @@ def word_access_layout() -> data.StructLayout:
 class AxiRam(Shared):
     """A memory of ``size_bytes`` from address 0: an AXI4 subordinate with a second, narrow port.
 
-    One read and one write burst at a time, a beat each cycle. What is read goes through a register
-    of its own, and so does what is written: the block RAMs of a large memory lie far from each
-    other, and answer late. What was answered is there for whoever reads after it.
+    It is made of banks of some bits of each row (:class:`~celosia.fpga.ram_bank.RamBank`), far from
+    each other and from the engine: what goes there and comes from there does so from register to
+    register. Nothing that comes back is stopped: beats are read when there is room for them in a
+    queue before the engine. The first beat is offered five cycles after its address was taken, then
+    one each cycle; a burst may begin while beats of the one before are on their way.
+
+    What was answered is there for whoever reads after it.
     Bursts are INCR and of full width. A burst that begins beyond the memory is answered DECERR
     and writes nothing; later beats wrap round. A host's access is made when no burst of its
     direction is in progress, so a run is not disturbed and polling waits for it.
@@ -60,6 +76,7 @@ class AxiRam(Shared):
         self._depth = size_bytes * 8 // data_bits
         self._shift = (data_bits // 8).bit_length() - 1
         self._size_bits = size_bytes.bit_length() - 1
+        self._bank_bits = max(1, min(LANE_BITS, BANK_BITS // self._depth))
         super().__init__(
             {
                 "axi": In(Axi4(address_bits=address_bits, data_bits=data_bits)),
@@ -72,120 +89,151 @@ class AxiRam(Shared):
 
     def build(self) -> Module:
         m = Module()
-        lanes = self._data_bits // 32
-        rows: memory.Memory
-        m.submodules.rows = rows = memory.Memory(shape=self._data_bits, depth=self._depth, init=[])
-        read = rows.read_port()
-        write = rows.write_port(granularity=32)
-        put: Any = Signal(  # what is written in the cycle after
-            data.StructLayout({"row": write.addr.shape(), "data": self._data_bits, "lanes": lanes})
-        )
-        m.d.comb += [write.addr.eq(put.row), write.data.eq(put.data), write.en.eq(put.lanes)]
-        m.d.sync += put.lanes.eq(0)
-        m.d.comb += read.en.eq(0)  # its default is 1, and a beat that waits must stay
-        answered = Signal()  # an access was made in the cycle before
-        pending = Signal()  # its answer waits
-        lane = Signal(range(max(self._data_bits // 32, 2)))
-        host_row = self.access.p.address[self._shift : self._size_bits]
-        host_lane = self.access.p.address[2 : self._shift]
-        reading = self._reads(m, read)
-        writing = self._writes(m, put)
-
-        free = Signal()
-        m.d.comb += [
-            free.eq(~answered & ~pending),
-            self.access.ready.eq(free & Mux(self.access.p.write, ~writing, ~reading)),
+        banks = [
+            RamBank(width=self._bank_bits, depth=self._depth)
+            for _ in range(self._data_bits // self._bank_bits)
         ]
+        for index, bank in enumerate(banks):
+            m.submodules[f"bank_{index}"] = bank
+        asked = _Asked(word_bits=self._size_bits - 2)
+        free = Signal(init=1)  # no access is being made
+        m.d.comb += self.access.ready.eq(free)
         with m.If(self.access.valid & self.access.ready):
-            m.d.sync += [answered.eq(1), lane.eq(host_lane)]
-            with m.If(self.access.p.write):
-                m.d.sync += [
-                    put.row.eq(host_row),
-                    put.data.eq(self.access.p.data.replicate(lanes)),
-                    put.lanes.eq(1 << host_lane),
-                ]
-            with m.Else():
-                m.d.comb += [read.addr.eq(host_row), read.en.eq(1)]
-        with m.If(answered):
             m.d.sync += [
-                answered.eq(0),
-                pending.eq(1),
-                self.answer.payload.eq(read.data.word_select(lane, 32)),
+                free.eq(0),
+                asked.read.eq(~self.access.p.write),
+                asked.write.eq(self.access.p.write),
+                asked.word.eq(self.access.p.address[2:]),
+                asked.data.eq(self.access.p.data),
             ]
-        m.d.comb += self.answer.valid.eq(pending)
+        found = self._reads(m, banks, asked)
+        written = self._writes(m, banks, asked)
+        with m.If(found | written):
+            row = Cat(bank.read_data for bank in banks)
+            m.d.sync += [
+                self.answer.valid.eq(1),
+                self.answer.payload.eq(row.word_select(self._lane(asked), LANE_BITS)),
+            ]
         with m.If(self.answer.valid & self.answer.ready):
-            m.d.sync += pending.eq(0)
+            m.d.sync += [self.answer.valid.eq(0), free.eq(1)]
         return m
 
-    def _beyond(self, address: Any) -> Any:
+    def _lane(self, asked: _Asked) -> Value:
+        return asked.word[: self._shift - 2]
+
+    def _row(self, address: Value) -> Value:
+        return address[self._shift : self._size_bits]
+
+    def _beyond(self, address: Value) -> Value:
         return address[self._size_bits :].any()
 
-    def _reads(self, m: Module, read: Any) -> Signal:
-        """Serve AR and R; return whether a burst holds the memory's read port."""
+    def _reads(self, m: Module, banks: list[RamBank], asked: _Asked) -> Value:
+        """Serve AR and R, and the host between bursts; return whether the banks' data is its."""
         axi = self.axi
-        busy = Signal()
-        fetched = Signal()  # the block RAM's output is a beat
-        fetch, move = Signal(), Signal()  # from the block RAM, and to the register behind it
+        busy = Signal()  # there are rows to be read
+        hosts = Signal()  # it is the host's one row
         row = Signal(range(self._depth))
-        unread, left = Signal(9), Signal(9)  # beats to fetch, and to move
+        left, beyond = Signal(8), Signal()  # rows after this
+        fetch = Signal()
+        read: Any = Signal(data.StructLayout({"beat": 1, "host": 1, "last": 1, "beyond": 1}))
+        found, room = self._offer(m, banks, read)
         m.d.comb += [
-            # A host's access that was begun in the cycle before still needs the port's register.
-            axi.arready.eq(~busy & ~(self.access.valid & ~self.access.p.write)),
-            move.eq(fetched & (~axi.rvalid | axi.rready)),
-            fetch.eq((unread != 0) & (~fetched | move)),
+            axi.arready.eq(~busy & ~asked.read),
+            fetch.eq(busy & (room | hosts)),
+            *(bank.read_row.eq(row) for bank in banks),
+            read.beat.eq(fetch & ~hosts),
+            read.host.eq(fetch & hosts),
+            read.last.eq(left == 0),
+            read.beyond.eq(beyond),
         ]
-        with m.If(axi.arvalid & axi.arready):
-            m.d.sync += [
-                busy.eq(1),
-                row.eq(axi.araddr[self._shift : self._size_bits]),
-                unread.eq(axi.arlen + 1),
-                left.eq(axi.arlen + 1),
-                axi.rresp.eq(Mux(self._beyond(axi.araddr), Response.DECERR, Response.OKAY)),
-            ]
-        with m.If(axi.rvalid & axi.rready):
-            m.d.sync += axi.rvalid.eq(0)
-            with m.If(axi.rlast):
-                m.d.sync += busy.eq(0)
-        with m.If(move):
-            m.d.sync += [
-                axi.rvalid.eq(1),
-                axi.rdata.eq(read.data),
-                axi.rlast.eq(left == 1),
-                left.eq(left - 1),
-                fetched.eq(0),
-            ]
+        with m.If(~busy):
+            m.d.sync += hosts.eq(asked.read)
+            with m.If(asked.read):
+                m.d.sync += [busy.eq(1), row.eq(asked.word[self._shift - 2 :]), left.eq(0)]
+                m.d.sync += asked.read.eq(0)
+            with m.Elif(axi.arvalid):
+                m.d.sync += [busy.eq(1), row.eq(self._row(axi.araddr)), left.eq(axi.arlen)]
+                m.d.sync += beyond.eq(self._beyond(axi.araddr))
         with m.If(fetch):
-            m.d.comb += [read.addr.eq(row), read.en.eq(1)]
-            m.d.sync += [fetched.eq(1), row.eq(row + 1), unread.eq(unread - 1)]
-        return busy
+            m.d.sync += [row.eq(row + 1), left.eq(left - 1), busy.eq(left != 0)]
+        return found
 
-    def _writes(self, m: Module, put: Any) -> Signal:
-        """Serve AW, W and B by way of ``put``; return whether a burst holds it."""
+    def _offer(self, m: Module, banks: list[RamBank], read: Any) -> tuple[Value, Value]:
+        """Offer to R what comes of the rows that are read; ``read`` says whose each is.
+
+        Return whether what came is the host's, and whether there is room for another beat.
+        """
+        axi, found = self.axi, read
+        for _ in range(READ_LATENCY):
+            later: Any = Signal(read.shape())
+            m.d.sync += later.eq(found)
+            found = later
+        beat = data.StructLayout({"data": self._data_bits, "last": 1, "beyond": 1})
+        m.submodules.beats = beats = Queue(beat, depth=ROOM)
+        m.d.comb += [
+            beats.i.valid.eq(found.beat),
+            beats.i.p.data.eq(Cat(bank.read_data for bank in banks)),
+            beats.i.p.last.eq(found.last),
+            beats.i.p.beyond.eq(found.beyond),
+            beats.o.ready.eq(axi.rready),
+            axi.rvalid.eq(beats.o.valid),
+            axi.rdata.eq(beats.o.p.data),
+            axi.rlast.eq(beats.o.p.last),
+            axi.rresp.eq(Mux(beats.o.p.beyond, Response.DECERR, Response.OKAY)),
+        ]
+        places, room = Signal(range(ROOM + 1), init=ROOM), Signal(init=1)  # whether there are any
+        returned = Signal()
+        m.d.sync += returned.eq(axi.rvalid & axi.rready)
+        with m.If(returned & ~read.beat):
+            m.d.sync += [places.eq(places + 1), room.eq(1)]
+        with m.Elif(read.beat & ~returned):
+            m.d.sync += [places.eq(places - 1), room.eq(places != 1)]
+        return found.host, room
+
+    def _writes(self, m: Module, banks: list[RamBank], asked: _Asked) -> Value:
+        """Serve AW, W and B, and the host between bursts; return whether it is its turn."""
         axi = self.axi
-        busy = Signal()
+        busy = Signal()  # with a burst
+        hosts = Signal()  # the host's word is written
         row = Signal(range(self._depth))
         beyond = Signal()
-        strobes = Cat(axi.wstrb[index] for index in range(0, self._data_bits // 8, 4))
         m.d.comb += [
-            axi.awready.eq(~busy & ~axi.bvalid & ~(self.access.valid & self.access.p.write)),
+            axi.awready.eq(~busy & ~axi.bvalid & ~asked.write),
             axi.wready.eq(busy),
             axi.bresp.eq(Mux(beyond, Response.DECERR, Response.OKAY)),
         ]
+        m.d.sync += hosts.eq(asked.write & ~busy)
+        with m.If(asked.write & ~busy):
+            m.d.sync += [asked.write.eq(0), row.eq(asked.word[self._shift - 2 :])]
         with m.If(axi.awvalid & axi.awready):
             m.d.sync += [
                 busy.eq(1),
-                row.eq(axi.awaddr[self._shift : self._size_bits]),
+                row.eq(self._row(axi.awaddr)),
                 beyond.eq(self._beyond(axi.awaddr)),
             ]
-        with m.If(axi.wvalid & axi.wready):
-            m.d.sync += [
-                put.row.eq(row),
-                put.data.eq(axi.wdata),
-                put.lanes.eq(Mux(beyond, 0, strobes)),
-                row.eq(row + 1),
+        for index, bank in enumerate(banks):
+            lane, offset = divmod(index * self._bank_bits, LANE_BITS)
+            strobe = axi.wstrb[lane * LANE_BITS // 8]
+            asked_data, data_in = asked.data[offset:], axi.wdata[lane * LANE_BITS + offset :]
+            m.d.comb += [
+                bank.write.eq(
+                    Mux(hosts, self._lane(asked) == lane, axi.wvalid & busy & ~beyond & strobe)
+                ),
+                bank.write_row.eq(row),
+                bank.write_data.eq(Mux(hosts, asked_data, data_in)),
             ]
+        with m.If(axi.wvalid & axi.wready):
+            m.d.sync += row.eq(row + 1)
             with m.If(axi.wlast):
                 m.d.sync += [busy.eq(0), axi.bvalid.eq(1)]
         with m.If(axi.bvalid & axi.bready):
             m.d.sync += axi.bvalid.eq(0)
-        return busy
+        return hosts
+
+
+class _Asked:
+    """A host's access: whether it waits for its turn to read or to write, of which word, what."""
+
+    def __init__(self, *, word_bits: int) -> None:
+        self.read, self.write = Signal(), Signal()
+        self.word, self.data = Signal(word_bits), Signal(LANE_BITS)

@@ -329,28 +329,31 @@ async def axi_read(ctx, axi, address, count, rng):
     return beats, sampled[1]
 
 
-def test_engine_and_host_share_the_memory():
+@pytest.mark.parametrize("size", [4096, 1 << 17])
+@pytest.mark.parametrize("data_bits", [64, 128])
+def test_engine_and_host_share_the_memory(size, data_bits):
     """Bursts of the engine with a host that reads and writes other words all the time."""
     rng = random.Random(SEED)
-    ram = AxiRam(address_bits=40, data_bits=64, size_bytes=4096)
+    ram = AxiRam(address_bits=40, data_bits=data_bits, size_bytes=size)
+    beat_bytes = data_bits // 8
     expected = {}
 
     async def engine(ctx):
         for _ in range(12):
-            count, row = rng.randrange(1, 17), rng.randrange(200)
-            beats = [rng.getrandbits(64) for _ in range(count)]
-            assert await axi_write(ctx, ram.axi, row * 8, beats, rng) == Response.OKAY
+            count, row = rng.randrange(1, 17), rng.randrange(1600 // beat_bytes)
+            beats = [rng.getrandbits(data_bits) for _ in range(count)]
+            assert await axi_write(ctx, ram.axi, row * beat_bytes, beats, rng) == Response.OKAY
             expected.update({row + i: beat for i, beat in enumerate(beats)})
             start = rng.choice(sorted(expected))
-            read, response = await axi_read(ctx, ram.axi, start * 8, 1, rng)
+            read, response = await axi_read(ctx, ram.axi, start * beat_bytes, 1, rng)
             assert (read, response) == ([expected[start]], Response.OKAY)
-        read, _ = await axi_read(ctx, ram.axi, row * 8, count, rng)
+        read, _ = await axi_read(ctx, ram.axi, row * beat_bytes, count, rng)
         assert read == beats
 
     async def host(ctx):
         stalls = random.Random(3)
         for index in range(60):
-            address, value = 2048 + 4 * stalls.randrange(256), stalls.getrandbits(32)
+            address, value = size // 2 + 4 * stalls.randrange(256), stalls.getrandbits(32)
             ctx.set(ram.access.p.address, address)
             ctx.set(ram.access.p.data, value)
             for write in (1, 0):
@@ -362,6 +365,50 @@ def test_engine_and_host_share_the_memory():
             assert answer == value, index
 
     simulate(ram, engine, host)
+
+
+BURSTS = [(5, 16), (504, 20), (1 << 20, 3), (0, 1), (40, 1), (3, 60)]
+"""First row and beats; one goes round, one begins beyond the memory."""
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+def test_bursts_read_one_behind_the_other(stalls):
+    """Each is asked for when the port is free; every beat comes with its data and response."""
+    ram = AxiRam(address_bits=40, data_bits=64, size_bytes=4096)
+    rng = random.Random(SEED)
+    rows = [rng.getrandbits(64) for _ in range(512)]
+    taken = []
+
+    async def ask(ctx):
+        for start in range(0, 512, 256):
+            await axi_write(ctx, ram.axi, 8 * start, rows[start : start + 256], random.Random(0))
+        ctx.set(ram.axi.arvalid, 1)
+        for row, count in BURSTS:
+            ctx.set(ram.axi.araddr, 8 * row)
+            ctx.set(ram.axi.arlen, count - 1)
+            await ctx.tick().until(ram.axi.arready)
+        ctx.set(ram.axi.arvalid, 0)
+
+    async def take(ctx):
+        axi, cycle, transfers = ram.axi, 0, 0
+        await ctx.tick().until(axi.arvalid & axi.arready)
+        for row, count in BURSTS:
+            for index in range(count):
+                while len(taken) == transfers:
+                    cycle += 1
+                    ctx.set(axi.rready, not stalls or rng.random() < 0.4)
+                    beat = ctx.get(axi.rdata), ctx.get(axi.rresp), ctx.get(axi.rlast)
+                    if ctx.get(axi.rvalid & axi.rready):
+                        taken.append(cycle)
+                    await ctx.tick()
+                transfers += 1
+                response = Response.DECERR if row >= 512 else Response.OKAY
+                assert beat == (rows[(row + index) % 512], response, index == count - 1)
+
+    simulate(ram, ask, take)
+    if not stalls:
+        beats = sum(count for _, count in BURSTS)
+        assert (taken[0], taken[-1]) == (5, 4 + beats + len(BURSTS) - 1)
 
 
 def test_address_beyond_the_memory_is_a_decode_error():
