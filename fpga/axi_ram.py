@@ -98,6 +98,9 @@ class AxiRam(Shared):
         asked = _Asked(word_bits=self._size_bits - 2)
         free = Signal(init=1)  # no access is being made
         m.d.comb += self.access.ready.eq(free)
+        found = self._reads(m, banks, asked)
+        written = self._writes(m, banks, asked)
+        # Behind what forgets the access before, whenever its direction is free.
         with m.If(self.access.valid & self.access.ready):
             m.d.sync += [
                 free.eq(0),
@@ -106,8 +109,6 @@ class AxiRam(Shared):
                 asked.word.eq(self.access.p.address[2:]),
                 asked.data.eq(self.access.p.data),
             ]
-        found = self._reads(m, banks, asked)
-        written = self._writes(m, banks, asked)
         with m.If(found | written):
             row = Cat(bank.read_data for bank in banks)
             m.d.sync += [
@@ -147,13 +148,14 @@ class AxiRam(Shared):
             read.beyond.eq(beyond),
         ]
         with m.If(~busy):
-            m.d.sync += hosts.eq(asked.read)
-            with m.If(asked.read):
-                m.d.sync += [busy.eq(1), row.eq(asked.word[self._shift - 2 :]), left.eq(0)]
-                m.d.sync += asked.read.eq(0)
-            with m.Elif(axi.arvalid):
-                m.d.sync += [busy.eq(1), row.eq(self._row(axi.araddr)), left.eq(axi.arlen)]
-                m.d.sync += beyond.eq(self._beyond(axi.araddr))
+            m.d.sync += [
+                busy.eq(asked.read | axi.arvalid),
+                hosts.eq(asked.read),
+                asked.read.eq(0),
+                row.eq(Mux(asked.read, asked.word[self._shift - 2 :], self._row(axi.araddr))),
+                left.eq(Mux(asked.read, 0, axi.arlen)),
+                beyond.eq(self._beyond(axi.araddr)),
+            ]
         with m.If(fetch):
             m.d.sync += [row.eq(row + 1), left.eq(left - 1), busy.eq(left != 0)]
         return found
@@ -202,15 +204,16 @@ class AxiRam(Shared):
             axi.wready.eq(busy),
             axi.bresp.eq(Mux(beyond, Response.DECERR, Response.OKAY)),
         ]
+        # The engine's valid comes late: the row follows the address until there is a burst.
         m.d.sync += hosts.eq(asked.write & ~busy)
-        with m.If(asked.write & ~busy):
-            m.d.sync += [asked.write.eq(0), row.eq(asked.word[self._shift - 2 :])]
-        with m.If(axi.awvalid & axi.awready):
+        with m.If(~busy):
             m.d.sync += [
-                busy.eq(1),
-                row.eq(self._row(axi.awaddr)),
-                beyond.eq(self._beyond(axi.awaddr)),
+                busy.eq(axi.awvalid & axi.awready),
+                asked.write.eq(0),
+                row.eq(Mux(asked.write, asked.word[self._shift - 2 :], self._row(axi.awaddr))),
             ]
+        with m.If(axi.awready):
+            m.d.sync += beyond.eq(self._beyond(axi.awaddr))
         for index, bank in enumerate(banks):
             lane, offset = divmod(index * self._bank_bits, LANE_BITS)
             strobe = axi.wstrb[lane * LANE_BITS // 8]
