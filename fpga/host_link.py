@@ -255,14 +255,15 @@ class _Parts:
         m.submodules.kept = kept = memory.Memory(shape=32, depth=MOST_WORDS, init=[])
         self.keep: Any = kept.write_port()
         self.kept: Any = kept.read_port()
+        # Of the header, which is whole two bytes before anyone asks.
         self.known = Signal()
         self.inside = Signal()
         end = Signal(34)
-        m.d.comb += [
+        m.d.comb += end.eq(self.address + (Mux(self.operation[5], self.words, Const(1)) << 2))
+        m.d.sync += [
             self.known.eq(
                 self.operation.matches(*Operation) & (self.words != 0) & (self.words <= MOST_WORDS)
             ),
-            end.eq(self.address + (Mux(self.operation[5], self.words, Const(1)) << 2)),
             self.inside.eq(
                 (self.address[:2] == 0)
                 & (end <= Mux(self.operation[5], memory_bytes, 1 << ADDRESS_BITS))
