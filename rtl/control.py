@@ -22,7 +22,7 @@ class Control(Shared):
     state   leaves                              meanwhile
     ======  ==================================  ====================================================
     IDLE    start -> DRAIN                      ``stop``
-    DRAIN   a cycle after ``quiet`` -> RUN,     ``stop``; ``reset_units`` in its last cycle
+    DRAIN   a cycle after ``quiet`` -> RUN,     ``stop``; ``reset_units`` in its last cycle but one
             ERROR or IDLE
     RUN     error or clear -> DRAIN             ``start`` in its first cycle
             ``finished`` -> DONE
@@ -110,9 +110,9 @@ class Control(Shared):
         idle, drain, done, failed = Signal(init=1), Signal(), Signal(), Signal()
         busy, stop = Signal(), Signal(init=1)  # DRAIN or RUN; not RUN
         renewing, failing = self.clear_counters, Signal()  # DRAIN leads to RUN, to ERROR
-        # Nothing begins in DRAIN, so what is quiet stays so: what is reset, which is far and wide,
-        # is reset by a register.
-        still = self.reset_units
+        # Nothing begins in DRAIN, so what is quiet stays so: units are reset by registers, in the
+        # last cycle.
+        still = Signal()
         reports = [getattr(self, name) for name in self._errors]
         clear, running = self.clear_command, self.running
         starts, begins, raised, ends, runs = (
@@ -125,6 +125,7 @@ class Control(Shared):
             ends.eq(running & self.finished & ~clear & ~raised),
             runs.eq(begins | (running & ~(self.finished | clear | raised))),
             self.stop.eq(stop),
+            self.reset_units.eq(drain & self.quiet & ~still),
             self.status.eq(Cat(idle, done, failed, busy)),
         ]
         m.d.sync += [
@@ -134,7 +135,7 @@ class Control(Shared):
                 | (clear & (done | failed))
             ),
             drain.eq(starts | (running & (clear | raised)) | (drain & ~still)),
-            still.eq(drain & self.quiet & ~still),
+            still.eq(self.reset_units),
             running.eq(runs),
             stop.eq(~runs),
             done.eq(ends | (done & ~self.start_command & ~clear)),

@@ -91,7 +91,7 @@ class Core(Shared):
     Members
     -------
     aclk, aresetn : In(1)
-        Clock, and reset synchronous to it.
+        Clock, and reset synchronous to it, of at least two cycles: units are reset a cycle later.
     s_axi_ctrl, m_axi_gmem0 and up, interrupt
         As in :func:`~celosia.rtl.shell.engine_ports`.
     """

@@ -21,6 +21,7 @@ from celosia.rtl.shared import Shared
 from celosia.rtl.shell import Shell, connect_memory, engine_ports
 from celosia.rtl.store import Store
 from celosia.rtl.tokens import Tokens, UnitQueue
+from celosia.rtl.unit_reset import add_unit
 
 
 def engine_registers(accelerator: Accelerator, fingerprint: int) -> tuple[Register, ...]:
@@ -96,13 +97,13 @@ class Engine(Shared):
         m.submodules.shell = shell = Shell(self._registers, bus=bus)
         reset = shell.reset_units
         keeps, windows = accelerator.buffers.keeps, accelerator.array.depthwise
-        m.submodules.sequencer = sequencer = Sequencer(Rules.of(accelerator)).reset_by(reset)
-        m.submodules.read_port = read_port = ReadPort(bus).reset_by(reset)
-        m.submodules.tokens = tokens = Tokens(keeps=keeps).reset_by(reset)
-        m.submodules.load = load = Load(accelerator).reset_by(reset)
-        m.submodules.compute = compute = Compute(accelerator).reset_by(reset)
-        m.submodules.post = post = Post(accelerator).reset_by(reset)
-        m.submodules.store = store = Store(accelerator).reset_by(reset)
+        sequencer = add_unit(m, "sequencer", Sequencer(Rules.of(accelerator)), reset)
+        read_port = add_unit(m, "read_port", ReadPort(bus), reset)
+        tokens = add_unit(m, "tokens", Tokens(keeps=keeps), reset)
+        load = add_unit(m, "load", Load(accelerator), reset)
+        compute = add_unit(m, "compute", Compute(accelerator), reset)
+        post = add_unit(m, "post", Post(accelerator), reset)
+        store = add_unit(m, "store", Store(accelerator), reset)
         units: dict[Unit, Shared] = {
             Unit.LOAD: load,
             Unit.COMPUTE: compute,
@@ -113,8 +114,7 @@ class Engine(Shared):
             name = unit.name.lower()
             tables = accelerator.tables is not None
             layout = layout_of(unit, sliding=windows is not None, tables=tables)
-            queue = UnitQueue(layout).reset_by(reset)
-            m.submodules[f"{name}_queue"] = queue
+            queue = add_unit(m, f"{name}_queue", UnitQueue(layout), reset)
             wiring.connect(m, getattr(sequencer, name), queue.i)
             wiring.connect(m, queue.o, component.i)
             wiring.connect(m, queue.tokens, getattr(tokens, name))

@@ -74,7 +74,7 @@ class Shared(wiring.Component):
             raise ValueError(f"name must be a lower-case identifier, not {name!r}")
         self._name = name
         self._parameters = parameters
-        self._resets: tuple[Value, ...] = ()
+        self._reset_by: Value | None = None
         super().__init__(dict(ports))
 
     if TYPE_CHECKING:
@@ -113,16 +113,16 @@ class Shared(wiring.Component):
         return flat_ports(self)
 
     @property
-    def resets(self) -> tuple[Value, ...]:
-        """What resets it besides the domain's reset."""
-        return self._resets
+    def unit_reset(self) -> Value | None:
+        """What resets it in place of the domain's reset."""
+        return self._reset_by
 
     def reset_by(self, reset: Value) -> Self:
-        """Reset this component when ``reset`` is 1, besides the domain's reset; return it.
+        """Reset this component when ``reset`` is 1, which the domain's must lead to; return it.
 
-        ``ResetInserter`` does not reach what is an instance in the Verilog.
+        The Verilog's instance takes no other. ``ResetInserter`` does not reach one.
         """
-        self._resets += (reset,)
+        self._reset_by = reset
         return self
 
     @abc.abstractmethod
@@ -133,9 +133,7 @@ class Shared(wiring.Component):
         if isinstance(platform, Sharer):
             return platform.instantiate(self)
         contents: Any = self.build()
-        for reset in self._resets:
-            contents = ResetInserter(reset)(contents)
-        return contents
+        return contents if self._reset_by is None else ResetInserter(self._reset_by)(contents)
 
 
 class Primitive(Shared):

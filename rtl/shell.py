@@ -78,7 +78,7 @@ class Shell(Shared):
     stop : Out(1)
         Begin nothing new; high whenever no program runs.
     reset_units : Out(1)
-        Reset everything but the shell and memories, in this cycle; nothing is in flight.
+        Reset everything but the shell and memories, in the next cycle; nothing is in flight.
     cycle : Out(64)
         The cycle counter.
     steps : In(CounterSteps())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from amaranth._toolchain.yosys import find_yosys
-from amaranth.hdl import ClockSignal, Const, Instance, ResetSignal, Value
+from amaranth.hdl import ClockSignal, Const, Instance, ResetSignal
 from amaranth.hdl import _ir as ir
 
 from celosia.rtl.readable import WIDTH, readable
@@ -86,10 +86,9 @@ class VerilogWriter:
         if emitted.clock:
             connections["i_clk"] = ClockSignal()
         if emitted.reset:
-            reset: Value = ResetSignal()
-            for extra in component.resets:
-                reset = reset | extra
-            connections["i_rst"] = reset
+            connections["i_rst"] = (
+                ResetSignal() if component.unit_reset is None else component.unit_reset
+            )
         return Instance(component.module_name, **connections)
 
     def emit(self, component: Shared) -> _Emitted:

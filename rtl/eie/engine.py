@@ -18,6 +18,7 @@ from celosia.rtl.readport import ReadPort
 from celosia.rtl.registers import CAUSES, Cause, Field, Register, register_map, shape_registers
 from celosia.rtl.shared import Shared
 from celosia.rtl.shell import Shell, connect_memory, engine_ports
+from celosia.rtl.unit_reset import add_unit
 
 EIE_CAUSES = (*CAUSES, Cause.CORRUPT_POINTER, Cause.CORRUPT_INDEX)
 
@@ -103,11 +104,11 @@ class EieEngine(Shared):
             widths=step_widths(accelerator),
         )
         reset = shell.reset_units
-        m.submodules.sequencer = sequencer = EieSequencer(accelerator).reset_by(reset)
-        m.submodules.read_port = read_port = ReadPort(bus).reset_by(reset)
-        m.submodules.load = load = EieLoad(accelerator).reset_by(reset)
-        m.submodules.control = control = EieControl(accelerator).reset_by(reset)
-        m.submodules.store = store = EieStore(accelerator).reset_by(reset)
+        sequencer = add_unit(m, "sequencer", EieSequencer(accelerator), reset)
+        read_port = add_unit(m, "read_port", ReadPort(bus), reset)
+        load = add_unit(m, "load", EieLoad(accelerator), reset)
+        control = add_unit(m, "control", EieControl(accelerator), reset)
+        store = add_unit(m, "store", EieStore(accelerator), reset)
         connect_memory(
             m, self, shell=shell, sequencer=sequencer, read_port=read_port, load=load, store=store
         )
@@ -140,8 +141,7 @@ class EieEngine(Shared):
         accelerator, array = self._accelerator, self._accelerator.array
         pes: list[Any] = []
         for index in range(array.pes):
-            pe = Pe(accelerator).reset_by(shell.reset_units)
-            m.submodules[f"pe_{index}"] = pe
+            pe = add_unit(m, f"pe_{index}", Pe(accelerator), shell.reset_units)
             pes.append(pe)
             m.d.comb += [
                 pe.index.eq(index),
@@ -154,8 +154,8 @@ class EieEngine(Shared):
         share = array.pes // array.channels
         channels: list[Any] = []
         for number in range(array.channels):
-            channel = Broadcaster(accelerator, number).reset_by(shell.reset_units)
-            m.submodules[f"channel_{number}"] = channel
+            broadcaster = Broadcaster(accelerator, number)
+            channel = add_unit(m, f"channel_{number}", broadcaster, shell.reset_units)
             channels.append(channel)
             own = pes[number * share : (number + 1) * share]
             m.d.comb += [

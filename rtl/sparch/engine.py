@@ -24,6 +24,7 @@ from celosia.rtl.sparch.partials import PartialFetcher
 from celosia.rtl.sparch.reads import READERS, ReadArbiter
 from celosia.rtl.sparch.sequencer import SparchSequencer
 from celosia.rtl.sparch.tree import MergeTree
+from celosia.rtl.unit_reset import add_unit
 
 SPARCH_CAUSES = (
     *CAUSES,
@@ -115,15 +116,16 @@ class SparchEngine(Shared):
             widths=step_widths(accelerator),
         )
         reset = shell.reset_units
-        m.submodules.sequencer = sequencer = SparchSequencer(accelerator).reset_by(reset)
-        m.submodules.read_port = read_port = ReadPort(bus).reset_by(reset)
-        m.submodules.reads = reads = ReadArbiter(bus).reset_by(reset)
-        m.submodules.control = control = RoundControl(accelerator).reset_by(reset)
-        m.submodules.writer = writer = RootWriter(accelerator).reset_by(reset)
-        m.submodules.tree = tree = MergeTree(accelerator).reset_by(reset)
-        gates = [LeafGate(accelerator).reset_by(reset) for _ in range(accelerator.right.groups)]
-        for number, gate in enumerate(gates):
-            m.submodules[f"gate_{number}"] = gate
+        sequencer = add_unit(m, "sequencer", SparchSequencer(accelerator), reset)
+        read_port = add_unit(m, "read_port", ReadPort(bus), reset)
+        reads = add_unit(m, "reads", ReadArbiter(bus), reset)
+        control = add_unit(m, "control", RoundControl(accelerator), reset)
+        writer = add_unit(m, "writer", RootWriter(accelerator), reset)
+        tree = add_unit(m, "tree", MergeTree(accelerator), reset)
+        gates = [
+            add_unit(m, f"gate_{number}", LeafGate(accelerator), reset)
+            for number in range(accelerator.right.groups)
+        ]
         connect_memory(
             m, self, shell=shell, sequencer=sequencer, read_port=read_port, load=reads, store=writer
         )
@@ -227,9 +229,9 @@ class SparchEngine(Shared):
         Returns what fetches rows, and whether a work record leads beyond the round.
         """
         accelerator = self._accelerator
-        m.submodules.records = records = RecordReader(accelerator).reset_by(reset)
-        m.submodules.fetch = fetch = LineFetch(accelerator).reset_by(reset)
-        m.submodules.partials = partials = PartialFetcher(accelerator).reset_by(reset)
+        records = add_unit(m, "records", RecordReader(accelerator), reset)
+        fetch = add_unit(m, "fetch", LineFetch(accelerator), reset)
+        partials = add_unit(m, "partials", PartialFetcher(accelerator), reset)
         for name, reader in zip(READERS, (records, partials, fetch), strict=True):
             wiring.connect(m, reader.bursts, getattr(reads, name))
             wiring.connect(m, getattr(reads, f"{name}_beats"), reader.beats)
@@ -273,9 +275,8 @@ class SparchEngine(Shared):
             m.d.comb += getattr(buffer, name).eq(getattr(fetch, name))
         offers: list[Value] = []
         for number, gate in enumerate(gates):
-            group = Multipliers(accelerator).reset_by(reset)
-            m.submodules[f"multipliers_{number}"] = group
-            m.submodules[f"rows_{number}"] = rows = LeafRows(accelerator).reset_by(reset)
+            group = add_unit(m, f"multipliers_{number}", Multipliers(accelerator), reset)
+            rows = add_unit(m, f"rows_{number}", LeafRows(accelerator), reset)
             wiring.connect(m, getattr(fetch, f"o_{number}"), rows.i)
             wiring.connect(m, rows.o, group.i)
             wiring.connect(m, group.o, gate.products)

@@ -25,6 +25,7 @@ from celosia.rtl.sequencer import Sequencer
 from celosia.rtl.shell import Shell
 from celosia.rtl.store import Store as StoreUnit
 from celosia.rtl.tokens import Tokens, UnitQueue
+from celosia.rtl.unit_reset import UnitReset
 
 from .axi_memory import AxiMemory, lite_read, lite_write
 from .drivers import Log, simulate, watch
@@ -54,7 +55,8 @@ class Bench(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.shell = shell = self.shell
-        m.submodules.units = ResetInserter(shell.reset_units)(self.units())
+        m.submodules.units_reset = units_reset = UnitReset()
+        m.submodules.units = ResetInserter(units_reset.reset)(self.units())
         errors = {
             "illegal_descriptor": self.sequencer.error,
             "read_response": self.port.response_error,
@@ -65,6 +67,7 @@ class Bench(wiring.Component):
         for name, report in errors.items():
             wiring.connect(m, report, getattr(shell, name))
         m.d.comb += [
+            units_reset.i.eq(shell.reset_units),
             shell.finished.eq(self.store.finished),
             shell.quiet.eq(self.port.idle & self.store.idle),
             self.sequencer.start.eq(shell.start),
