@@ -97,11 +97,11 @@ class AffineNest(Shared):
     def build(self) -> Module:
         m = Module()
         nest = self.i.payload
-        left = [Signal(WORD_BITS, name=f"left_{i}") for i in range(self._loops)]
+        left = [self._word(f"left_{i}") for i in range(self._loops)]
         first = [Signal(name=f"first_{i}") for i in range(self._loops)]
-        reload = [Signal(WORD_BITS, name=f"reload_{i}") for i in range(self._loops)]
-        watched = Signal(self._loops)
-        deltas: Any = Signal(nest.deltas.shape())
+        reload = [self._word(f"reload_{i}") for i in range(self._loops)]
+        watched = Signal(self._loops, reset_less=True)
+        deltas: Any = Signal(nest.deltas.shape(), reset_less=True)
         ended = Signal(self._loops)
         once = Signal(self._loops)  # whose loops have one iteration
         advance = Signal(self._loops)  # the innermost loop that has not ended
@@ -151,6 +151,10 @@ class AffineNest(Shared):
                     self.changed[operand].eq(delta != 0),
                 ]
         return m
+
+    @staticmethod
+    def _word(name: str) -> Signal:
+        return Signal(WORD_BITS, name=name, reset_less=True)
 
     def _advance(
         self,

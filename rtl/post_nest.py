@@ -105,7 +105,7 @@ class PostNest(Shared):
 
     def build(self) -> Module:
         m = Module()
-        nest: Any = Signal(PostLayout, name="descriptor")
+        nest: Any = Signal(PostLayout, name="descriptor", reset_less=True)
         step: Any = Signal(post_step_layout(), name="soon")  # of the next cycle
         ended = Signal(name="all_ended")
         m.d.comb += [
@@ -138,7 +138,8 @@ class PostNest(Shared):
         loops = {name: Loop(name) for name in POST_COUNTS}
         going: dict[str, Value] = {}
         for name, loop in loops.items():
-            left, count = Signal(WORD_BITS, name=f"left_{name}"), self.i.payload[name]
+            left = Signal(WORD_BITS, name=f"left_{name}", reset_less=True)
+            count = self.i.payload[name]
             kept, twice = Signal(name=f"once_{name}"), Signal(name=f"twice_{name}")
             soon = Signal(name=f"soon_{name}")  # one is left
             with m.If(ready):
@@ -219,7 +220,9 @@ class PostNest(Shared):
 
         ``resets`` holds (when, first address).
         """
-        bases = [Signal(WORD_BITS, name=f"{name}_base_{n}") for n in range(len(loops))]
+        bases = [
+            Signal(WORD_BITS, name=f"{name}_base_{n}", reset_less=True) for n in range(len(loops))
+        ]
         following = Signal(WORD_BITS, name=f"next_{name}")
         # At most one loop advances: no choice waits for another.
         moves = [(loop.advances, base, by) for base, (loop, by) in zip(bases, loops, strict=True)]

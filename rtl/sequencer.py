@@ -103,8 +103,8 @@ class ProgramFetch(Shared):
             burst_beats=bus.burst_beats,
             run_bits=beats.bit_length(),
         )
-        address = Signal(bus.address_bits)
-        left = Signal(32)
+        address = Signal(bus.address_bits, reset_less=True)
+        left = Signal(32, reset_less=True)
         exhausted = Signal(init=1)  # it is 0
         # So many bits are 1, the lowest: a count is compared by one of its bits.
         free = Signal(PROGRAM_QUEUE_DEPTH, init=-1)
@@ -200,7 +200,7 @@ class DescriptorAssembly(Shared):
                 self.o.valid.eq(self.i.valid),
             ]
             return m
-        held = Signal(DESCRIPTOR_BITS - width)
+        held = Signal(DESCRIPTOR_BITS - width, reset_less=True)
         index = Signal(range(beats))
         m.d.comb += [
             self.o.payload.descriptor.eq(Cat(held, self.i.payload)),
@@ -272,7 +272,7 @@ class Dispatch(Shared):
     def build(self) -> Module:
         m = Module()
         running = Signal()
-        address = Signal(self._bus.address_bits)
+        address = Signal(self._bus.address_bits, reset_less=True)
         go = Signal()
         p = self.i.p
         m.d.comb += [

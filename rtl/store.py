@@ -226,7 +226,7 @@ class Store(Shared):
         ending = Signal()
         mask = Signal(TOKEN_BITS)
         stamping = Signal()
-        stamp = Signal(CYCLE_BITS)
+        stamp = Signal(CYCLE_BITS, reset_less=True)
         accept = Signal()
         is_end = Signal()
         is_stamp = Signal()

@@ -76,17 +76,17 @@ class RunWalker(Shared):
 
     def build(self) -> Module:
         m = Module()
-        nest: Any = Signal(self._nest)
+        nest: Any = Signal(self._nest, reset_less=True)
         active, last = Signal(), Signal()
-        left1 = Signal(16)
-        left2 = Signal(16)
-        left3 = Signal(8)
+        left1 = Signal(16, reset_less=True)
+        left2 = Signal(16, reset_less=True)
+        left3 = Signal(8, reset_less=True)
         # Whether what is left is 0, and whether a loop has one iteration only.
         ended = [Signal(name=f"ended{loop}") for loop in (1, 2, 3)]
         soon = [Signal(name=f"soon{loop}") for loop in (1, 2, 3)]
         once = [Signal(name=f"once{loop}") for loop in (1, 2)]
-        base2 = Signal(self._address_bits)
-        base3 = Signal(self._address_bits)
+        base2 = Signal(self._address_bits, reset_less=True)
+        base3 = Signal(self._address_bits, reset_less=True)
         base = Signal(self._address_bits)
         stride = Signal(nest.s1.shape())
         following = Signal(self._address_bits)
@@ -180,8 +180,8 @@ class WordWalker(Shared):
         m.submodules.runs = runs = RunWalker(
             address_bits=16, stride_bits=16, lane_bits=self._lane_bits
         )
-        index = Signal(16)
-        last_but_one = Signal(16)
+        index = Signal(16, reset_less=True)
+        last_but_one = Signal(16, reset_less=True)
         last, single = Signal(), Signal()  # the run's last word, its only one
         m.d.comb += [
             runs.i.valid.eq(self.i.valid),

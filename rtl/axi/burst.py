@@ -91,7 +91,7 @@ class BurstSplitter(Shared):
 
     def build(self) -> Module:
         m = Module()
-        rest: Any = Signal(run_layout(self._address_bits, self._run_bits))
+        rest: Any = Signal(run_layout(self._address_bits, self._run_bits), reset_less=True)
         more = Signal()  # rest holds beats that are in no burst yet
         run: Any = Signal.like(rest)
         m.d.comb += [
