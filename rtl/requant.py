@@ -112,20 +112,19 @@ class Requant(Shared):
         constants = self.constants
         # The high part needs a bit of its own for the sign.
         value = Signal(signed(max(self._accumulator_bits, LOW_BITS) + 1), reset_less=True)
-        positive, negative, weight = (
+        biased = Signal(value.shape())
+        multiplier, weight = (
             Signal(signed(MULTIPLIER_BITS), name=name, reset_less=True)
-            for name in ("positive", "negative", "residual_multiplier")
+            for name in ("multiplier", "residual_multiplier")
         )
         residual = Signal(signed(self._code_bits), name="residual_code", reset_less=True)
+        m.d.comb += biased.eq(self.accumulator + constants.bias)
         m.d.sync += [
-            value.eq(self.accumulator + constants.bias),
-            positive.eq(constants.positive),
-            negative.eq(constants.negative),
+            value.eq(biased),
+            multiplier.eq(Mux(biased[-1], constants.negative, constants.positive)),
             weight.eq(constants.residual),
             residual.eq(self.residual),
         ]
-        multiplier = Signal(signed(MULTIPLIER_BITS))
-        m.d.comb += multiplier.eq(Mux(value[-1], negative, positive))
         low, high, added = (
             Signal(shape, name=name, reset_less=True)
             for name, shape in (
