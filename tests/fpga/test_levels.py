@@ -207,6 +207,8 @@ def test_blocks_have_few_levels(block):
 
 
 @pytest.mark.campaign
-def test_a_whole_engine_has_few_levels():
-    report = synth(preset("tiny"), ZCU102, levels=True)
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", ["tiny", "zcu102_w4a4"])
+def test_a_whole_engine_has_few_levels(name):
+    report = synth(preset(name), ZCU102, levels=True)
     assert 0 < report.logic_levels <= 6
