@@ -330,10 +330,10 @@ def term_bits(weight_format: Format, array: ArrayShape, group: ColumnGroup) -> i
     return (weight * activation >> group.operation.dropped).bit_length() + 1
 
 
-def _tree(count: int, width: int) -> tuple[float, float]:
+def _tree(count: int, width: int, *, alone: bool) -> tuple[float, float]:
     """Return the bits of the adders of a tree of ``count`` terms, and of its registers."""
     adders = registers = 0
-    for levels in tree_levels(count):
+    for levels in tree_levels(count, alone=alone):
         for _ in range(levels):
             adders += (count // 2) * (width + 1)
             width, count = width + 1, -(-count // 2)
@@ -345,7 +345,9 @@ def _products(array: ArrayShape, group: ColumnGroup, products: int) -> dict[str,
     """Return what lanes and the trees behind them cost."""
     operand, weight = array.operand_bits, group.format.bits
     width = term_bits(group.format, array, group)
-    adders, registers = _tree(array.vector_lanes, width)
+    # What is a multiplier of its own is so for fixed point alone: rtl/pe.
+    alone = isinstance(group.format, Fixed) and group.circuit is Circuit.LANES
+    adders, registers = _tree(array.vector_lanes, width, alone=alone)
     trees = products // array.vector_lanes
     terms: dict[str, float] = {
         "product": products,

@@ -53,14 +53,18 @@ TABLE_LATENCY = 2
 """Cycles from a requantised value to its entry in a table."""
 
 
-def tree_levels(lanes: int) -> tuple[int, ...]:
+def tree_levels(lanes: int, *, alone: bool = False) -> tuple[int, ...]:
     """Return how many levels of adders lie before each register of a column's adder tree.
 
-    The first stage holds the products and one level, the others two levels each.
+    The first stage holds the products and one level, the others two levels each. Products that
+    are ``alone`` in the first are given no stage more: the last has three levels where need be.
+    Of two lanes there is one stage.
     """
     levels = (lanes - 1).bit_length()
     first = min(levels, 1)
     rest = levels - first
+    if alone and rest:
+        return (0, *([2] * (levels // 2 - 1)), 2 + levels % 2)
     return (first, *([2] * (rest // 2)), *([1] * (rest % 2)))
 
 

@@ -155,7 +155,7 @@ class LaneDot(Dot):
             for index, lane in enumerate(lanes)
         ]
         width = self._shape.product_bits
-        stages = tree_levels(self._shape.lanes)
+        stages = tree_levels(self._shape.lanes, alone=lanes[0].alone)
         # Carries join the first sum in front of the last stage, or behind the only one.
         joined = max(len(stages) - 1, 1)
         for stage, levels in enumerate(stages, 1):

@@ -48,6 +48,11 @@ class Multiplier(abc.ABC):
         """The carry that products lack, 1 bit, or ``None`` where they never do."""
         return None
 
+    @property
+    def alone(self) -> bool:
+        """Whether a product takes about a cycle, so that no adder should follow in the same."""
+        return False
+
     @abc.abstractmethod
     def product(self, activation: Value) -> Value:
         """Return the product less ``owed``, modulo ``2**width``.

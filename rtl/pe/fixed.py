@@ -21,6 +21,10 @@ class FixedMultiplier(Multiplier):
         self._width = width
         m.d.comb += self._weight.eq(_integer(weight_format, code))
 
+    @property
+    def alone(self) -> bool:
+        return True
+
     def product(self, activation: Value) -> Value:
         return (activation * self._weight)[: self._width]
 
