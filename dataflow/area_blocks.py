@@ -330,15 +330,20 @@ def term_bits(weight_format: Format, array: ArrayShape, group: ColumnGroup) -> i
     return (weight * activation >> group.operation.dropped).bit_length() + 1
 
 
-def _tree(count: int, width: int, *, alone: bool) -> tuple[float, float]:
-    """Return the bits of the adders of a tree of ``count`` terms, and of its registers."""
-    adders = registers = 0
+def _tree(count: int, width: int, *, alone: bool) -> tuple[float, float, float]:
+    """Return the bits of the adders of a tree of ``count`` terms, of its registers, and of sums.
+
+    The last are those that synthesis leaves in two parts, sums and carries, as more than two
+    terms are added in one stage.
+    """
+    adders = registers = saved = 0
     for levels in tree_levels(count, alone=alone):
+        saved += (count - 2 * -(-count // (1 << levels))) * width if levels > 1 else 0
         for _ in range(levels):
             adders += (count // 2) * (width + 1)
             width, count = width + 1, -(-count // 2)
         registers += count * width
-    return adders, registers
+    return adders, registers, saved
 
 
 def _products(array: ArrayShape, group: ColumnGroup, products: int) -> dict[str, float]:
@@ -347,7 +352,7 @@ def _products(array: ArrayShape, group: ColumnGroup, products: int) -> dict[str,
     width = term_bits(group.format, array, group)
     # What is a multiplier of its own is so for fixed point alone: rtl/pe.
     alone = isinstance(group.format, Fixed) and group.circuit is Circuit.LANES
-    adders, registers = _tree(array.vector_lanes, width, alone=alone)
+    adders, registers, saved = _tree(array.vector_lanes, width, alone=alone)
     trees = products // array.vector_lanes
     terms: dict[str, float] = {
         "product": products,
@@ -359,6 +364,8 @@ def _products(array: ArrayShape, group: ColumnGroup, products: int) -> dict[str,
     }
     if isinstance(group.format, Fixed):
         rows = -(-weight // 2)
+        if alone:
+            terms["saved"] = trees * saved
         terms |= {
             "weight_bit": products * weight,
             "row": products * (rows - 1) * (operand + 2),

@@ -58,7 +58,10 @@ def columns(kind: ColumnKind) -> list[Accelerator]:
     sizes = (
         [(16, 1, 8, 24), (32, 1, 8, 24), (16, 2, 4, 28)]
         if kind.circuit.scalable
-        else [(8, 1, 8, 24), (16, 1, 8, 24), (4, 2, 4, 32), (8, 1, 4, 20), (4, 3, 8, 28)]
+        else [
+            *((8, 1, 8, 24), (16, 1, 8, 24), (4, 2, 4, 32), (8, 1, 4, 20), (4, 3, 8, 28)),
+            *([(32, 1, 8, 24)] if kind.circuit is Circuit.LANES else []),
+        ]
     )
     return [
         replace(
