@@ -95,7 +95,9 @@ def _memory_side(accelerator: Accelerator) -> Iterator[Part]:
     )  # fmt: skip
     yield Part(
         block="read_port", kind="read_port",
-        terms={"one": 1, "address": address, "outstanding": bus.outstanding},
+        terms={
+            "one": 1, "address": address, "data": bus.data_bits, "outstanding": bus.outstanding,
+        },
     )  # fmt: skip
     if stripes:
         yield Part(
