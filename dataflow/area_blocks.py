@@ -353,7 +353,8 @@ def _products(array: ArrayShape, group: ColumnGroup, products: int) -> dict[str,
     operand, weight = array.operand_bits, group.format.bits
     width = term_bits(group.format, array, group)
     # What is a multiplier of its own is so for fixed point alone: rtl/pe.
-    alone = isinstance(group.format, Fixed) and group.circuit is Circuit.LANES
+    multiplied = group.operation == MULTIPLY and group.circuit is Circuit.LANES
+    alone = multiplied and isinstance(group.format, Fixed)
     adders, registers, saved = _tree(array.vector_lanes, width, alone=alone)
     trees = products // array.vector_lanes
     terms: dict[str, float] = {

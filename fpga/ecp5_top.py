@@ -126,11 +126,12 @@ class Ecp5Top(Shared):
         wiring.connect(m, link.o, transmitter.i)
         share_accesses(m, link, ram, manager)
 
-        # The button is asynchronous: a reset that begins or ends late does no harm.
-        pressed = Signal(2)
+        # The button is asynchronous: a reset that begins or ends late does no harm. It lasts two
+        # cycles, as units follow the engine by one.
+        pressed = Signal(3)
         m.domains.raw = ClockDomain(local=True, reset_less=True)
         button_low, leds_low = self._inverts
-        m.d.raw += pressed.eq(Cat(self.button ^ int(button_low), pressed[0]))
+        m.d.raw += pressed.eq(Cat(self.button ^ int(button_low), pressed[:2]))
         clock: Value = self.clk
         if self._halvings:
             m.domains.fast = ClockDomain(local=True, reset_less=True)
@@ -142,7 +143,7 @@ class Ecp5Top(Shared):
         m.d.comb += [
             ClockSignal().eq(clock),
             ClockSignal("raw").eq(clock),
-            ResetSignal().eq(pressed[1]),
+            ResetSignal().eq(pressed[1:].any()),
             receiver.wire.eq(self.uart_rx),
             self.uart_tx.eq(transmitter.wire),
             self.led.eq(

@@ -152,6 +152,6 @@ class Apart(Shared):
     """A component whose registers are copies of others', each for what lies near it.
 
     Where a flow flattens, equal registers become one that reaches across the whole device. Its
-    instances have the attribute ``apart`` in the Verilog, for flows that keep such ones whole until
-    that is over.
+    instances have the attribute ``apart`` in the Verilog; the flow for ECP5 boards keeps such ones
+    whole until that is over. Others may make one register of them.
     """

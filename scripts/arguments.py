@@ -32,9 +32,10 @@ def read_engine(name: str) -> Description:
     """Return the engine of a TOML file, of any kind, or a preset where no such file is there."""
     if not name:
         raise CelosiaError(f"name an accelerator file, or a preset: {', '.join(ALL_PRESETS)}")
-    if not Path(name).exists():
-        if name in ALL_PRESETS:
-            return ALL_PRESETS[name]
+    path = Path(name)
+    if name in ALL_PRESETS and not path.is_file():  # a folder may have a preset's name
+        return ALL_PRESETS[name]
+    if not path.exists():
         raise CelosiaError(
             f"there is no accelerator file {name}, and no preset of that name: presets are "
             f"{', '.join(ALL_PRESETS)}"

@@ -39,7 +39,7 @@ MODULES = {
         lite_front_end register_file control counters shell burst_splitter program_fetch
         legality_check descriptor_assembly queue dispatch read_port tokens run_walker
         transfer_bursts word_walker load_data load affine_nest accumulator_control finish compute
-        post_nest requant word_fetch write_port store register_queue token_gate operands
+        post_nest requant word_fetch write_port store register_queue token_gate operands unit_reset
     """,
     "eie": "eie_control activation_queue issue arithmetic broadcaster",
 }

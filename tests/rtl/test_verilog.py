@@ -43,13 +43,13 @@ class Tree(Shared):
 
     def __init__(self, leaves: list[Leaf]) -> None:
         self._leaves = leaves
-        super().__init__({"i": In(8), "o": Out(32), "clear": In(1)}, name="tree", parameters=())
+        super().__init__({"i": In(8), "o": Out(32)}, name="tree", parameters=())
 
     def build(self) -> Module:
         m = Module()
         total = Signal(32)
         for index, leaf in enumerate(self._leaves):
-            m.submodules[f"leaf_{index}"] = leaf.reset_by(self.clear)
+            m.submodules[f"leaf_{index}"] = leaf
             m.d.comb += leaf.i.eq(self.i)
         m.d.sync += total.eq(sum(leaf.o for leaf in self._leaves))
         m.d.comb += self.o.eq(total)
@@ -80,7 +80,7 @@ def test_copies_are_marked() -> None:
 def test_deterministic_and_renamed() -> None:
     texts = {write_verilog(Tree([Leaf(3), Leaf(5)]), "other") for _ in range(2)}
     assert len(texts) == 1
-    assert "module other(clk, rst, i, o, clear);" in texts.pop()
+    assert "module other(clk, rst, i, o);" in texts.pop()
 
 
 def test_one_name_for_two_components() -> None:

@@ -7,10 +7,11 @@ import zipfile
 import numpy as np
 import pytest
 
+from celosia.dataflow.presets import preset
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import Fixed
 from celosia.models.network import MaxPool, Network, Tensor, Window
-from celosia.scripts.arguments import input_codes, read_arrays, read_calibration
+from celosia.scripts.arguments import input_codes, read_arrays, read_calibration, read_engine
 
 SHAPE = (1, 2, 2)
 NETWORK = Network(
@@ -98,6 +99,14 @@ def test_codes_are_taken_as_they_are():
     for arrays, message in wrong:
         with pytest.raises(CelosiaError, match=re.escape(message)):
             input_codes(NETWORK, arrays, codes=True)
+
+
+def test_a_folder_of_a_presets_name_hides_no_preset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ecp5").mkdir()
+    assert read_engine("ecp5") == preset("ecp5")
+    with pytest.raises(CelosiaError, match="cannot read accelerator file"):
+        read_engine(".")
 
 
 def test_file_without_arrays_is_refused():
