@@ -323,13 +323,10 @@ class Column(Shared):
         enable = Signal()
         pixel = Signal(self.drain.pixel.shape(), reset_less=True)
         m.d.sync += enable.eq(self.drain_enable[column])
-        shape = self.drained[column].shape()
-        kept = Signal(shape, name=f"drained_{column}", reset_less=True)
-        m.d.comb += self.drained[column].eq(kept)
         with m.If(self.drain_enable[column]):
             m.d.sync += pixel.eq(self.drain.pixel)
         with m.If(enable):
             chosen: Value = drained[0]
             for index, value in enumerate(drained[1:], 1):
                 chosen = Mux(pixel == index, value, chosen)
-            m.d.sync += kept.eq(chosen)
+            m.d.sync += self.drained[column].eq(chosen)
