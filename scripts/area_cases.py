@@ -55,14 +55,11 @@ def kinds(hard: Circuit) -> list[ColumnKind]:
 def columns(kind: ColumnKind) -> list[Accelerator]:
     """Return engines of columns of ``kind`` at each of a few sizes; only those are synthesised."""
     tiny = preset("tiny")
-    sizes = (
-        [(16, 1, 8, 24), (32, 1, 8, 24), (16, 2, 4, 28)]
-        if kind.circuit.scalable
-        else [
-            *((8, 1, 8, 24), (16, 1, 8, 24), (4, 2, 4, 32), (8, 1, 4, 20), (4, 3, 8, 28)),
-            *([(32, 1, 8, 24)] if kind.circuit is Circuit.LANES else []),
-        ]
-    )
+    sizes = [(8, 1, 8, 24), (16, 1, 8, 24), (4, 2, 4, 32), (8, 1, 4, 20), (4, 3, 8, 28)]
+    if kind.circuit.scalable:
+        sizes = [(16, 1, 8, 24), (32, 1, 8, 24), (16, 2, 4, 28)]
+    elif kind.circuit is Circuit.LANES:
+        sizes.append((32, 1, 8, 24))  # one stage adds eight sums
     return [
         replace(
             tiny,

@@ -1,18 +1,21 @@
 """``celosia bench area``: what it measures, with synthesis replaced by amounts made up."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
 from celosia.dataflow.area import ECP5, MEMORIES, ULTRASCALE_PLUS, load_area_table
-from celosia.dataflow.area_blocks import AMOUNTS, Amount, blocks
+from celosia.dataflow.area_blocks import AMOUNTS, Amount, blocks, column_part
 from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.presets import preset
 from celosia.fpga.devices import ECP5_85K, ZCU102, Resources
 from celosia.fpga.yosys import Block, SynthReport, split_modules
+from celosia.models.operations import DISTANCE, MULTIPLY
+from celosia.rtl.verilog import write_verilog
 from celosia.scripts import bench_area
-from celosia.scripts.area_cases import checks, columns, frames, kinds
+from celosia.scripts.area_cases import ColumnKind, checks, columns, frames, kinds
 from celosia.scripts.area_fit import dump_area_table, fit
 from celosia.scripts.area_samples import Sample, column_of, samples
 from celosia.scripts.cli import run_command
@@ -51,6 +54,23 @@ def test_what_was_not_measured_is_as_in_the_other_family():
     for term, factor in prior.factors["window"]["lut"].items():
         assert made.factors["window"]["lut"][term] == pytest.approx(2 * factor, rel=0.1)
     assert made.factors["window"]["ff"] == pytest.approx(prior.factors["window"]["ff"])
+
+
+@pytest.mark.parametrize("operation", [MULTIPLY, DISTANCE], ids=lambda each: each.kind.name)
+@pytest.mark.parametrize("lanes", [4, 8, 16, 32])
+def test_registers_of_a_tree_are_those_of_the_rtl(operation, lanes):
+    """Fixed-point products have a stage of their own, distances do not."""
+    kind = ColumnKind(weights="fixed8", circuit=Circuit.LANES, operation=operation)
+    engine = columns(kind)[0]
+    engine = replace(engine, array=replace(engine.array, lanes=lanes))
+    (group,) = engine.array.columns
+    part = column_part(engine.array, group, 1, engine, MEMORIES[ULTRASCALE_PLUS])
+    registers = re.findall(
+        r"^  reg (?:signed )?(?:\[(\d+):0\] )?(?:sum|negative)_\d",
+        write_verilog(column_of(engine, 0)),
+        re.M,
+    )
+    assert part.terms["stage"] == sum(int(high or 0) + 1 for high in registers) > 0
 
 
 def test_engines_differ_in_all_that_areas_depend_on():
