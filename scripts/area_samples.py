@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from amaranth.hdl import Fragment
+
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.area_blocks import Amount, Part, alike, blocks
 from celosia.dataflow.area_memory import MemoryRule
@@ -59,13 +61,20 @@ def column_of(accelerator: Accelerator, index: int) -> Column:
     return kind.of(accelerator, column_units(accelerator.array)[index])
 
 
+def column_name(accelerator: Accelerator, index: int) -> str:
+    """Return the name of the module of column unit ``index``."""
+    column = column_of(accelerator, index)
+    Fragment.get(column, None)  # of one that nothing elaborates, Amaranth would complain
+    return column.module_name
+
+
 def samples(accelerator: Accelerator, report: SynthReport, rule: MemoryRule) -> Iterator[Sample]:
     """Yield every part of ``accelerator`` with what ``report`` says of it."""
     named = {block.name: (block.count, amount_of(block.inclusive)) for block in report.blocks}
     parts = list(blocks(accelerator, rule))
     units = (places[0] for places in alike(accelerator.array).values())
     columns = [part for part in parts if part.kind.startswith("column ")]
-    names = {id(part): column_of(accelerator, next(units)).module_name for part in columns}
+    names = {id(part): column_name(accelerator, next(units)) for part in columns}
     for part in parts:
         if id(part) in names:
             yield Sample(part=part, amount=named[names[id(part)]][1])
