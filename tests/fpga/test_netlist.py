@@ -176,6 +176,7 @@ def ran(simulator: Simulator, seed: int) -> bool:
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("device", [ZCU102, ECP5_85K], ids=lambda device: device.name)
 def test_engines_of_cells_are_exact(device):
     cells = netlist(preset("tiny"), device)
@@ -184,6 +185,7 @@ def test_engines_of_cells_are_exact(device):
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(3600)
 def test_every_register_that_needs_a_reset_has_one():
     awake = netlist(preset("tiny"), ZCU102).powered_up(7)
     simulator = Simulator(preset("tiny"), verilog=awake.verilog)
