@@ -21,6 +21,9 @@ ERROR: Final = 4
 _SLICE: Final = 8192
 """Cycles between two looks at whether to stop: well under a second on the largest engines."""
 
+_MOST: Final = (1 << 63) - 1
+"""Most that a counter of 64 bits may hold: runs keep counters as signed numbers."""
+
 
 class EngineError(CelosiaError):
     """The engine stopped with an error.
@@ -144,5 +147,16 @@ class Driver:
             )
 
     def counters(self) -> dict[enum.IntEnum, int]:
-        """Return all counters."""
-        return {counter: self.read_pair(counter.name.lower()) for counter in self._counters}
+        """Return all counters.
+
+        Raises :class:`~celosia.models.errors.CelosiaError` when one holds what no run counts up
+        to: its reset does not reach it.
+        """
+        found = {counter: self.read_pair(counter.name.lower()) for counter in self._counters}
+        for counter, value in found.items():
+            if value > _MOST:
+                raise CelosiaError(
+                    f"counter {counter.name.lower()} holds {value:#x}, more than any run counts: "
+                    "the engine was not reset, or its registers have no reset"
+                )
+        return found

@@ -11,6 +11,7 @@ from celosia.dataflow.descriptors import DESCRIPTOR_BYTES, Store
 from celosia.dataflow.memory import DDR4, PRESETS, MemoryModel
 from celosia.dataflow.presets import preset
 from celosia.dataflow.program import Program
+from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
 from celosia.models.random_network import random_network
 from celosia.rtl.image import program_image
@@ -79,6 +80,17 @@ def bench(simulator: Simulator) -> Iterator[Bench]:
 def test_identity(bench: Bench) -> None:
     assert bench.driver.read("magic") == MAGIC
     assert bench.driver.read("status") == IDLE
+
+
+def test_counters_that_were_not_reset(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.go()
+    assert bench.driver.counters()
+    read = bench.driver.read
+    monkeypatch.setattr(
+        bench.driver, "read", lambda name: read(name) | (name == "cycles_high") << 31
+    )
+    with pytest.raises(CelosiaError, match=r"counter cycles holds 0x8.* was not reset"):
+        bench.driver.counters()
 
 
 def test_done_lowers_and_start_works_again(bench: Bench) -> None:
