@@ -7,6 +7,7 @@ block RAMs and multipliers, which it only declares, are in :mod:`celosia.fpga.ce
 .. code-block:: sh
 
     celosia simulate NETWORK --accelerator tiny --inputs INPUTS.npy --netlist zcu102
+    celosia spgemm MATRIX.mtx --accelerator sparch_tiny --netlist zcu102
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from celosia.dataflow.accelerator import Accelerator
+from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.dataflow.engines import Description
+from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.fpga.devices import Device, Family
 from celosia.fpga.tools import ToolFailedError, find_tool, kept, run_tool, tool_version
 from celosia.fpga.ultraram import check_ultra
@@ -28,6 +32,9 @@ from celosia.rtl.core import core_name, core_verilog
 
 MOST_PRODUCTS = 512
 """Most products a cycle of an array whose netlist is made: beyond, simulators take hours."""
+
+MOST_SLOTS = 64
+"""Most ways of a merge tree times elements that it merges a cycle, for the same reason."""
 
 _LIBRARIES = {
     Family.ULTRASCALE_PLUS: ("xilinx/cells_sim.v",),
@@ -61,6 +68,13 @@ class Netlist:
     device: Device
     cells: dict[str, int]
 
+    def __str__(self) -> str:
+        return f"a netlist of {sum(self.cells.values()):,} cells of {self.device.name}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what it is made of as JSON values."""
+        return {"device": self.device.name, "cells": self.cells}
+
     def powered_up(self, seed: int) -> Netlist:
         """Return the netlist with other contents of registers and memories at power-up.
 
@@ -92,19 +106,14 @@ def netlist(accelerator: Description, device: Device) -> Netlist:
     Raises
     ------
     CelosiaError
-        When the array has more than :data:`MOST_PRODUCTS` products a cycle, there are no models of
-        the device's cells, or it has no UltraRAM and the buffers are of that.
+        When the engine has more than :data:`MOST_PRODUCTS` or :data:`MOST_SLOTS`, there are no
+        models of the device's cells, or it has no UltraRAM and the buffers are of that.
     MissingToolError
         When Yosys is not installed.
     ToolFailedError
         When Yosys fails, or its models of cells are not where it keeps them.
     """
-    if isinstance(accelerator, Accelerator) and accelerator.products > MOST_PRODUCTS:
-        raise CelosiaError(
-            f"accelerator {accelerator.name!r} makes {accelerator.products:,} products a cycle: "
-            f"netlists of up to {MOST_PRODUCTS:,} are simulated. Take fewer columns, lanes or "
-            "pixels, or simulate its RTL"
-        )
+    _check_size(accelerator)
     if device.family not in _LIBRARIES:
         raise CelosiaError(
             f"there are no models of the cells of {device.name}: choose a device of UltraScale+ "
@@ -126,6 +135,24 @@ def netlist(accelerator: Description, device: Device) -> Netlist:
     names = _CELL.findall(text)
     cells = {name: names.count(name) for name in sorted(set(names))}
     return Netlist(verilog=text + _models(device.family, set(cells)), device=device, cells=cells)
+
+
+def _check_size(accelerator: Description) -> None:
+    """Refuse an engine whose netlist would take hours."""
+    match accelerator:
+        case Accelerator():
+            size, most = accelerator.products, MOST_PRODUCTS
+            what, fewer = "products a cycle", "columns, lanes or pixels"
+        case SparchAccelerator():
+            size, most = accelerator.tree.ways * accelerator.merger.width, MOST_SLOTS
+            what, fewer = "ways of the merge tree times its width", "ways or a narrower merger"
+        case EieAccelerator():
+            return
+    if size > most:
+        raise CelosiaError(
+            f"accelerator {accelerator.name!r} has {size:,} {what}: netlists of up to {most:,} "
+            f"are simulated. Take fewer {fewer}, or simulate its RTL"
+        )
 
 
 def _without_contents(text: str) -> str:

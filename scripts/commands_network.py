@@ -10,7 +10,7 @@ from rich.console import Console
 
 from celosia.models.errors import CelosiaError
 from celosia.scripts.console import emit, errors, progress, table
-from celosia.scripts.options import Json, Model, Output, hold, path
+from celosia.scripts.options import Json, Model, NetlistOption, Output, hold, path
 
 if TYPE_CHECKING:
     from celosia.scripts.predict import Prediction
@@ -280,13 +280,7 @@ def simulate(
         str | None,
         typer.Option(metavar="BEGIN:END", help="Write the signals of these cycles."),
     ] = None,
-    netlist: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DEVICE",
-            help="Run what Yosys maps the RTL to, cells of this device, in its place.",
-        ),
-    ] = None,
+    netlist: NetlistOption = None,
     timeline: Annotated[
         Path | None,
         typer.Option(

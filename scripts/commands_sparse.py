@@ -10,7 +10,7 @@ from rich.console import Console
 
 from celosia.models.errors import CelosiaError
 from celosia.scripts.console import emit, progress
-from celosia.scripts.options import Json, hold, path
+from celosia.scripts.options import Json, NetlistOption, hold, path
 
 app = typer.Typer()
 
@@ -37,9 +37,11 @@ def spgemm(
             "-o", "--output", help="Where to write the product.", parser=path, metavar="PATH"
         ),
     ] = None,
+    netlist: NetlistOption = None,
     as_json: Json = False,
 ) -> None:
     """Multiply sparse matrices on the RTL and compare every bit, cycle and byte."""
+    from celosia.fpga.devices import find_device
     from celosia.models.files import check_writable
     from celosia.models.matrix_market import read_matrix_market, write_matrix_market
     from celosia.scripts.arguments import read_memory, read_sparch
@@ -49,6 +51,7 @@ def spgemm(
     known = {each.value: each for each in Mode}
     if mode not in known:
         raise CelosiaError(f"there is no mode {mode!r}: known are {', '.join(known)}")
+    device = None if netlist is None else find_device(netlist)
     chosen, model = read_sparch(accelerator), read_memory(memory)
     if output is not None:  # before a product that may take minutes
         check_writable(output)
@@ -56,7 +59,8 @@ def spgemm(
     other = None if right is None else read_matrix_market(right)
     with progress("Multiplying") as report:
         done = run(
-            one, other, accelerator=chosen, memory=model, mode=known[mode], progress=report
+            one, other, accelerator=chosen, memory=model, mode=known[mode], device=device,
+            report=report,
         )  # fmt: skip
     if output is not None:
         write_matrix_market(done.result, output)

@@ -30,6 +30,14 @@ Output = Annotated[
 Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A .pt2 file (torch.export) or .onnx.", parser=path)
 ]
+NetlistOption = Annotated[
+    str | None,
+    typer.Option(
+        "--netlist",
+        metavar="DEVICE",
+        help="Run what Yosys maps the RTL to, cells of this device, in its place.",
+    ),
+]
 MemoryOption = Annotated[
     int, typer.Option(metavar="KIB", help="On-chip memory of the system, a power of two to 256.")
 ]

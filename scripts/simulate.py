@@ -17,10 +17,11 @@ from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import BaseProgram
 from celosia.dataflow.timing import Timing
 from celosia.fpga.devices import Device
-from celosia.fpga.netlist import Netlist, netlist
+from celosia.fpga.netlist import Netlist
 from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
 from celosia.models.network import Network
+from celosia.scripts.built import build
 from celosia.scripts.console import Report, table
 from celosia.scripts.tiers import Tier, compile_for, heading, predict
 from celosia.sim.check import Verdict, check
@@ -165,8 +166,7 @@ class Simulation:
         """Return everything as JSON values."""
         return {
             **heading(Tier.RTL, self.network, self.program, self.memory),
-            "netlist": self.netlist
-            and {"device": self.netlist.device.name, "cells": self.netlist.cells},
+            "netlist": self.netlist and self.netlist.as_dict(),
             "samples": self.run.samples,
             "bit_exact": self.verdict.bit_exact,
             "cycles_exact": self.verdict.cycle_exact,
@@ -212,10 +212,7 @@ class Simulation:
         if self.explanation is not None:
             where = "\n" + "\n".join(self.explanation.lines())
         shown = f"\nsignals: {self.views}" if self.views else ""
-        what = ""
-        if self.netlist is not None:
-            cells = sum(self.netlist.cells.values())
-            what = f", on a netlist of {cells:,} cells of {self.netlist.device.name}"
+        what = "" if self.netlist is None else f", on {self.netlist}"
         return f"{self.run.samples} samples{what}: {self.verdict}{where}{shown}"
 
 
@@ -275,18 +272,9 @@ def simulate(
     predicted = predict(program, memory, golden)
     timed("predict", begin)
     begin = time.perf_counter()
-    cells = None
-    if device is not None:
-        tell("synthesise", 0, 1)
-        cells = netlist(accelerator, device)
-        timed("synthesise", begin)
-        begin = time.perf_counter()
-    simulator = Simulator(
-        accelerator,
-        verilog=None if cells is None else cells.verilog,
-        progress=lambda what, d, t: tell(f"build: {what}", d, t),
-    )
-    timed("build", begin)
+    built = build(accelerator, device, tell)
+    simulator, cells = built.simulator, built.netlist
+    seconds |= built.seconds
     begin = time.perf_counter()
     run = simulator.run(program, inputs, memory, progress=lambda d, t: tell("samples", d, t))
     timed("simulate", begin)

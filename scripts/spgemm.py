@@ -32,11 +32,13 @@ from celosia.dataflow.sparch.traffic import (
     outerspace_traffic,
 )
 from celosia.dataflow.sparch.values import to_values
+from celosia.fpga.devices import Device
+from celosia.fpga.netlist import Netlist
 from celosia.models.csr import Csr, from_scipy
-from celosia.scripts.console import table
+from celosia.scripts.built import build
+from celosia.scripts.console import Report, table
 from celosia.sim.product import ProductRun, run_product
 from celosia.sim.run import Simulator
-from celosia.sim.verilate import Progress
 
 
 class Mode(enum.Enum):
@@ -63,7 +65,8 @@ class Multiplication:
 
     ``result`` is a ``scipy.sparse.csr_array`` of int64, of float64 (fixed point) or of float32,
     without zeros; ``priced`` the program with its prediction, ``traffic`` what it was to move,
-    ``differences`` what is not as expected: nothing, if it ``holds``.
+    ``differences`` what is not as expected: nothing, if it ``holds``. ``netlist`` is what ran in
+    the place of the RTL, where something did.
     """
 
     result: Any
@@ -71,6 +74,7 @@ class Multiplication:
     priced: Priced
     traffic: Traffic
     differences: tuple[str, ...]
+    netlist: Netlist | None = None
 
     @property
     def holds(self) -> bool:
@@ -87,6 +91,7 @@ class Multiplication:
         plan, strategy = self.priced.program.plan, self.priced.strategy
         return {
             "accelerator": self.run.accelerator,
+            "netlist": self.netlist and self.netlist.as_dict(),
             "rows": plan.left.shape[0],
             "columns": plan.right.shape[1],
             "nonzeros_left": plan.left.nonzeros,
@@ -123,9 +128,8 @@ class Multiplication:
 
     def verdict_line(self) -> str:
         """Return one line: whether all is as expected."""
-        if self.holds:
-            return "every bit, cycle and counter as expected"
-        return "; ".join(self.differences)
+        what = "" if self.netlist is None else f"on {self.netlist}: "
+        return what + ("; ".join(self.differences) or "every bit, cycle and counter as expected")
 
 
 def spgemm(
@@ -136,7 +140,8 @@ def spgemm(
     memory: MemoryModel = DDR4,
     mode: Mode = Mode.ADAPTIVE,
     simulator: Simulator | None = None,
-    progress: Progress | None = None,
+    device: Device | None = None,
+    report: Report | None = None,
 ) -> Multiplication:
     """Multiply two sparse matrices on the RTL, and compare bits, cycles and counters.
 
@@ -150,28 +155,43 @@ def spgemm(
         How.
     simulator
         Of the accelerator; built, or found in the cache, by default.
-    progress
-        Shown the steps of a build.
+    device
+        Without a simulator: run the netlist of cells of this device in the place of the RTL.
+    report
+        Called as the work proceeds.
 
     Raises
     ------
     CelosiaError
         The matrices or their values do not suit each other or the engine, as
-        :func:`~celosia.dataflow.sparch.compile.compile_product`, or the engine stops.
+        :func:`~celosia.dataflow.sparch.compile.compile_product`, the engine stops, or there is no
+        netlist of it (:func:`celosia.fpga.netlist.netlist`).
+    ValueError
+        When a simulator and a device are given.
     """
+    if simulator is not None and device is not None:
+        raise ValueError("device must be None where there is a simulator: it says what runs")
     one = left if isinstance(left, Csr) else from_scipy(left, what="the left matrix")
     if right is None:
         other = one
     else:
         other = right if isinstance(right, Csr) else from_scipy(right, what="the right matrix")
     priced = choose(one, other, accelerator, memory, tried=STRATEGIES[mode])
-    simulator = simulator or Simulator(accelerator, progress=progress)
+    netlist = None
+    if simulator is None:
+        built = build(accelerator, device, report or (lambda what, done, total: None))
+        simulator, netlist = built.simulator, built.netlist
     run = run_product(simulator, priced.program, memory)
-    return multiplication(priced, run)
+    return multiplication(priced, run, netlist)
 
 
-def multiplication(priced: Priced, run: ProductRun) -> Multiplication:
-    """Return what ``run`` made of a program, compared with what was to be expected."""
+def multiplication(
+    priced: Priced, run: ProductRun, netlist: Netlist | None = None
+) -> Multiplication:
+    """Return what ``run`` made of a program, compared with what was to be expected.
+
+    It ran on the ``netlist``, where there is one, in the place of the RTL.
+    """
     plan = priced.program.plan
     golden = evaluate(plan)
     expected = to_csr(golden[-1].stream, run.output.shape)
@@ -183,6 +203,7 @@ def multiplication(priced: Priced, run: ProductRun) -> Multiplication:
         priced=priced,
         traffic=measured_traffic(plan, [len(each.stream.keys) for each in golden]),
         differences=(*_first_difference(expected, run.output), *made),
+        netlist=netlist,
     )
 
 

@@ -14,9 +14,19 @@ from celosia.dataflow.eie.compile import compile_eie
 from celosia.dataflow.eie.presets import TINY as EIE
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.presets import preset
+from celosia.dataflow.sparch.presets import PAPER as SPARCH_PAPER
+from celosia.dataflow.sparch.presets import TINY as SPARCH
 from celosia.dataflow.timing import timing
 from celosia.fpga.devices import ECP5_85K, PYNQ_Z2, ZCU102, Family
-from celosia.fpga.netlist import _CELL, MOST_PRODUCTS, Netlist, _models, _without_contents, netlist
+from celosia.fpga.netlist import (
+    _CELL,
+    MOST_PRODUCTS,
+    MOST_SLOTS,
+    Netlist,
+    _models,
+    _without_contents,
+    netlist,
+)
 from celosia.fpga.tools import ToolFailedError, run_tool
 from celosia.fpga.yosys import FLOWS
 from celosia.models.errors import CelosiaError
@@ -24,7 +34,9 @@ from celosia.models.formats import Codebook, Fixed
 from celosia.models.golden import evaluate
 from celosia.models.network import Network, Tensor
 from celosia.models.random_network import random_inputs, random_network
+from celosia.models.random_sparse import Pattern, random_matrix
 from celosia.models.sparse import SparseLinear, SparseMatrix
+from celosia.scripts.spgemm import Mode, spgemm
 from celosia.scripts.tiers import predict
 from celosia.sim.check import check
 from celosia.sim.run import Simulator
@@ -159,6 +171,8 @@ def test_registers_begin_with_anything():
 def test_refusals():
     with pytest.raises(CelosiaError, match=f"netlists of up to {MOST_PRODUCTS}"):
         netlist(preset("large"), ZCU102)
+    with pytest.raises(CelosiaError, match=f"1,024 ways .* netlists of up to {MOST_SLOTS}"):
+        netlist(SPARCH_PAPER, ZCU102)
     with pytest.raises(CelosiaError, match="pynq-z2"):
         netlist(preset("tiny"), PYNQ_Z2)
 
@@ -241,3 +255,26 @@ def test_sparse_engines_of_cells_are_exact_whatever_they_power_up_with():
     assert all(ran_sparse(simulator, seed) for seed in range(10))
     awake = Simulator(EIE, verilog=cells.powered_up(7).verilog)
     assert all(ran_sparse(awake, seed) for seed in range(10))
+
+
+def multiplied(simulator: Simulator, seed: int) -> bool:
+    """Whether two sparse matrices are multiplied on ``simulator`` as its models say."""
+    rng, patterns, modes = np.random.default_rng(seed), tuple(Pattern), tuple(Mode)
+    left, right = (
+        random_matrix(shape, 90, rng, pattern=patterns[seed % len(patterns)], longest=12)
+        for shape in ((24, 30), (30, 20))
+    )
+    mode = modes[seed % len(modes)]
+    return spgemm(left, right, accelerator=SPARCH, simulator=simulator, mode=mode).holds
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("device", [ZCU102, ECP5_85K], ids=lambda device: device.name)
+def test_products_on_cells_are_exact_whatever_they_power_up_with(device):
+    cells = netlist(SPARCH, device)
+    simulator = Simulator(SPARCH, verilog=cells.verilog)
+    assert all(multiplied(simulator, seed) for seed in range(24))
+    if device.family is Family.ULTRASCALE_PLUS:
+        awake = Simulator(SPARCH, verilog=cells.powered_up(7).verilog)
+        assert all(multiplied(awake, seed) for seed in range(24))

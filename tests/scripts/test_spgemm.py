@@ -13,9 +13,12 @@ import scipy.sparse
 from celosia.dataflow.memory import DDR4, IDEAL
 from celosia.dataflow.sparch.choose import choose, strategies
 from celosia.dataflow.sparch.presets import PAPER, TINY
+from celosia.fpga.devices import ZCU102
+from celosia.fpga.netlist import Netlist
 from celosia.models.errors import CelosiaError
 from celosia.models.matrix_market import read_matrix_market, write_matrix_market
 from celosia.models.random_sparse import Pattern, random_matrix
+from celosia.scripts import built
 from celosia.scripts.cli import run_command
 from celosia.scripts.spgemm import Mode, multiplication, spgemm
 from celosia.sim.product import run_product
@@ -95,10 +98,28 @@ def test_the_command(tmp_path, capsys):
     assert run_command([*words, "--json", "--mode", "sparch"]) == 0
     value = json.loads(capsys.readouterr().out)
     assert value["exact"]
+    assert value["netlist"] is None
     written = read_matrix_market(target).to_scipy()
     assert (written.toarray() == (matrix @ matrix).toarray()).all()
     assert run_command([*words[:2], str(source), *words[2:], "--mode", "rowwise"]) == 0
     assert "as expected" in capsys.readouterr().out
+
+
+def test_a_product_runs_on_a_netlist(simulator, tmp_path, capsys, monkeypatch):
+    """What is simulated is said; what Yosys makes is run in ``tests/fpga/test_netlist.py``."""
+    cells = Netlist(verilog=simulator.verilog, device=ZCU102, cells={"FDRE": 2000, "LUT6": 3})
+    monkeypatch.setattr(built, "netlist", lambda accelerator, device: cells)
+    source = tmp_path / "a.mtx"
+    scipy.io.mmwrite(source, scipy.sparse.eye_array(3, dtype=int))
+    words = ["spgemm", str(source), "--accelerator", "sparch_tiny", "--netlist", "zcu102"]
+    assert run_command([*words, "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["netlist"] == {"device": "zcu102", "cells": {"FDRE": 2000, "LUT6": 3}}
+    assert run_command(words) == 0
+    line = "on a netlist of 2,003 cells of zcu102: every bit, cycle and counter as expected"
+    assert line in capsys.readouterr().out
+    with pytest.raises(ValueError, match="device must be None"):
+        spgemm(some_matrix(), accelerator=TINY, simulator=simulator, device=ZCU102)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +127,9 @@ def test_the_command(tmp_path, capsys):
     [
         (["--mode", "outer"], "there is no mode 'outer': known are sparch, rowwise, adaptive"),
         (["--accelerator", "tiny"], "tiny is no SpArch engine"),
+        (["--netlist", "x"], "unknown device 'x'"),
+        (["--netlist", "pynq-z2"], "no models of the cells of pynq-z2"),
+        (["--accelerator", "sparch_paper", "--netlist", "zcu102"], "has 1,024 ways"),
         (["--memory", "fast"], "memory 'fast' is not understood"),
         (["-o", "."], "Is a directory"),  # before anything is run
     ],
