@@ -16,6 +16,7 @@ from celosia.dataflow.accelerator import Accelerator, Bus
 from celosia.dataflow.array_shape import Circuit, Depthwise
 from celosia.dataflow.descriptors import COMPUTE_LOOPS, Unit
 from celosia.dataflow.precision import MAX_PRECISION, pass_factors
+from celosia.rtl.affine import WORD_BITS
 from celosia.rtl.descriptors import (
     DESCRIPTOR_BITS,
     KEEP_ADDRESS_BITS,
@@ -155,6 +156,63 @@ class Demands:
     rules: list[Value]
 
 
+class PassesCheck(Shared):
+    """Says whether operands have widths, and a word the passes that they take. No latency.
+
+    A module of its own, so that it is not put together with what decides whether it matters.
+
+    Parameters
+    ----------
+    circuit : Circuit
+        Precision-scalable.
+
+    Members
+    -------
+    weight_bits, activation_bits : In(5)
+        Widths of the operands: legal are 1 to 16.
+    count : In(16)
+        Passes of a word.
+    legal : Out(1)
+    """
+
+    weight_bits: Signal
+    activation_bits: Signal
+    count: Signal
+    legal: Signal
+
+    def __init__(self, circuit: Circuit) -> None:
+        self._circuit = circuit
+        width = MAX_PRECISION.bit_length()
+        super().__init__(
+            {
+                "weight_bits": In(width),
+                "activation_bits": In(width),
+                "count": In(WORD_BITS),
+                "legal": Out(1),
+            },
+            name=f"passes_check_{circuit.value}",
+            parameters=(circuit,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        widths = (self.weight_bits, self.activation_bits)
+        has: list[dict[int, list[Value]]] = [{}, {}]  # a factor, by side
+        for side, width in enumerate(widths):
+            for bits in range(1, MAX_PRECISION + 1):
+                factor = pass_factors(self._circuit, bits)[side]
+                has[side].setdefault(factor, []).append(width == bits)
+        pairs = list(itertools.product(*has))
+        low = max(weight * activation for weight, activation in pairs).bit_length()
+        kept = [(width != 0) & (width <= MAX_PRECISION) for width in widths]
+        kept.append(self.count[low:] == 0)
+        for weight, activation in pairs:
+            both = Cat(has[0][weight]).any() & Cat(has[1][activation]).any()
+            kept.append((self.count[:low] == weight * activation) | ~both)
+        m.d.comb += self.legal.eq(all_of(m, "legal", kept))
+        return m
+
+
 class LegalityCheck(Shared):
     """Says whether a descriptor is legal. No latency.
 
@@ -203,7 +261,7 @@ class LegalityCheck(Shared):
         m = Module()
         opcode = self.descriptor[: Opcode.as_shape().width]
         demands = {
-            code: self._demands(code)
+            code: self._demands(m, code)
             for code in UNIT_OF
             if self._of.keeps or code is not Opcode.KEEP
         }
@@ -232,7 +290,7 @@ class LegalityCheck(Shared):
         m.d.comb += self.legal.eq(all_of(m, "legal", kept))
         return m
 
-    def _demands(self, opcode: Opcode) -> Demands:
+    def _demands(self, m: Module, opcode: Opcode) -> Demands:
         """Return what is demanded of the descriptors of ``opcode``."""
         unit, keeps = UNIT_OF[opcode], self._of.keeps
         layout = layout_of(unit, sliding=self._of.windows is not None, tables=self._of.tables > 0)
@@ -253,7 +311,13 @@ class LegalityCheck(Shared):
                 else:
                     steps = ("activations", "weights", "accumulators")
                     zero |= sum(ones(field("loops", 0, name)) for name in steps)
-                    rules += self._precision(body, self._of.scalable)
+                    m.submodules.passes = passes = PassesCheck(self._of.scalable)
+                    m.d.comb += [
+                        passes.weight_bits.eq(body.weight_bits),
+                        passes.activation_bits.eq(body.activation_bits),
+                        passes.count.eq(body.loops[0].count),
+                    ]
+                    rules += [passes.legal, body.reduction[0]]
                 rules += self._sliding(body)
             case Opcode.POST:
                 counts = [field(name) for name in POST_COUNTS]
@@ -276,23 +340,6 @@ class LegalityCheck(Shared):
                 if opcode is Opcode.LOAD and self._of.tables:
                     rules.append(~body.table | (body.target == 0))
         return Demands(zero=zero, counts=counts, rules=rules)
-
-    @staticmethod
-    def _precision(body: Any, circuit: Circuit) -> list[Value]:
-        """Return the rules of a compute's operand widths and of its loop over their passes."""
-        has: list[dict[int, list[Value]]] = [{}, {}]  # a factor, by side
-        for side, width in enumerate((body.weight_bits, body.activation_bits)):
-            for bits in range(1, MAX_PRECISION + 1):
-                factor = pass_factors(circuit, bits)[side]
-                has[side].setdefault(factor, []).append(width == bits)
-        passes: dict[int, list[Value]] = {}
-        for weight, activation in itertools.product(*has):
-            both = Cat(has[0][weight]).any() & Cat(has[1][activation]).any()
-            passes.setdefault(weight * activation, []).append(both)
-        count = body.loops[0].count
-        known = [Cat(Cat(found).any() for found in side.values()).any() for side in has]
-        counted = [(count == number) | ~Cat(pairs).any() for number, pairs in passes.items()]
-        return [*known, *counted, body.reduction[0]]
 
     def _sliding(self, body: Any) -> list[Value]:
         """Return the rules of windows that slide; of fields that other computes leave 0."""
