@@ -19,7 +19,8 @@ class ActivationFiles(Shared):
 
     Beside each window of activations lies a word of flags that says which of them are not 0. The
     words of a window are written in order, from its first on; those not written count as 0. A
-    window loaded in cycle t is searched from t+1 on; ``take`` moves on to its next nonzero.
+    window loaded in cycle t is searched from t+1 on; ``take`` moves on to its next nonzero. Which
+    that is, is known a cycle before: what it is found by does not wait for ``take``.
 
     Parameters
     ----------
@@ -34,17 +35,17 @@ class ActivationFiles(Shared):
     write_file, write_row : In
     write_value : In(activation bits)
     load : In(1)
-        Search window ``window`` of file ``file`` from the next cycle on.
-    file, window : In
+        Search window ``window`` of file ``source`` from the next cycle on.
+    source, window : In
     found : Out(1)
         There is a nonzero that was not taken.
     index : Out
         Its number in the window.
     take : In(1)
-        It is read, and taken.
+        It is read, and taken; only where ``file`` is ``source``, and without ``read``.
     read : In(1)
         Row ``row`` of file ``file`` is read.
-    row : In
+    file, row : In
     value : Out(activation bits)
         What was read or taken last, from the cycle after.
     """
@@ -63,12 +64,13 @@ class ActivationFiles(Shared):
                 "write_row": In(address_bits(self._depth)),
                 "write_value": In(self._bits),
                 "load": In(1),
-                "file": In(1),
+                "source": In(1),
                 "window": In(address_bits(windows)),
                 "found": Out(1),
                 "index": Out(address_bits(self._window)),
                 "take": In(1),
                 "read": In(1),
+                "file": In(1),
                 "row": In(address_bits(self._depth)),
                 "value": Out(self._bits),
             },
@@ -87,10 +89,13 @@ class ActivationFiles(Shared):
         put, get = words.write_port(), words.read_port(domain="comb")
 
         flags, word = Signal(window), Signal(window)  # searched, and written last
+        searched = Signal.like(self.window)
         written = Signal(window)
         bit = self.write_row[:inner]
         flagged = self.write & ~self.write_plain if self._plain else self.write
-        found, index = lowest_bit(flags)
+        rest = Signal(window)  # behind the one that is offered
+        begins, begin = lowest_bit(get.data)
+        follows, following = lowest_bit(rest)
         m.d.comb += [
             write.en.eq(self.write),
             write.addr.eq(self.write_row + Mux(self.write_file, depth, 0)),
@@ -99,19 +104,23 @@ class ActivationFiles(Shared):
             put.en.eq(flagged),
             put.addr.eq((self.write_row >> inner) + Mux(self.write_file, windows, 0)),
             put.data.eq(written),
-            get.addr.eq(self.window + Mux(self.file, windows, 0)),
-            self.found.eq(found),
-            self.index.eq(index),
+            get.addr.eq(self.window + Mux(self.source, windows, 0)),
+            rest.eq(flags & ~(1 << self.index)),
             read.en.eq(self.take | self.read),
             read.addr.eq(
-                Mux(self.take, Cat(self.index, self.window), self.row) + Mux(self.file, depth, 0)
+                Mux(self.read, self.row, Cat(self.index, searched)) + Mux(self.file, depth, 0)
             ),
             self.value.eq(read.data),
         ]
         with m.If(flagged):
             m.d.sync += word.eq(written)
         with m.If(self.load):
-            m.d.sync += flags.eq(get.data)
+            m.d.sync += [
+                flags.eq(get.data),
+                self.found.eq(begins),
+                self.index.eq(begin),
+                searched.eq(self.window),
+            ]
         with m.Elif(self.take):
-            m.d.sync += flags.eq(flags & (flags - 1))
+            m.d.sync += [flags.eq(rest), self.found.eq(follows), self.index.eq(following)]
         return m

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
 
@@ -131,14 +131,18 @@ class Arithmetic(Shared):
         m.submodules.accumulators = rows
         write, read = rows.write_port(), rows.read_port(domain="comb")
 
-        following = Signal(bits + 1)  # the number after the entry before
-        number = Signal(bits + widths.index + 1)
+        following, number = Signal(bits), Signal(bits)  # the number after the entry before
+        # Accumulators behind the entry, below 0 where it is beyond them; ``-gap - 1`` is ``~gap``.
+        left = Signal(signed(bits + widths.index + 2))
+        behind = Signal.like(left)
+        passed = ~Cat(self.gap, Const(0, 1)).as_signed()
         m.d.comb += [
             number.eq(Mux(self.first, 0, following) + self.gap),
-            self.beyond.eq(self.valid & (number >= self.rows)),
+            behind.eq(Mux(self.first, self.rows, left) + passed),
+            self.beyond.eq(self.valid & behind[-1]),
         ]
         with m.If(self.valid):
-            m.d.sync += following.eq(number + 1)
+            m.d.sync += [following.eq(number + 1), left.eq(behind)]
 
         valid = [Signal(name=f"valid_{stage}") for stage in (2, 3, 4)]
         row = [Signal(bits, name=f"row_{stage}") for stage in (2, 3, 4)]

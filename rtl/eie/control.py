@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, stream
 from amaranth.lib.wiring import In, Out
 
@@ -12,7 +12,7 @@ from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.rtl.eie.cell import CellControl, cell_layout
 from celosia.rtl.eie.descriptors import PLACE_BITS, CellLayout, Opcode, RunLayout, StoreLayout
 from celosia.rtl.eie.issue import COLUMN_BITS
-from celosia.rtl.eie.lnzd import NonzeroTree
+from celosia.rtl.eie.lnzd import NonzeroTree, one_of
 from celosia.rtl.eie.memories import address_bits
 from celosia.rtl.eie.pe import scan_layout
 from celosia.rtl.eie.queue import item_layout
@@ -63,7 +63,7 @@ class Broadcaster(Shared):
     def __init__(self, accelerator: EieAccelerator, channel: int) -> None:
         self._pes = accelerator.array.pes
         self._share = accelerator.array.pes // accelerator.array.channels
-        self._first = channel * self._share
+        self._mine = range(channel * self._share, (channel + 1) * self._share)
         self._index_bits = address_bits(accelerator.memories.window)
         self._activation_bits = accelerator.widths.activation
         super().__init__(
@@ -88,31 +88,27 @@ class Broadcaster(Shared):
         m = Module()
         m.submodules.tree = tree = NonzeroTree(pes=self._share, index_bits=self._index_bits)
         taken, moves, takes = Signal(), Signal(), Signal()
-        owner, column = Signal.like(tree.winner), Signal(COLUMN_BITS)
+        base, index = Signal(COLUMN_BITS), Signal(self._index_bits)  # of what was taken
         # Those that were not taken are masked, so that no wide choice is needed.
         chosen = Signal(self._share)
         width = self._activation_bits
-        value: Value = self.values[:width] & chosen[0].replicate(width)
-        for pe in range(1, self._share):
-            value = value | (self.values.word_select(pe, width) & chosen[pe].replicate(width))
+        value = one_of(chosen, [self.values.word_select(n, width) for n in range(self._share)])
+        owner = one_of(chosen, [Const(n, (self._pes - 1).bit_length()) for n in self._mine])
         m.d.comb += [
             tree.valid.eq(self.found),
             tree.indices.eq(self.candidates),
             self.fires.eq(self.valid & ~self.full),
             moves.eq(taken & (~self.valid | self.fires)),
             takes.eq(self.run & tree.any & (~taken | moves)),
-            self.take.eq(Mux(takes, 1 << tree.winner, 0)),
+            self.take.eq(tree.winner & takes.replicate(self._share)),
             self.empty.eq(~tree.any & ~taken & ~self.valid),
         ]
         with m.If(takes):
-            m.d.sync += [
-                owner.eq(tree.winner),
-                chosen.eq(self.take),
-                column.eq(self.base + tree.index * self._pes + tree.winner + self._first),
-            ]
+            m.d.sync += [chosen.eq(self.take), base.eq(self.base), index.eq(tree.index)]
         with m.If(takes | moves):
             m.d.sync += taken.eq(takes)
         with m.If(moves):
+            column = base + (index * self._pes + owner)
             m.d.sync += [self.item.column.eq(column), self.item.value.eq(value)]
         with m.If(moves | self.fires):
             m.d.sync += self.valid.eq(moves)
@@ -278,7 +274,7 @@ class EieControl(Shared):
         m.d.comb += [
             more.eq(following < self.tile.columns),
             self.scan.load.eq(self.search & ~self.found & more),
-            self.scan.window.eq(Mux(self.scan.load, number, number - 1)),
+            self.scan.window.eq(number),
             self.scan.file.eq(Mux(state == State.STORE, self.store_what.source, self.tile.source)),
             self.scan.read.eq(self.store_read),
             self.scan.row.eq(self.store_row),

@@ -187,9 +187,12 @@ class EieEngine(Shared):
         beyond = [
             channel.valid & (channel.item.column >= control.tile.columns) for channel in channels
         ]
-        m.d.comb += [
+        # Reported by registers: the next step is accepted in the same cycle at the earliest.
+        m.d.sync += [
             shell.corrupt_pointer.raised.eq(Cat(pe.corrupt_pointer for pe in pes).any()),
             shell.corrupt_index.raised.eq(Cat(*(pe.corrupt_index for pe in pes), *beyond).any()),
+        ]
+        m.d.comb += [
             shell.corrupt_pointer.address.eq(control.address),
             shell.corrupt_index.address.eq(control.address),
             shell.steps.broadcasts.eq(popcount([channel.fires for channel in channels])),

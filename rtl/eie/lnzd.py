@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
@@ -27,11 +31,17 @@ def lowest_bit(flags: Value) -> tuple[Value, Value]:
     return low_any | high_any, Cat(Mux(low_any, low_index, high_index), ~low_any)
 
 
+def one_of(picks: Iterable[Value], values: Iterable[Value]) -> Value:
+    """Return the value that is picked; at most one is, of none the result is 0."""
+    masked = [Mux(pick, value, 0) for pick, value in zip(picks, values, strict=True)]
+    return functools.reduce(operator.or_, masked)
+
+
 class NonzeroNode(Shared):
     """One node of the tree: of four candidates the one with the lowest index. No latency.
 
     Of equal indices the first input's wins, so the winner has the lowest (index, PE) of all:
-    activations lie in that order.
+    activations lie in that order. Each is compared with each, all at once.
 
     Parameters
     ----------
@@ -48,8 +58,8 @@ class NonzeroNode(Shared):
         There is one.
     index : Out(index_bits)
         The winner's index.
-    winner : Out(2)
-        The winner's input.
+    winner : Out(4)
+        Which input is the winner; none is where there is no candidate.
     """
 
     valid: Signal
@@ -66,7 +76,7 @@ class NonzeroNode(Shared):
                 "indices": In(RADIX * index_bits),
                 "any": Out(1),
                 "index": Out(index_bits),
-                "winner": Out(2),
+                "winner": Out(RADIX),
             },
             name=f"nonzero_node_i{index_bits}",
             parameters=(index_bits,),
@@ -74,23 +84,17 @@ class NonzeroNode(Shared):
 
     def build(self) -> Module:
         m = Module()
-        pairs = []
-        for pair in range(2):
-            first, second = 2 * pair, 2 * pair + 1
-            one, other = (self.indices.word_select(i, self._index_bits) for i in (first, second))
-            takes = Signal(name=f"takes_second_{pair}")
-            index = Signal(self._index_bits, name=f"index_{pair}")
-            m.d.comb += [
-                takes.eq(self.valid[second] & (~self.valid[first] | (other < one))),
-                index.eq(Mux(takes, other, one)),
-            ]
-            pairs.append((self.valid[first] | self.valid[second], index, takes))
-        (left, left_index, left_second), (right, right_index, right_second) = pairs
+        indices = [self.indices.word_select(i, self._index_bits) for i in range(RADIX)]
+        wins = [self.valid[i] for i in range(RADIX)]
+        for first, second in itertools.combinations(range(RADIX), 2):
+            less = Signal(name=f"less_{second}_{first}")
+            m.d.comb += less.eq(indices[second] < indices[first])
+            wins[first] &= ~(self.valid[second] & less)
+            wins[second] &= ~self.valid[first] | less
         m.d.comb += [
-            self.any.eq(left | right),
-            self.winner[1].eq(right & (~left | (right_index < left_index))),
-            self.winner[0].eq(Mux(self.winner[1], right_second, left_second)),
-            self.index.eq(Mux(self.winner[1], right_index, left_index)),
+            self.any.eq(self.valid.any()),
+            self.winner.eq(Cat(wins)),
+            self.index.eq(one_of(wins, indices)),
         ]
         return m
 
@@ -112,8 +116,8 @@ class NonzeroTree(Shared):
     any : Out(1)
     index : Out(index_bits)
         The lowest.
-    winner : Out(range(pes))
-        The first PE that has it.
+    winner : Out(pes)
+        Which is the first PE that has it; none where there is no candidate.
     """
 
     valid: Signal
@@ -130,7 +134,7 @@ class NonzeroTree(Shared):
                 "indices": In(pes * index_bits),
                 "any": Out(1),
                 "index": Out(index_bits),
-                "winner": Out(max(1, (pes - 1).bit_length())),
+                "winner": Out(pes),
             },
             name=f"nonzero_tree_p{pes}_i{index_bits}",
             parameters=(pes, index_bits),
@@ -140,25 +144,25 @@ class NonzeroTree(Shared):
         m = Module()
         bits = self._index_bits
         level: list[tuple[Any, Any, Any]] = [
-            (self.valid[pe], self.indices.word_select(pe, bits), Const(0, 0))
+            (self.valid[pe], self.indices.word_select(pe, bits), Const(1, 1))
             for pe in range(self._pes)
         ]
+        if self._pes == 1:
+            level = [(self.valid, self.indices, self.valid)]
         depth = 0
         while len(level) > 1:
             above = []
             for number, start in enumerate(range(0, len(level), RADIX)):
                 group = level[start : start + RADIX]
                 m.submodules[f"node_{depth}_{number}"] = node = NonzeroNode(index_bits=bits)
-                widest = max(len(winner) for _, _, winner in group)
                 m.d.comb += [
                     node.valid.eq(Cat(valid for valid, _, _ in group)),
                     node.indices.eq(Cat(index for _, index, _ in group)),
                 ]
-                winner: Any = node.winner
-                if widest:
-                    winners = Signal(RADIX * widest, name=f"winners_{depth}_{number}")
-                    m.d.comb += winners.eq(Cat(winner for _, _, winner in group))
-                    winner = Cat(winners.word_select(node.winner, widest), node.winner)
+                winner = Cat(
+                    won & node.winner[place].replicate(len(won))
+                    for place, (_, _, won) in enumerate(group)
+                )
                 above.append((node.any, node.index, winner))
             level = above
             depth += 1

@@ -17,7 +17,7 @@ from celosia.rtl.eie.descriptors import PLACE_BITS, CellLayout, RunLayout
 from celosia.rtl.eie.issue import COLUMN_BITS, Issue
 from celosia.rtl.eie.memories import PackedRam, PointerMemory, address_bits
 from celosia.rtl.eie.queue import item_layout
-from celosia.rtl.eie.rounding import rounded
+from celosia.rtl.eie.rounding import clamped, floor_and_rest
 from celosia.rtl.shared import Shared
 
 GROUP_BITS = 8
@@ -64,9 +64,9 @@ class Pe(Shared):
     """One processing element; :class:`Issue` and :class:`Arithmetic` have its cycles.
 
     An activation on a broadcast in cycle t is queued in t, with ``skip_empty`` in t+1 and only
-    where its column has entries here. A row drained in cycle t is read in t, meets its bias in t+1,
-    is shifted, rounded and clamped in t+2 and written in t+3. :class:`CellUnit` has the elements of
-    recurrent layers, where the engine has such units.
+    where its column has entries here. A row drained in cycle t is read in t, meets its bias and is
+    shifted in t+1, rounded and clamped in t+2 and written in t+3. :class:`CellUnit` has the
+    elements of recurrent layers, where the engine has such units.
 
     Parameters
     ----------
@@ -295,6 +295,7 @@ class Pe(Shared):
             files.write_row.eq(Mux(row.valid, row.row, self.write.place)),
             files.write_value.eq(Mux(row.valid, result, loaded)),
             files.load.eq(scan.load),
+            files.source.eq(self.tile.source),
             files.file.eq(scan.file),
             files.window.eq(scan.window),
             files.read.eq(scan.read),
@@ -345,14 +346,18 @@ class Pe(Shared):
             )
             for step in range(3)
         ]
-        drained, total = (Signal(signed(widths.accumulator), name=n) for n in ("drained", "total"))
-        result = Signal(signed(widths.activation))
+        drained, total, floor = (
+            Signal(signed(widths.accumulator), name=name) for name in ("drained", "total", "floor")
+        )
+        up, result = Signal(), Signal(signed(widths.activation))
+        shifted = floor_and_rest(m, total, tile.shift)
         m.d.comb += [
             biases.write_enable.eq(written[Target.BIASES]),
             biases.write_address.eq(self.write.place),
             biases.write_data.eq(
                 Cat(self.write.data[at : at + widths.accumulator] for at in parts)
             ),
+            total.eq(drained + biases.read_data.as_signed()),
             biases.read_enable.eq(scan.drain),
             biases.read_address.eq(tile.biases + scan.drain_row),
         ]
@@ -362,7 +367,8 @@ class Pe(Shared):
             steps[1].eq(steps[0]),
             steps[2].eq(steps[1]),
             drained.eq(self._arithmetic.drained),
-            total.eq(drained + biases.read_data.as_signed()),
-            result.eq(rounded(m, total, shift=tile.shift, low=tile.low, high=tile.high)),
+            floor.eq(shifted[0]),
+            up.eq(shifted[1]),
+            result.eq(clamped(m, floor, up, low=tile.low, high=tile.high)),
         ]
         return result, steps[2]

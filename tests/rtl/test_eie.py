@@ -287,6 +287,7 @@ def test_nonzeros_of_a_window_are_found_in_order():
         ctx.set(dut.write, 0)
         for file, window in itertools.product(range(2), range(2)):
             ctx.set(dut.load, 1)
+            ctx.set(dut.source, file)
             ctx.set(dut.file, file)
             ctx.set(dut.window, window)
             await ctx.tick()

@@ -8,7 +8,7 @@ from amaranth.hdl import Assert, Cat, Const, Module, Mux, Signal, signed
 from amaranth.sim import Simulator
 
 from celosia.rtl.eie.descriptors import RunLayout
-from celosia.rtl.eie.lnzd import NonzeroNode, NonzeroTree, lowest_bit
+from celosia.rtl.eie.lnzd import NonzeroNode, NonzeroTree, lowest_bit, one_of
 from celosia.rtl.eie.rounding import rounded
 
 from .prover import prove
@@ -21,13 +21,17 @@ def tree_proof(tree, pes):
     m = Module()
     m.submodules.tree = tree
     indices = [tree.indices.word_select(pe, INDEX_BITS) for pe in range(pes)]
-    m.d.comb += Assert(tree.any == tree.valid.any())
+    winner = one_of(tree.winner, [Const(pe, 8) for pe in range(pes)])
+    m.d.comb += [
+        Assert(tree.any == tree.valid.any()),
+        Assert(tree.any == tree.winner.any()),
+        Assert((tree.winner & (tree.winner - 1)) == 0),
+    ]
     for pe, index in enumerate(indices):
-        won = tree.any & (tree.winner == pe)
-        order, best = Cat(Const(pe, 8), index), Cat(tree.winner | Const(0, 8), tree.index)
+        won = tree.valid[pe] & (tree.index == index)
         m.d.comb += [
-            Assert(~won | (tree.valid[pe] & (tree.index == index))),
-            Assert(~tree.valid[pe] | (best <= order)),
+            Assert(~tree.winner[pe] | won),
+            Assert(~tree.valid[pe] | (Cat(winner, tree.index) <= Cat(Const(pe, 8), index))),
         ]
     return m
 
@@ -39,13 +43,13 @@ def test_the_first_nonzero_of_all_wins(pes, tmp_path):
 
 
 class TakesTheLast(NonzeroNode):
-    """Of equal indices the second pair's wins."""
+    """Of the first and the last alone the last wins where their indices are equal."""
 
     def build(self):
         m = super().build()
-        left = self.valid[:2].any()
-        right = self.valid[2:].any()
-        m.d.comb += self.winner[1].eq(right & (~left | (self.indices[12:18] <= self.indices[:6])))
+        first, last = (self.indices.word_select(n, INDEX_BITS) for n in (0, 3))
+        with m.If((self.valid == 0b1001) & (first == last)):
+            m.d.comb += self.winner.eq(0b1000)
         return m
 
 
@@ -68,7 +72,8 @@ def test_every_node_input():
             found = sorted((case >> 4 + 2 * i & 3, i) for i in range(4) if case >> i & 1)
             assert ctx.get(dut.any) == bool(found)
             if found:
-                assert (ctx.get(dut.index), ctx.get(dut.winner)) == found[0]
+                index, first = found[0]
+                assert (ctx.get(dut.index), ctx.get(dut.winner)) == (index, 1 << first)
 
     sim.add_testbench(bench)
     sim.run()
