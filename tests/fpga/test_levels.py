@@ -2,17 +2,21 @@
 """Logic levels: counted on real netlists, hierarchical and flat, cell by cell; bounds of blocks."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
-from celosia.dataflow.array_shape import Circuit
+from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.eie.presets import TINY as EIE_TINY
 from celosia.dataflow.presets import preset
 from celosia.fpga.devices import ECP5_85K, ZCU102
 from celosia.fpga.levels import Paths, module_paths
 from celosia.fpga.tools import ToolFailedError
 from celosia.fpga.yosys import synth, synth_verilog
-from celosia.models.formats import Sp2
+from celosia.models.formats import Fixed, Sp2
 from celosia.rtl.column import Column
+from celosia.rtl.eie.activations import ActivationFiles
+from celosia.rtl.eie.control import Broadcaster
 from celosia.rtl.post_nest import PostNest
 from celosia.rtl.quantise import VectorQuantiser
 from celosia.rtl.requant import Requant
@@ -182,6 +186,8 @@ def quantiser(name):
     [
         pytest.param(Requant(accumulator_bits=32, code_bits=9), id="post lane"),
         pytest.param(PostNest(lane_groups=2), id="post loops"),
+        pytest.param(ActivationFiles(EIE_TINY), id="EIE's activations"),
+        pytest.param(Broadcaster(EIE_TINY, 0), id="EIE's broadcasts"),
         pytest.param(
             Column(
                 weight_format=Sp2(bits=4),
@@ -206,9 +212,28 @@ def test_blocks_have_few_levels(block):
     assert 0 < report.logic_levels <= 6
 
 
+def scalable(circuit):
+    """The preset `tiny` with two precision-scalable columns."""
+    array = ArrayShape(
+        columns=(ColumnGroup(format=Fixed(bits=16), count=2, circuit=circuit),),
+        lanes=16,
+        pixels=1,
+        accumulator_bits=40,
+        activation_bits=16,
+    )
+    return replace(preset("tiny"), name=f"tiny_{circuit.value}", array=array)
+
+
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", ["tiny", "zcu102_w4a4"])
-def test_a_whole_engine_has_few_levels(name):
-    report = synth(preset(name), ZCU102, levels=True)
+@pytest.mark.parametrize(
+    "accelerator",
+    [
+        *(preset(name) for name in ("tiny", "ecp5", "zcu102_w4a4")),
+        *(scalable(circuit) for circuit in (Circuit.FUSION, Circuit.SERIAL)),
+    ],
+    ids=lambda accelerator: accelerator.name,
+)
+def test_a_whole_engine_has_few_levels(accelerator):
+    report = synth(accelerator, ZCU102, levels=True)
     assert 0 < report.logic_levels <= 6
