@@ -6,6 +6,9 @@ which Yosys holds (``lcorr``, ``scorr``), and what is left is decided by ``dprov
 not be kept, and no state is assumed that is not reached. Inputs, the reset among them, are
 anything in each cycle. Memories that no file fills begin with 0 on both sides.
 
+A module may be proved without the modules in it: their ports are then ports of its own, to be
+compared and to be anything. Where they are equal before and after too, so is the whole.
+
 Solvers do not know multiplication. Where both sides multiply the same bits, they are made of the
 same gates: widths are cut to what is needed and the wider factor comes first, before the products
 become gates.
@@ -36,12 +39,15 @@ class Verdict(enum.Enum):
 class Design:
     """The module ``top`` of Verilog texts: ``rtl`` is proved, ``source`` is what is mapped.
 
-    They differ where primitives of a family stand for their models.
+    They differ where primitives of a family stand for their models. Instances of modules that are
+    only in ``outside`` are left out of both: what they are given is compared as outputs are, and
+    what they give is as free as inputs.
     """
 
     top: str
     rtl: str
     source: str
+    outside: str = ""
 
     @property
     def broken(self) -> str:
@@ -56,6 +62,7 @@ class Design:
 
 MAP = """\
 read_verilog source.v
+read_verilog -lib outside.v
 {flow} -top {top}
 opt_clean -purge
 write_verilog -noattr netlist.v
@@ -64,9 +71,11 @@ write_verilog -noattr netlist.v
 SIDE = """\
 design -reset
 read_verilog {files}
+read_verilog -lib outside.v
 hierarchy -top {top}
 proc
 flatten
+expose -evert t:* t:$* %d
 memory -nordff
 setundef -anyseq
 opt -full
@@ -139,6 +148,7 @@ def prove(
     flow = FLOWS[family].removesuffix(" -noflatten")
     flow += " -flatten" if "xilinx" in flow else ""
     (folder / "source.v").write_text(design.source)
+    (folder / "outside.v").write_text(design.outside)
     run_tool("yosys", ["-Q", "-T", "-q", "-p", MAP.format(flow=flow, top=design.top)], folder)
     text = _without_contents((folder / "netlist.v").read_text())
     (folder / "netlist.v").write_text(text)
