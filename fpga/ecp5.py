@@ -43,8 +43,8 @@ SEED = 1
 """Of nextpnr's placement: the same design gives the same bitstream."""
 
 PLACER = "static"
-"""Took three quarters of heap's time on the ecp5 preset's system, at a clock 7 % lower: its wires are
-40 % shorter, so that fewer are routed anew."""
+"""Took three quarters of heap's time on the ecp5 preset's system, at a clock 7 % lower: its wires
+are 40 % shorter, so that fewer are routed anew."""
 
 ROUTER = "router2"
 """Took a third of router1's time on the ecp5 preset's system, at an equal clock."""
@@ -201,7 +201,8 @@ class _Job:
             [_PARTS[device.part], "--package", str(device.package), "--speed", _speed(device),
              "--seed", str(SEED), "--freq", f"{AIM_MHZ:g}",
              "--json", "netlist.json", "--lpf", "ecp5_top.lpf", "--textcfg", "ecp5_top.config",
-             "--placer", PLACER, "--router", ROUTER, "--report", "timing.json", "--timing-allow-fail", "--quiet"],
+             "--placer", PLACER, "--router", ROUTER,
+             "--report", "timing.json", "--timing-allow-fail", "--quiet"],
             folder,
             self.processes,
         )  # fmt: skip
