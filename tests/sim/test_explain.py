@@ -22,6 +22,7 @@ from celosia.models.formats import Fixed
 from celosia.models.golden import evaluate
 from celosia.models.network import Conv, Network, Requant, Tensor, Window
 from celosia.models.random_network import random_network
+from celosia.scripts import built
 from celosia.scripts import simulate as command
 from celosia.sim.blame import Suspect
 from celosia.sim.check import CounterDivergence, CycleDivergence, ValueDivergence, check
@@ -238,7 +239,7 @@ def test_sound_hardware_is_as_the_interpreter_says(seed: int) -> None:
 def test_command_explains(
     network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(command, "Simulator", lambda *_, **__: FaultySimulator(Fault.ROUNDING))
+    monkeypatch.setattr(built, "Simulator", lambda *_, **__: FaultySimulator(Fault.ROUNDING))
     look = command.Look(trace=tmp_path / "x.fst", explain=True)
     found = command.simulate(network, ACCELERATOR, inputs_of(network), DDR4, look=look)
     assert not found.holds
@@ -254,7 +255,7 @@ def test_command_explains(
 def test_chosen_cycles_are_traced(
     network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(command, "Simulator", lambda *_, **__: FaultySimulator())
+    monkeypatch.setattr(built, "Simulator", lambda *_, **__: FaultySimulator())
     look = command.Look(trace=tmp_path / "layer.fst", layer=LAYER)
     found = command.simulate(network, ACCELERATOR, inputs_of(network), DDR4, look=look)
     assert found.holds
