@@ -33,6 +33,9 @@ from celosia.rtl.core import core_name, core_verilog
 MOST_PRODUCTS = 512
 """Most products a cycle of an array whose netlist is made: beyond, simulators take hours."""
 
+MOST_PES = 16
+"""Most processing elements of an EIE engine, for the same reason."""
+
 MOST_SLOTS = 64
 """Most ways of a merge tree times elements that it merges a cycle, for the same reason."""
 
@@ -106,20 +109,13 @@ def netlist(accelerator: Description, device: Device) -> Netlist:
     Raises
     ------
     CelosiaError
-        When the engine has more than :data:`MOST_PRODUCTS` or :data:`MOST_SLOTS`, there are no
-        models of the device's cells, or it has no UltraRAM and the buffers are of that.
+        As :func:`check_netlist`.
     MissingToolError
         When Yosys is not installed.
     ToolFailedError
         When Yosys fails, or its models of cells are not where it keeps them.
     """
-    _check_size(accelerator)
-    if device.family not in _LIBRARIES:
-        raise CelosiaError(
-            f"there are no models of the cells of {device.name}: choose a device of UltraScale+ "
-            "or ECP5, such as zcu102 or ecp5-85k"
-        )
-    check_ultra(accelerator, device)
+    check_netlist(accelerator, device)
     verilog = core_verilog(accelerator, primitives=device.family is Family.ULTRASCALE_PLUS)
     flow, top, tool = FLOWS[device.family], core_name(accelerator), tool_version("yosys")
     flow = flow.removesuffix(" -noflatten") + (" -flatten" if "xilinx" in flow else "")
@@ -137,6 +133,25 @@ def netlist(accelerator: Description, device: Device) -> Netlist:
     return Netlist(verilog=text + _models(device.family, set(cells)), device=device, cells=cells)
 
 
+def check_netlist(accelerator: Description, device: Device) -> None:
+    """Refuse what :func:`netlist` makes no netlist of, at once.
+
+    Raises
+    ------
+    CelosiaError
+        When the engine has more than :data:`MOST_PRODUCTS`, :data:`MOST_PES` or
+        :data:`MOST_SLOTS`, there are no models of the device's cells, or it has no UltraRAM and
+        the buffers are of that.
+    """
+    _check_size(accelerator)
+    if device.family not in _LIBRARIES:
+        raise CelosiaError(
+            f"there are no models of the cells of {device.name}: choose a device of UltraScale+ "
+            "or ECP5, such as zcu102 or ecp5-85k"
+        )
+    check_ultra(accelerator, device)
+
+
 def _check_size(accelerator: Description) -> None:
     """Refuse an engine whose netlist would take hours."""
     match accelerator:
@@ -147,7 +162,8 @@ def _check_size(accelerator: Description) -> None:
             size, most = accelerator.tree.ways * accelerator.merger.width, MOST_SLOTS
             what, fewer = "ways of the merge tree times its width", "ways or a narrower merger"
         case EieAccelerator():
-            return
+            size, most = accelerator.array.pes, MOST_PES
+            what, fewer = "processing elements", "of them"
     if size > most:
         raise CelosiaError(
             f"accelerator {accelerator.name!r} has {size:,} {what}: netlists of up to {most:,} "

@@ -72,13 +72,14 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     """Yield an empty directory to fill; its files are moved to ``path`` when the block ends.
 
     Files of an earlier run into the same directory that are not written again are removed;
-    files that were not written by this function stay. When the block raises, ``path`` is as
-    it was before.
+    files that were not written by this function stay, and none is written over. When the block
+    raises, ``path`` is as it was before.
 
     Raises
     ------
     OSError
-        If the files cannot be written, or ``path`` is no directory; it names ``path``.
+        If the files cannot be written, one is there that was not written by this function, or
+        ``path`` is no directory; it names what.
     """
     target = Path(path)
     existing = target.is_dir()
@@ -106,6 +107,13 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
 def _move_into(draft: Path, files: list[str], target: Path) -> None:
     manifest = target / MANIFEST
     before = set(manifest.read_text().splitlines()) if manifest.exists() else set()
+    for name in files:
+        if name not in before and (target / name).exists():
+            raise OSError(
+                errno.EEXIST,
+                "it is there, and not of an earlier run: choose another folder, or move it away",
+                str(target / name),
+            )
     for name in files:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (draft / name).replace(target / name)

@@ -84,6 +84,11 @@ def run_command(arguments: list[str] | None = None, stop: Stop | None = None) ->
         status, message = _outcome(arguments)
     except KeyboardInterrupt:
         status, message = INTERRUPTED, ""
+    except Exception:
+        # Compiled code that calls back loses an interrupt, and fails of what it left undone.
+        if not stop.stopped:
+            raise
+        status, message = INTERRUPTED, ""
     if stop.stopped or status == INTERRUPTED:
         # Whatever else was said: a terminal that hangs up fails what writes to it, for one.
         status, message = stop.status, f"{stop.reason}: what was half written is removed"

@@ -76,18 +76,33 @@ def package(
     as_json: Json = False,
 ) -> None:
     """Write a folder that Vivado turns into a bitstream for a Zynq board."""
+    from celosia.dataflow.accelerator import Accelerator
     from celosia.fpga.boards import find_board
+    from celosia.fpga.devices import excess
     from celosia.fpga.vivado.package import package as write
     from celosia.scripts.arguments import read_engine
+    from celosia.scripts.explore.targets import modelled
 
     chosen, target = read_engine(accelerator), find_board(board)
     with errors.status(f"Generating {chosen.name} for {target.name}"):
         files = write(chosen, target, output, clock)
-    value = {"directory": str(output), "files": [str(path.relative_to(output)) for path in files]}
+    # Other engines have no model of area.
+    area = modelled(chosen, target.device) if isinstance(chosen, Accelerator) else None
+    over = "" if area is None else excess(area, target.device.budget)
+    value = {
+        "directory": str(output),
+        "files": [str(path.relative_to(output)) for path in files],
+        "fits": None if area is None else not over,
+    }
 
     def show(console: Console) -> None:
         console.print(f"{len(files)} files in {output}; there, run:")
         console.print("    vivado -mode batch -source build.tcl", highlight=False)
+        if over:
+            console.print(
+                f"It will stop: by the model of area {chosen.name} does not fit {target.name}: "
+                f"it takes {over}"
+            )
 
     emit(value, as_json=as_json, show=show)
 

@@ -17,7 +17,7 @@ from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.program import BaseProgram
 from celosia.dataflow.timing import Timing
 from celosia.fpga.devices import Device
-from celosia.fpga.netlist import Netlist
+from celosia.fpga.netlist import Netlist, check_netlist
 from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
 from celosia.models.network import Network
@@ -257,6 +257,8 @@ def simulate(
         raise CelosiaError(
             "a netlist has none of the RTL's signals: explain and trace a run without --netlist"
         )
+    if device is not None:
+        check_netlist(accelerator, device)
     tell = report or (lambda what, done, total: None)
     seconds: dict[str, float] = {}
 

@@ -33,7 +33,7 @@ from celosia.dataflow.sparch.traffic import (
 )
 from celosia.dataflow.sparch.values import to_values
 from celosia.fpga.devices import Device
-from celosia.fpga.netlist import Netlist
+from celosia.fpga.netlist import Netlist, check_netlist
 from celosia.models.csr import Csr, from_scipy
 from celosia.scripts.built import build
 from celosia.scripts.console import Report, table
@@ -171,6 +171,8 @@ def spgemm(
     """
     if simulator is not None and device is not None:
         raise ValueError("device must be None where there is a simulator: it says what runs")
+    if device is not None:
+        check_netlist(accelerator, device)
     one = left if isinstance(left, Csr) else from_scipy(left, what="the left matrix")
     if right is None:
         other = one

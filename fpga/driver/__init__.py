@@ -8,7 +8,7 @@ Needs numpy alone, so that it imports fast on a board's own processor.
 
     with Accelerator(PynqTransport("system.bit")) as engine:
         engine.load("digits.npz")  # of `celosia deploy`
-        codes = engine.run({"input": images})["logits"]
+        codes = engine.run({"x": images})["linear"]  # the network's names
         print(engine.counters()["cycles"])
 """
 

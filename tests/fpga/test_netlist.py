@@ -11,6 +11,7 @@ import pytest
 
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.eie.compile import compile_eie
+from celosia.dataflow.eie.presets import PAPER as EIE_PAPER
 from celosia.dataflow.eie.presets import TINY as EIE
 from celosia.dataflow.memory import DDR4
 from celosia.dataflow.presets import preset
@@ -20,6 +21,7 @@ from celosia.dataflow.timing import timing
 from celosia.fpga.devices import ECP5_85K, PYNQ_Z2, ZCU102, Family
 from celosia.fpga.netlist import (
     _CELL,
+    MOST_PES,
     MOST_PRODUCTS,
     MOST_SLOTS,
     Netlist,
@@ -173,6 +175,8 @@ def test_refusals():
         netlist(preset("large"), ZCU102)
     with pytest.raises(CelosiaError, match=f"1,024 ways .* netlists of up to {MOST_SLOTS}"):
         netlist(SPARCH_PAPER, ZCU102)
+    with pytest.raises(CelosiaError, match=f"64 processing .* netlists of up to {MOST_PES}"):
+        netlist(EIE_PAPER, ZCU102)
     with pytest.raises(CelosiaError, match="pynq-z2"):
         netlist(preset("tiny"), PYNQ_Z2)
 

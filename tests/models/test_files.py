@@ -58,6 +58,23 @@ def test_directory_is_written_and_written_again(tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["out"]
 
 
+def write(directory, *files):
+    with directory as draft:
+        for name in files:
+            (draft / name).write_text("theirs")
+
+
+def test_files_of_others_are_not_written_over(tmp_path):
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "b.v").write_text("mine")
+    with pytest.raises(OSError, match="not of an earlier run") as caught:
+        write(atomic_directory(target), "a.v", "b.v")
+    assert caught.value.filename == str(target / "b.v")
+    assert names(target) == {"b.v"}
+    assert (target / "b.v").read_text() == "mine"
+
+
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
 @pytest.mark.parametrize("existing", [False, True])
 def test_failed_directory_leaves_nothing(tmp_path, error, existing):

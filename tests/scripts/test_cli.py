@@ -316,7 +316,10 @@ def test_package_for_a_board(files, capsys):
     status, out, _ = run(capsys, "package", "acc.toml", "--board", "kv260", "-o", "out", "--json")
     assert status == 0
     assert {"build.tcl", "tcl/settings.tcl", "README.md"} <= set(json.loads(out)["files"])
+    assert json.loads(out)["fits"] is True
     assert "vivado -mode batch" in run(capsys, "package", "acc.toml", "-o", "out")[1]
+    status, out, _ = run(capsys, "package", "zcu102", "--board", "pynq-z2", "-o", "large")
+    assert "by the model of area zcu102 does not fit pynq-z2: it takes" in " ".join(out.split())
     for arguments, message in (
         (("--board", "moon"), "unknown board 'moon'"),
         (("--clock", "0"), "a clock of 0 MHz is not possible"),

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from celosia.scripts import cli
 from celosia.scripts.signals import Stop
 
 BUILD = """
@@ -79,6 +81,27 @@ def test_hang_up_that_is_ignored_stays_so(tmp_path):
     process.terminate()
     process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_signal_that_compiled_code_loses(monkeypatch, capsys):
+    """Callbacks of compiled code swallow an interrupt; what fails of that is no error."""
+
+    def lost(*_, **__):
+        with suppress(KeyboardInterrupt):
+            stop._handle(signal.SIGTERM, None)
+        raise RuntimeError("no compiled object yet")
+
+    monkeypatch.setattr(cli, "app", lost)
+    stop = Stop()
+    assert cli.run_command([], stop) == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM" in capsys.readouterr().err
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(RuntimeError, match="a fault"):
+        cli.run_command([], Stop())
+
+
+def broken(*_, **__):
+    raise RuntimeError("a fault")
 
 
 def test_second_signal_does_not_stop_the_tidying():
