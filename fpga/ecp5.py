@@ -44,7 +44,7 @@ SEED = 1
 
 PLACER = "static"
 """The whole bitstream takes three fifths of the time that it takes with heap, on the ecp5 preset's
-system, at a clock 7 % lower: wires are 40 % shorter, so that fewer are routed anew."""
+system, at a clock 7 % lower: wires are a third shorter, so that fewer are routed anew."""
 
 ROUTER = "router2"
 """Took a third of router1's time on the ecp5 preset's system, at an equal clock."""

@@ -34,10 +34,10 @@ MOST_PRODUCTS = 512
 """Most products a cycle of an array whose netlist is made: beyond, simulators take hours."""
 
 MOST_PES = 16
-"""Most processing elements of an EIE engine, for the same reason."""
+"""Most processing elements of an EIE engine whose netlist is made."""
 
 MOST_SLOTS = 64
-"""Most ways of a merge tree times elements that it merges a cycle, for the same reason."""
+"""Most ways of a merge tree, times elements that it merges a cycle, of which a netlist is made."""
 
 _LIBRARIES = {
     Family.ULTRASCALE_PLUS: ("xilinx/cells_sim.v",),
@@ -153,7 +153,7 @@ def check_netlist(accelerator: Description, device: Device) -> None:
 
 
 def _check_size(accelerator: Description) -> None:
-    """Refuse an engine whose netlist would take hours."""
+    """Refuse an engine that is too large for its netlist to be simulated."""
     match accelerator:
         case Accelerator():
             size, most = accelerator.products, MOST_PRODUCTS

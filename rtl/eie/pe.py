@@ -17,7 +17,7 @@ from celosia.rtl.eie.descriptors import PLACE_BITS, CellLayout, RunLayout
 from celosia.rtl.eie.issue import COLUMN_BITS, Issue
 from celosia.rtl.eie.memories import PackedRam, PointerMemory, address_bits
 from celosia.rtl.eie.queue import item_layout
-from celosia.rtl.eie.rounding import clamped, floor_and_rest
+from celosia.rtl.eie.rounding import clamped, floor_and_carry
 from celosia.rtl.shared import Shared
 
 GROUP_BITS = 8
@@ -350,7 +350,7 @@ class Pe(Shared):
             Signal(signed(widths.accumulator), name=name) for name in ("drained", "total", "floor")
         )
         up, result = Signal(), Signal(signed(widths.activation))
-        shifted = floor_and_rest(m, total, tile.shift)
+        below, adds = floor_and_carry(m, total, tile.shift)
         m.d.comb += [
             biases.write_enable.eq(written[Target.BIASES]),
             biases.write_address.eq(self.write.place),
@@ -367,8 +367,8 @@ class Pe(Shared):
             steps[1].eq(steps[0]),
             steps[2].eq(steps[1]),
             drained.eq(self._arithmetic.drained),
-            floor.eq(shifted[0]),
-            up.eq(shifted[1]),
+            floor.eq(below),
+            up.eq(adds),
             result.eq(clamped(m, floor, up, low=tile.low, high=tile.high)),
         ]
         return result, steps[2]

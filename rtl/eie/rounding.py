@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 
-def floor_and_rest(m: Module, total: Signal, shift: Value) -> tuple[Value, Value]:
+def floor_and_carry(m: Module, total: Signal, shift: Value) -> tuple[Value, Value]:
     """Return ``total / 2**shift`` rounded down, and whether rounding to even adds 1 to it."""
     width = len(total)
     floor = Signal(signed(width))
@@ -30,5 +30,5 @@ def clamped(m: Module, floor: Value, up: Value, *, low: Value, high: Value) -> V
 
 def rounded(m: Module, total: Signal, *, shift: Value, low: Value, high: Value) -> Value:
     """Return ``total / 2**shift``, ties to even, clamped to ``low..high``."""
-    floor, up = floor_and_rest(m, total, shift)
+    floor, up = floor_and_carry(m, total, shift)
     return clamped(m, floor, up, low=low, high=high)
