@@ -32,6 +32,114 @@ def nest_layout(loops: int, operands: int) -> data.StructLayout:
     )
 
 
+class NestStart(Shared):
+    """Tells from the iterations of a nest's loops what its first step does.
+
+    A module of its own, without registers: counts come late, from a queue's memory, and are not
+    put together with what a nest does later.
+
+    Parameters
+    ----------
+    loops : int
+        Loops, at least 1.
+
+    Members
+    -------
+    counts : In(16).array(loops)
+        Iterations of each loop, innermost first, at least 1.
+    once : Out(loops)
+        Loops of one iteration.
+    reached : Out(loops)
+        Loops inside which all are of one: the first step is the last before they go on or end.
+    advances : Out(loops)
+        Which loop goes on after the first step.
+    ended : Out(1)
+        The first step is the only one.
+    """
+
+    def __init__(self, *, loops: int) -> None:
+        self._loops = loops
+        super().__init__(
+            {
+                "counts": In(WORD_BITS).array(loops),
+                **dict.fromkeys(("once", "reached", "advances"), Out(loops)),
+                "ended": Out(1),
+            },
+            name=f"nest_start_{loops}",
+            parameters=(loops,),
+        )
+
+    @property
+    def loops(self) -> int:
+        return self._loops
+
+    def build(self) -> Module:
+        m = Module()
+        for n, count in enumerate(self.counts):
+            m.d.comb += [
+                self.once[n].eq(count == 1),
+                self.reached[n].eq(self.once[:n].all()),
+                self.advances[n].eq(self.once[:n].all() & ~self.once[n]),
+            ]
+        m.d.comb += self.ended.eq(self.once.all())
+        return m
+
+
+class NestStep(Shared):
+    """Tells what the step after the present one does, where it is of the same nest.
+
+    A module of its own, without registers, as :class:`NestStart` is: between the two only a choice
+    is left.
+
+    Parameters
+    ----------
+    loops : int
+        Loops, at least 1.
+
+    Members
+    -------
+    ended, once : In(loops)
+        Loops in their last iteration, of one iteration.
+    left : In(16).array(loops)
+        Iterations of each that come after the present one.
+    following : Out(loops)
+        ``ended`` of the step after.
+    advances : Out(loops)
+        Which loop goes on after that step.
+    last : Out(1)
+        That step is the last.
+    """
+
+    def __init__(self, *, loops: int) -> None:
+        self._loops = loops
+        super().__init__(
+            {
+                **dict.fromkeys(("ended", "once"), In(loops)),
+                "left": In(WORD_BITS).array(loops),
+                **dict.fromkeys(("following", "advances"), Out(loops)),
+                "last": Out(1),
+            },
+            name=f"nest_step_{loops}",
+            parameters=(loops,),
+        )
+
+    @property
+    def loops(self) -> int:
+        return self._loops
+
+    def build(self) -> Module:
+        m = Module()
+        following = self.following
+        for n in range(self._loops):
+            soon = Mux(self.ended[n], self.once[n], self.left[n] == 1)
+            m.d.comb += [
+                following[n].eq(Mux(self.ended[:n].all(), soon, self.ended[n])),
+                self.advances[n].eq(following[:n].all() & ~following[n]),
+            ]
+        m.d.comb += self.last.eq(following.all())
+        return m
+
+
 class AffineNest(Shared):
     """A loop nest of up to ``loops`` loops that gives an address to each of ``operands``.
 
@@ -102,34 +210,38 @@ class AffineNest(Shared):
         reload = [self._word(f"reload_{i}") for i in range(self._loops)]
         watched = Signal(self._loops, reset_less=True)
         deltas: Any = Signal(nest.deltas.shape(), reset_less=True)
+        m.submodules.first_step = first_step = NestStart(loops=self._loops)
+        m.submodules.next_step = next_step = NestStep(loops=self._loops)
         ended = Signal(self._loops)
         once = Signal(self._loops)  # whose loops have one iteration
         advance = Signal(self._loops)  # the innermost loop that has not ended
-        following = Signal(self._loops)  # ``ended`` of the next step
         m.d.comb += [
+            next_step.ended.eq(ended),
+            next_step.once.eq(once),
+            *(given.eq(word) for given, word in zip(next_step.left, left, strict=True)),
+            *(given.eq(count) for given, count in zip(first_step.counts, nest.counts, strict=True)),
             self.i.ready.eq(~self.step | self.last),
             self.zero.eq(~Cat(*(watched[i] & ~first[i] for i in range(self._loops))).any()),
-        ]
-        m.d.sync += [
-            ended.eq(following),
-            advance.eq(Cat(following[:i].all() & ~following[i] for i in range(self._loops))),
-            self.last.eq(following.all()),  # never where there is no step
         ]
         if self._shown:
             m.d.comb += self.ended.eq(ended)
         with m.If(self.i.ready):
-            m.d.sync += self.step.eq(self.i.valid)
+            m.d.sync += [
+                self.step.eq(self.i.valid),
+                self.last.eq(self.i.valid & first_step.ended),
+                ended.eq(first_step.once),
+                advance.eq(first_step.advances),
+            ]
             with m.If(self.i.valid):
                 m.d.sync += [
                     self.start.eq(1),
                     self.changed.eq(-1),
                     watched.eq(nest.watched),
                     deltas.eq(nest.deltas),
+                    once.eq(first_step.once),
                 ]
                 for i in range(self._loops):
-                    m.d.comb += following[i].eq(nest.counts[i] == 1)
                     m.d.sync += [
-                        once[i].eq(nest.counts[i] == 1),
                         reload[i].eq(nest.counts[i] - 1),
                         left[i].eq(nest.counts[i] - 1),
                         first[i].eq(1),
@@ -137,11 +249,13 @@ class AffineNest(Shared):
                 for operand in range(self._operands):
                     m.d.sync += self.addresses[operand].eq(nest.addresses[operand])
         with m.Else():
-            m.d.sync += self.start.eq(0)
+            m.d.sync += [
+                self.start.eq(0),
+                self.last.eq(next_step.last),
+                ended.eq(next_step.following),
+                advance.eq(next_step.advances),
+            ]
             self._advance(m, ended, left, first, reload)
-            for i in range(self._loops):
-                soon = Mux(ended[i], once[i], left[i] == 1)
-                m.d.comb += following[i].eq(Mux(ended[:i].all(), soon, ended[i]))
             for operand in range(self._operands):
                 moves = [Mux(advance[i], deltas[i][operand], 0) for i in range(self._loops)]
                 delta = Signal(WORD_BITS, name=f"delta_{operand}")

@@ -172,23 +172,30 @@ class PassesCheck(Shared):
         Widths of the operands: legal are 1 to 16.
     count : In(16)
         Passes of a word.
-    legal : Out(1)
+    kept : Out(...)
+        Legal where all are 1: for :func:`~celosia.rtl.rules.all_of`, with other rules.
     """
 
     weight_bits: Signal
     activation_bits: Signal
     count: Signal
-    legal: Signal
+    kept: Signal
 
     def __init__(self, circuit: Circuit) -> None:
         self._circuit = circuit
         width = MAX_PRECISION.bit_length()
+        # By side, the widths that take so many passes each.
+        self._widths: list[dict[int, list[int]]] = [{}, {}]
+        for bits in range(1, MAX_PRECISION + 1):
+            for side, factor in enumerate(pass_factors(circuit, bits)):
+                self._widths[side].setdefault(factor, []).append(bits)
+        self._pairs = list(itertools.product(*self._widths))
         super().__init__(
             {
                 "weight_bits": In(width),
                 "activation_bits": In(width),
                 "count": In(WORD_BITS),
-                "legal": Out(1),
+                "kept": Out(3 + len(self._pairs)),
             },
             name=f"passes_check_{circuit.value}",
             parameters=(circuit,),
@@ -197,19 +204,17 @@ class PassesCheck(Shared):
     def build(self) -> Module:
         m = Module()
         widths = (self.weight_bits, self.activation_bits)
-        has: list[dict[int, list[Value]]] = [{}, {}]  # a factor, by side
-        for side, width in enumerate(widths):
-            for bits in range(1, MAX_PRECISION + 1):
-                factor = pass_factors(self._circuit, bits)[side]
-                has[side].setdefault(factor, []).append(width == bits)
-        pairs = list(itertools.product(*has))
-        low = max(weight * activation for weight, activation in pairs).bit_length()
+        has = [
+            {factor: Cat(width == n for n in bits).any() for factor, bits in side.items()}
+            for width, side in zip(widths, self._widths, strict=True)
+        ]
+        low = max(weight * activation for weight, activation in self._pairs).bit_length()
         kept = [(width != 0) & (width <= MAX_PRECISION) for width in widths]
         kept.append(self.count[low:] == 0)
-        for weight, activation in pairs:
-            both = Cat(has[0][weight]).any() & Cat(has[1][activation]).any()
+        for weight, activation in self._pairs:
+            both = has[0][weight] & has[1][activation]
             kept.append((self.count[:low] == weight * activation) | ~both)
-        m.d.comb += self.legal.eq(all_of(m, "legal", kept))
+        m.d.comb += self.kept.eq(Cat(kept))
         return m
 
 
@@ -317,7 +322,7 @@ class LegalityCheck(Shared):
                         passes.activation_bits.eq(body.activation_bits),
                         passes.count.eq(body.loops[0].count),
                     ]
-                    rules += [passes.legal, body.reduction[0]]
+                    rules += [*passes.kept, body.reduction[0]]
                 rules += self._sliding(body)
             case Opcode.POST:
                 counts = [field(name) for name in POST_COUNTS]

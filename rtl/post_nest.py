@@ -10,9 +10,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from celosia.rtl.affine import WORD_BITS
+from celosia.rtl.affine import WORD_BITS, NestStart
 from celosia.rtl.descriptors import POST_COUNTS, PostLayout
-from celosia.rtl.nest_start import NestStart
 from celosia.rtl.shared import Shared
 
 ACCUMULATOR_LOOPS = ("window_x", "window_y", "out_x", "out_y")
