@@ -44,12 +44,22 @@ def check_inputs(program: Runs, inputs: Mapping[str, np.ndarray]) -> int:
     counts = set()
     for name in program.inputs:
         placement, codes = program.placement(name), np.asarray(inputs[name])
-        if codes.ndim != 4 or codes.shape[1:] != placement.shape or not len(codes):
+        if codes.ndim != 4 or codes.shape[1:] != placement.shape:
             shape = ", ".join(map(str, placement.shape))
             raise CelosiaError(f"input {name!r} must have shape (N, {shape}), not {codes.shape}")
+        if not len(codes):
+            raise CelosiaError(f"input {name!r} holds no sample: give at least one")
         low, high = placement.format.low, placement.format.high
-        if codes.dtype.kind not in "iu" or codes.min() < low or codes.max() > high:
-            raise CelosiaError(f"input {name!r} must hold integers from {low} to {high}")
+        if codes.dtype.kind not in "iu":
+            raise CelosiaError(
+                f"input {name!r} must hold codes, integers from {low} to {high}, not "
+                f"{codes.dtype}: quantise real values first"
+            )
+        if codes.min() < low or codes.max() > high:
+            raise CelosiaError(
+                f"input {name!r} must hold integers from {low} to {high}, not {codes.min()} to "
+                f"{codes.max()}"
+            )
         counts.add(len(codes))
     if len(counts) != 1:
         raise CelosiaError(f"inputs have different numbers of samples: {sorted(counts)}")

@@ -236,9 +236,11 @@ def _input_codes(network: Network, name: str, values: np.ndarray, *, codes: bool
         values = values[None]
     if values.ndim == 4 and len(values) and tensor.shape == (values[0].size, 1, 1):
         values = values.reshape(-1, *tensor.shape)  # images for a network that takes vectors
+    if values.ndim == 4 and not len(values):
+        raise CelosiaError(f"input {name!r} holds no sample: give at least one")
     if not codes:
         return quantise_input(network, values, name)
-    if values.ndim != 4 or values.shape[1:] != tensor.shape or not len(values):
+    if values.ndim != 4 or values.shape[1:] != tensor.shape:
         raise CelosiaError(
             f"input {name!r} has the shape (N, {', '.join(map(str, tensor.shape))}), "
             f"not {values.shape}"

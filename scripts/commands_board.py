@@ -40,6 +40,16 @@ def deploy(
         "fingerprint": f"{made.fingerprint:032x}",
         "memory_bytes": made.image.size,
         "samples_per_start": made.samples,
+        "tensors": [
+            {
+                "name": tensor.name,
+                "is_input": tensor.name in made.inputs,
+                "shape": list(tensor.shape),
+                "low": tensor.format.low,
+                "high": tensor.format.high,
+            }
+            for tensor in made.placements
+        ],
     }
 
     def show(console: Console) -> None:
@@ -48,6 +58,11 @@ def deploy(
             "its memory",
             markup=False,
         )
+        for tensor in made.placements:
+            kind = "input" if tensor.name in made.inputs else "output"
+            shape = ", ".join(map(str, tensor.shape))
+            low, high = tensor.format.low, tensor.format.high
+            console.print(f"{kind} {tensor.name}: ({shape}), codes {low} to {high}", markup=False)
 
     emit(value, as_json=as_json, show=show)
 
@@ -95,12 +110,13 @@ def run(
     from celosia.models.files import check_writable
     from celosia.models.storage import load
     from celosia.scripts.arguments import input_codes, read_accelerator, read_arrays, write_arrays
-    from celosia.scripts.board_run import run_on_board
+    from celosia.scripts.board_run import SIMULATED, run_on_board
 
     for written in (outputs, metrics):
         if written is not None:
             check_writable(written)
     loaded, target = load(network), find_serial_board(board)
+    speed = "frames a second" + (" of the simulator" if port == SIMULATED else "")
     data = input_codes(loaded, read_arrays(inputs), codes=codes)
     with errors.status(f"Running {loaded.name} on {target.name} at {port}"):
         engine, size = read_accelerator(accelerator), memory << 10
@@ -114,7 +130,7 @@ def run(
         console.print(
             f"{done.equal} of {done.samples} samples are the golden model's bit for bit; "
             f"{done.throughput.cycles_most:,} cycles, "
-            f"{done.throughput.frames_per_second:,.1f} frames a second",
+            f"{done.throughput.frames_per_second:,.1f} {speed}",
             markup=False,
         )
 

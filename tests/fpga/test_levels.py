@@ -212,23 +212,26 @@ def test_blocks_have_few_levels(block):
     assert 0 < report.logic_levels <= 6
 
 
-def serial():
-    """The preset `tiny` with two serial columns."""
+def scalable(circuit):
+    """The preset `tiny` with two columns of a precision-scalable circuit."""
     array = ArrayShape(
-        columns=(ColumnGroup(format=Fixed(bits=16), count=2, circuit=Circuit.SERIAL),),
+        columns=(ColumnGroup(format=Fixed(bits=16), count=2, circuit=circuit),),
         lanes=16,
         pixels=1,
         accumulator_bits=40,
         activation_bits=16,
     )
-    return replace(preset("tiny"), name="tiny_serial", array=array)
+    return replace(preset("tiny"), name=f"tiny_{circuit.value}", array=array)
 
 
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     "accelerator",
-    [*(preset(name) for name in ("tiny", "ecp5", "zcu102_w4a4")), serial()],
+    [
+        *(preset(name) for name in ("tiny", "ecp5", "dense1k_dw", "zcu102_w4a4")),
+        *(scalable(circuit) for circuit in Circuit if circuit.scalable),
+    ],
     ids=lambda accelerator: accelerator.name,
 )
 def test_a_whole_engine_has_few_levels(accelerator):

@@ -94,7 +94,7 @@ def test_codes_are_taken_as_they_are():
         (values * 1.0, "codes of input 'x' must be integers, not float64: leave --codes out"),
         (values * 2, "takes codes -128 to 127, not -256 to 254: leave --codes out"),
         (values[:, :, :1], "input 'x' has the shape (N, 1, 2, 2), not (1, 1, 1, 2)"),
-        (values[:0], "not (0, 1, 2, 2)"),
+        (values[:0], "input 'x' holds no sample: give at least one"),
     ]
     for arrays, message in wrong:
         with pytest.raises(CelosiaError, match=re.escape(message)):

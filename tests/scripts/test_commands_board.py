@@ -25,8 +25,16 @@ def test_deploy(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     assert made.inputs == network.inputs
     assert said["fingerprint"] == f"{made.fingerprint:032x}"
     assert said["memory_bytes"] == made.image.size
+    inputs = [tensor for tensor in said["tensors"] if tensor["is_input"]]
+    assert [tensor["name"] for tensor in inputs] == list(network.inputs)
+    first = network.tensor(network.inputs[0])
+    assert inputs[0]["shape"] == list(first.shape)
+    assert (inputs[0]["low"], inputs[0]["high"]) == (first.format.low, first.format.high)
     assert run_command(command) == 0
-    assert "for tiny" in " ".join(capsys.readouterr().out.split())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "for tiny" in shown
+    assert f"input {first.name}: (" in shown
+    assert f"codes {first.format.low} to {first.format.high}" in shown
 
 
 def test_run_needs_a_port_and_a_board(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
