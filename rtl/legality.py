@@ -34,7 +34,7 @@ from celosia.rtl.descriptors import (
     TablePostLayout,
 )
 from celosia.rtl.ports import giver_mask, taker_mask
-from celosia.rtl.rules import all_of
+from celosia.rtl.rules import TOGETHER, all_of
 from celosia.rtl.shared import Shared
 
 UNIT_OF = {
@@ -71,9 +71,6 @@ def layout_of(unit: Unit, *, sliding: bool = False, tables: bool = False) -> dat
 
 Span = tuple[int, int]
 """Of bits: where they begin, and how many they are."""
-
-TOGETHER = 16
-"""Bits of which one step of logic finds that all are 0."""
 
 
 def span(layout: data.Layout, *path: str | int) -> Span:

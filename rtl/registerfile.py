@@ -12,6 +12,55 @@ from celosia.rtl.registers import ADDRESS_BITS, Access, Register
 from celosia.rtl.shared import Shared
 
 
+class CommandRegister(Shared):
+    """A register of commands: what is written, in the cycle of the write, and 0 in others.
+
+    A module of its own, so that it is not put together with what decides on other registers: on
+    commands more depends.
+
+    Parameters
+    ----------
+    register : Register
+        Of at most 8 bits.
+
+    Members
+    -------
+    write : In(1)
+    write_address : In
+        Word address.
+    write_data : In(bits)
+    write_strobe : In(1)
+        Of the lowest byte.
+    o : Out(bits)
+    """
+
+    write: Signal
+    write_address: Signal
+    write_data: Signal
+    write_strobe: Signal
+    o: Signal
+
+    def __init__(self, register: Register) -> None:
+        self._register = register
+        super().__init__(
+            {
+                "write": In(1),
+                "write_address": In(ADDRESS_BITS - 2),
+                "write_data": In(register.width),
+                "write_strobe": In(1),
+                "o": Out(register.width),
+            },
+            name=f"command_{register.name}",
+            parameters=(register,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        here = self.write_address == self._register.offset // 4
+        m.d.comb += self.o.eq(Mux(self.write & self.write_strobe & here, self.write_data, 0))
+        return m
+
+
 class RegisterFile(Shared):
     """The registers of a table, without bus timing.
 
@@ -63,16 +112,20 @@ class RegisterFile(Shared):
             if register.access not in (Access.READ_WRITE, Access.COMMAND) or not register.width:
                 continue
             port = getattr(self, register.name)
-            written = Signal(name=f"{register.name}_written")
-            free = Const(1) if register.always else ~self.lock
-            here = self.bus.write & (self.bus.write_address == register.offset // 4)
             if register.access is Access.COMMAND:
+                m.submodules[register.name] = command = CommandRegister(register)
                 m.d.comb += [
-                    written.eq(here),
-                    port.eq(Mux(written, self.bus.write_data & strobes, 0)),
+                    command.write.eq(self.bus.write),
+                    command.write_address.eq(self.bus.write_address),
+                    command.write_data.eq(self.bus.write_data),
+                    command.write_strobe.eq(self.bus.write_strobe),
+                    port.eq(command.o),
                 ]
                 continue
-            m.d.comb += written.eq(here & free)
+            written = Signal(name=f"{register.name}_written")
+            free = Const(1) if register.always else ~self.lock
+            here = self.bus.write_address == register.offset // 4
+            m.d.comb += written.eq(self.bus.write & here & free)
             with m.If(written):
                 merged = (self.bus.write_data & strobes) | (port & ~strobes)
                 m.d.sync += port.eq(merged & register.mask)

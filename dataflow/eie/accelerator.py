@@ -18,6 +18,12 @@ from celosia.models.network import MAX_ACCUMULATOR_BITS, MAX_ACTIVATION_BITS
 OCCUPANCY_BITS = 32
 """Columns in a word of the occupancy memory."""
 
+FILTER_CYCLES = 2
+"""From a broadcast to its place in a queue, where columns without entries are skipped."""
+
+TREE_RADIX = 4
+"""Candidates of which the first is found at once."""
+
 MAX_CODE_BITS = 8
 """Widest index into a codebook."""
 
@@ -61,6 +67,14 @@ class PeArray:
             )
         if not isinstance(self.skip_empty, bool):
             raise TypeError(f"skip_empty must be true or false, not {self.skip_empty!r}")
+
+    @property
+    def buffer_levels(self) -> int:
+        """Levels of buffers between the PEs of a channel and what takes the first of four."""
+        levels, sources = 0, self.pes // self.channels
+        while sources > TREE_RADIX:
+            levels, sources = levels + 1, -(-sources // TREE_RADIX)
+        return levels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

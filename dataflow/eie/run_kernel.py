@@ -30,8 +30,10 @@ class _Pe(NamedTuple):
 
     ``places`` are queues of columns, one for each channel, as rings; ``taken`` counts places,
     ``unseen`` those not looked up, ``tail`` and ``head`` are where the next comes in and is looked
-    up. ``ready`` is the number of entries of the column looked up, ``left`` those not issued of
-    the one at work (both :data:`NOTHING` where there is none), with their channels.
+    up. Of columns that a filter looks at, ``pending`` was broadcast in the cycle before, ``kept``
+    is queued in this one. ``read`` is the number of entries of the column looked up last, ``ready``
+    of that which waits for its first, ``left`` those not issued of the one at work (all
+    :data:`NOTHING` where there is none), with their channels.
     """
 
     places: np.ndarray
@@ -40,6 +42,9 @@ class _Pe(NamedTuple):
     tail: np.ndarray
     head: np.ndarray
     pending: np.ndarray
+    kept: np.ndarray
+    read: np.ndarray
+    read_channel: np.ndarray
     ready: np.ndarray
     ready_channel: np.ndarray
     left: np.ndarray
@@ -48,15 +53,16 @@ class _Pe(NamedTuple):
 
 
 @compiled
-def _full(pe: _Pe, counts: np.ndarray, channel: int, depth: int, skips: bool) -> bool:
+def _full(pe: _Pe, channel: int, queue: int) -> bool:
     """Return whether some PE cannot take a broadcast on ``channel``."""
-    for k in range(len(pe.ready)):
-        taken = pe.taken[k, channel]
-        if skips and pe.pending[k, channel] != NOTHING:
-            taken += counts[k, pe.pending[k, channel]] > 0
-        if taken >= depth:
-            return True
-    return False
+    return bool((pe.taken[:, channel] >= queue).any())
+
+
+@compiled
+def _idle(pe: _Pe, fired: np.ndarray) -> bool:
+    """Return whether nothing comes, is queued or at work."""
+    came = (fired != NOTHING).any() or (pe.pending != NOTHING).any() or (pe.kept != NOTHING).any()
+    return not came and not pe.taken.any()
 
 
 @compiled
@@ -69,10 +75,10 @@ def _move(pe: _Pe, k: int, counts: np.ndarray, pushed: np.ndarray) -> int:
             pe.tail[k, c] = (pe.tail[k, c] + 1) % depth
             pe.unseen[k, c] += 1
             pe.taken[k, c] += 1
-    busy = pe.left[k] != NOTHING
-    had_ready = pe.ready[k] != NOTHING
+    busy, had_ready = pe.left[k] != NOTHING, pe.ready[k] != NOTHING
+    had_read = pe.read[k] != NOTHING
     looks, owner = NOTHING, 0
-    if not had_ready or not busy:
+    if not had_read or not had_ready or not busy:
         for step in range(channels):
             c = (pe.turn[k] + step) % channels
             if pe.unseen[k, c]:
@@ -89,15 +95,23 @@ def _move(pe: _Pe, k: int, counts: np.ndarray, pushed: np.ndarray) -> int:
         if pe.left[k] <= 0:
             pe.left[k] = NOTHING
             pe.taken[k, pe.channel[k]] -= 1
+    if had_read and (not had_ready or not busy):
+        pe.ready[k], pe.ready_channel[k] = pe.read[k], pe.read_channel[k]
+        pe.read[k] = NOTHING
     if looks == NOTHING:
         return 0
-    pe.ready[k], pe.ready_channel[k] = counts[k, looks], owner
+    pe.read[k], pe.read_channel[k] = counts[k, looks], owner
     return 1
 
 
 @compiled
 def run_tile(
-    counts: np.ndarray, columns: np.ndarray, ends: np.ndarray, depth: int, skips: bool
+    counts: np.ndarray,
+    columns: np.ndarray,
+    ends: np.ndarray,
+    levels: int,
+    queue: int,
+    filter_cycles: int,
 ) -> Tally:
     """Run a tile until nothing is left to do.
 
@@ -109,36 +123,39 @@ def run_tile(
         For each channel its nonzero activations' columns, in order, int64 (channels, n).
     ends
         For each channel and window how many of those come before the next window, (channels, w).
-    depth
+    levels
+        Buffers that a nonzero passes before it is taken.
+    queue
         Places of a queue.
-    skips
-        Whether columns without entries are not queued.
+    filter_cycles
+        From a broadcast to its place, where columns without entries are not queued; otherwise 0.
     """
     pes, channels = counts.shape[0], columns.shape[0]
-    none = np.full((pes, channels), NOTHING, np.int64)
-    zeros = np.zeros((6, pes, channels), np.int64)
-    empty = np.full((5, pes), NOTHING, np.int64)
+    skips = filter_cycles > 0
+    none = np.full((2, pes, channels), NOTHING, np.int64)
+    zeros = np.zeros((4, pes, channels), np.int64)
+    empty = np.full((6, pes), NOTHING, np.int64)
     pe = _Pe(
-        np.zeros((pes, channels, depth), np.int64), zeros[0], zeros[1], zeros[2], zeros[3], none,
-        empty[0], empty[1], empty[2], empty[3], np.zeros(pes, np.int64),
+        np.zeros((pes, channels, queue + filter_cycles), np.int64), zeros[0], zeros[1], zeros[2],
+        zeros[3], none[0], none[1], empty[0], empty[1], empty[2], empty[3], empty[4], empty[5],
+        np.zeros(pes, np.int64),
     )  # fmt: skip
-    windows, window = ends.shape[1], 0
+    windows, window, begin = ends.shape[1], 0, 0
     at, reach = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
     taken, offered = np.full(channels, NOTHING), np.full(channels, NOTHING)
     fired, pushed = np.full(channels, NOTHING), np.full(channels, NOTHING)
     cycle = broadcasts = stalls = look_ups = 0
+    was_idle = True
     while True:
         cycle += 1
         found = (at < reach).any()
         at_work = found or (taken != NOTHING).any() or (offered != NOTHING).any()
-        if not at_work and window == windows:
-            idle = not pe.taken.any() and not (pe.pending != NOTHING).any()
-            if idle:
-                return Tally(cycle, broadcasts, stalls, look_ups)
+        if not at_work and window == windows and was_idle:
+            return Tally(cycle, broadcasts, stalls, look_ups)
         for c in range(channels):
             fired[c] = NOTHING
             if offered[c] != NOTHING:
-                if _full(pe, counts, c, depth, skips):
+                if _full(pe, c, queue):
                     stalls += 1
                 else:
                     fired[c] = offered[c]
@@ -147,18 +164,20 @@ def run_tile(
             if taken[c] != NOTHING and offered[c] == NOTHING:
                 offered[c] = taken[c]
                 taken[c] = NOTHING
-            if taken[c] == NOTHING and at[c] < reach[c]:
+            if taken[c] == NOTHING and at[c] < reach[c] and cycle >= begin:
                 taken[c] = columns[c, at[c]]
                 at[c] += 1
         if not found and window < windows:
             reach[:] = ends[:, window]
             window += 1
+            begin = cycle + 1 + levels
+        was_idle = _idle(pe, fired)
         for k in range(pes):
             for c in range(channels):
-                pushed[c] = fired[c]
+                pushed[c] = pe.kept[k, c] if skips else fired[c]
                 if skips:
                     waits = pe.pending[k, c]
                     kept = waits != NOTHING and counts[k, waits] > 0
-                    pushed[c] = waits if kept else NOTHING
+                    pe.kept[k, c] = waits if kept else NOTHING
                     pe.pending[k, c] = fired[c]
             look_ups += _move(pe, k, counts, pushed)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from celosia.dataflow.eie.accelerator import EieAccelerator
+from celosia.dataflow.eie.accelerator import FILTER_CYCLES, EieAccelerator
 from celosia.dataflow.eie.descriptors import Cell, Load, Run, Stamp, Store, Target
 from celosia.dataflow.eie.program import EieCounter, EieProgram, Tile
 from celosia.dataflow.eie.run_kernel import run_tile
@@ -21,8 +21,8 @@ from celosia.dataflow.timing import Timing, layer_timings
 from celosia.dataflow.walk_kernel import Machine
 from celosia.models.errors import CelosiaError
 
-WRITE_CYCLES = 6
-"""From nothing left to do to the last result written, beside one cycle for each row."""
+WRITE_CYCLES = 5
+"""From nothing left to do to the last in which a run is at work, beside one for each row."""
 
 CELL_PHASES = 5
 """From one row of elements of a recurrent layer to the next."""
@@ -76,7 +76,8 @@ def time_run(accelerator: EieAccelerator, run: Run, tile: Tile, values: np.ndarr
     order, ends = broadcast_order(accelerator, values)
     array, each = accelerator.array, accelerator.memories.row_entries
     counts = np.ascontiguousarray(tile.counts)
-    tally = run_tile(counts, order, ends, array.queue, array.skip_empty)
+    filter_cycles = FILTER_CYCLES if array.skip_empty else 0
+    tally = run_tile(counts, order, ends, array.buffer_levels, array.queue, filter_cycles)
     met = np.flatnonzero(values)
     entries, begins = counts[:, met], tile.begins[:, met] + run.entries
     rows = (begins + entries - 1) // each - begins // each + 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, stream
 from amaranth.lib.wiring import In, Out
 
@@ -12,24 +13,36 @@ from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.rtl.eie.cell import CellControl, cell_layout
 from celosia.rtl.eie.descriptors import PLACE_BITS, CellLayout, Opcode, RunLayout, StoreLayout
 from celosia.rtl.eie.issue import COLUMN_BITS
-from celosia.rtl.eie.lnzd import NonzeroTree, one_of
+from celosia.rtl.eie.lnzd import RADIX, RADIX_BITS, NonzeroBuffer, NonzeroNode, one_of
 from celosia.rtl.eie.memories import address_bits
 from celosia.rtl.eie.pe import scan_layout
 from celosia.rtl.eie.queue import item_layout
 from celosia.rtl.eie.sequencer import COUNT_BITS, step_layout
 from celosia.rtl.shared import Shared
 
-SETTLE_CYCLES = 3
-"""From all PEs idle to the last sum in its accumulator."""
+SETTLE_CYCLES = 2
+"""From all PEs said to be idle to the last sum in its accumulator."""
 FLUSH_CYCLES = 3
-"""From the last accumulator drained to its result in the activations."""
+"""From the last accumulator drained to the cycle before its result is written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """Where nonzeros come from: a PE, or a buffer of several."""
+
+    found: Value
+    index: Value
+    owner: Value
+    take: Value
+    value: Value
 
 
 class Broadcaster(Shared):
     """One channel: takes the next nonzero activation of its PEs and broadcasts it.
 
     A nonzero that is found in cycle t is taken in t, read in t+1 and broadcast from t+2 on, until
-    no PE's queue is full. One follows another in the next cycle.
+    no PE's queue is full. One follows another in the next cycle. Of more than four PEs the lowest
+    nonzeros wait in buffers, a cycle for each level of these.
 
     Parameters
     ----------
@@ -49,6 +62,8 @@ class Broadcaster(Shared):
     take : Out(share)
     values : In(share * activation bits)
         What each PE took last.
+    held : Out(1)
+        A buffer has a nonzero.
     full : In(1)
         A PE cannot take a broadcast.
     valid : Out(1)
@@ -57,13 +72,13 @@ class Broadcaster(Shared):
         It is broadcast in this cycle.
     item : Out(item_layout(...))
     empty : Out(1)
-        Nothing is found or on its way.
+        Nothing was taken that was not broadcast.
     """
 
     def __init__(self, accelerator: EieAccelerator, channel: int) -> None:
         self._pes = accelerator.array.pes
         self._share = accelerator.array.pes // accelerator.array.channels
-        self._mine = range(channel * self._share, (channel + 1) * self._share)
+        self._first = channel * self._share
         self._index_bits = address_bits(accelerator.memories.window)
         self._activation_bits = accelerator.widths.activation
         super().__init__(
@@ -74,6 +89,7 @@ class Broadcaster(Shared):
                 "candidates": In(self._share * self._index_bits),
                 "take": Out(self._share),
                 "values": In(self._share * self._activation_bits),
+                "held": Out(1),
                 "full": In(1),
                 "valid": Out(1),
                 "fires": Out(1),
@@ -86,25 +102,32 @@ class Broadcaster(Shared):
 
     def build(self) -> Module:
         m = Module()
-        m.submodules.tree = tree = NonzeroTree(pes=self._share, index_bits=self._index_bits)
+        sources = self._sources(m)
+        m.submodules.node = node = NonzeroNode(index_bits=self._index_bits)
         taken, moves, takes = Signal(), Signal(), Signal()
-        base, index = Signal(COLUMN_BITS), Signal(self._index_bits)  # of what was taken
+        # Of what was taken.
+        base, index = Signal(COLUMN_BITS), Signal(self._index_bits)
+        chosen, owner = Signal(len(sources)), Signal(range(self._pes))
         # Those that were not taken are masked, so that no wide choice is needed.
-        chosen = Signal(self._share)
-        width = self._activation_bits
-        value = one_of(chosen, [self.values.word_select(n, width) for n in range(self._share)])
-        owner = one_of(chosen, [Const(n, (self._pes - 1).bit_length()) for n in self._mine])
+        value = one_of(chosen, [source.value for source in sources])
+        owners = [Cat(source.owner, Const(n, RADIX_BITS)) for n, source in enumerate(sources)]
+        winner = node.winner[: len(sources)]
         m.d.comb += [
-            tree.valid.eq(self.found),
-            tree.indices.eq(self.candidates),
+            node.valid.eq(Cat(source.found for source in sources)),
+            node.indices.eq(Cat(source.index for source in sources)),
             self.fires.eq(self.valid & ~self.full),
             moves.eq(taken & (~self.valid | self.fires)),
-            takes.eq(self.run & tree.any & (~taken | moves)),
-            self.take.eq(tree.winner & takes.replicate(self._share)),
-            self.empty.eq(~tree.any & ~taken & ~self.valid),
+            takes.eq(self.run & node.any & (~taken | moves)),
+            *(source.take.eq(winner[n] & takes) for n, source in enumerate(sources)),
+            self.empty.eq(~taken & ~self.valid),
         ]
         with m.If(takes):
-            m.d.sync += [chosen.eq(self.take), base.eq(self.base), index.eq(tree.index)]
+            m.d.sync += [
+                chosen.eq(winner),
+                base.eq(self.base),
+                index.eq(node.index),
+                owner.eq(one_of(winner, owners) + self._first),
+            ]
         with m.If(takes | moves):
             m.d.sync += taken.eq(takes)
         with m.If(moves):
@@ -113,6 +136,48 @@ class Broadcaster(Shared):
         with m.If(moves | self.fires):
             m.d.sync += self.valid.eq(moves)
         return m
+
+    def _sources(self, m: Module) -> list[_Source]:
+        """Add buffers until four at most offer what all PEs have; return those."""
+        bits, width = self._index_bits, self._activation_bits
+        sources = [
+            _Source(
+                found=self.found[pe],
+                index=self.candidates.word_select(pe, bits),
+                owner=Const(0, 0),
+                take=self.take[pe],
+                value=self.values.word_select(pe, width),
+            )
+            for pe in range(self._share)
+        ]
+        held: list[Value] = []
+        while len(sources) > RADIX:
+            owner_bits, above = len(sources[0].owner), []
+            for number, start in enumerate(range(0, len(sources), RADIX)):
+                group = sources[start : start + RADIX]
+                buffer = NonzeroBuffer(index_bits=bits, owner_bits=owner_bits, value_bits=width)
+                m.submodules[f"buffer_{owner_bits}_{number}"] = buffer
+                if owner_bits:
+                    m.d.comb += buffer.owners.eq(Cat(source.owner for source in group))
+                m.d.comb += [
+                    buffer.found.eq(Cat(source.found for source in group)),
+                    buffer.indices.eq(Cat(source.index for source in group)),
+                    buffer.values.eq(Cat(source.value for source in group)),
+                    Cat(source.take for source in group).eq(buffer.take),
+                ]
+                held.append(buffer.o_found)
+                above.append(
+                    _Source(
+                        found=buffer.o_found,
+                        index=buffer.o_index,
+                        owner=buffer.o_owner,
+                        take=buffer.o_take,
+                        value=buffer.o_value,
+                    )
+                )
+            sources = above
+        m.d.comb += self.held.eq(Cat(held).any())
+        return sources
 
 
 class State(enum.Enum, shape=3):
@@ -132,9 +197,10 @@ class EieControl(Shared):
 
     A run accepted in cycle t loads the flags of its first window in t+1, so the first nonzero is
     taken in t+2. A window of which all nonzeros are taken is followed by the next, which is loaded
-    in the cycle after. When nothing is left to take, on its way or in a PE, in cycle q, a run
-    that does not write is done in q. Another drains its accumulators from q+4 on, one row a cycle,
-    and is done 3 cycles after the last. The next step is accepted in the cycle after.
+    in the cycle after. When in cycle q nothing is left to take or on its way, and nothing was in a
+    PE in the cycle before, a run that does not write is done in q. Another drains its accumulators
+    from q+3 on, one row a cycle, and is done 3 cycles after the last, whose result is written in
+    the next. The next step is accepted in that.
 
     :class:`CellControl` has the cycles of the elements of recurrent layers.
 
@@ -166,11 +232,11 @@ class EieControl(Shared):
     scan : Out(scan_layout(accelerator))
         To all PEs.
     found : In(1)
-        Some PE has a nonzero.
+        Some nonzero was not taken.
     empty : In(1)
-        No channel has anything.
+        Nothing was taken that was not broadcast.
     idle : In(1)
-        No PE has anything.
+        No PE had anything in the cycle before.
     store_begin, store_stamp : Out(1)
     store_what : Out(StoreLayout)
     store_read, store_done : In(1)
@@ -226,20 +292,20 @@ class EieControl(Shared):
         wait = Signal(range(max(SETTLE_CYCLES, FLUSH_CYCLES)))
         m.d.comb += [
             self.scan.fresh.eq(state == State.IDLE),
-            self.scan.drain.eq(clearing | (state == State.WRITE)),
             self.scan.drain_row.eq(row),
             self.scan.result.eq(~clearing),
             self.running.eq((state != State.IDLE) & (state != State.STORE) & (state != State.CELL)),
             self.search.eq(state == State.SCAN),
-            quiet.eq(self.search & self.empty & self.idle & self._windows(m, state)),
+            quiet.eq(self.search & ~self.found & self.empty & self.idle & self._windows(m, state)),
             ended.eq(wait == 0),
         ]
+        drain = self.scan.drain  # clearing, or the state is WRITE
         with m.If(self.start):
-            m.d.sync += [clearing.eq(1), row.eq(0)]
+            m.d.sync += [clearing.eq(1), drain.eq(1), row.eq(0)]
         with m.If(clearing):
             m.d.sync += row.eq(row + 1)
             with m.If(row == memories.accumulators - 1):
-                m.d.sync += [clearing.eq(0), row.eq(0)]
+                m.d.sync += [clearing.eq(0), drain.eq(0), row.eq(0)]
         self._accept(m, state, clearing)
         if self._accelerator.cell is not None:
             self._elements(m, state, done)
@@ -251,11 +317,11 @@ class EieControl(Shared):
             with m.Case(State.SETTLE):
                 m.d.sync += wait.eq(wait - 1)
                 with m.If(ended):
-                    m.d.sync += state.eq(State.WRITE)
+                    m.d.sync += [state.eq(State.WRITE), drain.eq(1)]
             with m.Case(State.WRITE):
                 m.d.sync += row.eq(row + 1)
                 with m.If(row + 1 == self.tile.rows):
-                    m.d.sync += [state.eq(State.FLUSH), wait.eq(FLUSH_CYCLES - 1)]
+                    m.d.sync += [state.eq(State.FLUSH), drain.eq(0), wait.eq(FLUSH_CYCLES - 1)]
             with m.Case(State.FLUSH):
                 m.d.sync += wait.eq(wait - 1)
                 m.d.comb += done.eq(ended)
@@ -345,11 +411,3 @@ class EieControl(Shared):
                     ]
             with m.Elif(~is_end):
                 m.d.sync += [what.eq(descriptor[: StoreLayout.size]), state.eq(State.STORE)]
-
-
-def popcount(flags: list[Value]) -> Value:
-    """Return how many of ``flags`` are 1."""
-    while len(flags) > 1:
-        pairs = [a + b for a, b in zip(flags[::2], flags[1::2], strict=False)]
-        flags = [*pairs, *flags[2 * len(pairs) :]]
-    return flags[0]

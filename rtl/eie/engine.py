@@ -9,11 +9,12 @@ from amaranth.lib import wiring
 
 from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.dataflow.eie.program import EieCounter
-from celosia.rtl.eie.control import Broadcaster, EieControl, popcount
+from celosia.rtl.eie.control import Broadcaster, EieControl
 from celosia.rtl.eie.load import EieLoad
 from celosia.rtl.eie.pe import Pe
 from celosia.rtl.eie.sequencer import EieSequencer
 from celosia.rtl.eie.store import EieStore
+from celosia.rtl.eie.tally import Tally, popcount
 from celosia.rtl.readport import ReadPort
 from celosia.rtl.registers import CAUSES, Cause, Field, Register, register_map, shape_registers
 from celosia.rtl.shared import Shared
@@ -164,9 +165,9 @@ class EieEngine(Shared):
                 channel.found.eq(Cat(pe.found for pe in own)),
                 channel.candidates.eq(Cat(pe.candidate for pe in own)),
                 channel.values.eq(Cat(pe.activation for pe in own)),
-                channel.full.eq(Cat(pe.full[number] for pe in pes).any()),
                 *(pe.take.eq(channel.take[place]) for place, pe in enumerate(own)),
             ]
+            m.d.sync += channel.full.eq(Cat(pe.full[number] for pe in pes).any())
             for pe in pes:
                 m.d.comb += [
                     pe.broadcast[number].eq(channel.fires),
@@ -175,7 +176,9 @@ class EieEngine(Shared):
         lane_bits = accelerator.activation_lane_bits
         words = [pe.activation for pe in pes]
         m.d.comb += [
-            control.found.eq(Cat(pe.found for pe in pes).any()),
+            control.found.eq(
+                Cat(*(pe.found for pe in pes), *(channel.held for channel in channels)).any()
+            ),
             control.empty.eq(Cat(channel.empty for channel in channels).all()),
             control.idle.eq(Cat(pe.idle for pe in pes).all()),
             # Sign-extended to their lanes.
@@ -199,7 +202,11 @@ class EieEngine(Shared):
             shell.steps.stalls.eq(
                 popcount([channel.valid & ~channel.fires for channel in channels])
             ),
-            shell.steps.pointer_reads.eq(popcount([pe.reads_pointers for pe in pes])),
-            shell.steps.row_reads.eq(popcount([pe.reads_row for pe in pes])),
-            shell.steps.entries.eq(popcount([pe.issues for pe in pes])),
         ]
+        # What they count is in the counters before the next step can be the end.
+        for name in ("pointer_reads", "row_reads", "entries"):
+            m.submodules[name] = tally = Tally(array.pes)
+            m.d.comb += [
+                tally.i.eq(Cat(getattr(pe, name) for pe in pes)),
+                getattr(shell.steps, name).eq(tally.o),
+            ]

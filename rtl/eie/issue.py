@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from celosia.dataflow.eie.accelerator import EieAccelerator
+from celosia.dataflow.eie.accelerator import FILTER_CYCLES, EieAccelerator
+from celosia.rtl.axi.burst import sum_of_three
 from celosia.rtl.eie.memories import address_bits
 from celosia.rtl.eie.queue import ActivationQueue, item_layout
 from celosia.rtl.shared import Shared
@@ -19,10 +21,11 @@ COLUMN_BITS = 21
 class Issue(Shared):
     """Looks up what waits in the queues, and walks through the entries of each column.
 
-    In the cycle of a look-up the column's pointers are read; from the next on its entries are
-    issued, one a cycle, as soon as those of the column before are. A column without entries takes
-    a cycle. The next column is looked up while entries of one are issued. Of several queues each
-    goes in turn, the first after ``fresh``, and those in which nothing waits are passed over.
+    In the cycle of a look-up the column's pointers are read; in the next it is found out how many
+    entries they are. From the one after on they are issued, one a cycle, as soon as those of the
+    column before are. A column without entries takes a cycle. The next columns are looked up while
+    entries of one are issued. Of several queues each goes in turn, the first after ``fresh``, and
+    those in which nothing waits are passed over.
 
     Pointers that fall, or lead beyond ``size``, raise ``corrupt``; such a column has no entries.
 
@@ -39,7 +42,7 @@ class Issue(Shared):
         For each channel whether ``pushed_<c>`` comes in.
     pushed_<c> : In(item_layout(...))
     full : Out(channels)
-        Nothing may be broadcast on that channel in this cycle.
+        Nothing may be broadcast on that channel in the next cycle.
     idle : Out(1)
         Nothing is queued or at work.
     look_up : Out(1)
@@ -90,7 +93,12 @@ class Issue(Shared):
     def build(self) -> Module:
         m = Module()
         channels = self._array.channels
-        queues = [ActivationQueue(self._layout, depth=self._array.queue) for _ in range(channels)]
+        # What a filter lets through comes two cycles after its broadcast.
+        spare = FILTER_CYCLES if self._array.skip_empty else 0
+        queues = [
+            ActivationQueue(self._layout, depth=self._array.queue, spare=spare)
+            for _ in range(channels)
+        ]
         channel_bits = address_bits(channels)
         chosen, turn = Signal(channel_bits), Signal(channel_bits)
         waiting = Signal(channels)
@@ -101,10 +109,8 @@ class Issue(Shared):
                 queue.pushed.eq(getattr(self, f"pushed_{number}")),
                 waiting[number].eq(queue.waiting),
             ]
-        # What a filter lets through comes a cycle after its broadcast: it must find a place.
-        full = "full_after" if self._array.skip_empty else "full"
         m.d.comb += [
-            self.full.eq(Cat(getattr(queue, full) for queue in queues)),
+            self.full.eq(Cat(queue.full for queue in queues)),
             self.idle.eq(Cat(queue.idle for queue in queues).all()),
         ]
         # The first from ``turn`` on in which something waits.
@@ -116,45 +122,54 @@ class Issue(Shared):
         head: Any = Signal(self._layout)
         m.d.comb += head.eq(Array([queue.head.as_value() for queue in queues])[chosen])
 
-        # What was looked up and waits for its first entry; what is issued.
-        ready, ready_value = Signal(), Signal(signed(self._activation_bits))
-        ready_channel = Signal(channel_bits)
-        busy, at, end = Signal(), Signal(self._pointer_bits), Signal(self._pointer_bits)
-        value, channel = Signal(signed(self._activation_bits)), Signal(channel_bits)
-        begins, broken, active, last = Signal(), Signal(), Signal(), Signal()
-        stop, owner = Signal(self._pointer_bits), Signal(channel_bits)
+        # What was looked up, and its pointers come; what waits for its first entry; what is issued.
+        read, ready, busy = Signal(), Signal(), Signal()
+        values = [Signal(signed(self._activation_bits), name=f"value_{step}") for step in range(3)]
+        owners = [Signal(channel_bits, name=f"owner_{step}") for step in range(3)]
+        moves, begins, last, owner = Signal(), Signal(), Signal(), Signal(channel_bits)
+        found = self._found(m, moves)
+        some, several = found.some & found.fits, found.several & found.fits
         m.d.comb += [
-            begins.eq(~busy & ready),
-            broken.eq((self.start > self.stop) | (self.stop > self.size)),
-            self.corrupt.eq(begins & broken),
-            active.eq(busy | ready),
-            self.entry.eq(Mux(busy, at, self.start)),
-            stop.eq(Mux(busy, end, self.stop)),
-            self.value.eq(Mux(busy, value, ready_value)),
-            owner.eq(Mux(busy, channel, ready_channel)),
-            self.first.eq(begins),
-            self.issue.eq(busy | (ready & ~broken & (self.start != self.stop))),
-            last.eq(active & (~self.issue | (self.entry + 1 == stop))),
-            self.look_up.eq(waiting.any() & (~ready | ~busy)),
+            moves.eq(read & (~ready | ~busy)),
+            begins.eq(ready & ~busy),
+            self.look_up.eq(waiting.any() & (~read | ~ready | ~busy)),
             self.column.eq(head.column),
+            self.corrupt.eq(begins & (found.falls | ~found.fits)),
         ]
-        m.d.sync += busy.eq(active & ~last)
-        with m.If(active):
-            m.d.sync += [
-                at.eq(self.entry + 1),
-                end.eq(stop),
-                value.eq(self.value),
-                channel.eq(owner),
-            ]
-        with m.If(begins):
-            m.d.sync += ready.eq(0)
         with m.If(self.look_up):
             m.d.sync += [
-                ready.eq(1),
-                ready_value.eq(head.value),
-                ready_channel.eq(chosen),
+                read.eq(1),
+                values[0].eq(head.value),
+                owners[0].eq(chosen),
                 turn.eq(chosen + 1 if channels > 1 else 0),
             ]
+        with m.Elif(moves):
+            m.d.sync += read.eq(0)
+        with m.If(moves):
+            m.d.sync += [ready.eq(1), values[1].eq(values[0]), owners[1].eq(owners[0])]
+        with m.Elif(begins):
+            m.d.sync += ready.eq(0)
+
+        at = Signal(self._pointer_bits)
+        left, count = Signal(self._pointer_bits), Signal(self._pointer_bits)  # with this one
+        final = Signal()  # ``left`` is 1
+        m.d.comb += [
+            self.entry.eq(Mux(busy, at, found.start)),
+            count.eq(Mux(busy, left, found.count)),
+            self.value.eq(Mux(busy, values[2], values[1])),
+            owner.eq(Mux(busy, owners[2], owners[1])),
+            self.first.eq(begins),
+            self.issue.eq(busy | (ready & some)),
+            last.eq(Mux(busy, final, ready & ~several)),
+        ]
+        m.d.sync += [
+            busy.eq(Mux(busy, ~final, ready & several)),
+            at.eq(self.entry + 1),
+            left.eq(count - 1),
+            final.eq(count == 2),
+            values[2].eq(self.value),
+            owners[2].eq(owner),
+        ]
         with m.If(self.fresh):
             m.d.sync += turn.eq(0)
         for number, queue in enumerate(queues):
@@ -163,3 +178,26 @@ class Issue(Shared):
                 queue.release.eq(last & (owner == number)),
             ]
         return m
+
+    def _found(self, m: Module, moves: Value) -> Any:
+        """Add registers that ``moves`` loads with a column's pointers; return what they say.
+
+        ``some`` and ``several`` are more than none and one, ``falls`` is less; all that only where
+        it ``fits``.
+        """
+        bits = self._pointer_bits
+        flags = dict.fromkeys(("some", "several", "falls", "fits"), 1)
+        found: Any = Signal(data.StructLayout({"start": bits, "count": bits, **flags}))
+        # ``stop - start - 2`` above twice the range, in one carry chain.
+        most = (1 << bits) - 1
+        span = sum_of_three(m, "span", (self.stop, ~self.start, Const(most)), 4 << bits)
+        with m.If(moves):
+            m.d.sync += [
+                found.start.eq(self.start),
+                found.count.eq(self.stop - self.start),
+                found.some.eq(self.start < self.stop),
+                found.several.eq(span[-1]),
+                found.falls.eq(self.start > self.stop),
+                found.fits.eq(self.stop <= self.size),
+            ]
+        return found

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.eie.accelerator import FUNCTIONS, OCCUPANCY_BITS, EieAccelerator
 from celosia.dataflow.eie.descriptors import ALL_PES, FILE_SHIFT, Target
+from celosia.rtl.axi.burst import sum_of_three
 from celosia.rtl.descriptors import DESCRIPTOR_BITS
 from celosia.rtl.eie.descriptors import (
+    PLACE_BITS,
     CellLayout,
     LoadLayout,
     Opcode,
@@ -18,7 +21,7 @@ from celosia.rtl.eie.descriptors import (
     StoreLayout,
 )
 from celosia.rtl.eie.memories import address_bits
-from celosia.rtl.rules import Rule, address_rules, check_rules
+from celosia.rtl.rules import Rule, address_rules, are_zero, check_rules, sum_fits
 from celosia.rtl.shared import Shared
 
 
@@ -75,86 +78,87 @@ class EieLegality(Shared):
     def build(self) -> Module:
         m = Module()
         rules: dict[Opcode, Rule] = {
-            Opcode.LOAD: (LoadLayout, self._load),
-            Opcode.RUN: (RunLayout, self._run),
-            Opcode.STORE: (StoreLayout, self._store),
+            Opcode.LOAD: (LoadLayout, partial(self._load, m)),
+            Opcode.RUN: (RunLayout, partial(self._run, m)),
+            Opcode.STORE: (StoreLayout, partial(self._store, m)),
             Opcode.STAMP: (StoreLayout, self._stamp),
             Opcode.END: (StoreLayout, self._end),
         }
         if self._accelerator.cell is not None:
-            rules[Opcode.CELL] = CellLayout, self._cell
+            rules[Opcode.CELL] = CellLayout, partial(self._cell, m)
         check_rules(m, self.descriptor, self.legal, rules)
         return m
 
-    def _load(self, p: Any) -> list[Value]:
+    def _load(self, m: Module, p: Any) -> list[Value]:
         accelerator = self._accelerator
-        place = p.place[:FILE_SHIFT]
-        fits = [
-            (p.target == target)
-            & ((p.beats + (place if target is Target.ACTIVATIONS else p.place)) <= held)
-            for target in Target
-            if (held := target_beats(accelerator, target))
-        ]
-        is_word = p.target == Target.ACTIVATIONS
+        place, is_word = Signal(PLACE_BITS), p.target == Target.ACTIVATIONS
+        # What is left of the range of a sum by a memory that holds so much.
+        rest = Signal(PLACE_BITS, init=-1)
+        m.d.comb += place.eq(Mux(is_word, p.place[:FILE_SHIFT], p.place))
+        with m.Switch(p.target):
+            for target in Target:
+                with m.Case(target):
+                    m.d.comb += rest.eq(~target_beats(accelerator, target))
+        end = sum_of_three(m, "load_end", (p.beats, place, rest), 4 << PLACE_BITS)
         return [
-            Cat(fits).any(),
+            end[PLACE_BITS:] == 0,
             p.beats != 0,
             ~is_word | (p.place[FILE_SHIFT + 1 :] == 0),
             (p.pe < accelerator.array.pes) | (p.pe == ALL_PES),
             *address_rules(self._accelerator.bus, p.address),
         ]
 
-    def _run(self, p: Any) -> list[Value]:
+    def _run(self, m: Module, p: Any) -> list[Value]:
         accelerator, memories = self._accelerator, self._accelerator.memories
         windows = memories.activations // memories.window
         most = memories.codebooks if accelerator.widths.codebook else 1
         begin = p.window[: address_bits(windows)] * accelerator.window_columns
         rules = [
             p.columns != 0,
-            begin + p.columns <= memories.activations * accelerator.array.pes,
+            sum_fits(m, "columns", begin, p.columns, memories.activations * accelerator.array.pes),
             p.window < windows,
-            p.pointers + p.columns < memories.pointers,
-            p.entries + p.size <= memories.entries,
+            sum_fits(m, "pointers", p.pointers, p.columns, memories.pointers - 1),
+            sum_fits(m, "entries", p.entries, p.size, memories.entries),
             p.entries[: (memories.row_entries - 1).bit_length()] == 0,
             p.codebook < most,
             p.rows != 0,
             p.rows <= memories.accumulators,
             p.last_pes <= accelerator.array.pes,
-            p.biases + p.rows <= memories.biases,
-            p.target + p.rows <= memories.activations,
+            sum_fits(m, "biases", p.biases, p.rows, memories.biases),
+            sum_fits(m, "results", p.target, p.rows, memories.activations),
             p.low <= 0,
             p.high >= 0,
         ]
         if accelerator.array.skip_empty:
             rules += [
                 p.occupancy[: (OCCUPANCY_BITS - 1).bit_length()] == 0,
-                p.occupancy + p.columns <= accelerator.occupancy_columns,
+                sum_fits(m, "occupancy", p.occupancy, p.columns, accelerator.occupancy_columns),
             ]
         return rules
 
-    def _cell(self, p: Any) -> list[Value]:
+    def _cell(self, m: Module, p: Any) -> list[Value]:
         most = self._accelerator.memories.activations
         return [
             p.rows != 0,
-            p.gates + (p.rows << 2) <= most,
-            p.cell + p.rows <= most,
-            p.target + p.rows <= most,
+            sum_fits(m, "gates", p.gates, p.rows << 2, most),
+            sum_fits(m, "cell", p.cell, p.rows, most),
+            sum_fits(m, "outputs", p.target, p.rows, most),
             p.last_pes <= self._accelerator.array.pes,
             p.low <= 0,
             p.high >= 0,
         ]
 
-    def _store(self, p: Any) -> list[Value]:
+    def _store(self, m: Module, p: Any) -> list[Value]:
         return [
-            p.after == 0,
+            *are_zero(p.after),
             p.rows != 0,
-            p.first + p.rows <= self._accelerator.memories.activations,
+            sum_fits(m, "stored", p.first, p.rows, self._accelerator.memories.activations),
             *address_rules(self._accelerator.bus, p.address),
         ]
 
     def _stamp(self, p: Any) -> list[Value]:
         return [
-            p.after == 0,
+            *are_zero(p.after),
             p.rows == 0,
             p.first == 0,
             p.source == 0,
@@ -162,4 +166,4 @@ class EieLegality(Shared):
         ]
 
     def _end(self, p: Any) -> list[Value]:
-        return [p.as_value()[4:] == 0]
+        return are_zero(p.as_value()[4:])

@@ -6,15 +6,15 @@ import functools
 import itertools
 import operator
 from collections.abc import Iterable
-from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
+from celosia.dataflow.eie.accelerator import TREE_RADIX
 from celosia.rtl.shared import Shared
 
-RADIX = 4
-"""Inputs of a node: the tree of 64 PEs has 16 + 4 + 1 of them."""
+RADIX, RADIX_BITS = TREE_RADIX, 2
+"""Inputs of a node, and bits of their numbers: the tree of 64 PEs has 16 + 4 + 1 nodes."""
 
 
 def lowest_bit(flags: Value) -> tuple[Value, Value]:
@@ -99,73 +99,118 @@ class NonzeroNode(Shared):
         return m
 
 
-class NonzeroTree(Shared):
-    """A quad-tree of nodes over the candidates of some PEs. No latency.
+class NonzeroBuffer(Shared):
+    """Takes the first nonzeros of four children ahead of time, and offers them like one of them.
+
+    What a child offers in cycle t, with an index lower than that of any other, is offered from t+1
+    on; two of them wait here. One may be taken each cycle, and is taken from a child without regard
+    to that, so that no chain runs through a tree of these. As all children of a window begin to
+    offer in the same cycle, and always offer what they have, all comes in order.
 
     Parameters
     ----------
-    pes : int
-        Candidates.
     index_bits : int
         Bits of an index.
+    owner_bits : int
+        Bits of the number of an owner among a child's, 0 where it is one.
+    value_bits : int
+        Bits of a value.
 
     Members
     -------
-    valid : In(pes)
-    indices : In(pes * index_bits)
-    any : Out(1)
-    index : Out(index_bits)
-        The lowest.
-    winner : Out(pes)
-        Which is the first PE that has it; none where there is no candidate.
+    found : In(4)
+        Which children offer a nonzero.
+    indices : In(4 * index_bits)
+        Theirs, the first lowest.
+    owners : In(4 * owner_bits)
+        Whose they are, of each child; only where that has several.
+    take : Out(4)
+        Which child's is taken.
+    values : In(4 * value_bits)
+        Of each child what was taken last, from the cycle after.
+    o_found : Out(1)
+    o_index : Out(index_bits)
+    o_owner : Out(owner_bits + 2)
+    o_take : In(1)
+    o_value : Out(value_bits)
+        The same, of all; the owner's highest bits are the child's number.
     """
 
-    valid: Signal
+    found: Signal
     indices: Signal
-    any: Signal
-    index: Signal
-    winner: Signal
+    owners: Signal
+    take: Signal
+    values: Signal
+    o_found: Signal
+    o_index: Signal
+    o_owner: Signal
+    o_take: Signal
+    o_value: Signal
 
-    def __init__(self, *, pes: int, index_bits: int) -> None:
-        self._pes, self._index_bits = pes, index_bits
+    def __init__(self, *, index_bits: int, owner_bits: int, value_bits: int) -> None:
+        self._index_bits, self._owner_bits = index_bits, owner_bits
+        self._value_bits = value_bits
         super().__init__(
-            {
-                "valid": In(pes),
-                "indices": In(pes * index_bits),
-                "any": Out(1),
-                "index": Out(index_bits),
-                "winner": Out(pes),
+            ({"owners": In(RADIX * owner_bits)} if owner_bits else {})
+            | {
+                "found": In(RADIX),
+                "indices": In(RADIX * index_bits),
+                "take": Out(RADIX),
+                "values": In(RADIX * value_bits),
+                "o_found": Out(1),
+                "o_index": Out(index_bits),
+                "o_owner": Out(owner_bits + RADIX_BITS),
+                "o_take": In(1),
+                "o_value": Out(value_bits),
             },
-            name=f"nonzero_tree_p{pes}_i{index_bits}",
-            parameters=(pes, index_bits),
+            name=f"nonzero_buffer_i{index_bits}_o{owner_bits}_v{value_bits}",
+            parameters=(index_bits, owner_bits, value_bits),
         )
 
     def build(self) -> Module:
         m = Module()
-        bits = self._index_bits
-        level: list[tuple[Any, Any, Any]] = [
-            (self.valid[pe], self.indices.word_select(pe, bits), Const(1, 1))
-            for pe in range(self._pes)
+        m.submodules.node = node = NonzeroNode(index_bits=self._index_bits)
+        second = Signal()  # another waits behind the one that is offered
+        index, owner = Signal.like(self.o_index), Signal.like(self.o_owner)  # the other's
+        # What was taken from a child in the cycle before comes now, as the last one's value.
+        fresh, chosen = Signal(), Signal(RADIX)
+        come, first, other, held, waits = (
+            Signal(self._value_bits, name=name)
+            for name in ("come", "first", "other", "held", "waits")
+        )
+        pull, leaves = Signal(), Signal()
+        below = self._owner_bits
+        owners: list[Value] = [Const(n, RADIX_BITS) for n in range(RADIX)]
+        if below:
+            owners = [Cat(self.owners.word_select(n, below), owners[n]) for n in range(RADIX)]
+        pulled = one_of(node.winner, owners)
+        m.d.comb += [
+            node.valid.eq(self.found),
+            node.indices.eq(self.indices),
+            pull.eq(node.any & ~second),
+            self.take.eq(node.winner & (~second).replicate(RADIX)),
+            leaves.eq(self.o_take | ~self.o_found),
+            come.eq(
+                one_of(chosen, [self.values.word_select(n, self._value_bits) for n in range(RADIX)])
+            ),
+            first.eq(Mux(fresh & ~second, come, held)),
+            other.eq(Mux(fresh, come, waits)),
         ]
-        if self._pes == 1:
-            level = [(self.valid, self.indices, self.valid)]
-        depth = 0
-        while len(level) > 1:
-            above = []
-            for number, start in enumerate(range(0, len(level), RADIX)):
-                group = level[start : start + RADIX]
-                m.submodules[f"node_{depth}_{number}"] = node = NonzeroNode(index_bits=bits)
-                m.d.comb += [
-                    node.valid.eq(Cat(valid for valid, _, _ in group)),
-                    node.indices.eq(Cat(index for _, index, _ in group)),
-                ]
-                winner = Cat(
-                    won & node.winner[place].replicate(len(won))
-                    for place, (_, _, won) in enumerate(group)
-                )
-                above.append((node.any, node.index, winner))
-            level = above
-            depth += 1
-        ((any_, index, winner),) = level
-        m.d.comb += [self.any.eq(any_), self.index.eq(index), self.winner.eq(winner)]
+        m.d.sync += [
+            fresh.eq(pull),
+            chosen.eq(node.winner),
+            second.eq((pull | second) & ~leaves),
+            held.eq(Mux(leaves, other, first)),
+            waits.eq(other),
+        ]
+        with m.If(leaves):
+            m.d.sync += [
+                self.o_found.eq(pull | second),
+                self.o_index.eq(Mux(second, index, node.index)),
+                self.o_owner.eq(Mux(second, owner, pulled)),
+            ]
+        with m.If(~second):
+            m.d.sync += [index.eq(node.index), owner.eq(pulled)]
+        with m.If(self.o_take):
+            m.d.sync += self.o_value.eq(first)
         return m

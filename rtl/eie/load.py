@@ -12,17 +12,14 @@ from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.dataflow.eie.descriptors import Target
 from celosia.dataflow.microarchitecture import LOAD_QUEUE_DEPTH
 from celosia.rtl.axi.burst import BurstSplitter
-from celosia.rtl.eie.descriptors import PLACE_BITS, LoadLayout
+from celosia.rtl.eie.descriptors import PLACE_BITS
 from celosia.rtl.eie.pe import GROUP_BITS, write_layout
-from celosia.rtl.eie.sequencer import COUNT_BITS
+from celosia.rtl.eie.sequencer import COUNT_BITS, LOAD, RUN_BITS
 from celosia.rtl.ports import Flow, burst_layout
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
 
-RUN_BITS = PLACE_BITS + GROUP_BITS
-"""Of the beats of a load: a word of activations is up to 64 of them."""
-
-ON_ITS_WAY = data.StructLayout({"target": 3, "pe": 9, "place": PLACE_BITS, "beats": RUN_BITS})
+ON_ITS_WAY = data.StructLayout({"target": 3, "pe": 9, "place": PLACE_BITS, "last": RUN_BITS})
 
 
 class EieLoad(Shared):
@@ -39,7 +36,7 @@ class EieLoad(Shared):
 
     Members
     -------
-    i : In(stream.Signature(LoadLayout))
+    i : In(stream.Signature(LOAD))
         Loads, of which each waits until ``steps`` has reached its ``after``.
     steps : In(32)
         Steps done.
@@ -57,7 +54,7 @@ class EieLoad(Shared):
         bus = accelerator.bus
         super().__init__(
             {
-                "i": In(stream.Signature(LoadLayout)),
+                "i": In(stream.Signature(LOAD)),
                 "steps": In(COUNT_BITS),
                 "o": Out(stream.Signature(burst_layout(bus.address_bits))),
                 "beats": In(Flow(bus.data_bits)),
@@ -79,19 +76,18 @@ class EieLoad(Shared):
         )
         m.submodules.queue = queue = Queue(ON_ITS_WAY, depth=LOAD_QUEUE_DEPTH)
         p = self.i.p
-        due, beats = Signal(), Signal(RUN_BITS)
+        due = Signal()
         m.d.comb += [
             due.eq(p.after <= self.steps),
-            beats.eq(Mux(p.target == Target.ACTIVATIONS, p.beats * words, p.beats)),
             self.i.ready.eq(due & splitter.i.ready & queue.i.ready),
             splitter.i.valid.eq(self.i.valid & due & queue.i.ready),
             splitter.i.p.address.eq(p.address),
-            splitter.i.p.beats.eq(beats),
+            splitter.i.p.beats.eq(p.beats),
             queue.i.valid.eq(self.i.valid & due & splitter.i.ready),
             queue.i.p.target.eq(p.target),
             queue.i.p.pe.eq(p.pe),
             queue.i.p.place.eq(p.place),
-            queue.i.p.beats.eq(beats),
+            queue.i.p.last.eq(p.last),
             self.o.valid.eq(splitter.o.valid),
             self.o.p.address.eq(splitter.o.p.address),
             self.o.p.beats.eq(splitter.o.p.beats),
@@ -103,7 +99,7 @@ class EieLoad(Shared):
         offset, group = Signal(PLACE_BITS), Signal(GROUP_BITS)
         last, ends_word, finished = Signal(), Signal(), Signal()
         m.d.comb += [
-            last.eq(count + 1 == on.beats),
+            last.eq(count == on.last),
             ends_word.eq((on.target != Target.ACTIVATIONS) | (group == words - 1)),
             queue.o.ready.eq(self.beats.valid & last),
         ]

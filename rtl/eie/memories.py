@@ -132,8 +132,10 @@ class PointerMemory(Shared):
         In beats.
     write_data : In(lanes * slot)
     read_enable : In(1)
-    read_address : In(range(depth))
-        Of the first of the two.
+    base : In(range(depth))
+        Changes in the cycle before the last before a read at the latest.
+    column : In(range(depth))
+        The first of the two pointers is that of so many after ``base``.
     first, second : Out(width)
         The pointers read last, from the cycle after ``read_enable``.
     """
@@ -142,7 +144,8 @@ class PointerMemory(Shared):
     write_address: Signal
     write_data: Signal
     read_enable: Signal
-    read_address: Signal
+    base: Signal
+    column: Signal
     first: Signal
     second: Signal
 
@@ -156,7 +159,8 @@ class PointerMemory(Shared):
                 "write_address": In(address_bits(depth // lanes)),
                 "write_data": In(lanes * slot),
                 "read_enable": In(1),
-                "read_address": In(address_bits(depth)),
+                "base": In(address_bits(depth)),
+                "column": In(address_bits(depth)),
                 "first": Out(width),
                 "second": Out(width),
             },
@@ -166,22 +170,26 @@ class PointerMemory(Shared):
 
     def build(self) -> Module:
         m = Module()
-        bits = len(self.read_address)
+        bits = len(self.column)
+        following = Signal(bits)  # behind the base, so that no sum comes after another
+        address = Signal(bits)
         banks = [
             PackedRam(depth=self._depth // 2, width=self._width, lanes=self._lanes // 2)
             for _ in range(2)
         ]
         m.submodules.even, m.submodules.odd = banks
         odd_first = Signal()
+        m.d.sync += following.eq(self.base + 1)
+        m.d.comb += address.eq(self.base + self.column)
         with m.If(self.read_enable):
-            m.d.sync += odd_first.eq(self.read_address[0])
+            m.d.sync += odd_first.eq(address[0])
         for index, bank in enumerate(banks):
             pointers = [
                 self.write_data[at : at + self._width]
                 for at in range(index * self._slot, self._lanes * self._slot, 2 * self._slot)
             ]
             # Of an odd column the second pointer lies a row further in the even bank.
-            row = self.read_address + 1 if index == 0 else self.read_address
+            row = following + self.column if index == 0 else address
             m.d.comb += [
                 bank.write_enable.eq(self.write_enable),
                 bank.write_address.eq(self.write_address),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
@@ -63,9 +64,9 @@ def scan_layout(accelerator: EieAccelerator) -> data.StructLayout:
 class Pe(Shared):
     """One processing element; :class:`Issue` and :class:`Arithmetic` have its cycles.
 
-    An activation on a broadcast in cycle t is queued in t, with ``skip_empty`` in t+1 and only
-    where its column has entries here. A row drained in cycle t is read in t, meets its bias and is
-    shifted in t+1, rounded and clamped in t+2 and written in t+3. :class:`CellUnit` has the
+    An activation on a broadcast in cycle t is queued in t, with ``skip_empty`` in t+2 and only
+    where its column has entries here. A row drained in cycle t is read in t, meets its bias in t+1,
+    is shifted in t+2, rounded and clamped in t+3 and written in t+4. :class:`CellUnit` has the
     elements of recurrent layers, where the engine has such units.
 
     Parameters
@@ -94,11 +95,15 @@ class Pe(Shared):
         An activation comes on a channel; all PEs have a place for it.
     item_<c> : In(item_layout(...))
     full : Out(channels)
+        Nothing may be broadcast on that channel in the next cycle.
     idle : Out(1)
-        No activation is queued or at work, but entries may be in the arithmetic unit.
-    corrupt_pointer, corrupt_index : Out(1)
-    reads_pointers, reads_row, issues : Out(1)
-        What the counters count.
+        In the cycle before no activation came, was queued or at work; entries may have been in the
+        arithmetic unit.
+    corrupt_pointer : Out(1)
+    corrupt_index : Out(1)
+        Of the cycle before.
+    pointer_reads, row_reads, entries : Out(1)
+        What the counters count, of the cycle before.
     """
 
     def __init__(self, accelerator: EieAccelerator) -> None:
@@ -124,9 +129,9 @@ class Pe(Shared):
                 "idle": Out(1),
                 "corrupt_pointer": Out(1),
                 "corrupt_index": Out(1),
-                "reads_pointers": Out(1),
-                "reads_row": Out(1),
-                "issues": Out(1),
+                "pointer_reads": Out(1),
+                "row_reads": Out(1),
+                "entries": Out(1),
             },
             name="pe",
             parameters=(accelerator,),
@@ -154,7 +159,7 @@ class Pe(Shared):
             lanes=accelerator.pointer_lanes,
             slot=accelerator.pointer_slot,
         )
-        pending: Value = Const(0, 1)
+        pending: Value = self.broadcast.any()
         for channel in range(accelerator.array.channels):
             item = getattr(self, f"item_{channel}")
             pushed = getattr(issue, f"pushed_{channel}")
@@ -162,21 +167,24 @@ class Pe(Shared):
                 pending |= self._filter(m, channel, written)
             else:
                 m.d.comb += [issue.push[channel].eq(self.broadcast[channel]), pushed.eq(item)]
+        m.d.sync += [
+            self.idle.eq(issue.idle & ~pending),
+            self.pointer_reads.eq(issue.look_up),
+            self.entries.eq(issue.issue),
+        ]
         m.d.comb += [
             self.full.eq(issue.full),
-            self.idle.eq(issue.idle & ~pending),
             pointers.write_enable.eq(written[Target.POINTERS]),
             pointers.write_address.eq(self.write.place),
             pointers.write_data.eq(self.write.data),
             pointers.read_enable.eq(issue.look_up),
-            pointers.read_address.eq(self.tile.pointers + issue.column),
+            pointers.base.eq(self.tile.pointers),
+            pointers.column.eq(issue.column),
             issue.start.eq(pointers.first),
             issue.stop.eq(pointers.second),
             issue.size.eq(self.tile.size),
             issue.fresh.eq(self.scan.fresh),
             self.corrupt_pointer.eq(issue.corrupt),
-            self.reads_pointers.eq(issue.look_up),
-            self.issues.eq(issue.issue),
         ]
 
     def _filter(
@@ -184,10 +192,10 @@ class Pe(Shared):
         m: Module,
         channel: int,
         written: dict[Target, Signal],
-    ) -> Signal:
+    ) -> Value:
         """Add the bitmap that says whether a broadcast is queued; return whether one waits for it.
 
-        What was broadcast in the cycle before is queued, or not.
+        What was broadcast two cycles before is queued, or not.
         """
         accelerator = self._accelerator
         lanes = accelerator.bus.data_bits // OCCUPANCY_BITS
@@ -198,7 +206,8 @@ class Pe(Shared):
         item, pushed = getattr(self, f"item_{channel}"), getattr(self._issue, f"pushed_{channel}")
         column = Signal(COLUMN_BITS, name=f"column_{channel}")
         bit = Signal(range(OCCUPANCY_BITS), name=f"bit_{channel}")
-        pending = Signal(name=f"pending_{channel}")
+        pending, kept = Signal(name=f"pending_{channel}"), Signal(name=f"kept_{channel}")
+        held: Any = Signal.like(item, name=f"held_{channel}")
         low = len(bit)
         m.d.comb += [
             column.eq(self.tile.occupancy + item.column),
@@ -207,12 +216,16 @@ class Pe(Shared):
             bitmap.write_data.eq(self.write.data),
             bitmap.read_enable.eq(self.broadcast[channel]),
             bitmap.read_address.eq(column[low:]),
-            self._issue.push[channel].eq(pending & bitmap.read_data.bit_select(bit, 1)),
+            self._issue.push[channel].eq(kept),
         ]
-        m.d.sync += pending.eq(self.broadcast[channel])
-        with m.If(self.broadcast[channel]):
-            m.d.sync += [pushed.eq(item), bit.eq(column[:low])]
-        return pending
+        m.d.sync += [
+            pending.eq(self.broadcast[channel]),
+            held.eq(item),
+            bit.eq(column[:low]),
+            kept.eq(pending & bitmap.read_data.bit_select(bit, 1)),
+            pushed.eq(held),
+        ]
+        return pending | kept
 
     def _entries(self, m: Module, written: dict[Target, Signal]) -> None:
         """Connect the sparse matrix, the codebook and the arithmetic unit."""
@@ -234,13 +247,20 @@ class Pe(Shared):
             place.eq(self.tile.entries + issue.entry),
             matrix.read_enable.eq(issue.issue & (issue.first | (place[:inner] == 0))),
             matrix.read_address.eq(place[inner:]),
-            self.reads_row.eq(matrix.read_enable),
         ]
         m.submodules.arithmetic = arithmetic = Arithmetic(accelerator)
-        which = Signal(max(1, inner))
+        which, lacks = Signal(max(1, inner)), Signal()
         value = Signal(signed(widths.activation))
         entry = Signal(widths.entry)
-        m.d.sync += [arithmetic.valid.eq(issue.issue), arithmetic.first.eq(issue.first)]
+        m.d.sync += [
+            arithmetic.valid.eq(issue.issue),
+            arithmetic.first.eq(issue.first),
+            # PEs from ``last_pes`` on lack the last row.
+            lacks.eq(self.index >= self.tile.last_pes),
+            arithmetic.rows.eq(self.tile.rows - lacks),
+            self.corrupt_index.eq(arithmetic.beyond),
+            self.row_reads.eq(matrix.read_enable),
+        ]
         with m.If(issue.issue):
             m.d.sync += [which.eq(place[:inner] if inner else 0), value.eq(issue.value)]
         m.d.comb += [
@@ -249,11 +269,8 @@ class Pe(Shared):
             ),
             arithmetic.gap.eq(entry[widths.weight :]),
             arithmetic.activation.eq(value),
-            # PEs from ``last_pes`` on lack the last row.
-            arithmetic.rows.eq(self.tile.rows - (self.index >= self.tile.last_pes)),
             arithmetic.drain.eq(self.scan.drain),
             arithmetic.drain_row.eq(self.scan.drain_row),
-            self.corrupt_index.eq(arithmetic.beyond),
         ]
         weight = entry[: widths.weight]
         if widths.codebook:
@@ -344,7 +361,7 @@ class Pe(Shared):
                 data.StructLayout({"valid": 1, "row": address_bits(memories.activations)}),
                 name=f"drained_{step}",
             )
-            for step in range(3)
+            for step in range(4)
         ]
         drained, total, floor = (
             Signal(signed(widths.accumulator), name=name) for name in ("drained", "total", "floor")
@@ -357,18 +374,17 @@ class Pe(Shared):
             biases.write_data.eq(
                 Cat(self.write.data[at : at + widths.accumulator] for at in parts)
             ),
-            total.eq(drained + biases.read_data.as_signed()),
             biases.read_enable.eq(scan.drain),
             biases.read_address.eq(tile.biases + scan.drain_row),
         ]
         m.d.sync += [
             steps[0].valid.eq(scan.drain & scan.result),
             steps[0].row.eq(tile.target + scan.drain_row),
-            steps[1].eq(steps[0]),
-            steps[2].eq(steps[1]),
+            *(later.eq(step) for step, later in itertools.pairwise(steps)),
             drained.eq(self._arithmetic.drained),
+            total.eq(drained + biases.read_data.as_signed()),
             floor.eq(below),
             up.eq(adds),
             result.eq(clamped(m, floor, up, low=tile.low, high=tile.high)),
         ]
-        return result, steps[2]
+        return result, steps[-1]

@@ -10,8 +10,16 @@ from amaranth.lib.wiring import Out
 
 from celosia.dataflow.descriptors import DESCRIPTOR_BYTES
 from celosia.dataflow.eie.accelerator import EieAccelerator
+from celosia.dataflow.eie.descriptors import Target
 from celosia.dataflow.microarchitecture import UNIT_QUEUE_DEPTH
-from celosia.rtl.eie.descriptors import CellLayout, LoadLayout, Opcode, RunLayout, StoreLayout
+from celosia.rtl.eie.descriptors import (
+    PLACE_BITS,
+    CellLayout,
+    LoadLayout,
+    Opcode,
+    RunLayout,
+    StoreLayout,
+)
 from celosia.rtl.eie.legality import EieLegality
 from celosia.rtl.queue import Queue
 from celosia.rtl.sequencer import read_program, sequencer_ports
@@ -22,6 +30,23 @@ KINDS = {"load": (Opcode.LOAD.value,), "run": (Opcode.RUN.value,), "end": (Opcod
 STEP_BITS = max(RunLayout.size, CellLayout.size, StoreLayout.size)
 COUNT_BITS = 32
 """Of loads and steps, as descriptors count them."""
+
+
+RUN_BITS = PLACE_BITS + 8
+"""Of the beats of a load: a word of activations is up to 64 of them."""
+
+LOAD = data.StructLayout(
+    {
+        "target": 3,
+        "pe": 9,
+        "after": COUNT_BITS,
+        "place": PLACE_BITS,
+        "beats": RUN_BITS,
+        "last": RUN_BITS,
+        "address": 64,
+    }
+)
+"""What the load unit runs: a descriptor with its beats of the bus, and the number of the last."""
 
 
 def step_layout(address_bits: int) -> data.StructLayout:
@@ -55,7 +80,7 @@ class EieSequencer(Shared):
         Bursts, to the read port.
     beats : In(Flow(data_bits))
         Their beats.
-    load : Out(stream.Signature(LoadLayout))
+    load : Out(stream.Signature(LOAD))
     step : Out(stream.Signature(step_layout(address_bits)))
         From the units' queues.
     error : Out(ErrorReport(...))
@@ -68,7 +93,7 @@ class EieSequencer(Shared):
         super().__init__(
             sequencer_ports(bus)
             | {
-                "load": Out(stream.Signature(LoadLayout)),
+                "load": Out(stream.Signature(LOAD)),
                 "step": Out(stream.Signature(step_layout(bus.address_bits))),
             },
             name="eie_sequencer",
@@ -79,7 +104,7 @@ class EieSequencer(Shared):
         m = Module()
         bus = self._accelerator.bus
         fetch, descriptors = read_program(m, self, bus, EieLegality(self._accelerator), KINDS)
-        m.submodules.loads = loads = Queue(LoadLayout, depth=UNIT_QUEUE_DEPTH)
+        m.submodules.loads = loads = Queue(LOAD, depth=UNIT_QUEUE_DEPTH)
         m.submodules.steps = steps = Queue(step_layout(bus.address_bits), depth=UNIT_QUEUE_DEPTH)
         wiring.connect(m, loads.o, wiring.flipped(self.load))
         wiring.connect(m, steps.o, wiring.flipped(self.step))
@@ -90,7 +115,7 @@ class EieSequencer(Shared):
         load: Any = data.View(LoadLayout, descriptor[: LoadLayout.size])
         run: Any = data.View(RunLayout, descriptor[: RunLayout.size])
         is_load, is_run, is_end = descriptors.p.load, descriptors.p.run, descriptors.p.end
-        legal, go = Signal(), Signal()
+        legal, go, beats = Signal(), Signal(), Signal(RUN_BITS)
         m.d.comb += [
             legal.eq(
                 descriptors.p.legal
@@ -99,7 +124,19 @@ class EieSequencer(Shared):
             ),
             go.eq(running & ~self.stop & descriptors.valid & legal & ~(is_end & fetch.missing)),
             descriptors.ready.eq(go & Mux(is_load, loads.i.ready, steps.i.ready)),
-            loads.i.payload.eq(descriptor[: LoadLayout.size]),
+            beats.eq(
+                Mux(
+                    load.target == Target.ACTIVATIONS,
+                    load.beats * self._accelerator.word_beats,
+                    load.beats,
+                )
+            ),
+            loads.i.p.beats.eq(beats),
+            loads.i.p.last.eq(beats - 1),
+            *(
+                getattr(loads.i.p, name).eq(getattr(load, name))
+                for name in ("target", "pe", "after", "place", "address")
+            ),
             loads.i.valid.eq(go & is_load),
             steps.i.p.descriptor.eq(descriptor[:STEP_BITS]),
             steps.i.p.address.eq(address),

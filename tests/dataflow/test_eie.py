@@ -252,8 +252,9 @@ def test_timing_needs_the_activations():
 def queue_model(counts, columns, depth):
     """The paper's queues, as a plain loop: cycles from the first broadcast to the last entry.
 
-    One activation a cycle is broadcast while every queue has a place; the head keeps its place
-    until its entries are done, one a cycle, and a cycle where there are none.
+    A cycle passes between a broadcast and its first entry: its pointers are read. One activation
+    a cycle is broadcast while every queue has a place; the head keeps its place until its entries
+    are done, one a cycle, and a cycle where there are none.
     """
     pes = len(counts)
     free = [1] * pes  # when each PE can begin its next column
@@ -264,7 +265,7 @@ def queue_model(counts, columns, depth):
         if number >= depth:
             cycle = max(cycle, *(done[k][number - depth] + 1 for k in range(pes)))
         for k in range(pes):
-            begin = max(cycle + 1, free[k])
+            begin = max(cycle + 2, free[k])
             free[k] = begin + max(1, int(counts[k, column]))
             done[k].append(free[k] - 1)
     return max(free) - 1
@@ -277,9 +278,9 @@ def test_the_papers_queue_model_says_the_same(depth):
         pes, columns = int(rng.integers(1, 6)), int(rng.integers(1, 12))
         counts = rng.integers(0, 5, (pes, columns))
         met = np.sort(rng.permutation(columns)[: rng.integers(1, columns + 1)])
-        tally = run_tile(counts, met[None], np.array([[len(met)]]), depth, False)
-        # Flags, a nonzero and its value come before the first broadcast; idle is seen after.
-        assert tally.quiet == queue_model(counts, met, depth) + 3 + 1
+        tally = run_tile(counts, met[None], np.array([[len(met)]]), 0, depth, 0)
+        # Flags, a nonzero and its value come before the first broadcast; idle is said after.
+        assert tally.quiet == queue_model(counts, met, depth) + 3 + 2
         assert tally.broadcasts == len(met)
 
 

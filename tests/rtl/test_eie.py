@@ -21,6 +21,7 @@ from celosia.rtl.descriptors import DESCRIPTOR_BITS
 from celosia.rtl.eie import arithmetic
 from celosia.rtl.eie.activations import ActivationFiles
 from celosia.rtl.eie.arithmetic import Arithmetic
+from celosia.rtl.eie.control import Broadcaster
 from celosia.rtl.eie.descriptors import CellLayout, LoadLayout, RunLayout, StoreLayout, encode
 from celosia.rtl.eie.issue import Issue
 from celosia.rtl.eie.legality import EieLegality
@@ -75,7 +76,12 @@ def test_pointers_of_every_column_come_two_at_once(lanes):
         ctx.set(dut.write_enable, 0)
         ctx.set(dut.read_enable, 1)
         for column in range(depth - 1):
-            ctx.set(dut.read_address, column)
+            base = rng.randrange(column + 1)
+            ctx.set(dut.base, base)
+            ctx.set(dut.read_enable, 0)
+            await ctx.tick()
+            ctx.set(dut.read_enable, 1)
+            ctx.set(dut.column, column - base)
             await ctx.tick()
             assert (ctx.get(dut.first), ctx.get(dut.second)) == (
                 pointers[column], pointers[column + 1],
@@ -84,19 +90,18 @@ def test_pointers_of_every_column_come_two_at_once(lanes):
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 8])
-def test_queue_keeps_a_place_until_its_release(depth):
+@pytest.mark.parametrize(("depth", "spare"), [(1, 0), (2, 0), (3, 0), (8, 0), (1, 2), (4, 2)])
+def test_queue_keeps_a_place_until_its_release(depth, spare):
     layout = item_layout(8, 8)
-    dut = ActivationQueue(layout, depth=depth)
+    dut = ActivationQueue(layout, depth=depth, spare=spare)
     rng = random.Random(depth)
 
     async def bench(ctx):
         waiting, at_work, sent = [], [], 0
         for _ in range(400):
-            full = len(waiting) + len(at_work) == depth
-            assert ctx.get(dut.full) == full
+            places = depth + spare - len(waiting) - len(at_work)
             assert ctx.get(dut.idle) == (not waiting and not at_work)
-            push = not full and rng.random() < 0.6
+            push = places > 0 and rng.random() < 0.6
             if push:
                 sent += 1
                 waiting.append(sent % 256)
@@ -106,7 +111,6 @@ def test_queue_keeps_a_place_until_its_release(depth):
             ctx.set(dut.release, release)
             await ctx.delay(1e-9)
             assert ctx.get(dut.waiting) == bool(waiting)
-            assert ctx.get(dut.full_after) == (len(waiting) + len(at_work) == depth)
             look_up = bool(waiting) and rng.random() < 0.7
             ctx.set(dut.look_up, look_up)
             if release:
@@ -114,6 +118,7 @@ def test_queue_keeps_a_place_until_its_release(depth):
             if look_up:
                 assert ctx.get(dut.head.column) == waiting[0]
                 at_work.append(waiting.pop(0))
+            assert ctx.get(dut.full) == (len(waiting) + len(at_work) >= depth)
             await ctx.tick()
 
     simulate(dut, bench)
@@ -141,9 +146,9 @@ def test_every_run_of_three_columns_is_walked_without_a_gap(queue):
 
     async def bench(ctx):
         ctx.set(dut.size, 255)
-        sent, seen, pointers, idle = 0, [], (0, 0), 0
+        sent, seen, pointers, idle, full = 0, [], (0, 0), 0, 0
         while len(seen) < sum(columns) or sent < len(columns):
-            push = sent < len(columns) and not ctx.get(dut.full)
+            push = sent < len(columns) and not full
             ctx.set(dut.push, push)
             ctx.set(dut.pushed_0, {"column": sent % 2**21, "value": sent % 100})
             ctx.set(dut.start, int(pointers[0]))
@@ -158,6 +163,7 @@ def test_every_run_of_three_columns_is_walked_without_a_gap(queue):
                 column = ctx.get(dut.column)
                 pointers = (starts[column], starts[column] + columns[column])
             sent += push
+            full = ctx.get(dut.full)
             await ctx.tick()
         expected = [
             (column % 100, int(entry == 0), int(starts[column]) + entry)
@@ -165,9 +171,9 @@ def test_every_run_of_three_columns_is_walked_without_a_gap(queue):
             for entry in range(count)
         ]
         assert seen == expected
-        # What waits is looked up meanwhile: a cycle for each empty column, one to begin with.
-        if queue > 1:
-            assert idle == columns.count(0) + 1
+        # What waits is looked up meanwhile: a cycle for each empty column, two to begin with.
+        if queue > 2:
+            assert idle == columns.count(0) + 2
 
     simulate(dut, bench)
 
@@ -183,6 +189,8 @@ def test_pointers_that_fall_or_lead_too_far_are_corrupt(start, stop):
         ctx.set(dut.push, 1)
         await ctx.tick()
         ctx.set(dut.push, 0)
+        assert not ctx.get(dut.corrupt)
+        await ctx.tick()
         assert ctx.get(dut.corrupt)
         assert not ctx.get(dut.issue)
         await ctx.tick()
@@ -301,6 +309,49 @@ def test_nonzeros_of_a_window_are_found_in_order():
             ctx.set(dut.take, 0)
             part = files[file][16 * window : 16 * window + 16]
             assert found == [(i, value) for i, value in enumerate(part) if value]
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("pes", [1, 3, 4, 5, 18, 64])
+def test_nonzeros_of_all_pes_are_broadcast_in_order(pes):
+    """Through any number of levels of buffers, one a cycle where no PE is full."""
+    engine = replace(small(), array=PeArray(pes=pes))
+    dut, rng = Broadcaster(engine, 0), random.Random(pes)
+    bits, levels = 4, engine.array.buffer_levels
+
+    async def bench(ctx):
+        ctx.set(dut.run, 1)
+        for window in range(6):
+            at = [[n for n in range(16) if rng.random() < 0.4] for _ in range(pes)]
+            value = {(n, pe): rng.randrange(1, 128) for pe in range(pes) for n in at[pe]}
+            expected, busy = sorted(value), window % 2
+            ctx.set(dut.base, 1000 * window)
+            cycle = begun = 0
+            seen, show = [], [0] * pes
+            while len(seen) < len(expected):
+                ctx.set(dut.found, sum(bool(left) << pe for pe, left in enumerate(at)))
+                numbers = sum(left[0] << bits * pe for pe, left in enumerate(at) if left)
+                ctx.set(dut.candidates, numbers)
+                ctx.set(dut.values, sum(shown << 8 * pe for pe, shown in enumerate(show)))
+                ctx.set(dut.full, busy and rng.random() < 0.5)
+                await ctx.delay(1e-9)
+                if ctx.get(dut.fires):
+                    begun = begun or cycle
+                    n, pe = expected[len(seen)]
+                    assert ctx.get(dut.item.column) == 1000 * window + n * pes + pe
+                    assert ctx.get(dut.item.value) == value[n, pe]
+                    seen.append((n, pe))
+                for pe in range(pes):
+                    if ctx.get(dut.take) >> pe & 1:
+                        show[pe] = value[at[pe].pop(0), pe]
+                cycle += 1
+                await ctx.tick()
+            assert ctx.get(dut.empty)
+            assert not ctx.get(dut.held)
+            if not busy and expected:
+                assert begun == levels + 2
+                assert cycle == begun + len(expected)
 
     simulate(dut, bench)
 

@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""The leading-nonzero tree and the rounding, proved for all inputs; broken copies are found out."""
+"""Leading-nonzero nodes and the rounding, proved for all inputs; broken copies are found out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from amaranth.hdl import Assert, Cat, Const, Module, Mux, Signal, signed
 from amaranth.sim import Simulator
 
 from celosia.rtl.eie.descriptors import RunLayout
-from celosia.rtl.eie.lnzd import NonzeroNode, NonzeroTree, lowest_bit, one_of
+from celosia.rtl.eie.lnzd import RADIX, RADIX_BITS, NonzeroNode, lowest_bit, one_of
 from celosia.rtl.eie.rounding import rounded
 
 from .prover import prove
@@ -16,30 +16,29 @@ from .prover import prove
 INDEX_BITS = 6
 
 
-def tree_proof(tree, pes):
-    """Assert that the winner's (index, PE) is the least of all candidates'."""
+def node_proof(node):
+    """Assert that the winner's (index, input) is the least of all candidates'."""
     m = Module()
-    m.submodules.tree = tree
-    indices = [tree.indices.word_select(pe, INDEX_BITS) for pe in range(pes)]
-    winner = one_of(tree.winner, [Const(pe, 8) for pe in range(pes)])
+    m.submodules.node = node
+    indices = [node.indices.word_select(n, INDEX_BITS) for n in range(RADIX)]
+    winner = one_of(node.winner, [Const(n, RADIX_BITS) for n in range(RADIX)])
     m.d.comb += [
-        Assert(tree.any == tree.valid.any()),
-        Assert(tree.any == tree.winner.any()),
-        Assert((tree.winner & (tree.winner - 1)) == 0),
+        Assert(node.any == node.valid.any()),
+        Assert(node.any == node.winner.any()),
+        Assert((node.winner & (node.winner - 1)) == 0),
     ]
-    for pe, index in enumerate(indices):
-        won = tree.valid[pe] & (tree.index == index)
+    for n, index in enumerate(indices):
+        won = node.valid[n] & (node.index == index)
         m.d.comb += [
-            Assert(~tree.winner[pe] | won),
-            Assert(~tree.valid[pe] | (Cat(winner, tree.index) <= Cat(Const(pe, 8), index))),
+            Assert(~node.winner[n] | won),
+            Assert(~node.valid[n] | (Cat(winner, node.index) <= Cat(Const(n, RADIX_BITS), index))),
         ]
     return m
 
 
-@pytest.mark.parametrize("pes", [1, 3, 4, 5, 16, 18])
-def test_the_first_nonzero_of_all_wins(pes, tmp_path):
-    tree = NonzeroTree(pes=pes, index_bits=INDEX_BITS)
-    prove(tree_proof(tree, pes), [tree.valid, tree.indices], tmp_path)
+def test_the_first_nonzero_of_all_wins(tmp_path):
+    node = NonzeroNode(index_bits=INDEX_BITS)
+    prove(node_proof(node), [node.valid, node.indices], tmp_path)
 
 
 class TakesTheLast(NonzeroNode):
@@ -53,11 +52,10 @@ class TakesTheLast(NonzeroNode):
         return m
 
 
-def test_a_tree_that_takes_another_is_found_out(tmp_path, monkeypatch):
-    monkeypatch.setattr("celosia.rtl.eie.lnzd.NonzeroNode", TakesTheLast)
-    tree = NonzeroTree(pes=4, index_bits=INDEX_BITS)
+def test_a_node_that_takes_another_is_found_out(tmp_path):
+    node = TakesTheLast(index_bits=INDEX_BITS)
     with pytest.raises(AssertionError, match=r"Assert failed|assert"):
-        prove(tree_proof(tree, 4), [tree.valid, tree.indices], tmp_path)
+        prove(node_proof(node), [node.valid, node.indices], tmp_path)
 
 
 def test_every_node_input():
