@@ -70,9 +70,9 @@ class PeArray:
 
     @property
     def buffer_levels(self) -> int:
-        """Levels of buffers between the PEs of a channel and what takes the first of four."""
+        """Levels of buffers, each of four, between the PEs of a channel and their broadcasts."""
         levels, sources = 0, self.pes // self.channels
-        while sources > TREE_RADIX:
+        while sources > (TREE_RADIX if levels == 0 else 1):
             levels, sources = levels + 1, -(-sources // TREE_RADIX)
         return levels
 

@@ -140,16 +140,17 @@ def run_tile(
         zeros[3], none[0], none[1], empty[0], empty[1], empty[2], empty[3], empty[4], empty[5],
         np.zeros(pes, np.int64),
     )  # fmt: skip
-    windows, window, begin = ends.shape[1], 0, 0
+    windows, window, loaded, begin = ends.shape[1], 0, -2, 0
     at, reach = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
     taken, offered = np.full(channels, NOTHING), np.full(channels, NOTHING)
     fired, pushed = np.full(channels, NOTHING), np.full(channels, NOTHING)
     cycle = broadcasts = stalls = look_ups = 0
-    was_idle = True
+    was_idle, found = True, False
     while True:
         cycle += 1
-        found = (at < reach).any()
-        at_work = found or (taken != NOTHING).any() or (offered != NOTHING).any()
+        was_found, found = found, bool((at < reach).any())
+        over = not was_found and cycle > loaded + 2 if levels else not found
+        at_work = not over or (taken != NOTHING).any() or (offered != NOTHING).any()
         if not at_work and window == windows and was_idle:
             return Tally(cycle, broadcasts, stalls, look_ups)
         for c in range(channels):
@@ -167,10 +168,10 @@ def run_tile(
             if taken[c] == NOTHING and at[c] < reach[c] and cycle >= begin:
                 taken[c] = columns[c, at[c]]
                 at[c] += 1
-        if not found and window < windows:
+        if over and window < windows:
             reach[:] = ends[:, window]
             window += 1
-            begin = cycle + 1 + levels
+            loaded, begin = cycle, cycle + 1 + levels + (levels > 0)
         was_idle = _idle(pe, fired)
         for k in range(pes):
             for c in range(channels):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.eie.accelerator import EieAccelerator
-from celosia.rtl.eie.lnzd import lowest_bit
+from celosia.rtl.eie.lnzd import LowestBit
 from celosia.rtl.eie.memories import address_bits
 from celosia.rtl.shared import Shared
 
@@ -19,8 +19,9 @@ class ActivationFiles(Shared):
 
     Beside each window of activations lies a word of flags that says which of them are not 0. The
     words of a window are written in order, from its first on; those not written count as 0. A
-    window loaded in cycle t is searched from t+1 on; ``take`` moves on to its next nonzero. Which
-    that is, is known a cycle before: what it is found by does not wait for ``take``.
+    window loaded in cycle t is searched from t+1 on, where nonzeros wait in buffers from t+2 on;
+    ``take`` moves on to its next nonzero. Which that is, is known a cycle before: what it is found
+    by does not wait for ``take``.
 
     Parameters
     ----------
@@ -55,6 +56,7 @@ class ActivationFiles(Shared):
         self._window = accelerator.memories.window
         self._bits = accelerator.widths.activation
         self._plain = accelerator.cell is not None
+        self._late = accelerator.array.buffer_levels > 0
         windows = self._depth // self._window
         super().__init__(
             ({"write_plain": In(1)} if self._plain else {})
@@ -75,7 +77,7 @@ class ActivationFiles(Shared):
                 "value": Out(self._bits),
             },
             name="activation_files",
-            parameters=(self._depth, self._window, self._bits, self._plain),
+            parameters=(self._depth, self._window, self._bits, self._plain, self._late),
         )
 
     def build(self) -> Module:
@@ -88,14 +90,12 @@ class ActivationFiles(Shared):
         write, read = values.write_port(), values.read_port()
         put, get = words.write_port(), words.read_port(domain="comb")
 
-        flags, word = Signal(window), Signal(window)  # searched, and written last
+        rest, word = Signal(window), Signal(window)  # behind what is offered, and written last
         searched = Signal.like(self.window)
         written = Signal(window)
         bit = self.write_row[:inner]
         flagged = self.write & ~self.write_plain if self._plain else self.write
-        rest = Signal(window)  # behind the one that is offered
-        begins, begin = lowest_bit(get.data)
-        follows, following = lowest_bit(rest)
+        m.submodules.follows = follows = LowestBit(window)
         m.d.comb += [
             write.en.eq(self.write),
             write.addr.eq(self.write_row + Mux(self.write_file, depth, 0)),
@@ -105,7 +105,7 @@ class ActivationFiles(Shared):
             put.addr.eq((self.write_row >> inner) + Mux(self.write_file, windows, 0)),
             put.data.eq(written),
             get.addr.eq(self.window + Mux(self.source, windows, 0)),
-            rest.eq(flags & ~(1 << self.index)),
+            follows.i.eq(rest),
             read.en.eq(self.take | self.read),
             read.addr.eq(
                 Mux(self.read, self.row, Cat(self.index, searched)) + Mux(self.file, depth, 0)
@@ -114,13 +114,21 @@ class ActivationFiles(Shared):
         ]
         with m.If(flagged):
             m.d.sync += word.eq(written)
+        moves: Value = self.take
+        first: tuple[Value, Value, Value]
+        if self._late:
+            # Nothing is offered; then the first that is found moves there.
+            begins = Signal()
+            m.d.sync += begins.eq(self.load)
+            moves = self.take | begins
+            first = get.data, Const(0, 1), self.index
+        else:
+            m.submodules.begins = begin = LowestBit(window)
+            m.d.comb += begin.i.eq(get.data)
+            first = begin.rest, begin.any, begin.index
+        offers = Cat(rest, self.found, self.index)
         with m.If(self.load):
-            m.d.sync += [
-                flags.eq(get.data),
-                self.found.eq(begins),
-                self.index.eq(begin),
-                searched.eq(self.window),
-            ]
-        with m.Elif(self.take):
-            m.d.sync += [flags.eq(rest), self.found.eq(follows), self.index.eq(following)]
+            m.d.sync += [offers.eq(Cat(first)), searched.eq(self.window)]
+        with m.Elif(moves):
+            m.d.sync += offers.eq(Cat(follows.rest, follows.any, follows.index))
         return m

@@ -17,6 +17,7 @@ from celosia.rtl.eie.lnzd import RADIX, RADIX_BITS, NonzeroBuffer, NonzeroNode, 
 from celosia.rtl.eie.memories import address_bits
 from celosia.rtl.eie.pe import scan_layout
 from celosia.rtl.eie.queue import item_layout
+from celosia.rtl.eie.rounding import mask_below
 from celosia.rtl.eie.sequencer import COUNT_BITS, step_layout
 from celosia.rtl.shared import Shared
 
@@ -42,7 +43,7 @@ class Broadcaster(Shared):
 
     A nonzero that is found in cycle t is taken in t, read in t+1 and broadcast from t+2 on, until
     no PE's queue is full. One follows another in the next cycle. Of more than four PEs the lowest
-    nonzeros wait in buffers, a cycle for each level of these.
+    nonzeros wait in a tree of buffers, a cycle in each.
 
     Parameters
     ----------
@@ -78,7 +79,8 @@ class Broadcaster(Shared):
     def __init__(self, accelerator: EieAccelerator, channel: int) -> None:
         self._pes = accelerator.array.pes
         self._share = accelerator.array.pes // accelerator.array.channels
-        self._first = channel * self._share
+        self._levels = accelerator.array.buffer_levels
+        self._mine = channel * self._share
         self._index_bits = address_bits(accelerator.memories.window)
         self._activation_bits = accelerator.widths.activation
         super().__init__(
@@ -103,7 +105,7 @@ class Broadcaster(Shared):
     def build(self) -> Module:
         m = Module()
         sources = self._sources(m)
-        m.submodules.node = node = NonzeroNode(index_bits=self._index_bits)
+        found, first, winner = self._first_of(m, sources)
         taken, moves, takes = Signal(), Signal(), Signal()
         # Of what was taken.
         base, index = Signal(COLUMN_BITS), Signal(self._index_bits)
@@ -111,13 +113,10 @@ class Broadcaster(Shared):
         # Those that were not taken are masked, so that no wide choice is needed.
         value = one_of(chosen, [source.value for source in sources])
         owners = [Cat(source.owner, Const(n, RADIX_BITS)) for n, source in enumerate(sources)]
-        winner = node.winner[: len(sources)]
         m.d.comb += [
-            node.valid.eq(Cat(source.found for source in sources)),
-            node.indices.eq(Cat(source.index for source in sources)),
             self.fires.eq(self.valid & ~self.full),
             moves.eq(taken & (~self.valid | self.fires)),
-            takes.eq(self.run & node.any & (~taken | moves)),
+            takes.eq(self.run & found & (~taken | moves)),
             *(source.take.eq(winner[n] & takes) for n, source in enumerate(sources)),
             self.empty.eq(~taken & ~self.valid),
         ]
@@ -125,8 +124,8 @@ class Broadcaster(Shared):
             m.d.sync += [
                 chosen.eq(winner),
                 base.eq(self.base),
-                index.eq(node.index),
-                owner.eq(one_of(winner, owners) + self._first),
+                index.eq(first),
+                owner.eq(one_of(winner, owners) + self._mine),
             ]
         with m.If(takes | moves):
             m.d.sync += taken.eq(takes)
@@ -137,8 +136,21 @@ class Broadcaster(Shared):
             m.d.sync += self.valid.eq(moves)
         return m
 
+    def _first_of(self, m: Module, sources: list[_Source]) -> tuple[Value, Value, Value]:
+        """Return whether something is found, its index, and which source has it."""
+        if len(sources) == 1:
+            return sources[0].found, sources[0].index, sources[0].found
+        m.submodules.node = node = NonzeroNode(index_bits=self._index_bits)
+        m.d.comb += [
+            node.valid.eq(Cat(source.found for source in sources)),
+            node.indices.eq(Cat(source.index for source in sources)),
+            node.enable.eq(1),
+        ]
+        winner = node.winner[: len(sources)]
+        return node.any, one_of(winner, [source.index for source in sources]), winner
+
     def _sources(self, m: Module) -> list[_Source]:
-        """Add buffers until four at most offer what all PEs have; return those."""
+        """Add buffers; return what offers what all PEs have: up to four PEs, or one buffer."""
         bits, width = self._index_bits, self._activation_bits
         sources = [
             _Source(
@@ -151,7 +163,7 @@ class Broadcaster(Shared):
             for pe in range(self._share)
         ]
         held: list[Value] = []
-        while len(sources) > RADIX:
+        for _ in range(self._levels):
             owner_bits, above = len(sources[0].owner), []
             for number, start in enumerate(range(0, len(sources), RADIX)):
                 group = sources[start : start + RADIX]
@@ -197,10 +209,10 @@ class EieControl(Shared):
 
     A run accepted in cycle t loads the flags of its first window in t+1, so the first nonzero is
     taken in t+2. A window of which all nonzeros are taken is followed by the next, which is loaded
-    in the cycle after. When in cycle q nothing is left to take or on its way, and nothing was in a
-    PE in the cycle before, a run that does not write is done in q. Another drains its accumulators
-    from q+3 on, one row a cycle, and is done 3 cycles after the last, whose result is written in
-    the next. The next step is accepted in that.
+    in the cycle after, with buffers in the second after. When in cycle q nothing is left to take or
+    on its way, and nothing was in a PE in the cycle before, a run that does not write is done in q.
+    Another drains its accumulators from q+3 on, one row a cycle, and is done 3 cycles after the
+    last, whose result is written in the next. The next step is accepted in that.
 
     :class:`CellControl` has the cycles of the elements of recurrent layers.
 
@@ -232,7 +244,7 @@ class EieControl(Shared):
     scan : Out(scan_layout(accelerator))
         To all PEs.
     found : In(1)
-        Some nonzero was not taken.
+        Some nonzero was not taken; with buffers of the cycle before.
     empty : In(1)
         Nothing was taken that was not broadcast.
     idle : In(1)
@@ -296,9 +308,10 @@ class EieControl(Shared):
             self.scan.result.eq(~clearing),
             self.running.eq((state != State.IDLE) & (state != State.STORE) & (state != State.CELL)),
             self.search.eq(state == State.SCAN),
-            quiet.eq(self.search & ~self.found & self.empty & self.idle & self._windows(m, state)),
+            quiet.eq(self._windows(m, state) & self.empty & self.idle),
             ended.eq(wait == 0),
         ]
+        m.d.sync += self.scan.below.eq(mask_below(self.tile.shift))
         drain = self.scan.drain  # clearing, or the state is WRITE
         with m.If(self.start):
             m.d.sync += [clearing.eq(1), drain.eq(1), row.eq(0)]
@@ -332,14 +345,17 @@ class EieControl(Shared):
         return m
 
     def _windows(self, m: Module, state: Any) -> Value:
-        """Add the choice of the window that is searched; return whether it is the last."""
+        """Add the choice of the window that is searched; return whether the last is taken."""
         accelerator = self._accelerator
         number = Signal.like(self.scan.window)  # of the window that is loaded next
         following = Signal(PLACE_BITS + 1)  # its first column
-        more = Signal()
+        more, over, loaded = Signal(), Signal(), Signal(2)
+        if accelerator.array.buffer_levels:
+            m.d.sync += loaded.eq(Cat(self.scan.load, loaded))
         m.d.comb += [
             more.eq(following < self.tile.columns),
-            self.scan.load.eq(self.search & ~self.found & more),
+            over.eq(self.search & ~self.found & ~loaded.any()),
+            self.scan.load.eq(over & more),
             self.scan.window.eq(number),
             self.scan.file.eq(Mux(state == State.STORE, self.store_what.source, self.tile.source)),
             self.scan.read.eq(self.store_read),
@@ -354,7 +370,7 @@ class EieControl(Shared):
         with m.If(state == State.IDLE):
             run: Any = data.View(RunLayout, self.i.p.descriptor[: RunLayout.size])
             m.d.sync += [number.eq(run.window), following.eq(0)]
-        return ~more
+        return over & ~more
 
     def _elements(self, m: Module, state: Any, done: Signal) -> None:
         """Add the elements of recurrent layers."""

@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 
 from celosia.dataflow.eie.accelerator import EieAccelerator
+from celosia.dataflow.eie.descriptors import ALL_PES
 from celosia.dataflow.eie.program import EieCounter
 from celosia.rtl.eie.control import Broadcaster, EieControl
 from celosia.rtl.eie.load import EieLoad
@@ -140,6 +141,8 @@ class EieEngine(Shared):
     ) -> None:
         """Add the processing elements, and what they tell control and counters."""
         accelerator, array = self._accelerator, self._accelerator.array
+        lanes, lane_bits = accelerator.activation_lanes, accelerator.activation_lane_bits
+        to_all = load.comes.pe == ALL_PES
         pes: list[Any] = []
         for index in range(array.pes):
             pe = add_unit(m, f"pe_{index}", Pe(accelerator), shell.reset_units)
@@ -147,7 +150,11 @@ class EieEngine(Shared):
             m.d.comb += [
                 pe.index.eq(index),
                 pe.tile.eq(control.tile),
+                pe.target.eq(load.comes.target),
+                pe.mine.eq(load.comes.enable & ((load.comes.pe == index) | to_all)),
+                pe.own.eq(load.comes.enable & (load.comes.group == index // lanes)),
                 pe.write.eq(load.write),
+                pe.word.eq(load.write.data.word_select(index % lanes, lane_bits)),
                 pe.scan.eq(control.scan),
             ]
             if accelerator.cell is not None:
@@ -173,14 +180,13 @@ class EieEngine(Shared):
                     pe.broadcast[number].eq(channel.fires),
                     getattr(pe, f"item_{number}").eq(channel.item),
                 ]
-        lane_bits = accelerator.activation_lane_bits
         words = [pe.activation for pe in pes]
+        found = Cat(*(pe.found for pe in pes), *(channel.held for channel in channels)).any()
+        m.d["sync" if array.buffer_levels else "comb"] += control.found.eq(found)
+        fires = Cat(channel.fires for channel in channels).any()
+        m.d.sync += control.idle.eq(Cat(pe.idle for pe in pes).all() & ~fires)
         m.d.comb += [
-            control.found.eq(
-                Cat(*(pe.found for pe in pes), *(channel.held for channel in channels)).any()
-            ),
             control.empty.eq(Cat(channel.empty for channel in channels).all()),
-            control.idle.eq(Cat(pe.idle for pe in pes).all()),
             # Sign-extended to their lanes.
             *(
                 store.word.word_select(place, lane_bits).eq(word)

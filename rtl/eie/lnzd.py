@@ -7,7 +7,7 @@ import itertools
 import operator
 from collections.abc import Iterable
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.eie.accelerator import TREE_RADIX
@@ -20,21 +20,90 @@ RADIX, RADIX_BITS = TREE_RADIX, 2
 def lowest_bit(flags: Value) -> tuple[Value, Value]:
     """Return whether any of ``flags`` (a power of two of them) is 1, and the number of the lowest.
 
-    By halves, so it has as many levels as the number has bits.
+    By quarters, of which the first two bits of the number tell which has it.
     """
     width = len(flags)
     if width == 1:
         return flags, Const(0, 0)
-    low, high = flags[: width // 2], flags[width // 2 :]
-    low_any, low_index = lowest_bit(low)
-    high_any, high_index = lowest_bit(high)
-    return low_any | high_any, Cat(Mux(low_any, low_index, high_index), ~low_any)
+    if width == 2:
+        return flags.any(), ~flags[0]
+    quarter = width // 4
+    parts = [lowest_bit(flags[n * quarter : (n + 1) * quarter]) for n in range(4)]
+    some = Cat(found for found, _ in parts)
+    high = Cat(~some[0] & (some[1] | ~some[2]), ~(some[0] | some[1]))
+    return flags.any(), Cat(Array([index for _, index in parts])[high], high)
+
+
+def others(flags: Value) -> Value:
+    """Return ``flags`` without the lowest that is 1: those that have one below."""
+    width = len(flags)
+    if width <= 4:
+        return Cat(flag & flags[:n].any() for n, flag in enumerate(flags))
+    quarter = width // 4
+    parts = [flags[n * quarter : (n + 1) * quarter] for n in range(4)]
+    some = Cat(part.any() for part in parts)
+    return Cat(Mux(some[:n].any(), part, others(part)) for n, part in enumerate(parts))
 
 
 def one_of(picks: Iterable[Value], values: Iterable[Value]) -> Value:
     """Return the value that is picked; at most one is, of none the result is 0."""
     masked = [Mux(pick, value, 0) for pick, value in zip(picks, values, strict=True)]
     return functools.reduce(operator.or_, masked)
+
+
+def less(first: Value, second: Value) -> Value:
+    """Return whether ``first`` is less than ``second``, three bits of each at a time."""
+    if len(first) <= 3:
+        return first < second
+    high = first[3:] == second[3:]
+    return less(first[3:], second[3:]) | (high & (first[:3] < second[:3]))
+
+
+class LowestBit(Shared):
+    """Says which of some flags is the lowest that is 1, and what is left without it. No latency.
+
+    A module of its own, so that it is not put together with what decides whether it matters.
+
+    Parameters
+    ----------
+    width : int
+        Flags, a power of two.
+
+    Members
+    -------
+    i : In(width)
+    any : Out(1)
+    index : Out
+    rest : Out(width)
+        All but that.
+    """
+
+    i: Signal
+    any: Signal
+    index: Signal
+    rest: Signal
+
+    def __init__(self, width: int) -> None:
+        super().__init__(
+            {
+                "i": In(width),
+                "any": Out(1),
+                "index": Out((width - 1).bit_length()),
+                "rest": Out(width),
+            },
+            name=f"lowest_bit_{width}",
+            parameters=(width,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        found, index = lowest_bit(self.i)
+        m.d.comb += [
+            self.any.eq(found),
+            self.index.eq(index),
+            self.rest.eq(others(self.i)),
+        ]
+        return m
 
 
 class NonzeroNode(Shared):
@@ -54,18 +123,18 @@ class NonzeroNode(Shared):
         Which inputs have a candidate.
     indices : In(4 * index_bits)
         Theirs, the first lowest.
+    enable : In(1)
+        There may be a winner.
     any : Out(1)
-        There is one.
-    index : Out(index_bits)
-        The winner's index.
+        There is a candidate.
     winner : Out(4)
-        Which input is the winner; none is where there is no candidate.
+        Which input is the winner, if any.
     """
 
     valid: Signal
+    enable: Signal
     indices: Signal
     any: Signal
-    index: Signal
     winner: Signal
 
     def __init__(self, *, index_bits: int) -> None:
@@ -74,8 +143,8 @@ class NonzeroNode(Shared):
             {
                 "valid": In(RADIX),
                 "indices": In(RADIX * index_bits),
+                "enable": In(1),
                 "any": Out(1),
-                "index": Out(index_bits),
                 "winner": Out(RADIX),
             },
             name=f"nonzero_node_i{index_bits}",
@@ -85,16 +154,14 @@ class NonzeroNode(Shared):
     def build(self) -> Module:
         m = Module()
         indices = [self.indices.word_select(i, self._index_bits) for i in range(RADIX)]
-        wins = [self.valid[i] for i in range(RADIX)]
+        wins = [self.valid[i] & self.enable for i in range(RADIX)]
         for first, second in itertools.combinations(range(RADIX), 2):
-            less = Signal(name=f"less_{second}_{first}")
-            m.d.comb += less.eq(indices[second] < indices[first])
-            wins[first] &= ~(self.valid[second] & less)
-            wins[second] &= ~self.valid[first] | less
+            before = less(indices[second], indices[first])
+            wins[first] &= ~(self.valid[second] & before)
+            wins[second] &= ~self.valid[first] | before
         m.d.comb += [
             self.any.eq(self.valid.any()),
             self.winner.eq(Cat(wins)),
-            self.index.eq(one_of(wins, indices)),
         ]
         return m
 
@@ -170,7 +237,7 @@ class NonzeroBuffer(Shared):
     def build(self) -> Module:
         m = Module()
         m.submodules.node = node = NonzeroNode(index_bits=self._index_bits)
-        second = Signal()  # another waits behind the one that is offered
+        room = Signal(init=1)  # no other waits behind the one that is offered
         index, owner = Signal.like(self.o_index), Signal.like(self.o_owner)  # the other's
         # What was taken from a child in the cycle before comes now, as the last one's value.
         fresh, chosen = Signal(), Signal(RADIX)
@@ -184,33 +251,37 @@ class NonzeroBuffer(Shared):
         if below:
             owners = [Cat(self.owners.word_select(n, below), owners[n]) for n in range(RADIX)]
         pulled = one_of(node.winner, owners)
+        lowest = one_of(
+            node.winner, [self.indices.word_select(n, self._index_bits) for n in range(RADIX)]
+        )
         m.d.comb += [
             node.valid.eq(self.found),
             node.indices.eq(self.indices),
-            pull.eq(node.any & ~second),
-            self.take.eq(node.winner & (~second).replicate(RADIX)),
+            node.enable.eq(room),
+            pull.eq(node.any & room),
+            self.take.eq(node.winner),
             leaves.eq(self.o_take | ~self.o_found),
             come.eq(
                 one_of(chosen, [self.values.word_select(n, self._value_bits) for n in range(RADIX)])
             ),
-            first.eq(Mux(fresh & ~second, come, held)),
+            first.eq(Mux(fresh & room, come, held)),
             other.eq(Mux(fresh, come, waits)),
         ]
         m.d.sync += [
             fresh.eq(pull),
             chosen.eq(node.winner),
-            second.eq((pull | second) & ~leaves),
-            held.eq(Mux(leaves, other, first)),
+            room.eq((room & ~node.any) | ~self.o_found | self.o_take),
+            self.o_found.eq(node.any | ~room | (self.o_found & ~self.o_take)),
+            held.eq(Mux(self.o_take, other, first)),
             waits.eq(other),
         ]
         with m.If(leaves):
             m.d.sync += [
-                self.o_found.eq(pull | second),
-                self.o_index.eq(Mux(second, index, node.index)),
-                self.o_owner.eq(Mux(second, owner, pulled)),
+                self.o_index.eq(Mux(room, lowest, index)),
+                self.o_owner.eq(Mux(room, pulled, owner)),
             ]
-        with m.If(~second):
-            m.d.sync += [index.eq(node.index), owner.eq(pulled)]
+        with m.If(room):
+            m.d.sync += [index.eq(lowest), owner.eq(pulled)]
         with m.If(self.o_take):
             m.d.sync += self.o_value.eq(first)
         return m

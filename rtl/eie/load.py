@@ -13,13 +13,15 @@ from celosia.dataflow.eie.descriptors import Target
 from celosia.dataflow.microarchitecture import LOAD_QUEUE_DEPTH
 from celosia.rtl.axi.burst import BurstSplitter
 from celosia.rtl.eie.descriptors import PLACE_BITS
-from celosia.rtl.eie.pe import GROUP_BITS, write_layout
+from celosia.rtl.eie.pe import GROUP_BITS, beat_layout, write_layout
 from celosia.rtl.eie.sequencer import COUNT_BITS, LOAD, RUN_BITS
 from celosia.rtl.ports import Flow, burst_layout
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
 
-ON_ITS_WAY = data.StructLayout({"target": 3, "pe": 9, "place": PLACE_BITS, "last": RUN_BITS})
+ON_ITS_WAY = data.StructLayout(
+    {"target": 3, "pe": 9, "place": PLACE_BITS, "last": RUN_BITS, "single": 1}
+)
 
 
 class EieLoad(Shared):
@@ -44,6 +46,8 @@ class EieLoad(Shared):
         Bursts.
     beats : In(Flow(data_bits))
         Their beats.
+    comes : Out(beat_layout())
+        Where what is on ``write`` in the next cycle goes.
     write : Out(write_layout(data_bits))
     done : Out(32)
         Loads done.
@@ -58,6 +62,7 @@ class EieLoad(Shared):
                 "steps": In(COUNT_BITS),
                 "o": Out(stream.Signature(burst_layout(bus.address_bits))),
                 "beats": In(Flow(bus.data_bits)),
+                "comes": Out(beat_layout()),
                 "write": Out(write_layout(bus.data_bits)),
                 "done": Out(COUNT_BITS),
             },
@@ -88,6 +93,7 @@ class EieLoad(Shared):
             queue.i.p.pe.eq(p.pe),
             queue.i.p.place.eq(p.place),
             queue.i.p.last.eq(p.last),
+            queue.i.p.single.eq(p.last == 0),
             self.o.valid.eq(splitter.o.valid),
             self.o.p.address.eq(splitter.o.p.address),
             self.o.p.beats.eq(splitter.o.p.beats),
@@ -95,27 +101,30 @@ class EieLoad(Shared):
         ]
 
         on: Any = queue.o.p
-        count = Signal(RUN_BITS)
+        number = Signal(RUN_BITS, init=1)  # of the next beat
+        begins, ends = Signal(init=1), Signal()  # this is the first of a load, or else the last
         offset, group = Signal(PLACE_BITS), Signal(GROUP_BITS)
         last, ends_word, finished = Signal(), Signal(), Signal()
         m.d.comb += [
-            last.eq(count == on.last),
+            last.eq(Mux(begins, on.single, ends)),
             ends_word.eq((on.target != Target.ACTIVATIONS) | (group == words - 1)),
             queue.o.ready.eq(self.beats.valid & last),
+            self.comes.enable.eq(self.beats.valid),
+            self.comes.target.eq(on.target),
+            self.comes.pe.eq(on.pe),
+            self.comes.group.eq(group),
         ]
         m.d.sync += [
-            self.write.enable.eq(self.beats.valid),
             finished.eq(self.beats.valid & last),
             self.done.eq(self.done + finished),
         ]
         with m.If(self.beats.valid):
             m.d.sync += [
-                self.write.target.eq(on.target),
-                self.write.pe.eq(on.pe),
                 self.write.place.eq(on.place + offset),
-                self.write.group.eq(group),
                 self.write.data.eq(self.beats.payload),
-                count.eq(Mux(last, 0, count + 1)),
+                begins.eq(last),
+                ends.eq(number == on.last),
+                number.eq(Mux(last, 1, number + 1)),
                 group.eq(Mux(ends_word, 0, group + 1)),
                 offset.eq(Mux(last, 0, offset + ends_word)),
             ]

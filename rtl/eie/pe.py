@@ -10,7 +10,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.eie.accelerator import OCCUPANCY_BITS, EieAccelerator
-from celosia.dataflow.eie.descriptors import ALL_PES, FILE_SHIFT, Target
+from celosia.dataflow.eie.descriptors import FILE_SHIFT, Target
 from celosia.rtl.eie.activations import ActivationFiles
 from celosia.rtl.eie.arithmetic import Arithmetic, Codebook
 from celosia.rtl.eie.cell import CellUnit, cell_layout, element
@@ -18,7 +18,7 @@ from celosia.rtl.eie.descriptors import PLACE_BITS, CellLayout, RunLayout
 from celosia.rtl.eie.issue import COLUMN_BITS, Issue
 from celosia.rtl.eie.memories import PackedRam, PointerMemory, address_bits
 from celosia.rtl.eie.queue import item_layout
-from celosia.rtl.eie.rounding import clamped, floor_and_carry
+from celosia.rtl.eie.rounding import FloorAndCarry, clamped
 from celosia.rtl.shared import Shared
 
 GROUP_BITS = 8
@@ -26,21 +26,17 @@ TABLE_SHIFT = 8
 """Of a load's place: a table of a codebook has room for 256 values."""
 
 
-def write_layout(data_bits: int) -> data.StructLayout:
-    """Return the layout of a beat on its way into a memory.
+def beat_layout() -> data.StructLayout:
+    """Return the layout of where a beat goes that is written in the next cycle.
 
-    ``place`` is in beats, of activations in words, of which the beat is number ``group``.
+    ``group`` is its number in a word of activations.
     """
-    return data.StructLayout(
-        {
-            "enable": 1,
-            "target": 3,
-            "pe": 9,
-            "place": PLACE_BITS,
-            "group": GROUP_BITS,
-            "data": data_bits,
-        }
-    )
+    return data.StructLayout({"enable": 1, "target": 3, "pe": 9, "group": GROUP_BITS})
+
+
+def write_layout(data_bits: int) -> data.StructLayout:
+    """Return the layout of a beat that is written: ``place`` is in beats, of activations words."""
+    return data.StructLayout({"place": PLACE_BITS, "data": data_bits})
 
 
 def scan_layout(accelerator: EieAccelerator) -> data.StructLayout:
@@ -57,6 +53,7 @@ def scan_layout(accelerator: EieAccelerator) -> data.StructLayout:
             "drain": 1,
             "drain_row": address_bits(memories.accumulators),
             "result": 1,
+            "below": accelerator.widths.accumulator,
         }
     )
 
@@ -79,11 +76,17 @@ class Pe(Shared):
         Which one it is.
     tile : In(RunLayout)
         What it works on.
+    target : In(Target)
+        Of the next beat.
+    mine, own : In(1)
+        It goes into that memory of this PE; its activation is in a word's beat.
     write : In(write_layout(data_bits))
         A beat for one of the memories.
+    word : In(activation lane bits)
+        Its activation of this PE.
     scan : In(scan_layout(accelerator))
         No tile is at work; load flags of a window; read a row of activations; drain an accumulator,
-        whose sum is a ``result`` or not.
+        whose sum is a ``result`` or not; which bits of a sum are ``below`` half a result's lowest.
     cell : In(cell_layout(accelerator))
     cell_step : In(CellLayout)
         Only with a cell unit: what the elements do.
@@ -97,7 +100,7 @@ class Pe(Shared):
     full : Out(channels)
         Nothing may be broadcast on that channel in the next cycle.
     idle : Out(1)
-        In the cycle before no activation came, was queued or at work; entries may have been in the
+        No activation is queued, at work or looked at by a filter, but entries may be in the
         arithmetic unit.
     corrupt_pointer : Out(1)
     corrupt_index : Out(1)
@@ -118,7 +121,11 @@ class Pe(Shared):
             | {
                 "index": In(8),
                 "tile": In(RunLayout),
+                "target": In(3),
+                "mine": In(1),
+                "own": In(1),
                 "write": In(write_layout(accelerator.bus.data_bits)),
+                "word": In(accelerator.activation_lane_bits),
                 "scan": In(scan_layout(accelerator)),
                 "take": In(1),
                 "found": Out(1),
@@ -140,10 +147,9 @@ class Pe(Shared):
     def build(self) -> Module:
         m = Module()
         written = {target: Signal(name=f"writes_{target.name.lower()}") for target in Target}
-        write = self.write
-        mine = (write.pe == self.index) | (write.pe == ALL_PES)
         for target, enable in written.items():
-            m.d.comb += enable.eq(write.enable & (write.target == target) & mine)
+            mine = self.own if target is Target.ACTIVATIONS else self.mine
+            m.d.sync += enable.eq(mine & (self.target == target))
         self._queues(m, written)
         self._entries(m, written)
         self._activations(m, written)
@@ -159,7 +165,7 @@ class Pe(Shared):
             lanes=accelerator.pointer_lanes,
             slot=accelerator.pointer_slot,
         )
-        pending: Value = self.broadcast.any()
+        pending: Value = Const(0, 1)
         for channel in range(accelerator.array.channels):
             item = getattr(self, f"item_{channel}")
             pushed = getattr(issue, f"pushed_{channel}")
@@ -168,12 +174,12 @@ class Pe(Shared):
             else:
                 m.d.comb += [issue.push[channel].eq(self.broadcast[channel]), pushed.eq(item)]
         m.d.sync += [
-            self.idle.eq(issue.idle & ~pending),
             self.pointer_reads.eq(issue.look_up),
             self.entries.eq(issue.issue),
         ]
         m.d.comb += [
             self.full.eq(issue.full),
+            self.idle.eq(issue.idle & ~pending),
             pointers.write_enable.eq(written[Target.POINTERS]),
             pointers.write_address.eq(self.write.place),
             pointers.write_data.eq(self.write.data),
@@ -295,22 +301,11 @@ class Pe(Shared):
         accelerator, scan = self._accelerator, self.scan
         m.submodules.files = self._files = files = ActivationFiles(accelerator)
         result, row = self._results(m, written)
-        lanes = accelerator.activation_lanes
-        loads = Signal()
-        loaded = self.write.data.word_select(
-            self.index[: (lanes - 1).bit_length()] if lanes > 1 else Const(0, 1),
-            accelerator.activation_lane_bits,
-        )
         m.d.comb += [
-            loads.eq(
-                self.write.enable
-                & (self.write.target == Target.ACTIVATIONS)
-                & (self.write.group == self.index // lanes)
-            ),
-            files.write.eq(loads | row.valid),
+            files.write.eq(written[Target.ACTIVATIONS] | row.valid),
             files.write_file.eq(Mux(row.valid, ~self.tile.source, self.write.place[FILE_SHIFT])),
             files.write_row.eq(Mux(row.valid, row.row, self.write.place)),
-            files.write_value.eq(Mux(row.valid, result, loaded)),
+            files.write_value.eq(Mux(row.valid, result, self.word)),
             files.load.eq(scan.load),
             files.source.eq(self.tile.source),
             files.file.eq(scan.file),
@@ -367,8 +362,11 @@ class Pe(Shared):
             Signal(signed(widths.accumulator), name=name) for name in ("drained", "total", "floor")
         )
         up, result = Signal(), Signal(signed(widths.activation))
-        below, adds = floor_and_carry(m, total, tile.shift)
+        m.submodules.shifter = shifter = FloorAndCarry(widths.accumulator)
         m.d.comb += [
+            shifter.total.eq(total),
+            shifter.shift.eq(tile.shift),
+            shifter.mask.eq(scan.below),
             biases.write_enable.eq(written[Target.BIASES]),
             biases.write_address.eq(self.write.place),
             biases.write_data.eq(
@@ -383,8 +381,8 @@ class Pe(Shared):
             *(later.eq(step) for step, later in itertools.pairwise(steps)),
             drained.eq(self._arithmetic.drained),
             total.eq(drained + biases.read_data.as_signed()),
-            floor.eq(below),
-            up.eq(adds),
+            floor.eq(shifter.floor),
+            up.eq(shifter.up),
             result.eq(clamped(m, floor, up, low=tile.low, high=tile.high)),
         ]
         return result, steps[-1]

@@ -278,8 +278,11 @@ def test_an_index_beyond_the_rows_is_dropped_and_told():
     simulate(dut, bench)
 
 
-def test_nonzeros_of_a_window_are_found_in_order():
-    dut, rng = ActivationFiles(small()), random.Random(SEED)
+@pytest.mark.parametrize("pes", [4, 8])
+def test_nonzeros_of_a_window_are_found_in_order(pes):
+    """With buffers, of more than four PEs, they are found a cycle later."""
+    engine = replace(small(), array=PeArray(pes=pes))
+    dut, rng = ActivationFiles(engine), random.Random(SEED)
     files = [[rng.choice([0, rng.randrange(256)]) for _ in range(n)] for n in (32, 21)]
 
     async def bench(ctx):
@@ -300,6 +303,9 @@ def test_nonzeros_of_a_window_are_found_in_order():
             ctx.set(dut.window, window)
             await ctx.tick()
             ctx.set(dut.load, 0)
+            if pes > 4:
+                assert not ctx.get(dut.found)
+                await ctx.tick()
             found = []
             while ctx.get(dut.found):
                 index = ctx.get(dut.index)
