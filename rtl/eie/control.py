@@ -301,6 +301,7 @@ class EieControl(Shared):
         state: Any = Signal(State)
         clearing, done, quiet, ended = Signal(), Signal(), Signal(), Signal()
         row = Signal(range(memories.accumulators + 1))
+        final = Signal.like(row)  # the run's last
         wait = Signal(range(max(SETTLE_CYCLES, FLUSH_CYCLES)))
         m.d.comb += [
             self.scan.fresh.eq(state == State.IDLE),
@@ -311,7 +312,10 @@ class EieControl(Shared):
             quiet.eq(self._windows(m, state) & self.empty & self.idle),
             ended.eq(wait == 0),
         ]
-        m.d.sync += self.scan.below.eq(mask_below(self.tile.shift))
+        m.d.sync += [
+            self.scan.below.eq(mask_below(self.tile.shift)),
+            final.eq(self.tile.rows - 1),
+        ]
         drain = self.scan.drain  # clearing, or the state is WRITE
         with m.If(self.start):
             m.d.sync += [clearing.eq(1), drain.eq(1), row.eq(0)]
@@ -333,7 +337,7 @@ class EieControl(Shared):
                     m.d.sync += [state.eq(State.WRITE), drain.eq(1)]
             with m.Case(State.WRITE):
                 m.d.sync += row.eq(row + 1)
-                with m.If(row + 1 == self.tile.rows):
+                with m.If(row == final):
                     m.d.sync += [state.eq(State.FLUSH), drain.eq(0), wait.eq(FLUSH_CYCLES - 1)]
             with m.Case(State.FLUSH):
                 m.d.sync += wait.eq(wait - 1)

@@ -15,7 +15,7 @@ from celosia.rtl.eie.load import EieLoad
 from celosia.rtl.eie.pe import Pe
 from celosia.rtl.eie.sequencer import EieSequencer
 from celosia.rtl.eie.store import EieStore
-from celosia.rtl.eie.tally import Tally, popcount
+from celosia.rtl.eie.tally import AnyOf, Tally, popcount
 from celosia.rtl.readport import ReadPort
 from celosia.rtl.registers import CAUSES, Cause, Field, Register, register_map, shape_registers
 from celosia.rtl.shared import Shared
@@ -150,7 +150,6 @@ class EieEngine(Shared):
             m.d.comb += [
                 pe.index.eq(index),
                 pe.tile.eq(control.tile),
-                pe.target.eq(load.comes.target),
                 pe.mine.eq(load.comes.enable & ((load.comes.pe == index) | to_all)),
                 pe.own.eq(load.comes.enable & (load.comes.group == index // lanes)),
                 pe.write.eq(load.write),
@@ -174,7 +173,9 @@ class EieEngine(Shared):
                 channel.values.eq(Cat(pe.activation for pe in own)),
                 *(pe.take.eq(channel.take[place]) for place, pe in enumerate(own)),
             ]
-            m.d.sync += channel.full.eq(Cat(pe.full[number] for pe in pes).any())
+            m.submodules[f"full_{number}"] = full = AnyOf(array.pes)
+            m.d.comb += full.i.eq(Cat(pe.full[number] for pe in pes))
+            m.d.sync += channel.full.eq(full.o)
             for pe in pes:
                 m.d.comb += [
                     pe.broadcast[number].eq(channel.fires),

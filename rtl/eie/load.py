@@ -47,7 +47,7 @@ class EieLoad(Shared):
     beats : In(Flow(data_bits))
         Their beats.
     comes : Out(beat_layout())
-        Where what is on ``write`` in the next cycle goes.
+        Whose it is what is on ``write`` in the next cycle.
     write : Out(write_layout(data_bits))
     done : Out(32)
         Loads done.
@@ -110,7 +110,6 @@ class EieLoad(Shared):
             ends_word.eq((on.target != Target.ACTIVATIONS) | (group == words - 1)),
             queue.o.ready.eq(self.beats.valid & last),
             self.comes.enable.eq(self.beats.valid),
-            self.comes.target.eq(on.target),
             self.comes.pe.eq(on.pe),
             self.comes.group.eq(group),
         ]
@@ -120,6 +119,7 @@ class EieLoad(Shared):
         ]
         with m.If(self.beats.valid):
             m.d.sync += [
+                self.write.target.eq(on.target),
                 self.write.place.eq(on.place + offset),
                 self.write.data.eq(self.beats.payload),
                 begins.eq(last),

@@ -27,16 +27,16 @@ TABLE_SHIFT = 8
 
 
 def beat_layout() -> data.StructLayout:
-    """Return the layout of where a beat goes that is written in the next cycle.
+    """Return the layout of whose a beat is that is written in the next cycle.
 
     ``group`` is its number in a word of activations.
     """
-    return data.StructLayout({"enable": 1, "target": 3, "pe": 9, "group": GROUP_BITS})
+    return data.StructLayout({"enable": 1, "pe": 9, "group": GROUP_BITS})
 
 
 def write_layout(data_bits: int) -> data.StructLayout:
     """Return the layout of a beat that is written: ``place`` is in beats, of activations words."""
-    return data.StructLayout({"place": PLACE_BITS, "data": data_bits})
+    return data.StructLayout({"target": 3, "place": PLACE_BITS, "data": data_bits})
 
 
 def scan_layout(accelerator: EieAccelerator) -> data.StructLayout:
@@ -76,10 +76,8 @@ class Pe(Shared):
         Which one it is.
     tile : In(RunLayout)
         What it works on.
-    target : In(Target)
-        Of the next beat.
     mine, own : In(1)
-        It goes into that memory of this PE; its activation is in a word's beat.
+        The next beat is of this PE, if not of activations; it has this PE's, if it is of those.
     write : In(write_layout(data_bits))
         A beat for one of the memories.
     word : In(activation lane bits)
@@ -121,7 +119,6 @@ class Pe(Shared):
             | {
                 "index": In(8),
                 "tile": In(RunLayout),
-                "target": In(3),
                 "mine": In(1),
                 "own": In(1),
                 "write": In(write_layout(accelerator.bus.data_bits)),
@@ -147,9 +144,11 @@ class Pe(Shared):
     def build(self) -> Module:
         m = Module()
         written = {target: Signal(name=f"writes_{target.name.lower()}") for target in Target}
+        mine, own = Signal(), Signal()
+        m.d.sync += [mine.eq(self.mine), own.eq(self.own)]
         for target, enable in written.items():
-            mine = self.own if target is Target.ACTIVATIONS else self.mine
-            m.d.sync += enable.eq(mine & (self.target == target))
+            here = own if target is Target.ACTIVATIONS else mine
+            m.d.comb += enable.eq(here & (self.write.target == target))
         self._queues(m, written)
         self._entries(m, written)
         self._activations(m, written)

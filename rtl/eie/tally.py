@@ -19,6 +19,34 @@ def popcount(flags: list[Value]) -> Value:
     return flags[0]
 
 
+class AnyOf(Shared):
+    """Says whether any of some flags is set. No latency.
+
+    A module of its own, so that it has no more levels than it needs.
+
+    Parameters
+    ----------
+    flags : int
+        How many.
+
+    Members
+    -------
+    i : In(flags)
+    o : Out(1)
+    """
+
+    i: Signal
+    o: Signal
+
+    def __init__(self, flags: int) -> None:
+        super().__init__({"i": In(flags), "o": Out(1)}, name=f"any_of_{flags}", parameters=(flags,))
+
+    def build(self) -> Module:
+        m = Module()
+        m.d.comb += self.o.eq(self.i.any())
+        return m
+
+
 class Tally(Shared):
     """Counts flags. One cycle for each 8 of them, and for each 4 sums but the last.
 

@@ -37,12 +37,15 @@ ENGINES: dict[str, Description] = {"dense": preset("tiny"), "eie": EIE, "sparch"
 
 MODULES = {
     "dense": """
-        lite_front_end register_file control counters shell burst_splitter program_fetch
-        legality_check descriptor_assembly queue dispatch read_port tokens run_walker
+        lite_front_end command_control register_file control counters shell burst_splitter
+        program_fetch legality_check descriptor_assembly queue dispatch read_port tokens run_walker
         transfer_bursts word_walker load_data load affine_nest accumulator_control finish compute
         post_nest requant word_fetch write_port store register_queue token_gate operands unit_reset
     """,
-    "eie": "eie_control activation_queue issue arithmetic broadcaster",
+    "eie": """
+        eie_control activation_queue issue arithmetic broadcaster lowest_bit floor_and_carry tally
+        any_of
+    """,
 }
 """Of each kind of engine by what their names begin with, where the kinds before have none such."""
 

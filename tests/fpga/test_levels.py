@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.eie.presets import IMPROVED as EIE_IMPROVED
+from celosia.dataflow.eie.presets import PAPER as EIE_PAPER
 from celosia.dataflow.eie.presets import TINY as EIE_TINY
 from celosia.dataflow.presets import preset
 from celosia.fpga.devices import ECP5_85K, ZCU102
@@ -188,6 +190,7 @@ def quantiser(name):
         pytest.param(PostNest(lane_groups=2), id="post loops"),
         pytest.param(ActivationFiles(EIE_TINY), id="EIE's activations"),
         pytest.param(Broadcaster(EIE_TINY, 0), id="EIE's broadcasts"),
+        pytest.param(Broadcaster(EIE_PAPER, 0), id="EIE's broadcasts of many"),
         pytest.param(
             Column(
                 weight_format=Sp2(bits=4),
@@ -231,6 +234,9 @@ def scalable(circuit):
     [
         *(preset(name) for name in ("tiny", "ecp5", "dense1k_dw", "zcu102_w4a4")),
         *(scalable(circuit) for circuit in Circuit if circuit.scalable),
+        EIE_TINY,
+        EIE_PAPER,
+        EIE_IMPROVED,
     ],
     ids=lambda accelerator: accelerator.name,
 )
