@@ -5,7 +5,11 @@ from __future__ import annotations
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib.wiring import In, Out
 
+from celosia.rtl.rules import all_of
 from celosia.rtl.shared import Shared
+
+TABLE = 6
+"""Inputs of a look-up table."""
 
 FLAGS, SUMS = 8, 4
 """Flags, and then sums, that are added up at once."""
@@ -20,7 +24,7 @@ def popcount(flags: list[Value]) -> Value:
 
 
 class AnyOf(Shared):
-    """Says whether any of some flags is set. No latency.
+    """Says whether any of some flags is set, by a carry. No latency.
 
     A module of its own, so that it has no more levels than it needs.
 
@@ -43,7 +47,8 @@ class AnyOf(Shared):
 
     def build(self) -> Module:
         m = Module()
-        m.d.comb += self.o.eq(self.i.any())
+        parts = [self.i[first : first + TABLE] for first in range(0, len(self.i), TABLE)]
+        m.d.comb += self.o.eq(~all_of(m, "none", [~part.any() for part in parts]))
         return m
 
 
