@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
-from celosia.dataflow.eie.presets import IMPROVED as EIE_IMPROVED
 from celosia.dataflow.eie.presets import PAPER as EIE_PAPER
 from celosia.dataflow.eie.presets import TINY as EIE_TINY
+from celosia.dataflow.eie.presets import ZCU102 as EIE_ZCU102
 from celosia.dataflow.presets import preset
 from celosia.fpga.devices import ECP5_85K, ZCU102
 from celosia.fpga.levels import Paths, module_paths
@@ -236,7 +236,7 @@ def scalable(circuit):
         *(scalable(circuit) for circuit in Circuit if circuit.scalable),
         EIE_TINY,
         EIE_PAPER,
-        EIE_IMPROVED,
+        EIE_ZCU102,
     ],
     ids=lambda accelerator: accelerator.name,
 )
