@@ -6,7 +6,7 @@ import functools
 import operator
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -32,11 +32,16 @@ def nest_layout(loops: int, operands: int) -> data.StructLayout:
     )
 
 
+_PARTS = (slice(0, 6), slice(6, 12), slice(12, WORD_BITS))
+"""Bits of a count of which one step of logic finds what they are."""
+
+
 class NestStart(Shared):
     """Tells from the iterations of a nest's loops what its first step does.
 
     A module of its own, without registers: counts come late, from a queue's memory, and are not
-    put together with what a nest does later.
+    put together with what a nest does later. A carry runs through the loops as far as they are of
+    one iteration.
 
     Parameters
     ----------
@@ -75,13 +80,20 @@ class NestStart(Shared):
 
     def build(self) -> Module:
         m = Module()
+        terms: list[Value] = []
+        reached: list[Value] = [Const(1, 1)]
+        total = Signal(self._loops * (len(_PARTS) + 1) + 1, name="carry")
         for n, count in enumerate(self.counts):
+            terms += [count[part] == (1 if part.start == 0 else 0) for part in _PARTS]
+            # A carry goes past this 1, and leaves 0 where it does.
+            reached.append(~total[len(terms)])
+            terms.append(Const(1, 1))
             m.d.comb += [
                 self.once[n].eq(count == 1),
-                self.reached[n].eq(self.once[:n].all()),
-                self.advances[n].eq(self.once[:n].all() & ~self.once[n]),
+                self.reached[n].eq(reached[n]),
+                self.advances[n].eq(reached[n] & ~self.once[n]),
             ]
-        m.d.comb += self.ended.eq(self.once.all())
+        m.d.comb += [total.eq(Cat(terms) + 1), self.ended.eq(reached[-1])]
         return m
 
 
@@ -98,10 +110,9 @@ class NestStep(Shared):
 
     Members
     -------
-    ended, once : In(loops)
-        Loops in their last iteration, of one iteration.
-    left : In(16).array(loops)
-        Iterations of each that come after the present one.
+    ended, once, soon : In(loops)
+        Loops in their last iteration, of one iteration, in the last but one; in the last ``soon``
+        does not matter.
     following : Out(loops)
         ``ended`` of the step after.
     advances : Out(loops)
@@ -114,8 +125,7 @@ class NestStep(Shared):
         self._loops = loops
         super().__init__(
             {
-                **dict.fromkeys(("ended", "once"), In(loops)),
-                "left": In(WORD_BITS).array(loops),
+                **dict.fromkeys(("ended", "once", "soon"), In(loops)),
                 **dict.fromkeys(("following", "advances"), Out(loops)),
                 "last": Out(1),
             },
@@ -131,7 +141,7 @@ class NestStep(Shared):
         m = Module()
         following = self.following
         for n in range(self._loops):
-            soon = Mux(self.ended[n], self.once[n], self.left[n] == 1)
+            soon = Mux(self.ended[n], self.once[n], self.soon[n])
             m.d.comb += [
                 following[n].eq(Mux(self.ended[:n].all(), soon, self.ended[n])),
                 self.advances[n].eq(following[:n].all() & ~following[n]),
@@ -205,9 +215,10 @@ class AffineNest(Shared):
     def build(self) -> Module:
         m = Module()
         nest = self.i.payload
-        left = [self._word(f"left_{i}") for i in range(self._loops)]
+        # Iterations to come but for two: below 0 in the last but one.
+        left = [self._left(f"left_{i}") for i in range(self._loops)]
         first = [Signal(name=f"first_{i}") for i in range(self._loops)]
-        reload = [self._word(f"reload_{i}") for i in range(self._loops)]
+        reload = [self._left(f"reload_{i}") for i in range(self._loops)]
         watched = Signal(self._loops, reset_less=True)
         deltas: Any = Signal(nest.deltas.shape(), reset_less=True)
         m.submodules.first_step = first_step = NestStart(loops=self._loops)
@@ -218,7 +229,7 @@ class AffineNest(Shared):
         m.d.comb += [
             next_step.ended.eq(ended),
             next_step.once.eq(once),
-            *(given.eq(word) for given, word in zip(next_step.left, left, strict=True)),
+            next_step.soon.eq(Cat(word < 0 for word in left)),
             *(given.eq(count) for given, count in zip(first_step.counts, nest.counts, strict=True)),
             self.i.ready.eq(~self.step | self.last),
             self.zero.eq(~Cat(*(watched[i] & ~first[i] for i in range(self._loops))).any()),
@@ -242,8 +253,8 @@ class AffineNest(Shared):
                 ]
                 for i in range(self._loops):
                     m.d.sync += [
-                        reload[i].eq(nest.counts[i] - 1),
-                        left[i].eq(nest.counts[i] - 1),
+                        reload[i].eq(nest.counts[i] - 3),
+                        left[i].eq(nest.counts[i] - 3),
                         first[i].eq(1),
                     ]
                 for operand in range(self._operands):
@@ -267,8 +278,8 @@ class AffineNest(Shared):
         return m
 
     @staticmethod
-    def _word(name: str) -> Signal:
-        return Signal(WORD_BITS, name=name, reset_less=True)
+    def _left(name: str) -> Signal:
+        return Signal(signed(WORD_BITS + 1), name=name, reset_less=True)
 
     def _advance(
         self,
