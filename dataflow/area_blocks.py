@@ -23,7 +23,7 @@ from celosia.dataflow.microarchitecture import (
     tree_levels,
     word_beats,
 )
-from celosia.models.formats import Fixed, Format
+from celosia.models.formats import Esb, Fixed, Format, Pot
 from celosia.models.operations import DISTANCE, MULTIPLY
 
 Terms = Mapping[str, float]
@@ -348,13 +348,24 @@ def _tree(count: int, width: int, *, alone: bool) -> tuple[float, float, float]:
     return adders, registers, saved
 
 
+def _alone(group: ColumnGroup) -> bool:
+    """Return whether the products of a column have a stage to themselves, as rtl/pe says."""
+    weights, rows = group.format, group.circuit is Circuit.LUTS
+    match weights:
+        case Fixed() if group.operation == MULTIPLY:
+            return not rows or weights.bits + (not weights.signed) > 4
+        case Pot():
+            return weights.bits > 4
+        case Esb():
+            return weights.exponent_bits > 3
+    return False
+
+
 def _products(array: ArrayShape, group: ColumnGroup, products: int) -> dict[str, float]:
     """Return what lanes and the trees behind them cost."""
     operand, weight = array.operand_bits, group.format.bits
     width = term_bits(group.format, array, group)
-    # What is a multiplier of its own is so for fixed point alone: rtl/pe.
-    multiplied = group.operation == MULTIPLY and group.circuit is Circuit.LANES
-    alone = multiplied and isinstance(group.format, Fixed)
+    alone = _alone(group)
     adders, registers, saved = _tree(array.vector_lanes, width, alone=alone)
     trees = products // array.vector_lanes
     terms: dict[str, float] = {

@@ -121,8 +121,16 @@ class LaneDot(Dot):
         return unit
 
     @staticmethod
-    def _owed(m: Module, lanes: list[Multiplier]) -> Value | None:
-        """Count the carries that the products lack, in time for the adder tree's last stage.
+    def _joined(lanes: list[Multiplier]) -> int:
+        """Return behind which of the adder tree's stages owed carries join the first sum.
+
+        In front of the last stage, but where that is the only one or has three levels itself.
+        """
+        stages = tree_levels(len(lanes), alone=lanes[0].alone)
+        return max(len(stages) - (stages[-1] <= 2), 1)
+
+    def _owed(self, m: Module, lanes: list[Multiplier]) -> Value | None:
+        """Count the carries that the products lack, in time for the stage in which they join.
 
         The first stage counts those of ``COUNTED`` lanes each, the others add as the tree does.
         """
@@ -130,7 +138,7 @@ class LaneDot(Dot):
         if not carries:
             return None
         first, *rest = tree_levels(len(lanes))
-        stages = [(COUNTED - 1).bit_length(), *rest[:-1]] if rest else [first]
+        stages = [(COUNTED - 1).bit_length(), *rest][: self._joined(lanes)] if rest else [first]
         counted, reached = len(carries), 0
         for stage, levels in enumerate(stages):
             reached += levels
@@ -156,8 +164,7 @@ class LaneDot(Dot):
         ]
         width = self._shape.product_bits
         stages = tree_levels(self._shape.lanes, alone=lanes[0].alone)
-        # Carries join the first sum in front of the last stage, or behind the only one.
-        joined = max(len(stages) - 1, 1)
+        joined = self._joined(lanes)
         for stage, levels in enumerate(stages, 1):
             terms = add_pairs(terms, levels)
             width += levels

@@ -338,7 +338,14 @@ def _entry(entries: list[Value], index: Value) -> Value:
 
 
 def _counted(m: Module, flags: list[Value], name: str) -> Value:
-    """Return how many of the flags are set, no wider than it must be: it shifts."""
+    """Return how many of the flags are set, no wider than it must be: it shifts.
+
+    Each is set only where the one before it is. Bit b of the count is set between the flags that
+    make it an odd and an even multiple of ``2**b``.
+    """
     count = Signal(range(len(flags) + 1), name=name)
-    m.d.comb += count.eq(sum(flags, start=Const(0, 1)))
+    for bit in range(len(count)):
+        steps = [*flags[(1 << bit) - 1 :: 1 << bit], Const(0, 1)]
+        spans = zip(steps[::2], steps[1::2], strict=False)
+        m.d.comb += count[bit].eq(Cat(first & ~beyond for first, beyond in spans).any())
     return count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.array_shape import Circuit
@@ -13,6 +13,9 @@ from celosia.rtl.dot import DotShape
 from celosia.rtl.pe import LANE_BITS
 from celosia.rtl.pe.scale import Scale, decode_scale, product_limit, scale_product
 from celosia.rtl.shared import Shared
+
+EARLY_SHIFT = 2
+"""Bits of a scale's shift that its significand is shifted by while the adder tree adds."""
 
 
 class VectorMac(Shared):
@@ -111,14 +114,12 @@ class VectorMac(Shared):
     def build(self) -> Module:
         m = Module()
         totals = DOTS[self._circuit](self._shape).sums(m, self.weights, list(self.activations))
-        stages = len(tree_levels(self._shape.lanes))
         weight = decode_scale(self._scaling.scale, self.scale)
         for pixel, total in enumerate(totals):
-            scale = self._scale(m, weight, pixel)
-            significand = _delayed(m, scale.significand, stages, f"significand_{pixel}")
-            product = total[: self._dot_bits].as_signed() * significand
+            scale = self._waited(m, self._scale(m, weight, pixel), pixel)
+            product = total[: self._dot_bits].as_signed() * scale.significand
             if scale.shift is not None:
-                product = product << _delayed(m, scale.shift, stages, f"shift_{pixel}")
+                product = product << scale.shift
             scaled = Signal(signed(self.sum_bits), name=f"scaled_{pixel}", reset_less=True)
             m.d.sync += scaled.eq(product)
             m.d.comb += self.sums[pixel].eq(scaled)
@@ -136,6 +137,21 @@ class VectorMac(Shared):
         exact = weight.significand * other.significand
         m.d.comb += kept.eq(Mux(self.rounded, product.significand, exact))
         return Scale(significand=kept, shift=None)
+
+    def _waited(self, m: Module, scale: Scale, pixel: int) -> Scale:
+        """Return ``scale`` when the dot product is there; of a float, shifted in part by then."""
+        cycles = len(tree_levels(self._shape.lanes)) - 1
+        significand = _delayed(m, scale.significand, cycles, f"significand_{pixel}")
+        if scale.shift is None:
+            return Scale(significand=_delayed(m, significand, 1, f"factor_{pixel}"), shift=None)
+        shift = _delayed(m, scale.shift, cycles, f"shift_{pixel}")
+        if not isinstance(significand, Const):
+            early, late = shift[:EARLY_SHIFT], shift[EARLY_SHIFT:]
+            significand, shift = significand << early, Cat(Const(0, EARLY_SHIFT), late)
+        return Scale(
+            significand=_delayed(m, significand, 1, f"factor_{pixel}"),
+            shift=_delayed(m, shift, 1, f"last_shift_{pixel}"),
+        )
 
 
 def _delayed(m: Module, value: Value, cycles: int, name: str) -> Value:

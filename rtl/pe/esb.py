@@ -64,6 +64,10 @@ class FloatMultiplier(Multiplier):
     def owed(self) -> Value:
         return self._sign
 
+    @property
+    def alone(self) -> bool:
+        return len(self._shift) > 3
+
     def product(self, activation: Value) -> Value:
         magnitude = Signal(signed(self._width), name=f"magnitude_{self._name}")
         if len(self._significand) > 1:

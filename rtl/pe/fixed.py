@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from celosia.models.formats import Fixed, Format
@@ -29,14 +32,24 @@ class FixedMultiplier(Multiplier):
         return (activation * self._weight)[: self._width]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """The sum of ``count`` rows from row ``first`` on, in units of that row: ``value + owed``."""
+
+    value: Value
+    owed: Value
+    first: int
+    count: int
+
+
 class FixedRows(Multiplier):
     """The sum of one row for each two bits of the weight: look-up tables, never a DSP block.
 
     The weight is recoded to digits -2, -1, 0, 1 and 2 (Booth's recoding, radix 4). Choosing a
     digit's multiple takes three bits of the weight and two of the activation, so a six-input
     table adds it to the row before in one go; a negative digit inverts its row, and the 1 that
-    makes it a negation is the carry-in of the row's own addition. The lowest row is added to
-    nothing: its carry is owed.
+    makes it a negation is the carry-in of an addition. Of more than three rows, pairs are added
+    first. The lowest row is added to nothing: its carry is owed.
     """
 
     def __init__(
@@ -56,27 +69,43 @@ class FixedRows(Multiplier):
     def owed(self) -> Value:
         return self._digits[0][2]
 
+    @property
+    def alone(self) -> bool:
+        return len(self._digits) > 2
+
     def product(self, activation: Value) -> Value:
-        total: Value = Const(0, 0)
-        is_signed = activation.shape().signed
-        for index, (one, two, negative) in enumerate(self._digits):
-            done = 2 * index
-            bits = min(len(activation) + 2, self._width - done)
-            top = activation[-1] if is_signed else Const(0, 1)
-            multiple = Mux(one, Cat(activation, top), Mux(two, Cat(Const(0, 1), activation), 0))
-            # The bit above an unsigned multiple is 0 whatever the digit: kept out of the choice.
-            whole = multiple if is_signed else Cat(multiple, top)
-            row = Signal(signed(min(bits, len(whole))), name=f"row_{self._name}_{done}")
-            self._m.d.comb += row.eq(whole ^ negative.replicate(len(whole)))
-            if index:
-                high = Signal(signed(bits), name=f"high_{self._name}_{done}")
-                self._m.d.comb += high.eq(total[done:].as_signed() + row + negative)
-                total = Cat(total[:done], high).as_signed()
-            else:
-                total = row
+        rows = [self._row(index, activation) for index in range(len(self._digits))]
+        while len(rows) > 1:
+            together = 3 if len(rows) == 3 else 2
+            rows = [
+                functools.reduce(functools.partial(self._added, activation), rows[n : n + together])
+                for n in range(0, len(rows), together)
+            ]
         product = Signal(signed(self._width), name=f"product_{self._name}")
-        self._m.d.comb += product.eq(total)
+        self._m.d.comb += product.eq(rows[0].value)
         return product
+
+    def _row(self, index: int, activation: Value) -> _Rows:
+        """Return the multiple that digit ``index`` chooses, inverted where that is negative."""
+        one, two, negative = self._digits[index]
+        is_signed = activation.shape().signed
+        bits = min(len(activation) + 2, self._width - 2 * index)
+        top = activation[-1] if is_signed else Const(0, 1)
+        multiple = Mux(one, Cat(activation, top), Mux(two, Cat(Const(0, 1), activation), 0))
+        # The bit above an unsigned multiple is 0 whatever the digit: kept out of the choice.
+        whole = multiple if is_signed else Cat(multiple, top)
+        row = Signal(signed(min(bits, len(whole))), name=f"row_{self._name}_{2 * index}")
+        self._m.d.comb += row.eq(whole ^ negative.replicate(len(whole)))
+        return _Rows(value=row, owed=negative, first=index, count=1)
+
+    def _added(self, activation: Value, low: _Rows, high: _Rows) -> _Rows:
+        """Return the sum of rows and those above them, whose carry goes into the addition."""
+        place, apart = 2 * high.first, 2 * low.count
+        bits = min(len(activation) + 2 * high.count, self._width - place)
+        total = Signal(signed(bits), name=f"high_{self._name}_{place}_{apart}")
+        self._m.d.comb += total.eq(low.value[apart:].as_signed() + high.value + high.owed)
+        value = Cat(low.value[:apart], total).as_signed()
+        return _Rows(value=value, owed=low.owed, first=low.first, count=low.count + high.count)
 
 
 def _integer(weight_format: Format, code: Value) -> Value:

@@ -38,6 +38,10 @@ class PotRows(Multiplier):
     def owed(self) -> Value:
         return self._sign
 
+    @property
+    def alone(self) -> bool:
+        return len(self._field) > CHOICE_BITS + 1
+
     def product(self, activation: Value) -> Value:
         low, high = self._field[:CHOICE_BITS], self._field[CHOICE_BITS:]
         shifted = [activation << n for n in range(1 << len(low))]

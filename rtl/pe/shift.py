@@ -25,6 +25,10 @@ class TruncatingShift(Multiplier):
     def owed(self) -> Value | None:
         return self._exact.owed
 
+    @property
+    def alone(self) -> bool:
+        return self._exact.alone
+
     def product(self, activation: Value) -> Value:
         # Dropping bits and inverting the rest may change places.
         return (self._exact.product(activation).as_signed() >> self._dropped).as_unsigned()
