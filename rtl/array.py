@@ -286,15 +286,14 @@ class Array(Shared):
         for pixel, (line, shared) in enumerate(zip(lines, operands, strict=True)):
             window = ColumnWindow.of(array)
             m.submodules[f"window_{place}_{pixel}"] = window
-            size = len(window.shared)
             m.d.comb += [
                 window.codes.eq(line.codes[place % array.lanes]),
                 window.is_signed.eq(self.activations_signed),
                 window.push.eq(self.lines.push),
-                window.slides.eq(line.slides),
-                window.shared.eq(shared[:size]),
+                window.slides.eq(self.lines.slides),
+                window.shared.eq(self.activations[pixel][: len(window.shared)]),
             ]
-            own.append(Cat(window.activations, shared[size:]))
+            own.append(Cat(window.activations, shared[len(window.activations) :]))
         return own
 
     def _starts(self) -> list[int]:

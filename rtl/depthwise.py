@@ -143,8 +143,6 @@ class Lines(Shared):
     codes : Out(rows * activation_bits).array(channels)
         Of each column's channel (of the first ones, where there are more columns than lanes) the
         activations of this word and those above it, which are lowest, in the cycle of ``push``.
-    slides : Out(1)
-        ``control.slides`` one cycle later: of what columns multiply then.
     """
 
     def __init__(self, array: ArrayShape) -> None:
@@ -156,7 +154,6 @@ class Lines(Shared):
                 "word": In(array.lanes * array.activation_bits),
                 "control": In(lines_layout(self._windows)),
                 "codes": Out(self._windows.rows * array.activation_bits).array(self._channels),
-                "slides": Out(1),
             },
             name="lines",
             parameters=(
@@ -172,7 +169,6 @@ class Lines(Shared):
         m = Module()
         bits, channels = self._array.activation_bits, self._channels
         word = self._turned(m)
-        m.d.sync += self.slides.eq(self.control.slides)
         line_bits, above = channels * bits, self._windows.rows - 1
         lines: list[Value] = []
         if above:
@@ -210,7 +206,9 @@ class Lines(Shared):
 
 
 class ColumnWindow(Shared):
-    """The window of one column's channel, and the choice between it and the word that all share.
+    """The register of one column's operands: the window of its channel, or the word that all share.
+
+    What the window held is lost to the word.
 
     Parameters
     ----------
@@ -228,12 +226,12 @@ class ColumnWindow(Shared):
     push : In(1)
         The window moves by one.
     slides : In(1)
-        ``activations`` are those of the window.
-    shared : In(rows * columns * LANE_BITS)
-        What they are otherwise.
+        ``activations`` are those of the window in the next cycle.
+    shared : In(rows * columns * bits)
+        What they are otherwise: the first activations of the word.
     activations : Out(rows * columns * LANE_BITS)
-        Integers, sign-extended, row by row, the latest of each row highest. The window has moved in
-        the cycle after ``push``.
+        Integers, sign-extended, one cycle later. Of a window row by row, the latest of each row
+        highest.
     """
 
     def __init__(self, *, rows: int, columns: int, bits: int) -> None:
@@ -245,7 +243,7 @@ class ColumnWindow(Shared):
                 "is_signed": In(1),
                 "push": In(1),
                 "slides": In(1),
-                "shared": In(positions * LANE_BITS),
+                "shared": In(positions * bits),
                 "activations": Out(positions * LANE_BITS),
             },
             name=f"column_window_{rows}x{columns}",
@@ -261,15 +259,21 @@ class ColumnWindow(Shared):
 
     def build(self) -> Module:
         m = Module()
-        rows = []
+        size = self._bits + 1
+        shared = [self._signed(self.shared, place) for place in range(self._rows * self._columns)]
         for row in range(self._rows):
-            code = self.codes.word_select(row, self._bits)
-            lane = Cat(code, code[-1] & self.is_signed).as_signed()
-            extended = Signal(LANE_BITS, name=f"next_{row}")
-            m.d.comb += extended.eq(lane)
-            held = Signal(self._columns * LANE_BITS, name=f"row_{row}", reset_less=True)
-            with m.If(self.push):
-                m.d.sync += held.eq(Cat(held[LANE_BITS:], extended))
-            rows.append(held)
-        m.d.comb += self.activations.eq(Mux(self.slides, Cat(*rows), self.shared))
+            held = Signal(self._columns * size, name=f"row_{row}", reset_less=True)
+            first = row * self._columns
+            with m.If(~self.slides):
+                m.d.sync += held.eq(Cat(shared[first : first + self._columns]))
+            with m.Elif(self.push):
+                m.d.sync += held.eq(Cat(held[size:], self._signed(self.codes, row)))
+            for column in range(self._columns):
+                lane = held.word_select(column, size).as_signed()
+                m.d.comb += self.activations.word_select(first + column, LANE_BITS).eq(lane)
         return m
+
+    def _signed(self, codes: Value, place: int) -> Value:
+        """Return the integer that a code stands for, a bit wider."""
+        code = codes.word_select(place, self._bits)
+        return Cat(code, code[-1] & self.is_signed)
