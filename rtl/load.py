@@ -98,23 +98,18 @@ class LoadData(Shared):
         target = Signal(self._write.target_bits)
         mask = Signal(TOKEN_BITS)
         piece = Signal.like(self.write.slice)
-        last_piece = Signal.like(self.write.slice)
+        last_but_one = Signal.like(self.write.slice)
+        last, single = Signal(), Signal()  # the word's last piece, its only one
         word_done = Signal()
-        last_pieces = Array([Const(n - 1) for n in self._word_beats])
+        lasts_but_one = Array([Const(max(n - 2, 0)) for n in self._word_beats])
+        singles = Array([Const(n == 1, 1) for n in self._word_beats])
         m.d.comb += [
             words.i.payload.eq(self.i.p.walk),
             words.i.valid.eq(self.i.valid),
             self.i.ready.eq(words.i.ready),
-            word_done.eq(self.beats.valid & (piece == last_piece)),
+            word_done.eq(self.beats.valid & last),
             words.o.ready.eq(word_done),
         ]
-        # What is loaded means nothing where no descriptor is offered: no beat comes then.
-        with m.If(self.i.ready):
-            m.d.sync += [
-                target.eq(self.i.p.target),
-                mask.eq(self.i.p.signal & giver_mask(Unit.LOAD, keeps=self._keeps)),
-                last_piece.eq(last_pieces[self.i.p.target]),
-            ]
         m.d.sync += [
             self.write.enable.eq(self.beats.valid),
             self.done.eq(word_done & words.o.p.last),
@@ -128,6 +123,16 @@ class LoadData(Shared):
                 self.write.address.eq(words.o.p.address),
                 self.write.slice.eq(piece),
                 self.write.data.eq(self.beats.payload),
+                last.eq(Mux(last, single, piece == last_but_one)),
+            ]
+        # What is loaded means nothing where no descriptor is offered: no beat comes then.
+        with m.If(self.i.ready):
+            m.d.sync += [
+                target.eq(self.i.p.target),
+                mask.eq(self.i.p.signal & giver_mask(Unit.LOAD, keeps=self._keeps)),
+                last_but_one.eq(lasts_but_one[self.i.p.target]),
+                single.eq(singles[self.i.p.target]),
+                last.eq(singles[self.i.p.target]),
             ]
         return m
 
