@@ -129,7 +129,8 @@ class LaneDot(Dot):
         stages = tree_levels(len(lanes), alone=lanes[0].alone)
         return max(len(stages) - (stages[-1] <= 2), 1)
 
-    def _owed(self, m: Module, lanes: list[Multiplier]) -> Value | None:
+    @classmethod
+    def _owed(cls, m: Module, lanes: list[Multiplier]) -> Value | None:
         """Count the carries that the products lack, in time for the stage in which they join.
 
         The first stage counts those of ``COUNTED`` lanes each, the others add as the tree does.
@@ -138,7 +139,7 @@ class LaneDot(Dot):
         if not carries:
             return None
         first, *rest = tree_levels(len(lanes))
-        stages = [(COUNTED - 1).bit_length(), *rest][: self._joined(lanes)] if rest else [first]
+        stages = [(COUNTED - 1).bit_length(), *rest][: cls._joined(lanes)] if rest else [first]
         counted, reached = len(carries), 0
         for stage, levels in enumerate(stages):
             reached += levels
