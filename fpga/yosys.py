@@ -186,11 +186,12 @@ def _find_paths(
     flow: Sequence[str],
 ) -> dict[str, Paths]:
     """Return the paths of the modules ``names``, which are kept; the netlist goes."""
-    before = {name: _recalled_paths(flow, texts[name]) for name in known}
+    wholes = with_held(texts)
+    before = {name: _recalled_paths(flow, wholes[name]) for name in known}
     modules = json.loads(netlist.read_text())["modules"]
     found = module_paths(modules, names, {name: p for name, p in before.items() if p is not None})
     for name in texts.keys() & found.keys():
-        _keep([_PATHS, *flow, texts[name]], found[name].as_json())
+        _keep([_PATHS, *flow, wholes[name]], found[name].as_json())
     netlist.unlink()
     return found
 
@@ -212,6 +213,24 @@ def split_modules(verilog: str) -> dict[str, str]:
     return {match[1]: match[0] for match in pattern.finditer(verilog)}
 
 
+def with_held(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return the text of each module with those of all that it may hold: its paths go through them.
+
+    Whatever has a module's name is taken for it: at worst something is mapped again.
+    """
+    held = {name: set(re.findall(r"\w+", text)) & texts.keys() for name, text in texts.items()}
+
+    def below(name: str) -> set[str]:
+        found, waiting = {name}, [name]
+        while waiting:
+            new = held[waiting.pop()] - found
+            found |= new
+            waiting += new
+        return found
+
+    return {name: "\n".join(texts[each] for each in sorted(below(name))) for name in texts}
+
+
 def _known(
     texts: Mapping[str, str], flow: Sequence[str], top: str, *, levels: bool
 ) -> dict[str, dict[str, int]]:
@@ -222,9 +241,10 @@ def _known(
     mapped.
     """
     known = {}
+    wholes = with_held(texts) if levels else {}
     for name, text in texts.items():
         folder = recall([_MODULE, *flow, text])
-        if levels and recall([_PATHS, *flow, text]) is None:
+        if levels and recall([_PATHS, *flow, wholes[name]]) is None:
             continue
         if folder is not None and name != top:
             known[name] = {

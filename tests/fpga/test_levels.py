@@ -84,6 +84,18 @@ def test_paths_go_through_modules():
     assert synth_verilog(SPLIT, "top", ZCU102).logic_levels is None
 
 
+@pytest.mark.usefixtures("_cache")
+def test_paths_of_what_holds_a_changed_module_are_found_anew():
+    outer = (
+        "module outer(input clk, input [35:0] a, input [15:0] b, output [15:0] s);\n"
+        "  top inside(.clk(clk), .a(a), .b(b), .s(s));\nendmodule\n"
+    )
+    before = synth_verilog(SPLIT + outer, "outer", ZCU102, levels=True).logic_levels
+    slower = SPLIT.replace("y = ^a;", "y = ^(a * 36'd3141592653);") + outer
+    synth_verilog(slower, "parity", ZCU102, levels=True)  # alone: it is known from now on
+    assert synth_verilog(slower, "outer", ZCU102, levels=True).logic_levels > before
+
+
 def test_levels_of_other_vendors_are_refused():
     with pytest.raises(ValueError, match="levels must be False: those of ecp5-85k's cells"):
         synth_verilog(SPLIT, "top", ECP5_85K, levels=True)
