@@ -29,8 +29,8 @@ FLOWS = {
     Family.ECP5: "synth_ecp5 -noflatten",
 }
 
-_MODULE, _PATHS = "module", "paths"
-"""What stands before what the cells of one module depend on, and its paths."""
+_MODULE, _PATHS = "module", "paths of all inside"
+"""What stands before what a module's cells depend on, and its paths through all that is inside."""
 
 _KEPT = "cells.json"
 """The file that holds either."""
