@@ -186,7 +186,7 @@ def _find_paths(
     flow: Sequence[str],
 ) -> dict[str, Paths]:
     """Return the paths of the modules ``names``, which are kept; the netlist goes."""
-    wholes = with_held(texts)
+    wholes = _with_held(texts)
     before = {name: _recalled_paths(flow, wholes[name]) for name in known}
     modules = json.loads(netlist.read_text())["modules"]
     found = module_paths(modules, names, {name: p for name, p in before.items() if p is not None})
@@ -213,7 +213,7 @@ def split_modules(verilog: str) -> dict[str, str]:
     return {match[1]: match[0] for match in pattern.finditer(verilog)}
 
 
-def with_held(texts: Mapping[str, str]) -> dict[str, str]:
+def _with_held(texts: Mapping[str, str]) -> dict[str, str]:
     """Return the text of each module with those of all that it may hold: its paths go through them.
 
     Whatever has a module's name is taken for it: at worst something is mapped again.
@@ -241,7 +241,7 @@ def _known(
     mapped.
     """
     known = {}
-    wholes = with_held(texts) if levels else {}
+    wholes = _with_held(texts) if levels else {}
     for name, text in texts.items():
         folder = recall([_MODULE, *flow, text])
         if levels and recall([_PATHS, *flow, wholes[name]]) is None:

@@ -84,7 +84,7 @@ class NestStart(Shared):
         reached: list[Value] = [Const(1, 1)]
         total = Signal(self._loops * (len(_PARTS) + 1) + 1, name="carry")
         for n, count in enumerate(self.counts):
-            terms += [count[part] == (1 if part.start == 0 else 0) for part in _PARTS]
+            terms += [count[part] == int(part.start == 0) for part in _PARTS]
             # A carry goes past this 1, and leaves 0 where it does.
             reached.append(~total[len(terms)])
             terms.append(Const(1, 1))

@@ -12,7 +12,7 @@ from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.presets import preset
 from celosia.fpga.devices import ECP5_85K, ZCU102, Resources
 from celosia.fpga.yosys import Block, SynthReport, split_modules
-from celosia.models.operations import DISTANCE, MULTIPLY
+from celosia.models.operations import DISTANCE
 from celosia.rtl.verilog import write_verilog
 from celosia.scripts import bench_area
 from celosia.scripts.area_cases import ColumnKind, checks, columns, frames, kinds
@@ -56,11 +56,21 @@ def test_what_was_not_measured_is_as_in_the_other_family():
     assert made.factors["window"]["ff"] == pytest.approx(prior.factors["window"]["ff"])
 
 
-@pytest.mark.parametrize("operation", [MULTIPLY, DISTANCE], ids=lambda each: each.kind.name)
-@pytest.mark.parametrize("lanes", [4, 8, 16, 32])
-def test_registers_of_a_tree_are_those_of_the_rtl(operation, lanes):
-    """Fixed-point products have a stage of their own, distances do not."""
-    kind = ColumnKind(weights="fixed8", circuit=Circuit.LANES, operation=operation)
+TREES = [
+    ColumnKind(weights="fixed8", circuit=Circuit.LANES),
+    ColumnKind(weights="fixed8", circuit=Circuit.LANES, operation=DISTANCE),
+    *(ColumnKind(weights=name, circuit=Circuit.LUTS) for name in (
+        "fixed2", "fixed4", "fixed6", "fixed8", "sp2_4", "pot_4", "pot_5",
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind", TREES, ids=lambda k: f"{k.weights}_{k.circuit.value}_{k.operation.name}"
+)
+@pytest.mark.parametrize("lanes", [4, 16])
+def test_registers_of_a_tree_are_those_of_the_rtl(kind, lanes):
+    """Some products have a stage of their own, the others do not."""
     engine = columns(kind)[0]
     engine = replace(engine, array=replace(engine.array, lanes=lanes))
     (group,) = engine.array.columns
