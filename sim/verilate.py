@@ -42,9 +42,9 @@ _VERILATOR_FLAGS: Final = (
     "-Wno-fatal", "-Wno-lint", "-Wno-style",
     "--prefix", _PREFIX,
 )  # fmt: skip
-_FAST: Final = ("-O1", "-ftree-vectorize", "-march=native")
+_FAST: Final[tuple[str, ...]] = ("-O1", "-ftree-vectorize", "-march=native")
 """For what runs every cycle. With ``-O2`` a cycle takes 0.91 to 1.00 of the time, a build twice."""
-_SLOW: Final = ("-O0",)
+_SLOW: Final[tuple[str, ...]] = ("-O0",)
 """For constructors and tracing set-up: run once."""
 _COMMON: Final = "common.h"
 _RUNTIME: Final = ("verilated.cpp", "verilated_threads.cpp")
