@@ -93,26 +93,11 @@ class Issue(Shared):
     def build(self) -> Module:
         m = Module()
         channels = self._array.channels
-        # What a filter lets through comes two cycles after its broadcast.
-        spare = FILTER_CYCLES if self._array.skip_empty else 0
-        queues = [
-            ActivationQueue(self._layout, depth=self._array.queue, spare=spare)
-            for _ in range(channels)
-        ]
+        queues = self._queues(m)
         channel_bits = address_bits(channels)
         chosen, turn = Signal(channel_bits), Signal(channel_bits)
         waiting = Signal(channels)
-        for number, queue in enumerate(queues):
-            m.submodules[f"queue_{number}"] = queue
-            m.d.comb += [
-                queue.push.eq(self.push[number]),
-                queue.pushed.eq(getattr(self, f"pushed_{number}")),
-                waiting[number].eq(queue.waiting),
-            ]
-        m.d.comb += [
-            self.full.eq(Cat(queue.full for queue in queues)),
-            self.idle.eq(Cat(queue.idle for queue in queues).all()),
-        ]
+        m.d.comb += waiting.eq(Cat(queue.waiting for queue in queues))
         # The first from ``turn`` on in which something waits.
         m.d.comb += chosen.eq(turn)
         for step in reversed(range(channels)):
@@ -178,6 +163,26 @@ class Issue(Shared):
                 queue.release.eq(last & (owner == number)),
             ]
         return m
+
+    def _queues(self, m: Module) -> list[ActivationQueue]:
+        """Add the queues and what comes into them; return them."""
+        # What a filter lets through comes two cycles after its broadcast.
+        spare = FILTER_CYCLES if self._array.skip_empty else 0
+        queues = [
+            ActivationQueue(self._layout, depth=self._array.queue, spare=spare)
+            for _ in range(self._array.channels)
+        ]
+        for number, queue in enumerate(queues):
+            m.submodules[f"queue_{number}"] = queue
+            m.d.comb += [
+                queue.push.eq(self.push[number]),
+                queue.pushed.eq(getattr(self, f"pushed_{number}")),
+            ]
+        m.d.comb += [
+            self.full.eq(Cat(queue.full for queue in queues)),
+            self.idle.eq(Cat(queue.idle for queue in queues).all()),
+        ]
+        return queues
 
     def _found(self, m: Module, moves: Value) -> Any:
         """Add registers that ``moves`` loads with a column's pointers; return what they say.

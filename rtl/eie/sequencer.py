@@ -21,6 +21,7 @@ from celosia.rtl.eie.descriptors import (
     StoreLayout,
 )
 from celosia.rtl.eie.legality import EieLegality
+from celosia.rtl.eie.pe import GROUP_BITS
 from celosia.rtl.queue import Queue
 from celosia.rtl.sequencer import read_program, sequencer_ports
 from celosia.rtl.shared import Shared
@@ -32,7 +33,7 @@ COUNT_BITS = 32
 """Of loads and steps, as descriptors count them."""
 
 
-RUN_BITS = PLACE_BITS + 8
+RUN_BITS = PLACE_BITS + GROUP_BITS
 """Of the beats of a load: a word of activations is up to 64 of them."""
 
 LOAD = data.StructLayout(

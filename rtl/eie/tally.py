@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.rtl.rules import all_of
 from celosia.rtl.shared import Shared
+from celosia.rtl.tree import paired
 
 TABLE = 6
 """Inputs of a look-up table."""
@@ -18,8 +19,7 @@ FLAGS, SUMS = 8, 4
 def popcount(flags: list[Value]) -> Value:
     """Return how many of ``flags`` are 1, or the sum of numbers."""
     while len(flags) > 1:
-        pairs = [a + b for a, b in zip(flags[::2], flags[1::2], strict=False)]
-        flags = [*pairs, *flags[2 * len(pairs) :]]
+        flags = paired(flags)
     return flags[0]
 
 
