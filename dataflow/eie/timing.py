@@ -26,7 +26,7 @@ WRITE_CYCLES = 5
 
 CELL_PHASES = 5
 """From one row of elements of a recurrent layer to the next."""
-CELL_CYCLES = 11
+CELL_CYCLES = 14
 """From acceptance to the last result, beside those of each row."""
 
 

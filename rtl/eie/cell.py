@@ -15,29 +15,49 @@ from celosia.dataflow.eie.accelerator import (
     FUNCTIONS,
     EieAccelerator,
 )
-from celosia.rtl.eie.descriptors import FILE_BITS, ROW_BITS, CellLayout
+from celosia.models.network import MAX_ACTIVATION_BITS
+from celosia.rtl.eie.descriptors import ROW_BITS, CellLayout
 from celosia.rtl.eie.memories import PackedRam, address_bits
-from celosia.rtl.eie.rounding import rounded
+from celosia.rtl.eie.rounding import FloorAndCarry, clamped, mask_below
 from celosia.rtl.shared import Shared
+from celosia.rtl.tree import carried
 
 PHASES = 5
 """Cycles from one row of elements to the next."""
 
 _SIGMOID, _TANH, _CELL_TANH = range(FUNCTIONS)
 
-# What phase has which look-up begun: a value that was read in the phase before, or the new cell.
-_LOOK_UPS = {0: _SIGMOID, 1: _SIGMOID, 2: _TANH, 3: _SIGMOID, 4: _CELL_TANH}
+# What phase has which look-up begun: of what was read in the phase before, or of the new cell where
+# that was the last cell.
+_LOOK_UPS = {0: _SIGMOID, 1: _CELL_TANH, 2: _SIGMOID, 3: _SIGMOID, 4: _TANH}
+
+TOTAL_BITS = 2 * CELL_BITS + CELL_SHIFTS
+"""Bits of the sum of two products, of which one is shifted."""
+
+ScaleLayout = data.StructLayout(
+    {
+        "cell_shift": range(CELL_SHIFTS),
+        "shift": 5,
+        "below": TOTAL_BITS,
+        "low": signed(MAX_ACTIVATION_BITS + 1),
+        "high": signed(MAX_ACTIVATION_BITS + 1),
+    }
+)
+"""How far cells are shifted; of what is shifted in this cycle how far, and its mask as
+:func:`~celosia.rtl.eie.rounding.mask_below` has it; of what is clamped in this cycle the range."""
 
 
 def cell_layout(accelerator: EieAccelerator) -> data.StructLayout:
     """Return the layout of what all PEs are told while elements are at work.
 
     ``put``: the unit's result goes to ``row`` of ``file``, with its flag (``flagged``) or without;
-    in the last row (``last``) PEs without an element put 0.
+    in the last row (``last``) PEs from ``last_pes`` on, which have no element, put 0.
     """
     return data.StructLayout(
         {
             "phase": range(PHASES),
+            "scale": ScaleLayout,
+            "last_pes": 9,
             "put": 1,
             "file": 1,
             "row": address_bits(accelerator.memories.activations),
@@ -50,10 +70,11 @@ def cell_layout(accelerator: EieAccelerator) -> data.StructLayout:
 class CellUnit(Shared):
     """One PE's elements, one after the other, five cycles apart.
 
-    Phases go round from 0 to 4. Of an element that begins in cycle t, a phase 0, the sums of its
-    input gate, cell gate and forget gate, its cell and the sum of its output gate are read in t to
-    t+4. A look-up takes three cycles from a value to its result. The new cell is ``result`` in t+9,
-    where it is looked up itself, and the output in t+15: a phase 4, and a phase 0.
+    Phases go round from 0 to 4. Of an element that begins in cycle t, a phase 0, its cell and the
+    sums of its input, forget and cell gate are read in t to t+3, that of its output gate in t+9. A
+    look-up takes three cycles from a value to its result, a sum of products two to be rounded and
+    clamped. The new cell is ``result`` in t+11, where it is looked up itself, and the output in
+    t+18: a phase 1, and a phase 3.
 
     Parameters
     ----------
@@ -70,8 +91,8 @@ class CellUnit(Shared):
     write_data : In(lanes * 32)
         Of each segment the first knot, and the step to the next.
     phase : In(range(5))
-    step : In(CellLayout)
-        What is at work.
+    scale : In(ScaleLayout)
+        New cells are shifted in phase 4 and clamped in phase 0, outputs in 1 and 2.
     value : In(signed(16))
         What was read in the cycle before.
     result : Out(signed(16))
@@ -86,7 +107,7 @@ class CellUnit(Shared):
                 "write_address": In(address_bits(self._depth // lanes)),
                 "write_data": In(lanes * 2 * CELL_BITS),
                 "phase": In(range(PHASES)),
-                "step": In(CellLayout),
+                "scale": In(ScaleLayout),
                 "value": In(signed(CELL_BITS)),
                 "result": Out(signed(CELL_BITS)),
             },
@@ -100,34 +121,34 @@ class CellUnit(Shared):
         take, keep, give = (Signal(signed(CELL_BITS), name=n) for n in ("take", "keep", "give"))
         factor = Signal(signed(CELL_BITS))
         product = Signal(signed(2 * CELL_BITS))
-        total = Signal(signed(2 * CELL_BITS + CELL_SHIFTS))
+        total = Signal(signed(TOTAL_BITS))
         with m.Switch(self.phase):
             with m.Case(0):
-                m.d.comb += factor.eq(take)
+                m.d.sync += [take.eq(found), total.eq(product)]
             with m.Case(1):
                 m.d.comb += factor.eq(keep)
-                m.d.sync += total.eq(product)
+                m.d.sync += keep.eq(self.value)
             with m.Case(2):
-                m.d.comb += factor.eq(give)
-                m.d.sync += total.eq(total + (product << self.step.cell_shift))
+                m.d.comb += factor.eq(take)
+                m.d.sync += total.eq(product << self.scale.cell_shift)
             with m.Case(3):
-                m.d.sync += give.eq(found)
+                m.d.sync += [total.eq(total + product), give.eq(found)]
             with m.Case(4):
-                m.d.sync += [take.eq(found), keep.eq(self.value)]
-        with m.If(self.phase < 3):
-            m.d.sync += product.eq(factor * found)
+                m.d.comb += factor.eq(give)
+        m.d.sync += product.eq(factor * found)
 
-        is_cell, limit = self.phase == 3, 1 << CELL_BITS - 1
-        chosen = Signal.like(total)
-        shift = Signal(5)
+        floor, up = Signal(signed(TOTAL_BITS)), Signal()
+        m.submodules.shifter = shifter = FloorAndCarry(TOTAL_BITS)
         m.d.comb += [
-            chosen.eq(Mux(is_cell, total, product)),
-            shift.eq(Mux(is_cell, self.step.cell_shift + CELL_FRACTION, self.step.shift)),
+            shifter.total.eq(total),
+            shifter.shift.eq(self.scale.shift),
+            shifter.mask.eq(self.scale.below),
         ]
-        low = Mux(is_cell, -limit, self.step.low)
-        high = Mux(is_cell, limit - 1, self.step.high)
-        with m.If((self.phase == 3) | (self.phase == 4)):
-            m.d.sync += self.result.eq(rounded(m, chosen, shift=shift, low=low, high=high))
+        m.d.sync += [
+            floor.eq(shifter.floor),
+            up.eq(shifter.up),
+            self.result.eq(clamped(m, floor, up, low=self.scale.low, high=self.scale.high)),
+        ]
         return m
 
     def _look_up(self, m: Module) -> Value:
@@ -142,7 +163,7 @@ class CellUnit(Shared):
             for phase, which in _LOOK_UPS.items():
                 with m.Case(phase):
                     m.d.comb += function.eq(which)
-        given = Mux(self.phase == PHASES - 1, self.result, self.value)
+        given = Mux(self.phase == 1, self.result, self.value)
         rest = Signal(bits)
         knot, before = Signal(signed(CELL_BITS)), Signal(signed(CELL_BITS))
         found = Signal(signed(CELL_BITS))
@@ -161,7 +182,8 @@ class CellUnit(Shared):
             rest.eq(code[:bits]),
             rise.eq(steps * Cat(rest, Const(0, 1)).as_signed()),
             before.eq(knot),
-            found.eq(before + ((rise + (1 << bits - 1)) >> bits)),
+            # What is shifted out is rounded half up: its highest bit is added.
+            found.eq(carried(before, rise[bits:], rise[bits - 1])),
         ]
         return found
 
@@ -170,7 +192,7 @@ class CellControl(Shared):
     """The order of work of all PEs' elements.
 
     ``busy`` from cycle t+1 on, rows of elements begin in t+1, t+6 ...; ``done`` is 1 in the cycle
-    of the last result, 5 ``rows`` + 10 cycles after the first.
+    of the last result, 5 ``rows`` + 13 cycles after the first.
 
     Parameters
     ----------
@@ -179,23 +201,25 @@ class CellControl(Shared):
     Members
     -------
     busy : In(1)
-    step : In(CellLayout)
+    i : In(CellLayout)
+        In the cycle before what is done then.
     read : Out(1)
-        ``row`` of file ``step.source`` is read.
-    row : Out
+        ``row`` of ``file`` is read.
+    file, row : Out
     o : Out(cell_layout(accelerator))
     begins, done : Out(1)
         A row begins; all is done.
     """
 
     def __init__(self, accelerator: EieAccelerator) -> None:
-        self._accelerator = accelerator
+        self._row_bits = address_bits(accelerator.memories.activations)
         super().__init__(
             {
                 "busy": In(1),
-                "step": In(CellLayout),
+                "i": In(CellLayout),
                 "read": Out(1),
-                "row": Out(address_bits(accelerator.memories.activations)),
+                "file": Out(1),
+                "row": Out(self._row_bits),
                 "o": Out(cell_layout(accelerator)),
                 "begins": Out(1),
                 "done": Out(1),
@@ -206,43 +230,86 @@ class CellControl(Shared):
 
     def build(self) -> Module:
         m = Module()
-        step, o = self.step, self.o
-        phase = Signal(range(PHASES))
-        number = Signal(ROW_BITS + 1)  # of the row that is read
-        third = Signal(ROW_BITS + 1)  # of that whose outputs are put
-        # The rows' sums are ``rows`` apart: those of i, g, f, the cell, and those of o.
-        offsets = [step.gates, step.gates + (step.rows << 1), step.gates + step.rows, step.cell]
-        offsets.append(step.gates + step.rows + (step.rows << 1))
-        first = Signal(FILE_BITS + 2)
-        with m.Switch(phase):
-            for which, offset in enumerate(offsets):
-                with m.Case(which):
-                    m.d.comb += first.eq(offset)
-        puts_cell, puts_output = Signal(), Signal()
+        step: Any = Signal(CellLayout)
+        phase = self.o.phase
+        left, last = Signal(ROW_BITS), Signal()  # rows with the one that is read; it is the last
+        # Whether what is read is a row, and what was before it; whether those before were the last.
+        real, final = Signal(4), Signal(3)
+        m.d.sync += last.eq(left == 1)
+        with m.If(~self.busy):
+            m.d.sync += [
+                step.eq(self.i),
+                phase.eq(0),
+                left.eq(self.i.rows),
+                real.eq(1),
+                final.eq(0),
+            ]
+        with m.Elif(phase == PHASES - 1):
+            m.d.sync += [
+                phase.eq(0),
+                left.eq(left - 1),
+                real.eq(Cat(real[0] & ~last, real)),
+                final.eq(Cat(last, final)),
+            ]
+        with m.Else():
+            m.d.sync += phase.eq(phase + 1)
+        self._reads(m, step, real)
+        self._puts(m, step, real, final)
+        self._scales(m, step)
+        return m
+
+    def _reads(self, m: Module, step: Any, real: Value) -> None:
+        """Add what is read: a cell, three gates' sums, and that of the output gate a row before."""
+        phase, row = self.o.phase, self.row
+        cells, gates = Signal.like(row), Signal.like(row)  # the next row's
+        fewer, further = Signal.like(row), Signal.like(row)
+        m.d.sync += fewer.eq(step.rows - 1)
         m.d.comb += [
-            third.eq(number - 3),
-            self.read.eq(self.busy & (number < step.rows)),
-            self.row.eq(first + number),
-            self.begins.eq(self.read & (phase == 0)),
-            puts_cell.eq((phase == PHASES - 1) & (number != 0) & (number <= step.rows)),
-            puts_output.eq((phase == 0) & (number >= 3)),
-            o.phase.eq(phase),
+            self.file.eq(step.source),
+            self.read.eq(self.busy & Mux(phase == 4, real[1], real[0])),
+            self.begins.eq(self.busy & (phase == 0) & real[0]),
+            # A gate's sums are ``rows`` behind those of the gate before.
+            further.eq(Mux(phase == 3, fewer, step.rows)),
+        ]
+        with m.If(~self.busy):
+            m.d.sync += [row.eq(self.i.cell), cells.eq(self.i.cell), gates.eq(self.i.gates)]
+        with m.Elif(phase == 0):
+            m.d.sync += [row.eq(gates), cells.eq(cells + 1), gates.eq(gates + 1)]
+        with m.Elif(phase == 4):
+            m.d.sync += row.eq(cells)
+        with m.Else():
+            m.d.sync += row.eq(row + further)
+
+    def _puts(self, m: Module, step: Any, real: Value, final: Value) -> None:
+        """Add what is put: the cell of the row but one before, the output of that before."""
+        phase, o = self.o.phase, self.o
+        cells, outputs = Signal.like(self.row), Signal.like(self.row)
+        puts_cell, puts_output = Signal(), Signal()
+        m.d.comb += [puts_cell.eq((phase == 0) & real[2]), puts_output.eq((phase == 2) & real[3])]
+        m.d.sync += [
             o.put.eq(self.busy & (puts_cell | puts_output)),
             o.flagged.eq(puts_output),
             o.file.eq(step.source ^ puts_output),
-            o.row.eq(Mux(puts_output, step.target + third, step.cell + number - 1)),
-            o.last.eq(Mux(puts_output, third, number - 1) == step.rows - 1),
-            self.done.eq(self.busy & puts_output & (third == step.rows - 1)),
+            o.row.eq(Mux(puts_output, outputs, cells)),
+            o.last.eq(Mux(puts_output, final[2], final[1])),
+            o.last_pes.eq(step.last_pes),
+            self.done.eq(self.busy & puts_output & final[2]),
         ]
-        with m.If(self.busy & ~self.done):
-            m.d.sync += phase.eq(Mux(phase == PHASES - 1, 0, phase + 1))
-            with m.If(phase == PHASES - 1):
-                m.d.sync += number.eq(number + 1)
+        with m.If(~self.busy):
+            m.d.sync += [cells.eq(self.i.cell), outputs.eq(self.i.target)]
         with m.Else():
-            m.d.sync += [phase.eq(0), number.eq(0)]
-        return m
+            m.d.sync += [cells.eq(cells + puts_cell), outputs.eq(outputs + puts_output)]
 
-
-def element(unit: Any, told: Any, index: Value, last_pes: Value) -> Value:
-    """Return what a PE puts: its unit's result, or 0 where it has no element."""
-    return Mux(told.last & (index >= last_pes), 0, unit.result)
+    def _scales(self, m: Module, step: Any) -> None:
+        """Add how far is shifted, and what the range is, in the next cycle."""
+        phase, scale, limit = self.o.phase, self.o.scale, 1 << CELL_BITS - 1
+        shift = Signal.like(scale.shift)
+        is_cell, was_cell = phase == 3, phase == 4
+        m.d.comb += shift.eq(Mux(is_cell, step.cell_shift + CELL_FRACTION, step.shift))
+        m.d.sync += [
+            scale.cell_shift.eq(step.cell_shift),
+            scale.shift.eq(shift),
+            scale.below.eq(mask_below(shift)),
+            scale.low.eq(Mux(was_cell, -limit, step.low)),
+            scale.high.eq(Mux(was_cell, limit - 1, step.high)),
+        ]

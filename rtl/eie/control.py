@@ -254,7 +254,6 @@ class EieControl(Shared):
     store_read, store_done : In(1)
     store_row : In
     cell : Out(cell_layout(accelerator))
-    cell_step : Out(CellLayout)
         Only with cell units: to all PEs.
     cell_row : Out(1)
         A row of elements begins.
@@ -265,7 +264,7 @@ class EieControl(Shared):
     def __init__(self, accelerator: EieAccelerator) -> None:
         self._accelerator = accelerator
         memories, bus = accelerator.memories, accelerator.bus
-        cell: Any = {"cell": Out(cell_layout(accelerator)), "cell_step": Out(CellLayout)}
+        cell: Any = {"cell": Out(cell_layout(accelerator))}
         super().__init__(
             (cell if accelerator.cell is not None else {})
             | {
@@ -381,14 +380,14 @@ class EieControl(Shared):
         m.submodules.cells = cells = CellControl(self._accelerator)
         m.d.comb += [
             cells.busy.eq(state == State.CELL),
-            cells.step.eq(self.cell_step),
+            cells.i.eq(self.i.p.descriptor[: CellLayout.size]),
             self.cell.eq(cells.o),
             self.cell_row.eq(cells.begins),
         ]
         with m.If(state == State.CELL):
             m.d.comb += [
                 done.eq(cells.done),
-                self.scan.file.eq(self.cell_step.source),
+                self.scan.file.eq(cells.file),
                 self.scan.read.eq(cells.read),
                 self.scan.row.eq(cells.row),
             ]
@@ -425,9 +424,6 @@ class EieControl(Shared):
                 m.d.sync += [self.tile.eq(run), state.eq(State.SCAN)]
             if has_cells:
                 with m.Elif(is_cell):
-                    m.d.sync += [
-                        self.cell_step.eq(descriptor[: CellLayout.size]),
-                        state.eq(State.CELL),
-                    ]
+                    m.d.sync += state.eq(State.CELL)
             with m.Elif(~is_end):
                 m.d.sync += [what.eq(descriptor[: StoreLayout.size]), state.eq(State.STORE)]

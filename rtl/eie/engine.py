@@ -157,7 +157,7 @@ class EieEngine(Shared):
                 pe.scan.eq(control.scan),
             ]
             if accelerator.cell is not None:
-                m.d.comb += [pe.cell.eq(control.cell), pe.cell_step.eq(control.cell_step)]
+                m.d.comb += pe.cell.eq(control.cell)
         share = array.pes // array.channels
         channels: list[Any] = []
         for number in range(array.channels):

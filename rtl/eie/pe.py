@@ -13,8 +13,8 @@ from celosia.dataflow.eie.accelerator import OCCUPANCY_BITS, EieAccelerator
 from celosia.dataflow.eie.descriptors import FILE_SHIFT, Target
 from celosia.rtl.eie.activations import ActivationFiles
 from celosia.rtl.eie.arithmetic import Arithmetic, Codebook
-from celosia.rtl.eie.cell import CellUnit, cell_layout, element
-from celosia.rtl.eie.descriptors import PLACE_BITS, CellLayout, RunLayout
+from celosia.rtl.eie.cell import CellUnit, cell_layout
+from celosia.rtl.eie.descriptors import PLACE_BITS, RunLayout
 from celosia.rtl.eie.issue import COLUMN_BITS, Issue
 from celosia.rtl.eie.memories import PackedRam, PointerMemory, address_bits
 from celosia.rtl.eie.queue import item_layout
@@ -86,7 +86,6 @@ class Pe(Shared):
         No tile is at work; load flags of a window; read a row of activations; drain an accumulator,
         whose sum is a ``result`` or not; which bits of a sum are ``below`` half a result's lowest.
     cell : In(cell_layout(accelerator))
-    cell_step : In(CellLayout)
         Only with a cell unit: what the elements do.
     take : In(1)
         Its candidate is taken.
@@ -112,7 +111,7 @@ class Pe(Shared):
         array, memories = accelerator.array, accelerator.memories
         item = item_layout(COLUMN_BITS, accelerator.widths.activation)
         items: Any = {f"item_{c}": In(item) for c in range(array.channels)}
-        cell: Any = {"cell": In(cell_layout(accelerator)), "cell_step": In(CellLayout)}
+        cell: Any = {"cell": In(cell_layout(accelerator))}
         super().__init__(
             items
             | (cell if accelerator.cell is not None else {})
@@ -322,6 +321,7 @@ class Pe(Shared):
     def _cell(self, m: Module, written: dict[Target, Signal], segments: int) -> None:
         """Add what computes the elements of recurrent layers, and puts them into the files."""
         files, told = self._files, self.cell
+        lacks = Signal()  # an element in the last row
         unit = CellUnit(segments=segments, lanes=self._accelerator.function_lanes)
         m.submodules.cell_unit = unit
         m.d.comb += [
@@ -329,16 +329,17 @@ class Pe(Shared):
             unit.write_address.eq(self.write.place),
             unit.write_data.eq(self.write.data),
             unit.phase.eq(told.phase),
-            unit.step.eq(self.cell_step),
+            unit.scale.eq(told.scale),
             unit.value.eq(files.value),
         ]
+        m.d.sync += lacks.eq(self.index >= told.last_pes)
         with m.If(told.put):
             m.d.comb += [
                 files.write.eq(1),
                 files.write_plain.eq(~told.flagged),
                 files.write_file.eq(told.file),
                 files.write_row.eq(told.row),
-                files.write_value.eq(element(unit, told, self.index, self.cell_step.last_pes)),
+                files.write_value.eq(Mux(told.last & lacks, 0, unit.result)),
             ]
 
     def _results(self, m: Module, written: dict[Target, Signal]) -> tuple[Value, Any]:

@@ -1,4 +1,4 @@
-"""Shifting right, rounding to even and clamping, in one cycle or in two."""
+"""Shifting right, rounding to even and clamping, in two cycles."""
 
 from __future__ import annotations
 
@@ -9,27 +9,11 @@ from celosia.rtl.shared import Shared
 
 
 def mask_below(shift: Value) -> Value:
-    """Return 1 for each bit that ``shift`` shifts out but the highest of them."""
-    return ((1 << shift) - 1) >> 1
-
-
-def floor_and_carry(m: Module, total: Signal, *, shift: Value, mask: Value) -> tuple[Value, Value]:
-    """Return ``total / 2**shift`` rounded down, and whether rounding to even adds 1 to it.
-
-    ``mask`` is that of :func:`mask_below`.
-    """
-    width = len(total)
-    floor = Signal(signed(width))
-    below = Signal(width)  # the bits that are shifted out, but the highest of them
-    half, up = Signal(), Signal()
-    doubled = Cat(Const(0, 1), total).as_signed()
-    m.d.comb += [
-        floor.eq(total >> shift),
-        half.eq(doubled.bit_select(shift, 1)),
-        below.eq(total.as_unsigned() & mask),
-        up.eq(half & ((below != 0) | floor[0])),
-    ]
-    return floor, up
+    """Return 1 for each bit that ``shift`` shifts out but the highest of them: without carries."""
+    above: list[Value] = [Const(0, 1)]  # of each number whether ``shift`` is above it
+    for bit in shift:
+        above = [*(flag | bit for flag in above), *(flag & bit for flag in above)]
+    return Cat(above[1:])
 
 
 class FloorAndCarry(Shared):
@@ -73,8 +57,15 @@ class FloorAndCarry(Shared):
 
     def build(self) -> Module:
         m = Module()
-        floor, up = floor_and_carry(m, self.total, shift=self.shift, mask=self.mask)
-        m.d.comb += [self.floor.eq(floor), self.up.eq(up)]
+        below = Signal(len(self.mask))  # the bits that are shifted out, but the highest of them
+        half = Signal()
+        doubled = Cat(Const(0, 1), self.total).as_signed()
+        m.d.comb += [
+            self.floor.eq(self.total >> self.shift),
+            half.eq(doubled.bit_select(self.shift, 1)),
+            below.eq(self.total.as_unsigned() & self.mask),
+            self.up.eq(half & ((below != 0) | self.floor[0])),
+        ]
         return m
 
 
@@ -83,9 +74,3 @@ def clamped(m: Module, floor: Value, up: Value, *, low: Value, high: Value) -> V
     value = Signal(signed(len(floor) + 1))
     m.d.comb += value.eq(floor + up)
     return Mux(value < low, low, Mux(value > high, high, value))
-
-
-def rounded(m: Module, total: Signal, *, shift: Value, low: Value, high: Value) -> Value:
-    """Return ``total / 2**shift``, ties to even, clamped to ``low..high``."""
-    floor, up = floor_and_carry(m, total, shift=shift, mask=mask_below(shift))
-    return clamped(m, floor, up, low=low, high=high)

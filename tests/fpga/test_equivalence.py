@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 from celosia.dataflow.array_shape import Circuit
+from celosia.dataflow.eie.accelerator import CellUnit
 from celosia.dataflow.eie.presets import TINY as EIE
 from celosia.dataflow.engines import Description
 from celosia.dataflow.presets import preset
@@ -33,7 +35,12 @@ from .equivalence import Design, Verdict, prove
 
 FAMILIES = (Family.ULTRASCALE_PLUS, Family.ECP5)
 
-ENGINES: dict[str, Description] = {"dense": preset("tiny"), "eie": EIE, "sparch": SPARCH}
+ENGINES: dict[str, Description] = {
+    "dense": preset("tiny"),
+    "eie": EIE,
+    "lstm": replace(EIE, name="eie_cells", cell=CellUnit(segments=16)),
+    "sparch": SPARCH,
+}
 
 MODULES = {
     "dense": """
@@ -46,6 +53,7 @@ MODULES = {
         eie_control activation_queue issue arithmetic broadcaster lowest_bit floor_and_carry tally
         any_of
     """,
+    "lstm": "eie_control cell_control",
 }
 """Of each kind of engine by what their names begin with, where the kinds before have none such."""
 
@@ -55,6 +63,7 @@ WITHOUT = {
         nonzero_node eie_engine register_file control counters shell
         burst_splitter descriptor_assembly celosia_eie_tiny
     """,
+    "lstm": "eie_legality activation_files pe cell_unit",
     "sparch": """
         sparch_legality sparch_sequencer round_control read_arbiter record_reader run_bursts
         line_fetch partial_fetcher line_buffer multiplier multipliers leaf_rows leaf_gate fifo_file

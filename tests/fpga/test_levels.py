@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.eie.presets import EIE_PRESETS
 from celosia.dataflow.eie.presets import PAPER as EIE_PAPER
 from celosia.dataflow.eie.presets import TINY as EIE_TINY
-from celosia.dataflow.eie.presets import ZCU102 as EIE_ZCU102
 from celosia.dataflow.presets import preset
 from celosia.fpga.devices import ECP5_85K, ZCU102
 from celosia.fpga.levels import Paths, module_paths
@@ -246,9 +246,7 @@ def scalable(circuit):
     [
         *(preset(name) for name in ("tiny", "ecp5", "dense1k_dw", "zcu102_w4a4")),
         *(scalable(circuit) for circuit in Circuit if circuit.scalable),
-        EIE_TINY,
-        EIE_PAPER,
-        EIE_ZCU102,
+        *EIE_PRESETS.values(),
     ],
     ids=lambda accelerator: accelerator.name,
 )
