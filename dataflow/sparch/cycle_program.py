@@ -21,7 +21,7 @@ def start(machine: Machine, p: Params, work: Work, address: int) -> None:
     now[Reg.FREE_PLACES] = PROGRAM_QUEUE_DEPTH
     now[Reg.RUNNING] = 1
     now[Reg.LEFT_FREE] = 2 * p.burst_beats
-    now[Reg.BEAT_HELD] = NOBODY
+    now[Reg.BEAT_HELD] = now[Reg.BEAT_GIVEN] = NOBODY
     for register in range(len(now)):
         machine.then[register] = now[register]
 
@@ -76,13 +76,17 @@ def move_control(machine: Machine, work: Work, cycle: int, done: bool) -> int:
                 machine.places[step[Field.PARTIAL]] = step[Field.STORE]
             machine.is_source[:] = False
             then[Reg.RUNS] = 0
-    if now[Reg.BUSY] or now[Reg.STEPS_LEVEL] == 0:
+    takes = now[Reg.STEP_CHECKED] != 0
+    loads = now[Reg.STEPS_LEVEL] != 0 and (not now[Reg.STEP_WAITS] or takes)
+    then[Reg.STEPS_LEVEL] -= loads
+    then[Reg.STEP_WAITS] = loads or (now[Reg.STEP_WAITS] and not takes)
+    then[Reg.STEP_CHECKED] = now[Reg.STEP_WAITS] and not now[Reg.BUSY] and not takes
+    if not takes:
         return -1
     number = now[Reg.TAKEN_STEPS]
     step = work.steps[number]
     machine.accepted[number] = cycle
     then[Reg.TAKEN_STEPS] = number + 1
-    then[Reg.STEPS_LEVEL] -= 1
     kind = step[Field.KIND]
     if kind == Step.SOURCE:
         leaf, partial = step[Field.FINAL], step[Field.PARTIAL]

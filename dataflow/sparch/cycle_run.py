@@ -56,8 +56,10 @@ def run_engine(machine: Machine, p: Params, work: Work, address: int, most: int)
         cycle += 1
         close_leaves(machine, p)
         done = write_done(machine)
-        reader = machine.now[Reg.BEAT_HELD]
+        program = machine.now[Reg.BEAT_HELD] == Split.PROGRAM
+        reader = machine.now[Reg.BEAT_GIVEN]
         machine.then[Reg.BEAT_HELD] = read_beat(machine, p, cycle)
+        machine.then[Reg.BEAT_GIVEN] = machine.now[Reg.BEAT_HELD]
         if reader > Split.PROGRAM:
             counters[SparchCounter.LEFT_BEATS] += reader == Split.LEFT
             counters[SparchCounter.RIGHT_BEATS] += reader == Split.RIGHT
@@ -65,7 +67,7 @@ def run_engine(machine: Machine, p: Params, work: Work, address: int, most: int)
         taken = take_read(machine, p, cycle)
         sent = write_beat(machine, p, cycle)
         written = take_write(machine, p)
-        move_sequencer(machine, p, work, reader == Split.PROGRAM, taken == Split.PROGRAM)
+        move_sequencer(machine, p, work, program, taken == Split.PROGRAM)
         kind = move_control(machine, work, cycle, done)
         _feed(machine, p, work, reader, taken)
         move_tree(machine, p)

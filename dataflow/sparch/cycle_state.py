@@ -81,8 +81,11 @@ class Reg(enum.IntEnum):
     POINTER_BEATS = 53
     POINTER_FREE = 54
     POINTER_ADDRESS = 55
-    BEAT_HELD = 56  # whose beat transferred in the cycle before
-    COUNT = 57
+    BEAT_HELD = 56  # whose beat transferred in the cycle before, and in that before it
+    BEAT_GIVEN = 57
+    STEP_WAITS = 58  # a descriptor waits in control, and was found legal
+    STEP_CHECKED = 59
+    COUNT = 60
 
 
 class Split(enum.IntEnum):

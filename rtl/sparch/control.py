@@ -29,8 +29,10 @@ memory model, and more."""
 class RoundControl(Shared):
     """Takes a descriptor when the one before is done, and keeps what rounds leave behind.
 
-    A source or an end takes the cycle in which it is accepted. A stamp begins in it, a round in the
-    next; the descriptor after is accepted in the cycle after ``done`` at the earliest.
+    The next descriptor waits in a register; the place is free again in the cycle in which it is
+    accepted. In the first cycle in which it waits and nothing is at work it is checked, in the next
+    accepted: a source every two cycles, or what comes after a round two cycles after ``done``. A
+    stamp begins in the cycle in which it is accepted, a round in the next.
 
     Parameters
     ----------
@@ -102,11 +104,14 @@ class RoundControl(Shared):
         m.submodules.counts = counts
         write, read = counts.write_port(), counts.read_port(domain="comb")
         written, reading = Signal(alive), Signal(alive)  # partial matrices
-        code = self.i.p.descriptor
+        # The descriptor that waits, and whether it was found legal with nothing at work since.
+        held: Any = Signal(self.i.payload.shape())
+        waits, checked, legal = Signal(), Signal(), Signal()
+        code = held.descriptor
         source: Any = data.View(SourceLayout, code[: SourceLayout.size])
         given: Any = data.View(RoundLayout, code[: RoundLayout.size])
         stamp: Any = data.View(StampLayout, code[: StampLayout.size])
-        busy, takes, legal = Signal(), Signal(), Signal()
+        busy, takes = Signal(), Signal()
         is_source, is_round, is_stamp = (
             Signal(name=f"is_{n}") for n in ("source", "round", "stamp")
         )
@@ -118,11 +123,10 @@ class RoundControl(Shared):
             is_source.eq(source.opcode == Opcode.SOURCE),
             is_round.eq(source.opcode == Opcode.ROUND),
             is_stamp.eq(source.opcode == Opcode.STAMP),
-            legal.eq(Mux(is_source, self._source_legal(source, written), ~is_round | round_legal)),
-            self.i.ready.eq(~busy & legal),
-            takes.eq(self.i.valid & self.i.ready),
-            self.refused.raised.eq(self.i.valid & ~busy & ~legal),
-            self.refused.address.eq(self.i.p.address),
+            self.i.ready.eq(~waits | takes),
+            takes.eq(checked & legal),
+            self.refused.raised.eq(checked & ~legal),
+            self.refused.address.eq(held.address),
             read.addr.eq(source.partial),
             self.set.eq(takes & is_source),
             self.set_leaf.eq(source.leaf),
@@ -135,14 +139,21 @@ class RoundControl(Shared):
             write.addr.eq(self.round.partial),
             write.data.eq(self.count),
         ]
-        m.d.sync += self.begin.eq(takes & is_round)
+        m.d.sync += [
+            waits.eq(self.i.valid | (waits & ~takes)),
+            checked.eq(waits & ~busy & ~takes),
+            legal.eq(Mux(is_source, self._source_legal(source, written), ~is_round | round_legal)),
+            self.begin.eq(takes & is_round),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += held.eq(self.i.p)
         with m.If(self.set):
             m.d.sync += [
                 self.sources.eq(self.sources | bit_of(source.leaf, len(self.sources))),
                 reading.eq(reading | bit_of(source.partial, alive)),
             ]
         with m.If(takes & ~is_source):
-            m.d.sync += [busy.eq(is_round | is_stamp), self.address.eq(self.i.p.address)]
+            m.d.sync += [busy.eq(is_round | is_stamp), self.address.eq(held.address)]
         with m.If(takes & is_round):
             m.d.sync += [self.round.eq(given), self.runs.eq(1)]
         with m.If(self.done):

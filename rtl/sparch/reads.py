@@ -36,7 +36,9 @@ def beats_for(value: Value, lanes: int) -> Value:
 
 
 class ReadArbiter(Shared):
-    """Hands the bursts of three readers to the read port, and their beats back. No latency.
+    """Hands the bursts of three readers to the read port, and their beats back.
+
+    Bursts go through without latency; a beat is given in the cycle after it came.
 
     Parameters
     ----------
@@ -71,6 +73,7 @@ class ReadArbiter(Shared):
         depth = self._bus.outstanding + READ_LATENCY
         m.submodules.order = order = Queue(tag, depth=depth)
         reader, index = Signal(Reader), Signal(BEATS_BITS)
+        beat = Signal(self._bus.data_bits, reset_less=True)  # the one that came last
         for each in reversed(Reader):
             source = getattr(self, each.name.lower())
             with m.If(source.valid):
@@ -84,14 +87,15 @@ class ReadArbiter(Shared):
             given = getattr(self, f"{each.name.lower()}_beats")
             m.d.comb += [
                 source.ready.eq(self.o.ready & (reader == each)),
-                given.payload.eq(self.beats.payload),
-                given.valid.eq(self.beats.valid & (order.o.p.reader == each)),
+                given.payload.eq(beat),
             ]
-        last = index + 1 == order.o.p.beats
+            m.d.sync += given.valid.eq(self.beats.valid & (order.o.p.reader == each))
+        m.d.sync += beat.eq(self.beats.payload)
+        last = index == order.o.p.beats
         m.d.comb += [
             order.i.valid.eq(self.o.valid & self.o.ready),
             order.i.p.reader.eq(reader),
-            order.i.p.beats.eq(self.o.p.beats),
+            order.i.p.beats.eq(self.o.p.beats - 1),
             order.o.ready.eq(self.beats.valid & last),
         ]
         with m.If(self.beats.valid):
