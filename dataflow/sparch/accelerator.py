@@ -274,11 +274,12 @@ class SparchAccelerator:
                 f"node_fifo must hold two windows of the merger, {least}, "
                 f"not {self.tree.node_fifo!r}"
             )
-        least = max(least, self.line_elements)
+        # The last of a line goes in where there is room for all that is multiplied in a cycle.
+        least = max(least, self.line_elements + self.right.multipliers - 1)
         if self.tree.leaf_fifo < least:
             raise ValueError(
-                f"leaf_fifo must hold two windows of the merger and a line of the buffer, "
-                f"{least}, not {self.tree.leaf_fifo!r}"
+                "leaf_fifo must hold two windows of the merger, and a line of the buffer with all "
+                f"but one of the products of a cycle, {least}, not {self.tree.leaf_fifo!r}"
             )
 
     @property

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from celosia.dataflow.jit import inlined, lean
 from celosia.dataflow.sparch.counters import SparchCounter
 from celosia.dataflow.sparch.cycle_memory import can_ask, move_runs, move_splitter
 from celosia.dataflow.sparch.cycle_state import (
     Field,
+    Gate,
     Group,
+    Kind,
     Machine,
     Params,
     Reg,
@@ -143,44 +147,52 @@ def groups_rest(machine: Machine, p: Params) -> bool:
 
 
 @lean
-def move_partials(machine: Machine, p: Params, beat: bool, taken: bool) -> tuple[int, int, int]:
-    """Read partial matrices; return leaf, first element and count of what comes in this cycle."""
+def move_partials(machine: Machine, p: Params, beat: bool, taken: bool) -> None:
+    """Read partial matrices: a ``beat`` comes, a burst is ``taken``."""
     now, then = machine.now, machine.then
     most = p.partial_burst * p.partial_lanes
-    asks, leaf, elements = False, 0, 0
-    if now[Reg.RUNS] and not now[Reg.BEGIN] and can_ask(machine, Split.PARTIAL):
-        if now[Reg.RUNS_TAIL] - now[Reg.RUNS_HEAD] <= p.bus_bursts:
-            for step in range(p.ways):
-                leaf = (now[Reg.LEAF_AFTER] + step) % p.ways
-                held = machine.level[p.ways + leaf] + machine.promised[leaf]
-                if machine.unasked[leaf] and held + most <= p.leaf_fifo:
-                    asks = True
-                    break
-    if asks:
-        elements = min(most, machine.unasked[leaf])
+    leaf, elements = now[Reg.ASK_LEAF], now[Reg.ASK_ELEMENTS]
+    stage = now[Reg.ASK_STAGE]
+    if stage == 0 and now[Reg.RUNS] and not now[Reg.BEGIN]:
+        for step in range(p.ways):
+            able = (now[Reg.LEAF_AFTER] + step) % p.ways
+            if machine.able[able]:
+                then[Reg.ASK_LEAF], then[Reg.ASK_STAGE] = able, 1
+                break
+    for each in range(p.ways):
+        held = machine.level[p.ways + each] + machine.promised[each]
+        machine.able[each] = machine.unasked[each] != 0 and held + most <= p.leaf_fifo
+        machine.drained[each] = machine.unasked[each] == 0 and machine.promised[each] == 0
+    if stage == 1:
+        then[Reg.ASK_ELEMENTS] = min(most, machine.unasked[leaf])
+        then[Reg.ASK_ADDRESS] = machine.leaf_address[leaf]
+        then[Reg.LEAF_AFTER] = (leaf + 1) % p.ways
+        then[Reg.ASK_STAGE] = 2
+    if stage == 2:
+        machine.promised[leaf] += elements
+        machine.unasked[leaf] -= elements
+        machine.leaf_address[leaf] += p.partial_burst * p.bus_bytes
+        then[Reg.ASK_STAGE] = 3
+    asks = stage == 3 and can_ask(machine, Split.PARTIAL)
+    asks = asks and now[Reg.RUNS_TAIL] - now[Reg.RUNS_HEAD] <= p.bus_bursts
     beats = -(-elements // p.partial_lanes)
-    address = machine.leaf_address[leaf]
-    move_splitter(machine, p, Split.PARTIAL, asks, address, beats, taken)
-    into, first, count = -1, 0, 0
-    if beat:
-        run = machine.runs[now[Reg.RUNS_HEAD] % len(machine.runs)]
-        into, first = run[0], machine.source_at[run[0]]
-        count = min(run[1] - now[Reg.RUN_DONE], p.partial_lanes)
-        then[Reg.RUN_DONE] = now[Reg.RUN_DONE] + count
-        if then[Reg.RUN_DONE] == run[1]:
-            then[Reg.RUN_DONE] = 0
-            then[Reg.RUNS_HEAD] = now[Reg.RUNS_HEAD] + 1
-        machine.promised[into] -= count
-        machine.source_at[into] += count
+    move_splitter(machine, p, Split.PARTIAL, asks, now[Reg.ASK_ADDRESS], beats, taken)
     if asks:
         run = machine.runs[now[Reg.RUNS_TAIL] % len(machine.runs)]
         run[0], run[1] = leaf, elements
         then[Reg.RUNS_TAIL] = now[Reg.RUNS_TAIL] + 1
-        then[Reg.LEAF_AFTER] = (leaf + 1) % p.ways
-        machine.promised[leaf] += elements
-        machine.unasked[leaf] -= elements
-        machine.leaf_address[leaf] += p.partial_burst * p.bus_bytes
-    return int(into), int(first), int(count)
+        then[Reg.ASK_STAGE] = 0
+    then[Reg.OFFER_COUNT] = 0
+    if beat:
+        run = machine.runs[now[Reg.RUNS_HEAD] % len(machine.runs)]
+        count = min(run[1] - now[Reg.RUN_DONE], p.partial_lanes)
+        then[Reg.OFFER_LEAF], then[Reg.OFFER_COUNT] = run[0], count
+        then[Reg.OFFER_FIRST] = machine.source_at[run[0]]
+        then[Reg.RUN_DONE] = now[Reg.RUN_DONE] + count
+        if then[Reg.RUN_DONE] == run[1]:
+            then[Reg.RUN_DONE] = 0
+            then[Reg.RUNS_HEAD] = now[Reg.RUNS_HEAD] + 1
+        machine.source_at[run[0]] += count
 
 
 @lean
@@ -188,42 +200,78 @@ def close_leaves(machine: Machine, p: Params) -> None:
     """Say of each leaf whether it is closed in this cycle."""
     for leaf in range(p.ways):
         if machine.is_source[leaf]:
-            shut = machine.unasked[leaf] == 0 and machine.promised[leaf] == 0
+            shut = machine.drained[leaf]
         else:
             shut = machine.shut[leaf] or not machine.is_fed[leaf]
         machine.closed[p.ways + leaf] = shut
 
 
 @lean
-def put_products(machine: Machine, p: Params, work: Work, number: int) -> bool:
-    """Put what group ``number`` offers into its leaf, if there is room; return whether.
+def move_gate(machine: Machine, p: Params, work: Work, number: int) -> bool:
+    """Move what is under way to the leaves of group ``number``.
 
-    After its last products the leaf is closed.
+    Returns whether products that it offers are taken.
     """
-    group = machine.group[number]
-    leaf, count, first = group[Group.OUT_LEAF], group[Group.OUT_COUNT], group[Group.OUT_FIRST]
-    row = p.ways + leaf
-    if group[Group.OUT_VALID] == 0 or machine.level[row] + count > p.leaf_fifo:
-        return False
-    size = machine.ring_keys.shape[1]
-    for element in range(count):
-        place = (machine.head[row] + machine.level[row] + element) % size
-        machine.ring_keys[row, place] = work.keys[first + element]
-        machine.ring_numbers[row, place] = work.numbers[first + element]
-    machine.put[row] += count
-    if group[Group.OUT_CLOSES]:
-        machine.shut[leaf] = True
-    machine.counters[SparchCounter.PRODUCTS] += count
-    machine.counters[SparchCounter.MULTIPLY_CYCLES] += 1
-    return True
+    now, group = machine.now, machine.group[number]
+    checked, ready = machine.gate[number, 0], machine.gate[number, 1]
+    if ready[Gate.KIND] != Kind.NONE:
+        _put(machine, p, work, ready)
+    partial = now[Reg.OFFER_COUNT] != 0 and now[Reg.OFFER_LEAF] % p.groups == number
+    to = group[Group.OUT_LEAF]
+    again = checked[Gate.KIND] != Kind.NONE and checked[Gate.LEAF] == to
+    takes = not partial and group[Group.OUT_VALID] != 0 and machine.room[to, int(again)]
+    for leaf in range(number, p.ways, p.groups):
+        words = 1
+        for slot in range(2):
+            word = machine.gate[number, slot]
+            words += word[Gate.KIND] != Kind.NONE and word[Gate.LEAF] == leaf
+        for more in range(2):
+            most = p.leaf_fifo - (words + more) * p.multipliers
+            machine.room[leaf, more] = machine.level[p.ways + leaf] <= most
+        machine.shut[leaf] |= machine.over[leaf] or now[Reg.FINISHED]
+    if checked[Gate.KIND] != Kind.NONE and checked[Gate.CLOSES]:
+        machine.over[checked[Gate.LEAF]] = True
+    for field in range(len(checked)):
+        ready[field] = checked[field]
+    checked[Gate.KIND] = Kind.NONE
+    if partial:
+        checked[Gate.KIND], checked[Gate.LEAF] = Kind.PARTIAL, now[Reg.OFFER_LEAF]
+        checked[Gate.FIRST], checked[Gate.COUNT] = now[Reg.OFFER_FIRST], now[Reg.OFFER_COUNT]
+        checked[Gate.CLOSES] = 0
+    elif takes:
+        checked[Gate.KIND], checked[Gate.LEAF] = Kind.PRODUCTS, to
+        checked[Gate.FIRST], checked[Gate.COUNT] = group[Group.OUT_FIRST], group[Group.OUT_COUNT]
+        checked[Gate.CLOSES] = group[Group.OUT_CLOSES]
+    return bool(takes)
 
 
 @lean
-def put_partial(machine: Machine, p: Params, leaf: int, first: int, count: int) -> None:
-    """Put elements of a partial matrix into ``leaf``."""
+def _put(machine: Machine, p: Params, work: Work, word: np.ndarray) -> None:
+    """Put a ``word`` of :class:`Gate` into its leaf."""
+    leaf, first, count = word[Gate.LEAF], word[Gate.FIRST], word[Gate.COUNT]
     row, size = p.ways + leaf, machine.ring_keys.shape[1]
+    products = word[Gate.KIND] == Kind.PRODUCTS
     for element in range(count):
         place = (machine.head[row] + machine.level[row] + element) % size
-        machine.ring_keys[row, place] = machine.store_keys[first + element]
-        machine.ring_numbers[row, place] = machine.store_numbers[first + element]
+        if products:
+            machine.ring_keys[row, place] = work.keys[first + element]
+            machine.ring_numbers[row, place] = work.numbers[first + element]
+        else:
+            machine.ring_keys[row, place] = machine.store_keys[first + element]
+            machine.ring_numbers[row, place] = machine.store_numbers[first + element]
     machine.put[row] += count
+    if products:
+        machine.counters[SparchCounter.PRODUCTS] += count
+        machine.counters[SparchCounter.MULTIPLY_CYCLES] += 1
+    else:
+        machine.promised[leaf] -= count
+
+
+@inlined
+def gates_rest(machine: Machine, p: Params) -> bool:
+    """Return whether nothing is under way to a leaf."""
+    for number in range(p.groups):
+        for slot in range(2):
+            if machine.gate[number, slot, Gate.KIND] != Kind.NONE:
+                return False
+    return True

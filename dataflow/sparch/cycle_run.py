@@ -6,13 +6,13 @@ from celosia.dataflow.jit import lean
 from celosia.dataflow.sparch.counters import SparchCounter
 from celosia.dataflow.sparch.cycle_feed import (
     close_leaves,
+    gates_rest,
     groups_rest,
     move_fetch,
+    move_gate,
     move_multipliers,
     move_partials,
     move_records,
-    put_partial,
-    put_products,
     records_go,
 )
 from celosia.dataflow.sparch.cycle_memory import read_beat, take_read, take_write, write_beat
@@ -28,21 +28,17 @@ def _feed(machine: Machine, p: Params, work: Work, reader: int, taken: int) -> N
     now = machine.now
     goes = records_go(machine, p, work)
     idle = now[Reg.RECORD] == now[Reg.RECORD_END] and groups_rest(machine, p)
-    finished = now[Reg.RUNS] and not now[Reg.BEGIN] and idle
-    leaf, first, count = move_partials(
-        machine, p, reader == Split.PARTIAL, taken == Split.PARTIAL
-    )  # fmt: skip
-    if leaf >= 0:
-        put_partial(machine, p, leaf, first, count)
+    machine.then[Reg.FINISHED] = (
+        now[Reg.RUNS] and not now[Reg.BEGIN] and idle and gates_rest(machine, p)
+    )
+    move_partials(machine, p, reader == Split.PARTIAL, taken == Split.PARTIAL)
     for number in range(p.groups):
-        blocked = leaf >= 0 and leaf % p.groups == number
-        ready = not blocked and put_products(machine, p, work, number)
-        move_multipliers(machine, p, work, number, ready)
-    if finished:
-        machine.shut[:] = True
+        taken_products = move_gate(machine, p, work, number)
+        move_multipliers(machine, p, work, number, taken_products)
     move_fetch(machine, p, work, reader == Split.RIGHT, taken == Split.RIGHT, goes)
     move_records(machine, p, work, reader == Split.LEFT, taken == Split.LEFT, goes)
     if now[Reg.BEGIN]:
+        machine.over[:] = False
         machine.shut[:] = False
 
 

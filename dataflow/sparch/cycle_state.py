@@ -45,7 +45,8 @@ class Reg(enum.IntEnum):
     # lines: fetches that are done, beats of the one under way
     FILLED = 22
     FILL_BEAT = 23
-    # partial matrices: runs in order (a ring), elements of the first that came
+    # partial matrices: runs in order (a ring), elements of the first that came; the leaf that is
+    # served, its elements, address, and how far that is; what is offered
     RUNS_HEAD = 24
     RUNS_TAIL = 25
     RUN_DONE = 26
@@ -85,7 +86,15 @@ class Reg(enum.IntEnum):
     BEAT_GIVEN = 57
     STEP_WAITS = 58  # a descriptor waits in control, and was found legal
     STEP_CHECKED = 59
-    COUNT = 60
+    ASK_STAGE = 60
+    ASK_LEAF = 61
+    ASK_ELEMENTS = 62
+    ASK_ADDRESS = 63
+    OFFER_LEAF = 64
+    OFFER_FIRST = 65
+    OFFER_COUNT = 66
+    FINISHED = 67  # nothing is under way to the leaves any more
+    COUNT = 68
 
 
 class Split(enum.IntEnum):
@@ -129,6 +138,28 @@ class Group(enum.IntEnum):
     OUT_CLOSES = 7
     OUT_FIRST = 8  # of the program's products
     COUNT = 9
+
+
+class Gate(enum.IntEnum):
+    """What is under way to a leaf: taken in the cycle before, or in that before it.
+
+    A word of products, or of a partial matrix; ``FIRST`` is its first element in the program's
+    products, or in the store.
+    """
+
+    KIND = 0
+    LEAF = 1
+    COUNT = 2
+    FIRST = 3
+    CLOSES = 4
+
+
+class Kind(enum.IntEnum):
+    """Kinds of words that are under way to a leaf."""
+
+    NONE = 0
+    PRODUCTS = 1
+    PARTIAL = 2
 
 
 class Step(enum.IntEnum):
@@ -217,12 +248,19 @@ class Machine(NamedTuple):
     node v merges rows 2 v and 2 v + 1 into row v, leaves are rows ``ways`` on. ``level`` is what a
     cycle sees of them, ``put`` and ``took`` what it changes. ``codes`` and ``floats`` are the same
     memory, for sums.
+
+    ``gate`` (groups, 2) has words under way (:class:`Gate`), ``room`` (leaves, 2) says whether
+    there was room for one word or two; leaves are ``over`` when their last products were checked,
+    and ``shut`` when they are in; ``able`` are those for which a run can be asked, ``drained`` the
+    sources that are in.
     """
 
     now: np.ndarray
     then: np.ndarray
     split: np.ndarray
     group: np.ndarray
+    gate: np.ndarray
+    room: np.ndarray
     ring_keys: np.ndarray
     ring_numbers: np.ndarray
     level: np.ndarray
@@ -240,7 +278,10 @@ class Machine(NamedTuple):
     stage_numbers: np.ndarray
     is_source: np.ndarray
     is_fed: np.ndarray
+    over: np.ndarray
     shut: np.ndarray
+    able: np.ndarray
+    drained: np.ndarray
     unasked: np.ndarray
     promised: np.ndarray
     leaf_address: np.ndarray

@@ -13,6 +13,7 @@ from celosia.dataflow.sparch.counters import SparchCounter
 from celosia.dataflow.sparch.cycle_run import run_engine
 from celosia.dataflow.sparch.cycle_state import (
     Field,
+    Gate,
     Group,
     Machine,
     Params,
@@ -184,14 +185,16 @@ def _machine(
     def zeros(*shape: int) -> np.ndarray:
         return np.zeros(shape, np.int64)
 
-    def flags(count: int) -> np.ndarray:
-        return np.zeros(count, bool)
+    def flags(*shape: int) -> np.ndarray:
+        return np.zeros(shape, bool)
 
     return Machine(
         now=zeros(len(Reg)),
         then=zeros(len(Reg)),
         split=zeros(len(Split), Run.COUNT),
         group=zeros(p.groups, Group.COUNT),
+        gate=zeros(p.groups, 2, len(Gate)),
+        room=flags(ways, 2),
         ring_keys=zeros(2 * ways, size),
         ring_numbers=zeros(2 * ways, size),
         level=zeros(2 * ways),
@@ -209,7 +212,10 @@ def _machine(
         stage_numbers=zeros(p.layers, p.width),
         is_source=flags(ways),
         is_fed=flags(ways),
+        over=flags(ways),
         shut=flags(ways),
+        able=flags(ways),
+        drained=flags(ways),
         unasked=zeros(ways),
         promised=zeros(ways),
         leaf_address=zeros(ways),

@@ -252,9 +252,10 @@ class SparchEngine(Shared):
             partials.run.eq(control.runs & ~control.begin),
             partials.levels.eq(tree.levels),
         ]
-        finished = Signal()
-        m.d.comb += finished.eq(
-            control.runs & ~control.begin & records.finished & fetch.empty & ~offers.any()
+        finished = Signal()  # no record waits and no product is under way, since the cycle before
+        rest = Cat(gate.rests for gate in gates).all() & ~offers.any()
+        m.d.sync += finished.eq(
+            control.runs & ~control.begin & records.finished & fetch.empty & rest
         )
         to, groups = partials.o.payload.leaf, len(gates)
         for number, gate in enumerate(gates):

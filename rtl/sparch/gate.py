@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import memory, stream
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
@@ -19,11 +19,12 @@ class LeafGate(Shared):
     """Lets elements of partial matrices and products into a group's leaves, and closes them.
 
     Of G groups of multipliers, leaf k belongs to group k mod G, of which it is number k // G.
-    Elements of partial matrices go first, in the cycle in which they come. Products go in in the
-    first other cycle in which their leaf has room for all of them. Nothing goes in whose keys do
-    not rise, leave the product, or which is for a leaf that is not open. A fed leaf is closed from
-    the cycle after its last products on, or when ``finished``; a source from the cycle on in which
-    it is ``drained``; any other always.
+    Elements of partial matrices go first, in the cycle in which they come. Products are taken in
+    the first other cycle in which their leaf has room for a whole word, as it stood in the cycle
+    before, besides all that is under way to it, each counted as a word. What is taken in t is
+    checked in t+1 and goes in in t+2. Nothing goes in whose keys do not rise, leave the product, or
+    which is for a leaf that is not open. A fed leaf is closed from the cycle after its last
+    products went in, or when ``finished``; a source when it is ``drained``; any other always.
 
     Parameters
     ----------
@@ -42,6 +43,8 @@ class LeafGate(Shared):
     partial : In(Flow(products_layout(accelerator)))
         Has room.
     products : In(stream.Signature(products_layout(accelerator)))
+    rests : Out(1)
+        Nothing is under way.
     finished : In(1)
         No products come any more.
     drained : In(leaves)
@@ -55,7 +58,8 @@ class LeafGate(Shared):
     products_put : Out(1)
         Products go in in this cycle.
     unsorted, beyond : Out(1)
-        Keys do not rise; they lead beyond the product, or the leaf is not open.
+        Of what was checked in the cycle before keys do not rise; they lead beyond the product, or
+        the leaf is not open.
     """
 
     def __init__(self, accelerator: SparchAccelerator) -> None:
@@ -71,6 +75,7 @@ class LeafGate(Shared):
                 "columns": In(32),
                 "partial": In(Flow(given)),
                 "products": In(stream.Signature(given)),
+                "rests": Out(1),
                 "finished": In(1),
                 "drained": In(leaves),
                 "levels": In(leaves * accelerator.tree.leaf_fifo.bit_length()),
@@ -92,58 +97,87 @@ class LeafGate(Shared):
         accelerator = self._accelerator
         leaves, key_bits = self._leaves, accelerator.elements.key_bits
         group_bits = accelerator.right.groups.bit_length() - 1
-        level_bits = accelerator.tree.leaf_fifo.bit_length()
         lasts: Any = memory.Memory(shape=key_bits, depth=max(2, leaves), init=[])
         m.submodules.lasts = lasts
         write, read = lasts.write_port(), lasts.read_port(domain="comb")
-        some, shut = Signal(leaves), Signal(leaves)  # leaves that hold or held any; closed ones
-
-        given: Any = Signal(products_layout(accelerator))
-        offered, fits, opened = Signal(), Signal(), Signal()
-        number = Signal(index_bits(leaves))
-        level = self.levels.word_select(self.products.p.leaf >> group_bits, level_bits)
-        room = level + self.products.p.count
+        layout = data.StructLayout({"given": products_layout(accelerator), "partial": 1})
+        chosen: Any = Signal(layout)  # is taken in this cycle
+        checked: Any = Signal(layout)  # was taken in the cycle before, and in that before it
+        ready: Any = Signal(layout)
+        taken, is_checked, is_ready, bad = Signal(), Signal(), Signal(), Signal()
+        under = [(is_checked, checked.given.leaf), (is_ready, ready.given.leaf)]
         m.d.comb += [
-            given.eq(Mux(self.partial.valid, self.partial.payload, self.products.p)),
-            fits.eq(room <= accelerator.tree.leaf_fifo),
-            self.products.ready.eq(~self.partial.valid & fits),
-            offered.eq(self.partial.valid | (self.products.valid & fits)),
-            number.eq(given.leaf >> group_bits),
-            opened.eq(~self.closed.bit_select(number, 1)),
+            chosen.partial.eq(self.partial.valid),
+            chosen.given.eq(Mux(self.partial.valid, self.partial.payload, self.products.p)),
+            self.products.ready.eq(~self.partial.valid & self._fits(m, under)),
+            taken.eq(self.partial.valid | (self.products.valid & self.products.ready)),
+            self.rests.eq(~is_checked & ~is_ready),
         ]
+        m.d.sync += [
+            checked.eq(chosen),
+            is_checked.eq(taken),
+            ready.eq(checked),
+            is_ready.eq(is_checked),
+        ]
+
+        some, over, shut = Signal(leaves), Signal(leaves), Signal(leaves)
+        number = Signal(index_bits(leaves))
+        m.d.comb += number.eq(checked.given.leaf >> group_bits)
+        opened = checked.partial | (self.fed & ~over).bit_select(number, 1)
         before = some.bit_select(number, 1)
-        wrong_order, outside, last = self._checked(m, given, before, read.data)
+        wrong_order, outside, last = self._checked(m, checked.given, before, read.data)
         m.d.comb += [
             read.addr.eq(number),
-            self.unsorted.eq(offered & wrong_order.any()),
-            self.beyond.eq(offered & (outside.any() | ~opened)),
-            self.put.eq(offered & ~self.unsorted & ~self.beyond),
-            self.put_leaf.eq(number),
-            self.put_count.eq(given.count),
-            self.put_word.eq(given.word),
-            self.products_put.eq(self.put & ~self.partial.valid),
-            write.en.eq(self.put),
+            write.en.eq(is_checked),
             write.addr.eq(number),
             write.data.eq(last),
-            self.closed.eq(
-                Cat(
-                    Mux(
-                        self.sources[k],
-                        self.drained[k],
-                        ~self.fed[k] | shut[k],
-                    )
-                    for k in range(leaves)
-                )
-            ),
+            bad.eq(self.unsorted | self.beyond),
+            self.put.eq(is_ready & ~bad),
+            self.put_leaf.eq(ready.given.leaf >> group_bits),
+            self.put_count.eq(ready.given.count),
+            self.put_word.eq(ready.given.word),
+            self.products_put.eq(self.put & ~ready.partial),
+            self.closed.eq((self.sources & self.drained) | ~(self.sources | (self.fed & ~shut))),
         ]
         leaf = bit_of(number, leaves)
         m.d.sync += [
-            some.eq(some | Mux(self.put, leaf, 0)),
-            shut.eq(shut | Mux(self.finished, -1, 0) | Mux(self.put & given.closes, leaf, 0)),
+            self.unsorted.eq(is_checked & wrong_order.any()),
+            self.beyond.eq(is_checked & (outside.any() | ~opened)),
+            # ``over``: no more may be taken; ``shut``: all of it is in.
+            some.eq(some | Mux(is_checked, leaf, 0)),
+            over.eq(over | Mux(is_checked & checked.given.closes, leaf, 0)),
+            shut.eq(shut | over | Mux(self.finished, -1, 0)),
         ]
         with m.If(self.begin):
-            m.d.sync += [some.eq(0), shut.eq(0)]
+            m.d.sync += [some.eq(0), over.eq(0), shut.eq(0)]
         return m
+
+    def _fits(self, m: Module, under: list[tuple[Value, Value]]) -> Value:
+        """Return whether the products have room.
+
+        ``under`` way are words, the one taken last first: whether there is one, and for which leaf.
+        """
+        accelerator = self._accelerator
+        most, capacity = accelerator.right.multipliers, accelerator.tree.leaf_fifo
+        group_bits = accelerator.right.groups.bit_length() - 1
+        level_bits = capacity.bit_length()
+        # Of each leaf: there was room for one word, for two.
+        one, two = Signal(self._leaves), Signal(self._leaves)
+        for leaf in range(self._leaves):
+            level = self.levels.word_select(leaf, level_bits)
+            left = [capacity - words * most for words in range(1, 5)]
+            room = [level <= each if each >= 0 else Const(0, 1) for each in left]
+            coming = [there & (to >> group_bits == leaf) for there, to in under]
+            some, both = coming[0] | coming[1], coming[0] & coming[1]
+            m.d.sync += [
+                one[leaf].eq(Mux(both, room[2], Mux(some, room[1], room[0]))),
+                two[leaf].eq(Mux(both, room[3], Mux(some, room[2], room[1]))),
+            ]
+        there, to = under[0]
+        number = self.products.p.leaf >> group_bits
+        again = there & (to == self.products.p.leaf)
+        fits: Value = Mux(again, two.bit_select(number, 1), one.bit_select(number, 1))
+        return fits
 
     def _checked(
         self, m: Module, given: Any, some: Value, before: Value
