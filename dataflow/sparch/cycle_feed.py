@@ -15,71 +15,65 @@ from celosia.dataflow.sparch.cycle_state import (
     Machine,
     Params,
     Reg,
-    Run,
     Split,
     Work,
 )
 
+BATCHES = 4
+"""Batches of work records that wait to be taken."""
 
-@inlined
-def records_in_flight(machine: Machine, p: Params, work: Work) -> int:
-    """Return how many records were taken from the oldest on that is not used up."""
-    oldest = machine.now[Reg.RECORD]
-    for number in range(p.groups):
-        group = machine.group[number]
-        if group[Group.TAKEN] != group[Group.USED]:
-            oldest = min(oldest, work.queued[number, group[Group.USED]])
-    return int(machine.now[Reg.RECORD] - oldest)
+ROW_RUNS = 4
+"""Runs of rows of B that wait."""
 
 
 @inlined
-def records_shown(machine: Machine, p: Params, work: Work) -> int:
-    """Return how many work records are shown: they begin in the beat held, and all is there."""
+def _records_shown(machine: Machine, p: Params, work: Work) -> int:
+    """Return how many work records could be read: they begin in the beat held, and all is there."""
     now = machine.now
-    most = min(p.groups, now[Reg.RECORD_END] - now[Reg.RECORD])
+    most = min(p.groups, now[Reg.RECORD_END] - now[Reg.READ])
     if not now[Reg.LEFT_HELD]:
         return 0
     for number in range(most):
-        record = now[Reg.RECORD] + number
+        record = now[Reg.READ] + number
         if number and work.end[record - 1] >= now[Reg.LEFT_END]:
             return number
-        if work.end[record] > now[Reg.LEFT_END] and now[Reg.LEFT_LEVEL] == 0:
+        if work.end[record] > now[Reg.LEFT_END] and now[Reg.LEFT_WAITS] == 0:
             return number
     return int(most)
 
 
 @lean
-def records_go(machine: Machine, p: Params, work: Work) -> int:
-    """Return how many work records go to the fetch in this cycle."""
-    room = p.look_ahead - records_in_flight(machine, p, work)
-    able = machine.split[Split.RIGHT, Run.MORE] < 2
-    most = min(records_shown(machine, p, work), room)
-    for number in range(most):
-        if work.beats[machine.now[Reg.RECORD] + number]:
-            if not able:
-                return number
-            able = False
-    return int(most)
-
-
-@lean
-def move_records(
-    machine: Machine, p: Params, work: Work, beat: bool, taken: bool, goes: int
-) -> None:
-    """Read work records: a ``beat`` comes, a burst is ``taken``, the first ``goes`` go on."""
+def move_records(machine: Machine, p: Params, work: Work, beat: bool, taken: bool) -> None:
+    """Read work records: a ``beat`` comes, a burst is ``taken``."""
     now, then = machine.now, machine.then
-    run = min(now[Reg.UNASKED], p.burst_beats)
-    asks = run != 0 and now[Reg.LEFT_FREE] >= p.burst_beats and can_ask(machine, Split.LEFT)
+    wants, run = now[Reg.LEFT_WANTS] != 0, now[Reg.LEFT_RUN]
+    asks = wants and can_ask(machine, Split.LEFT)
     move_splitter(machine, p, Split.LEFT, asks, now[Reg.LEFT_ADDRESS], run, taken)
-    after = now[Reg.RECORD] + goes
-    final = goes != 0 and after == now[Reg.RECORD_END]
-    leaves = goes != 0 and (final or work.end[after - 1] >= now[Reg.LEFT_END])
-    pops = now[Reg.LEFT_LEVEL] != 0 and (leaves or not now[Reg.LEFT_HELD])
-    then[Reg.LEFT_FREE] = now[Reg.LEFT_FREE] + pops
-    then[Reg.LEFT_LEVEL] = now[Reg.LEFT_LEVEL] + beat - pops
-    then[Reg.LEFT_HELD] = not final and (pops or (now[Reg.LEFT_HELD] and not leaves))
+    then[Reg.LEFT_WANTS] = wants and not asks
+    if not wants:
+        then[Reg.LEFT_WANTS] = now[Reg.UNASKED] != 0 and now[Reg.LEFT_FREE] >= p.burst_beats
+        then[Reg.LEFT_RUN] = min(now[Reg.UNASKED], p.burst_beats)
+    reads = _records_shown(machine, p, work) if now[Reg.PLACES] else 0
+    after = now[Reg.READ] + reads
+    final = reads != 0 and after == now[Reg.RECORD_END]
+    spills = reads != 0 and work.end[after - 1] > now[Reg.LEFT_END]
+    leaves = reads != 0 and (final or work.end[after - 1] >= now[Reg.LEFT_END])
+    if now[Reg.LEFT_HELD]:
+        pops = leaves and (spills or not final)
+    else:
+        pops = now[Reg.READ] != now[Reg.RECORD_END]
+    pops = pops and now[Reg.LEFT_WAITS] != 0
+    moved = now[Reg.LEFT_LEVEL] != 0 and now[Reg.LEFT_WAITS] < 2
+    then[Reg.LEFT_FREE] = now[Reg.LEFT_FREE] + moved
+    then[Reg.LEFT_LEVEL] = now[Reg.LEFT_LEVEL] + beat - moved
+    then[Reg.LEFT_WAITS] = now[Reg.LEFT_WAITS] + moved - pops
+    if leaves or not now[Reg.LEFT_HELD]:
+        then[Reg.LEFT_HELD] = pops and not final
     then[Reg.LEFT_END] = now[Reg.LEFT_END] + pops * p.beat_grains
-    then[Reg.RECORD] = after
+    then[Reg.READ] = after
+    then[Reg.SAID] = reads
+    then[Reg.READ_ALL] = reads == 0 and now[Reg.READ] == now[Reg.RECORD_END]
+    then[Reg.PLACES] = now[Reg.PLACES] - (reads != 0) + now[Reg.BATCH_LEFT]
     if asks:
         then[Reg.LEFT_ADDRESS] = now[Reg.LEFT_ADDRESS] + run * p.bus_bytes
         then[Reg.UNASKED] = now[Reg.UNASKED] - run
@@ -89,21 +83,48 @@ def move_records(
         then[Reg.LEFT_ADDRESS] = step[Field.ADDRESS]
         then[Reg.UNASKED] = step[Field.BEATS]
         then[Reg.LEFT_END] = 0
-        then[Reg.RECORD] = step[Field.RECORDS]
+        then[Reg.READ] = step[Field.RECORDS]
         then[Reg.RECORD_END] = step[Field.RECORDS_END]
+        then[Reg.READ_ALL] = 0
 
 
 @lean
-def move_fetch(machine: Machine, p: Params, work: Work, beat: bool, taken: bool, goes: int) -> None:
-    """Fetch lines: a ``beat`` comes, a burst is ``taken``, ``goes`` records go in."""
+def move_fetch(machine: Machine, p: Params, work: Work, beat: bool, taken: bool) -> None:
+    """Take records and fetch lines: a ``beat`` comes, a burst is ``taken``."""
     now, then = machine.now, machine.then
+    goes, done = 0, now[Reg.BATCH_DONE]
+    able, asked = now[Reg.ROW_SLOTS] != 0, 0
+    waits = now[Reg.BATCH_HEAD] != now[Reg.BATCH_TAIL]
+    count = machine.batches[now[Reg.BATCH_HEAD] % len(machine.batches)] if waits else 0
+    for _ in range(min(count - done, now[Reg.LOOK_LEFT])):
+        if work.beats[now[Reg.RECORD] + goes]:
+            if not able:
+                break
+            able, asked = False, 1
+        goes += 1
+    leaves = waits and done + goes == count
+    then[Reg.BATCH_LEFT] = leaves
+    then[Reg.BATCH_DONE] = 0 if leaves else done + goes
+    if leaves:
+        then[Reg.BATCH_HEAD] = now[Reg.BATCH_HEAD] + 1
+    if now[Reg.SAID]:
+        machine.batches[now[Reg.BATCH_TAIL] % len(machine.batches)] = now[Reg.SAID]
+        then[Reg.BATCH_TAIL] = now[Reg.BATCH_TAIL] + 1
+    then[Reg.RECORD] = now[Reg.RECORD] + goes
+    then[Reg.WENT] = goes
+    then[Reg.LOOK_LEFT] = now[Reg.OLDEST] + p.look_ahead - then[Reg.RECORD]
+    then[Reg.ROW_SLOTS] = now[Reg.ROW_SLOTS] - asked + now[Reg.ROW_FREED]
+    oldest = machine.group[0, Group.MARK]
+    for number in range(1, p.groups):
+        oldest = min(oldest, machine.group[number, Group.MARK])
+    then[Reg.OLDEST] = oldest
     asks, address, beats = False, 0, 0
-    for record in range(now[Reg.RECORD], now[Reg.RECORD] + goes):
-        machine.group[work.leaf[record] % p.groups, Group.TAKEN] += 1
+    for record in range(now[Reg.PUT], now[Reg.PUT] + now[Reg.WENT]):
         if work.beats[record]:
             asks, address, beats = True, int(work.address[record]), int(work.beats[record])
-    move_runs(machine, p, Split.RIGHT, asks, address, beats, taken)
-    machine.counters[SparchCounter.RECORDS] += goes
+    then[Reg.PUT] = now[Reg.PUT] + now[Reg.WENT]
+    move_runs(machine, p, asks, address, beats, taken)
+    machine.counters[SparchCounter.RECORDS] += now[Reg.WENT]
     if beat:
         then[Reg.FILL_BEAT] = now[Reg.FILL_BEAT] + 1
         if then[Reg.FILL_BEAT] == work.beats[work.misses[now[Reg.FILLED]]]:
@@ -112,33 +133,54 @@ def move_fetch(machine: Machine, p: Params, work: Work, beat: bool, taken: bool,
 
 
 @lean
+def queue_records(machine: Machine, p: Params, work: Work) -> None:
+    """Put the records taken in the cycle before into their groups' queues."""
+    put = machine.now[Reg.PUT]
+    for record in range(put, put + machine.now[Reg.WENT]):
+        machine.group[work.leaf[record] % p.groups, Group.TAKEN] += 1
+
+
+@lean
 def move_multipliers(machine: Machine, p: Params, work: Work, number: int, ready: bool) -> None:
     """Let group ``number`` multiply, if it can; ``ready``: what it offers goes into its leaf."""
-    group = machine.group[number]
-    waits = group[Group.TAKEN] != group[Group.USED]
-    record = work.queued[number, group[Group.USED]] if waits else 0
-    valid = waits and machine.now[Reg.FILLED] >= work.needs[record]
-    moves = valid and (group[Group.OUT_VALID] == 0 or ready)
+    group, queued = machine.group[number], work.queued[number]
+    works = group[Group.BEGUN] != group[Group.USED]
+    if works:
+        group[Group.MARK] = queued[group[Group.USED]]
+    elif group[Group.TAKEN] == group[Group.USED]:
+        group[Group.MARK] = machine.now[Reg.PUT]
+    waits = group[Group.FOUND] - group[Group.BEGUN]
+    there = group[Group.LEFT] - group[Group.FOUND]
+    moves = works and (group[Group.OUT_VALID] == 0 or ready)
+    final = False
     if moves or ready:
         group[Group.OUT_VALID] = moves
-    if not moves:
-        return
-    at = group[Group.BEGUN] if group[Group.WITHIN] else work.first[record]
-    end = work.first[record] + work.length[record]
-    following = (at // p.multipliers + 1) * p.multipliers
-    final = following >= end
-    group[Group.WITHIN] = not final
-    group[Group.BEGUN] = following
-    group[Group.OUT_LEAF] = work.leaf[record]
-    group[Group.OUT_COUNT] = min(following, end) - at
-    group[Group.OUT_CLOSES] = final and work.last[record]
-    group[Group.OUT_FIRST] = work.begin[record] + at - work.first[record]
-    group[Group.USED] += final
+    if moves:
+        record, at = queued[group[Group.USED]], group[Group.AT]
+        end = work.first[record] + work.length[record]
+        following = (at // p.multipliers + 1) * p.multipliers
+        final = following >= end
+        group[Group.AT] = following
+        group[Group.OUT_LEAF] = work.leaf[record]
+        group[Group.OUT_COUNT] = min(following, end) - at
+        group[Group.OUT_CLOSES] = final and work.last[record]
+        group[Group.OUT_FIRST] = work.begin[record] + at - work.first[record]
+        group[Group.USED] += final
+    if waits and (final or not works):
+        group[Group.AT] = work.first[queued[group[Group.BEGUN]]]
+        group[Group.BEGUN] += 1
+    if there and waits < 2:
+        group[Group.FOUND] += machine.now[Reg.FILLED] >= work.needs[queued[group[Group.FOUND]]]
+    if there < 2 and group[Group.TAKEN] != group[Group.LEFT]:
+        group[Group.LEFT] += 1
 
 
 @inlined
 def groups_rest(machine: Machine, p: Params) -> bool:
-    """Return whether no record waits for multipliers and no products are offered."""
+    """Return whether no record waits and no products are offered."""
+    now = machine.now
+    if not now[Reg.READ_ALL] or now[Reg.WENT] or now[Reg.BATCH_HEAD] != now[Reg.BATCH_TAIL]:
+        return False
     for number in range(p.groups):
         group = machine.group[number]
         if group[Group.TAKEN] != group[Group.USED] or group[Group.OUT_VALID]:

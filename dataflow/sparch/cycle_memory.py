@@ -46,25 +46,28 @@ def move_splitter(
 
 @lean
 def move_runs(
-    machine: Machine, p: Params, number: int, asks: bool, address: int, beats: int, taken: bool
+    machine: Machine, p: Params, asks: bool, address: int, beats: int, taken: bool
 ) -> None:
-    """Do as :func:`move_splitter` for a splitter that holds two runs, a burst each cycle."""
-    run = machine.split[number]
-    if taken:
-        run[Run.REST_ADDRESS] += run[Run.BEATS] * p.bus_bytes
-        run[Run.REST_BEATS] -= run[Run.BEATS]
-        if run[Run.REST_BEATS] == 0:
-            run[Run.MORE] -= 1
-            run[Run.REST_ADDRESS] = run[Run.NEXT_ADDRESS]
-            run[Run.REST_BEATS] = run[Run.NEXT_BEATS]
+    """Do as :func:`move_splitter` for rows of B: runs wait, and one that fits follows at once."""
+    now, then = machine.now, machine.then
+    run, ring = machine.split[Split.RIGHT], machine.row_runs
+    then[Reg.ROW_FREED] = 0
+    if run[Run.VALID] == 0 or (taken and run[Run.MORE] == 0):
+        waits = now[Reg.ROW_RUNS_TAIL] != now[Reg.ROW_RUNS_HEAD]
+        run[Run.VALID] = 0
+        if run[Run.MORE] == 0 and waits:
+            place = now[Reg.ROW_RUNS_HEAD] % len(ring)
+            then[Reg.ROW_RUNS_HEAD] = now[Reg.ROW_RUNS_HEAD] + 1
+            then[Reg.ROW_FREED] = 1
+            move_splitter(machine, p, Split.RIGHT, True, ring[place, 0], ring[place, 1], False)
+        else:
+            move_splitter(machine, p, Split.RIGHT, False, 0, 0, False)
+    else:
+        move_splitter(machine, p, Split.RIGHT, False, 0, 0, taken)
     if asks:
-        place = Run.NEXT_ADDRESS if run[Run.MORE] else Run.REST_ADDRESS
-        run[place], run[place + 1] = address, beats
-        run[Run.MORE] += 1
-    run[Run.VALID] = run[Run.MORE] != 0
-    run[Run.ADDRESS] = run[Run.REST_ADDRESS]
-    to_page = (PAGE_BYTES - run[Run.ADDRESS] % PAGE_BYTES) // p.bus_bytes
-    run[Run.BEATS] = min(run[Run.REST_BEATS], to_page, p.burst_beats)
+        place = now[Reg.ROW_RUNS_TAIL] % len(ring)
+        ring[place, 0], ring[place, 1] = address, beats
+        then[Reg.ROW_RUNS_TAIL] = now[Reg.ROW_RUNS_TAIL] + 1
 
 
 @lean

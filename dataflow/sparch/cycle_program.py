@@ -6,6 +6,7 @@ from celosia.dataflow.descriptors import CHUNK_DESCRIPTORS, DESCRIPTOR_BYTES
 from celosia.dataflow.jit import lean
 from celosia.dataflow.microarchitecture import PROGRAM_QUEUE_DEPTH, UNIT_QUEUE_DEPTH
 from celosia.dataflow.sparch.counters import SparchCounter
+from celosia.dataflow.sparch.cycle_feed import BATCHES, ROW_RUNS
 from celosia.dataflow.sparch.cycle_memory import NOBODY, can_ask, move_splitter
 from celosia.dataflow.sparch.cycle_state import Field, Machine, Params, Reg, Split, Step, Work
 
@@ -21,6 +22,10 @@ def start(machine: Machine, p: Params, work: Work, address: int) -> None:
     now[Reg.FREE_PLACES] = PROGRAM_QUEUE_DEPTH
     now[Reg.RUNNING] = 1
     now[Reg.LEFT_FREE] = 2 * p.burst_beats
+    now[Reg.PLACES] = BATCHES
+    now[Reg.ROW_SLOTS] = ROW_RUNS
+    now[Reg.LOOK_LEFT] = p.look_ahead
+    now[Reg.READ_ALL] = 1
     now[Reg.BEAT_HELD] = now[Reg.BEAT_GIVEN] = NOBODY
     for register in range(len(now)):
         machine.then[register] = now[register]

@@ -13,7 +13,7 @@ from celosia.dataflow.sparch.cycle_feed import (
     move_multipliers,
     move_partials,
     move_records,
-    records_go,
+    queue_records,
 )
 from celosia.dataflow.sparch.cycle_memory import read_beat, take_read, take_write, write_beat
 from celosia.dataflow.sparch.cycle_program import move_control, move_sequencer, start
@@ -26,17 +26,15 @@ from celosia.dataflow.sparch.cycle_write import move_writer, write_done
 def _feed(machine: Machine, p: Params, work: Work, reader: int, taken: int) -> None:
     """Let what feeds the leaves do a cycle: ``reader``'s beat comes, a burst is ``taken``."""
     now = machine.now
-    goes = records_go(machine, p, work)
-    idle = now[Reg.RECORD] == now[Reg.RECORD_END] and groups_rest(machine, p)
-    machine.then[Reg.FINISHED] = (
-        now[Reg.RUNS] and not now[Reg.BEGIN] and idle and gates_rest(machine, p)
-    )
+    idle = groups_rest(machine, p) and gates_rest(machine, p)
+    machine.then[Reg.FINISHED] = now[Reg.RUNS] and not now[Reg.BEGIN] and idle
+    move_fetch(machine, p, work, reader == Split.RIGHT, taken == Split.RIGHT)
     move_partials(machine, p, reader == Split.PARTIAL, taken == Split.PARTIAL)
     for number in range(p.groups):
         taken_products = move_gate(machine, p, work, number)
         move_multipliers(machine, p, work, number, taken_products)
-    move_fetch(machine, p, work, reader == Split.RIGHT, taken == Split.RIGHT, goes)
-    move_records(machine, p, work, reader == Split.LEFT, taken == Split.LEFT, goes)
+    queue_records(machine, p, work)
+    move_records(machine, p, work, reader == Split.LEFT, taken == Split.LEFT)
     if now[Reg.BEGIN]:
         machine.over[:] = False
         machine.shut[:] = False

@@ -33,14 +33,14 @@ class Reg(enum.IntEnum):
     RUNS = 12
     STEP = 13  # the descriptor at work
     # work records: beats not asked for, places in the queue, beats there; the beat in front of it
-    # (whether there is one, and the grain of the round in which it ends); the next to be taken
+    # (whether there is one, and the grain of the round in which it ends); the next to be read
     LEFT_ADDRESS = 14
     UNASKED = 15
     LEFT_FREE = 16
     LEFT_LEVEL = 17
     LEFT_HELD = 18
     LEFT_END = 19
-    RECORD = 20
+    READ = 20
     RECORD_END = 21
     # lines: fetches that are done, beats of the one under way
     FILLED = 22
@@ -94,7 +94,31 @@ class Reg(enum.IntEnum):
     OFFER_FIRST = 65
     OFFER_COUNT = 66
     FINISHED = 67  # nothing is under way to the leaves any more
-    COUNT = 68
+    # work records: beats that wait in registers, whether a run is asked for and its beats; those
+    # read in the cycle before, batches in a ring, of the first how many are done; places for more
+    LEFT_WAITS = 68
+    LEFT_WANTS = 69
+    LEFT_RUN = 70
+    SAID = 71
+    BATCH_HEAD = 72
+    BATCH_TAIL = 73
+    BATCH_DONE = 74
+    PLACES = 75
+    BATCH_LEFT = 76
+    # the next record to be taken, those taken in the cycle before and put; how many more may be,
+    # the oldest not used up
+    RECORD = 77
+    WENT = 78
+    PUT = 79
+    LOOK_LEFT = 80
+    OLDEST = 81
+    READ_ALL = 82  # no record is left to be read, nor was read in the cycle before
+    # runs of rows of B: in a ring; places for more, whether one was freed in the cycle before
+    ROW_RUNS_HEAD = 83
+    ROW_RUNS_TAIL = 84
+    ROW_SLOTS = 85
+    ROW_FREED = 86
+    COUNT = 87
 
 
 class Split(enum.IntEnum):
@@ -109,10 +133,7 @@ class Split(enum.IntEnum):
 
 
 class Run(enum.IntEnum):
-    """Fields of a splitter: a burst that is offered, and what is left of its run.
-
-    That of rows of B holds two runs, ``MORE`` of them now; the second is the ``NEXT``.
-    """
+    """Fields of a splitter: a burst that is offered, and what is left of its run."""
 
     VALID = 0
     ADDRESS = 1
@@ -120,24 +141,26 @@ class Run(enum.IntEnum):
     MORE = 3
     REST_ADDRESS = 4
     REST_BEATS = 5
-    NEXT_ADDRESS = 6
-    NEXT_BEATS = 7
-    COUNT = 8
+    COUNT = 6
 
 
 class Group(enum.IntEnum):
     """Registers of a group of multipliers, with the records that wait for it."""
 
-    TAKEN = 0  # records taken so far, of those of the group
+    TAKEN = 0  # records put into its queue so far, used up
     USED = 1
-    WITHIN = 2
-    BEGUN = 3
+    MARK = 2  # the oldest that is not, as far as known
+    AT = 3  # of the record at work, the next element
     OUT_VALID = 4
     OUT_LEAF = 5
     OUT_COUNT = 6
     OUT_CLOSES = 7
     OUT_FIRST = 8  # of the program's products
-    COUNT = 9
+    # records that left the queue, that were found to be there, that were at work or are
+    LEFT = 9
+    FOUND = 10
+    BEGUN = 11
+    COUNT = 12
 
 
 class Gate(enum.IntEnum):
@@ -287,6 +310,8 @@ class Machine(NamedTuple):
     leaf_address: np.ndarray
     source_at: np.ndarray
     runs: np.ndarray
+    batches: np.ndarray
+    row_runs: np.ndarray
     reads: np.ndarray
     writes: np.ndarray
     sizes: np.ndarray

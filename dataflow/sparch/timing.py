@@ -10,6 +10,7 @@ import numpy as np
 from celosia.dataflow.memory import MemoryModel
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.dataflow.sparch.counters import SparchCounter
+from celosia.dataflow.sparch.cycle_feed import BATCHES, ROW_RUNS
 from celosia.dataflow.sparch.cycle_run import run_engine
 from celosia.dataflow.sparch.cycle_state import (
     Field,
@@ -221,6 +222,8 @@ def _machine(
         leaf_address=zeros(ways),
         source_at=zeros(ways),
         runs=zeros(p.bus_bursts + 2, 2),
+        batches=zeros(BATCHES + 1),
+        row_runs=zeros(ROW_RUNS + 1, 2),
         reads=zeros(p.bus_bursts + 1, 3),
         writes=zeros(p.bus_bursts + 1, 3),
         sizes=zeros(partials),

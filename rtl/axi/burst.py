@@ -51,6 +51,8 @@ class BurstSplitter(Shared):
         Longest burst, 1 to 256 beats and at most 4 KiB.
     run_bits : int
         Width of a run's number of beats.
+    prompt : bool
+        A run that waits is taken in the cycle in which the last burst of the one before is.
 
     Members
     -------
@@ -69,7 +71,13 @@ class BurstSplitter(Shared):
     o: stream.Interface
 
     def __init__(
-        self, *, address_bits: int, data_bits: int, burst_beats: int, run_bits: int
+        self,
+        *,
+        address_bits: int,
+        data_bits: int,
+        burst_beats: int,
+        run_bits: int,
+        prompt: bool = False,
     ) -> None:
         if not 1 <= burst_beats <= min(256, PAGE_BYTES * 8 // data_bits):
             raise ValueError(
@@ -80,13 +88,15 @@ class BurstSplitter(Shared):
         self._burst_beats = burst_beats
         self._address_bits = address_bits
         self._run_bits = run_bits
+        self._prompt = prompt
         super().__init__(
             {
                 "i": In(stream.Signature(run_layout(address_bits, run_bits))),
                 "o": Out(stream.Signature(tagged_burst_layout(address_bits))),
             },
-            name=f"burst_splitter_a{address_bits}_d{data_bits}_b{burst_beats}_r{run_bits}",
-            parameters=(address_bits, data_bits, burst_beats, run_bits),
+            name=f"burst_splitter_a{address_bits}_d{data_bits}_b{burst_beats}_r{run_bits}"
+            + ("_prompt" if prompt else ""),
+            parameters=(address_bits, data_bits, burst_beats, run_bits, prompt),
         )
 
     def build(self) -> Module:
@@ -94,9 +104,11 @@ class BurstSplitter(Shared):
         rest: Any = Signal(run_layout(self._address_bits, self._run_bits), reset_less=True)
         more = Signal()  # rest holds beats that are in no burst yet
         run: Any = Signal.like(rest)
+        loads = Signal()
         m.d.comb += [
+            loads.eq(~self.o.valid | (self.o.ready & ~more) if self._prompt else ~self.o.valid),
             run.eq(Mux(more, rest, self.i.p)),
-            self.i.ready.eq(~self.o.valid & ~more),
+            self.i.ready.eq(loads & ~more),
         ]
 
         page_beats = PAGE_BYTES >> self._beat_shift
@@ -115,7 +127,7 @@ class BurstSplitter(Shared):
         left = Signal(self._run_bits)
         m.d.comb += left.eq(rest.beats - self.o.p.beats)
         # What is loaded means nothing where no run is offered: only ``valid`` and ``more`` wait.
-        with m.If(~self.o.valid):
+        with m.If(loads):
             m.d.sync += [
                 self.o.valid.eq(more | self.i.valid),
                 self.o.p.address.eq(run.address),

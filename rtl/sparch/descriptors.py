@@ -112,6 +112,20 @@ def told_layout(accelerator: SparchAccelerator) -> data.StructLayout:
     return data.StructLayout(work | {"follows": 2})
 
 
+def number_bits(accelerator: SparchAccelerator) -> int:
+    """Return the bits of counters of records, or fetches, at most ``look_ahead`` apart.
+
+    They are compared by their difference's sign.
+    """
+    return accelerator.right.look_ahead.bit_length() + 1
+
+
+def numbered(layout: data.StructLayout, accelerator: SparchAccelerator) -> data.StructLayout:
+    """Return the ``layout`` of a record with its ``number``, as the engine counts records."""
+    fields = {name: field.shape for name, field in layout}
+    return data.StructLayout(fields | {"number": number_bits(accelerator)})
+
+
 def head_layout(accelerator: SparchAccelerator) -> data.StructLayout:
     """Return the layout of the first part of a work record in memory: ``docs/sparch.md``."""
     work = accelerator.work

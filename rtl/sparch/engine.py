@@ -241,7 +241,8 @@ class SparchEngine(Shared):
             records.address.eq(control.round.left),
             records.records.eq(control.round.records),
             records.run_beats.eq(control.round.beats),
-            records.take.eq(fetch.take),
+            records.can.eq(fetch.can),
+            fetch.reads.eq(records.reads),
             fetch.i.eq(records.o),
             fetch.shown.eq(records.shown),
             fetch.right.eq(control.round.right),
@@ -282,6 +283,9 @@ class SparchEngine(Shared):
             wiring.connect(m, rows.o, group.i)
             wiring.connect(m, group.o, gate.products)
             m.d.comb += [
+                getattr(fetch, f"works_{number}").eq(group.works),
+                getattr(fetch, f"number_{number}").eq(group.number),
+                getattr(fetch, f"rests_{number}").eq(~group.works & ~rows.o.valid),
                 getattr(buffer, f"read_{number}").eq(group.read),
                 getattr(buffer, f"read_row_{number}").eq(group.read_row),
                 group.data.eq(getattr(buffer, f"data_{number}")),

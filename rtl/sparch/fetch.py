@@ -11,36 +11,38 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.rtl.ports import Flow, burst_layout
-from celosia.rtl.queue import Queue
+from celosia.rtl.queue import Queue, RegisterQueue
 from celosia.rtl.shared import Shared
-from celosia.rtl.sparch.descriptors import told_layout
+from celosia.rtl.sparch.descriptors import number_bits, numbered, told_layout
 from celosia.rtl.sparch.fifos import FifoFile
 from celosia.rtl.sparch.merge import one_of, total
 from celosia.rtl.sparch.reduce import compacted
-from celosia.rtl.sparch.runs import RunBursts
+from celosia.rtl.sparch.runs import RUNS, RunBursts
 from celosia.rtl.sparch.words import index_bits, word_layout
+
+BATCHES = 4
+"""Batches that wait: as many as are read until the place of one is known to be free."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Offer:
-    """A record that may be taken: whether it ``goes``, ``fetches``, is ``wrong``; its beats."""
+class _Taken:
+    """A record of the batch taken in the cycle before: whether it ``goes``, and ``asks``."""
 
     record: Any
     goes: Signal
-    fetches: Value
-    wrong: Value
-    beats: Value
+    asks: Value
 
 
 class LineFetch(Shared):
     """Asks for the beats of work records, fills lines with them, and holds records meanwhile.
 
-    In each cycle it takes the first of the records shown, up to as many as there are groups of
-    multipliers; none from the second on that fetches, or from the first where two runs wait
-    already; and none where ``look_ahead`` have been taken from the oldest on that is not used up.
-    Each waits in the queue of its leaf's group (leaf mod groups). Taken in cycle t it is offered
-    there from t+1 on, but not before the cycle after that in which the last beat of its fetch, and
-    of all fetches before it, transfers.
+    Batches of records wait in a queue. In each cycle it takes the first of the batch in front that
+    were not taken, up to all of them; none from the second on that fetches, or from the first where
+    ``RUNS`` runs wait or were not known to be gone two cycles before; and none where
+    ``look_ahead`` have been taken from the oldest on that was not used up two cycles before. In the
+    cycle after each goes into the queue of its leaf's group (leaf mod groups), and in the next from
+    there to two more in registers. There it is offered in a cycle, but not before the one after
+    that in which the last beat of its fetch, and of all fetches before it, comes.
 
     Parameters
     ----------
@@ -51,11 +53,20 @@ class LineFetch(Shared):
     right : In(address_bits)
         Where the right matrix begins.
     i : In(word_layout(told_layout(accelerator), groups))
-        Records, of which the first ``shown`` are meant. One that is corrupt is not taken.
-    shown, take : In, Out(range(groups + 1))
-    o_0.. : Out(stream.Signature(told_layout(accelerator)))
-        For each group, records of which the line is there. The transfer says that it is used no
-        more.
+        Records, of which the first ``shown`` are meant. None comes after one that is corrupt.
+    shown : In(range(groups + 1))
+    can : Out(1)
+        Records may be read in this cycle, to come in the next.
+    reads : In(1)
+        They are.
+    take : Out(range(groups + 1))
+        How many were taken in the cycle before.
+    o_0.. : Out(stream.Signature(numbered(told_layout(accelerator), accelerator)))
+        For each group, records of which the line is there.
+    works_0.., number_0.. : In
+        Whether a record of the group is at work, and its number: those before are used up.
+    rests_0.. : In(1)
+        No record of those taken from ``o_0..`` waits or is at work.
     bursts : Out(stream.Signature(burst_layout(address_bits)))
     beats : In(Flow(data_bits))
     write : Out(1)
@@ -71,26 +82,30 @@ class LineFetch(Shared):
         self._accelerator = accelerator
         bus, layout = accelerator.bus, told_layout(accelerator)
         groups = accelerator.right.groups
-        # Counters of what is at most `look_ahead` apart, compared by their difference's sign.
-        self._count_bits = accelerator.right.look_ahead.bit_length() + 1
-        super().__init__(
-            {
-                "right": In(bus.address_bits),
-                "i": In(word_layout(layout, groups)),
-                "shown": In(range(groups + 1)),
-                "take": Out(range(groups + 1)),
-                "bursts": Out(stream.Signature(burst_layout(bus.address_bits))),
-                "beats": In(Flow(bus.data_bits)),
-                "write": Out(1),
-                "write_row": Out(index_bits(accelerator.buffer_beats)),
-                "write_data": Out(bus.data_bits),
-                "corrupt": Out(1),
-                "empty": Out(1),
+        self._count_bits = number_bits(accelerator)
+        ports: dict[str, Any] = {
+            "right": In(bus.address_bits),
+            "i": In(word_layout(layout, groups)),
+            "shown": In(range(groups + 1)),
+            "can": Out(1),
+            "reads": In(1),
+            "take": Out(range(groups + 1)),
+            "bursts": Out(stream.Signature(burst_layout(bus.address_bits))),
+            "beats": In(Flow(bus.data_bits)),
+            "write": Out(1),
+            "write_row": Out(index_bits(accelerator.buffer_beats)),
+            "write_data": Out(bus.data_bits),
+            "corrupt": Out(1),
+            "empty": Out(1),
+        }
+        for group in range(groups):
+            ports |= {
+                f"o_{group}": Out(stream.Signature(numbered(layout, accelerator))),
+                f"works_{group}": In(1),
+                f"number_{group}": In(self._count_bits),
+                f"rests_{group}": In(1),
             }
-            | {f"o_{group}": Out(stream.Signature(layout)) for group in range(groups)},
-            name="line_fetch",
-            parameters=(accelerator,),
-        )
+        super().__init__(ports, name="line_fetch", parameters=(accelerator,))
 
     def build(self) -> Module:
         m = Module()
@@ -103,19 +118,18 @@ class LineFetch(Shared):
         # Of each run a record waits, so there is always a place.
         m.submodules.fills = fills = Queue(filling, depth=right.look_ahead)
         m.submodules.runs = runs = RunBursts(bus, run_bits=beats_bits)
-        taken, asked, filled = Signal(bits), Signal(bits), Signal(bits)
-        in_flight = Signal(bits)
-        offers = self._offers(m, in_flight, runs.i.ready)
-        asks = [offer.goes & offer.fetches for offer in offers]
-        records: list[Any] = [offer.record for offer in offers]
+        numbers, asked, filled = Signal(bits), Signal(bits), Signal(bits)
+        oldest, idle = Signal(bits), Signal()
+        taken = self._take(m, oldest, runs.freed, idle)
+        asks = [each.asks for each in taken]
+        records: list[Any] = [each.record for each in taken]
         m.d.comb += [
-            self.take.eq(total([offer.goes for offer in offers])),
-            self.corrupt.eq((self.shown != 0) & offers[0].wrong),
             runs.i.valid.eq(Cat(asks).any()),
             runs.i.p.address.eq(
                 self.right + one_of(asks, [r.address for r in records]) * bus.data_bytes
             ),
-            runs.i.p.beats.eq(one_of(asks, [offer.beats for offer in offers])),
+            runs.i.p.beats.eq(one_of(asks, [r.beats for r in records])),
+            self.take.eq(total([each.goes for each in taken])),
             fills.i.valid.eq(runs.i.valid),
             fills.i.p.slot.eq(one_of(asks, [r.slot for r in records])),
             fills.i.p.beats.eq(runs.i.p.beats),
@@ -123,94 +137,170 @@ class LineFetch(Shared):
             self.bursts.payload.eq(runs.o.payload),
             runs.o.ready.eq(self.bursts.ready),
         ]
-        m.d.sync += [taken.eq(taken + self.take), asked.eq(asked + runs.i.valid)]
+        m.d.sync += [numbers.eq(numbers + self.take), asked.eq(asked + fills.i.valid)]
         self._fill(m, fills, filled)
-        self._queue(m, offers, taken, asked, filled, in_flight)
+        self._queue(m, taken, numbers, asked, filled, oldest, idle)
         return m
 
-    def _offers(self, m: Module, in_flight: Value, able: Value) -> list[_Offer]:
-        """Return the records shown, and which of them are taken; ``able``: one may fetch."""
-        accelerator = self._accelerator
-        offers: list[_Offer] = []
-        goes_on: Value = Const(1, 1)  # all before it are taken
-        for number in range(accelerator.right.groups):
-            record = self.i[number]
-            goes, wrong = Signal(name=f"goes_{number}"), Signal(name=f"wrong_{number}")
-            end = record.first + record.count  # the last element
-            after = end // accelerator.right_lanes  # beats after the first
-            beats = Signal(accelerator.right.line_beats.bit_length(), name=f"beats_{number}")
+    def _batch(self) -> data.StructLayout:
+        """Return the layout of a record in a batch: with the ``beats`` of its piece."""
+        fields = {name: field.shape for name, field in told_layout(self._accelerator)}
+        beats = self._accelerator.right.line_beats.bit_length()
+        return data.StructLayout(fields | {"beats": beats, "wrong": 1})
+
+    def _take(self, m: Module, oldest: Value, freed: Value, idle: Signal) -> list[_Taken]:
+        """Add the queue of batches; return which records were taken in the cycle before.
+
+        ``oldest`` is the number of one that is not used up, ``freed``: of a run that waited the
+        place is. ``idle`` is set when none waits.
+        """
+        accelerator, bits = self._accelerator, self._count_bits
+        groups, look_ahead = accelerator.right.groups, accelerator.right.look_ahead
+        each_layout = self._batch()
+        counts = range(groups + 1)
+        batch = data.StructLayout({"records": word_layout(each_layout, groups), "count": counts})
+        m.submodules.batches = batches = Queue(batch, depth=BATCHES)
+        given: Any = batches.i.p
+        for number in range(groups):
+            self._look(m, given.records[number], self.i[number], number)
+        m.d.comb += [
+            batches.i.valid.eq(self.shown != 0),
+            given.count.eq(self.shown),
+        ]
+        head: Any = batches.o.p
+        # Places for batches that are not promised, for runs; records that may be taken; those of
+        # the batch in front that were; all that were.
+        places, slots = Signal(range(BATCHES + 1), init=BATCHES), Signal(range(RUNS + 1), init=RUNS)
+        left, done, taken = Signal(bits), Signal(groups), Signal(bits)
+        goes, asks = Signal(groups), Signal(groups)
+        leaves, late = Signal(), Signal()
+        pending = Signal(groups)
+        m.d.comb += pending.eq(
+            Cat(batches.o.valid & (head.count > number) for number in range(groups)) & ~done
+        )
+        budget = left + total([*done])
+        goes_on: Value = Const(1, 1)  # all before it are taken, or were
+        able: Value = slots != 0
+        for number in range(groups):
+            record = head.records[number]
             m.d.comb += [
-                beats.eq(after + 1),
-                wrong.eq(
-                    (end >= accelerator.line_elements)
-                    | (record.slot + after >= accelerator.buffer_beats)
-                ),
-                goes.eq(
+                goes[number].eq(
                     goes_on
-                    & (self.shown > number)
-                    & (in_flight + number < accelerator.right.look_ahead)
+                    & pending[number]
+                    & (budget > number)
                     & (~record.fetches | able)
-                    & ~wrong
+                    & ~record.wrong
                 ),
+                asks[number].eq(goes[number] & record.fetches),
             ]
-            offer = _Offer(
-                record=record, goes=goes, fetches=record.fetches, wrong=wrong, beats=beats
-            )
-            offers.append(offer)
-            goes_on, able = goes, able & ~record.fetches
-        return offers
+            goes_on = goes[number] | (goes_on & ~pending[number])
+            able = able & ~(pending[number] & record.fetches)
+        count = Signal(counts)
+        m.d.comb += [
+            count.eq(total([*goes])),
+            leaves.eq(batches.o.valid & ((pending & ~goes) == 0)),
+            batches.o.ready.eq(leaves),
+            self.can.eq(places != 0),
+            idle.eq(~batches.o.valid & (self.shown == 0)),
+        ]
+        wrong = Cat(head.records[number].wrong for number in range(groups))
+        m.d.sync += [
+            late.eq(leaves),
+            places.eq(places - self.reads + late),
+            slots.eq(slots - asks.any() + freed),
+            done.eq(Mux(leaves, 0, done | goes)),
+            taken.eq(taken + count),
+            left.eq((oldest + look_ahead - taken) - count),
+            self.corrupt.eq((pending & wrong).any()),
+        ]
+        found: list[_Taken] = []
+        for number in range(groups):
+            record: Any = Signal(each_layout, name=f"taken_{number}", reset_less=True)
+            went, fetches = Signal(name=f"went_{number}"), Signal(name=f"asked_{number}")
+            m.d.sync += [
+                record.eq(head.records[number]),
+                went.eq(goes[number]),
+                fetches.eq(asks[number]),
+            ]
+            found.append(_Taken(record=record, goes=went, asks=fetches))
+        return found
+
+    def _look(self, m: Module, made: Any, record: Any, number: int) -> None:
+        """Say of a ``record`` the beats, and whether it is wrong, in what is ``made`` of it."""
+        accelerator = self._accelerator
+        end = Signal(range(accelerator.right_lanes + accelerator.line_elements), name=f"e_{number}")
+        after = end // accelerator.right_lanes  # beats after the first
+        for name in told_layout(accelerator).members:
+            m.d.comb += made[name].eq(record[name])
+        m.d.comb += [
+            end.eq(record.first + record.count),  # the last element
+            made.beats.eq(after + 1),
+            made.wrong.eq(
+                (end >= accelerator.line_elements)
+                | (record.slot + after >= accelerator.buffer_beats)
+            ),
+        ]
 
     def _queue(
-        self, m: Module, offers: list[_Offer], taken: Signal, asked: Signal, filled: Signal,
-        in_flight: Signal,
+        self, m: Module, taken: list[_Taken], numbers: Value, asked: Value, filled: Signal,
+        oldest: Signal, idle: Value,
     ) -> None:  # fmt: skip
-        """Add the queue of each group, and count what was taken since the oldest that waits."""
+        """Add the queue of each group, and find the oldest record that is not used up."""
         groups, bits = self._accelerator.right.groups, self._count_bits
-        layout = told_layout(self._accelerator)
-        entry = data.StructLayout({"record": layout, "number": bits, "needs": bits})
+        layout = numbered(told_layout(self._accelerator), self._accelerator)
+        entry = data.StructLayout({"record": layout, "needs": bits})
         ways = max(2, groups)
         capacity = 1 << (max(ways, self._accelerator.right.look_ahead) - 1).bit_length()
         word: Any = Signal(word_layout(entry, ways))
-        before: Value = asked
-        for place, offer in enumerate(offers):
-            needs = Signal(bits, name=f"needs_{place}")
-            m.d.comb += [
-                needs.eq(before + offer.fetches),
-                word[place].record.eq(offer.record),
-                word[place].number.eq(taken + place),
-                word[place].needs.eq(needs),
-            ]
-            before = needs
-        ages, some = [], []
+        needs, number = asked, numbers
+        for place, each in enumerate(taken):
+            upto, own = Signal(bits, name=f"needs_{place}"), Signal(bits, name=f"number_of_{place}")
+            m.d.comb += [upto.eq(needs + each.asks), own.eq(number)]
+            for name in told_layout(self._accelerator).members:
+                m.d.comb += word[place].record[name].eq(each.record[name])
+            m.d.comb += [word[place].record.number.eq(own), word[place].needs.eq(upto)]
+            needs, number = upto, own + each.goes
+        marks, rests = [], []
         for group in range(groups):
             m.submodules[f"ahead_{group}"] = queue = FifoFile(
                 fifos=1, ways=ways, capacity=capacity, element=entry
             )
+            m.submodules[f"next_{group}"] = following = RegisterQueue(entry.size, depth=2)
             keep = Signal(ways, name=f"keep_{group}")
-            mine = [offer.goes & (offer.record.leaf % groups == group) for offer in offers]
+            mine = [each.goes & (each.record.leaf % groups == group) for each in taken]
             m.d.comb += keep.eq(Cat(mine))
             front, count = compacted(m, word.as_value(), keep, ways, f"to_{group}")
-            head: Any = queue.window[0].record
-            there, age = Signal(name=f"there_{group}"), Signal(bits, name=f"age_{group}")
+            head: Any = data.View(entry, following.o.payload)
             ahead = Signal(bits, name=f"ahead_of_{group}")
+            there, rest = Signal(name=f"there_{group}"), Signal(name=f"rest_{group}")
+            mark = Signal(bits, name=f"mark_{group}")
             o = getattr(self, f"o_{group}")
             m.d.comb += [
                 queue.put.eq(keep.any()),
                 queue.put_count.eq(count),
                 Value.cast(queue.put_word).eq(front),
-                ahead.eq(filled - queue.window[0].needs),
-                there.eq((queue.shown != 0) & ~ahead[-1]),
-                o.payload.eq(head),
+                following.i.valid.eq(queue.some[0]),
+                following.i.payload.eq(Value.cast(queue.window[0])),
+                queue.take.eq(queue.some[0] & following.i.ready),
+                ahead.eq(filled - head.needs),
+                there.eq(following.o.valid & ~ahead[-1]),
+                o.payload.eq(head.record),
                 o.valid.eq(there),
-                queue.take.eq(there & o.ready),
-                age.eq(Mux(queue.shown != 0, taken - queue.window[0].number, 0)),
+                following.o.ready.eq(there & o.ready),
+                rest.eq(~queue.some[0] & ~following.o.valid & getattr(self, f"rests_{group}")),
             ]
-            ages.append(age)
-            some.append(queue.shown != 0)
-        most: Value = ages[0]
-        for age in ages[1:]:
-            most = Mux(age > most, age, most)
-        m.d.comb += [in_flight.eq(most), self.empty.eq(~Cat(some).any())]
+            with m.If(getattr(self, f"works_{group}")):
+                m.d.sync += mark.eq(getattr(self, f"number_{group}"))
+            with m.Elif(rest):
+                m.d.sync += mark.eq(numbers)
+            marks.append(mark)
+            rests.append(rest)
+        first: Value = marks[0]
+        for mark in marks[1:]:
+            first = Mux((mark - first)[:bits][-1], mark, first)
+        goes = Cat(each.goes for each in taken)
+        m.d.sync += oldest.eq(first)
+        m.d.comb += self.empty.eq(Cat(rests).all() & idle & ~goes.any())
 
     def _fill(self, m: Module, fills: Any, filled: Signal) -> None:
         """Write beats into their lines, and count the fetches that are done."""

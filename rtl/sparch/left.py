@@ -12,12 +12,13 @@ from celosia.dataflow.sparch.accelerator import GRAIN_BITS, SparchAccelerator
 from celosia.dataflow.sparch.work import Follows
 from celosia.rtl.axi.burst import BurstSplitter
 from celosia.rtl.ports import BEATS_BITS, Flow, burst_layout
-from celosia.rtl.queue import Queue
+from celosia.rtl.queue import Queue, RegisterQueue
 from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.descriptors import (
     COUNT_BITS,
     LEFT_BITS,
     head_layout,
+    numbered,
     told_layout,
     work_layout,
 )
@@ -28,15 +29,17 @@ from celosia.rtl.sparch.words import word_layout
 class RecordReader(Shared):
     """Reads the work records of a round, in order.
 
-    Begun in cycle t, it asks for its first run in t+1, and for the next whenever its queue, of two
-    of the longest bursts, has room for one besides what was asked for. A run is one of the longest
-    bursts, or what is left, cut at 4 KiB.
+    Begun in cycle t, it asks for its first run in t+2, and for the next whenever its queue, of two
+    of the longest bursts, had room for one in the cycle before besides what was asked for. A run is
+    one of the longest bursts, or what is left, cut at 4 KiB.
 
-    A beat that transfers in cycle c is in the queue from c+1 on. In front of the queue a register
-    holds a beat: the queue's first goes there in any cycle in which none is held, or in which the
-    last record that begins in it is taken. Of the records that begin in the beat held the next are
-    shown, up to as many as there are groups of multipliers; one that leads into the next beat when
-    that is in the queue. Of row and value they have what lies in memory: :class:`LeafRows`.
+    A beat that comes in cycle c is in the queue from c+1 on. Between the queue and the beat that is
+    looked at two more wait in registers; the queue's first goes there in any cycle in which one of
+    them is free. The first of those goes on in any cycle in which no beat is looked at, or in which
+    the last record that begins in it is read. Of the records that begin in that beat the next are
+    read together, up to as many as there are groups of multipliers; one that leads into the next
+    beat when that waits in a register. They are read whenever ``can``, and said in the cycle after.
+    Of row and value they have what lies in memory: :class:`LeafRows`.
 
     Parameters
     ----------
@@ -54,15 +57,17 @@ class RecordReader(Shared):
         The beats that they fill.
     bursts : Out(stream.Signature(burst_layout(address_bits)))
     beats : In(Flow(data_bits))
+    can : In(1)
+        Records may be read in this cycle.
+    reads : Out(1)
+        They are.
     o : Out(word_layout(told_layout(accelerator), groups))
-        The next records; meant are the first ``shown``.
+        Records that were read in the cycle before; meant are the first ``shown``.
     shown : Out(range(groups + 1))
-    take : In(range(groups + 1))
-        How many of those are taken, at most ``shown``.
     finished : Out(1)
-        All records have been taken.
+        All records have been read, and none is said.
     corrupt : Out(1)
-        Records do not end in the last beat.
+        Records did not end in the last beat, in the cycle before.
     """
 
     def __init__(self, accelerator: SparchAccelerator) -> None:
@@ -76,9 +81,10 @@ class RecordReader(Shared):
                 "run_beats": In(LEFT_BITS),
                 "bursts": Out(stream.Signature(burst_layout(bus.address_bits))),
                 "beats": In(Flow(bus.data_bits)),
+                "can": In(1),
+                "reads": Out(1),
                 "o": Out(word_layout(told_layout(accelerator), groups)),
                 "shown": Out(range(groups + 1)),
-                "take": In(range(groups + 1)),
                 "finished": Out(1),
                 "corrupt": Out(1),
             },
@@ -89,48 +95,75 @@ class RecordReader(Shared):
     def build(self) -> Module:
         m = Module()
         bus, lanes = self._accelerator.bus, self._accelerator.beat_grains
+        groups = self._accelerator.right.groups
         m.submodules.queue = queue = Queue(bus.data_bits, depth=2 * bus.burst_beats)
-        pops = Signal()
-        self._ask(m, pops)
-        held, holds = Signal(bus.data_bits), Signal()
+        m.submodules.waiting = waiting = RegisterQueue(bus.data_bits, depth=2)
+        held, holds = Signal(bus.data_bits, reset_less=True), Signal()
         at, left, unused = Signal(range(lanes)), Signal(COUNT_BITS), Signal(LEFT_BITS)
+        more = Signal(groups + 1)  # bit n: more than n records are left
+        moved, some = Signal(), Signal()
         m.d.comb += [
+            some.eq(more[0]),
             queue.i.valid.eq(self.beats.valid),
             queue.i.payload.eq(self.beats.payload),
-            queue.o.ready.eq(pops),
+            waiting.i.valid.eq(queue.o.valid),
+            waiting.i.payload.eq(queue.o.payload),
+            queue.o.ready.eq(waiting.i.ready),
+            moved.eq(queue.o.valid & waiting.i.ready),
         ]
-        ends = self._records(m, Cat(held, queue.o.payload), at)
+        self._ask(m, moved)
+        ends = self._records(m, Cat(held, waiting.o.payload), at)
         shown: list[Value] = []
         goes_on: Value = holds
         for number, end in enumerate(ends):
             begins = Const(1, 1) if number == 0 else ends[number - 1] < lanes
-            goes_on = goes_on & begins & (left > number) & ((end <= lanes) | queue.o.valid)
+            goes_on = goes_on & begins & more[number] & ((end <= lanes) | waiting.o.valid)
             shown.append(goes_on)
-        end, final, leaves = Signal(range(2 * lanes)), Signal(), Signal()
-        with m.Switch(self.take):
-            for number, each in enumerate(ends):
-                with m.Case(number + 1):
-                    m.d.comb += end.eq(each)
+        count, end = Signal(range(groups + 1)), Signal.like(ends[-1])
+        final, leaves, pops = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.shown.eq(total(shown)),
-            final.eq((self.take != 0) & (left == self.take)),
-            leaves.eq((self.take != 0) & ((end >= lanes) | final)),
-            pops.eq(queue.o.valid & (leaves | ~holds)),
-            self.finished.eq(left == 0),
-            # Nothing more comes, or more than is asked for.
-            self.corrupt.eq(Mux(left == 0, unused != 0, (unused == 0) & (self.shown == 0))),
+            count.eq(total(shown)),
+            end.eq(ends[0]),
+            self.reads.eq(self.can & shown[0]),
+            final.eq(~more.bit_select(count, 1)),
+            leaves.eq(self.reads & ((end >= lanes) | final)),
+            pops.eq(waiting.o.valid & Mux(holds, leaves & (~final | (end > lanes)), some)),
+            waiting.o.ready.eq(pops),
         ]
+        for number in range(1, groups):
+            with m.If(shown[number]):
+                m.d.comb += end.eq(ends[number])
         m.d.sync += [
-            holds.eq(~final & (pops | (holds & ~leaves))),
-            unused.eq(unused - pops),
-            left.eq(left - self.take),
+            self.shown.eq(Mux(self.reads, count, 0)),
+            self.finished.eq(~some & ~self.reads & ~self.begin),
+            # Nothing more comes, or more than is asked for.
+            self.corrupt.eq(
+                Mux(
+                    some,
+                    (unused == 0) & ~waiting.o.valid & ~shown[0],
+                    (unused != 0) | waiting.o.valid,
+                )
+            ),
         ]
+        with m.If(moved):
+            m.d.sync += unused.eq(unused - 1)
         with m.If(pops):
-            m.d.sync += held.eq(queue.o.payload)
-        with m.If(self.take != 0):
-            m.d.sync += at.eq(end)  # a power of two: less a beat by itself
+            m.d.sync += held.eq(waiting.o.payload)
+        with m.If(self.reads):
+            m.d.sync += [
+                at.eq(end),  # a power of two: less a beat by itself
+                left.eq(left - count),
+                more.eq(Cat(left > count + number for number in range(groups + 1))),
+            ]
+        with m.If(leaves | ~holds):
+            m.d.sync += holds.eq(pops & ~(holds & final))
         with m.If(self.begin):
-            m.d.sync += [at.eq(0), left.eq(self.records), unused.eq(self.run_beats)]
+            m.d.sync += [
+                at.eq(0),
+                left.eq(self.records),
+                more.eq(Cat(self.records > number for number in range(groups + 1))),
+                unused.eq(self.run_beats),
+            ]
         return m
 
     def _ask(self, m: Module, freed: Value) -> None:
@@ -143,43 +176,65 @@ class RecordReader(Shared):
             run_bits=BEATS_BITS,
         )  # fmt: skip
         address, unasked = Signal(bus.address_bits), Signal(LEFT_BITS)
-        free, run, asks = Signal(range(depth + 1), init=depth), Signal(BEATS_BITS), Signal()
+        free, run, wants = Signal(range(depth + 1), init=depth), Signal(BEATS_BITS), Signal()
+        asks = Signal()
         m.d.comb += [
-            run.eq(Mux(unasked >= longest, longest, unasked)),
-            splitter.i.valid.eq((unasked != 0) & (free >= longest)),
+            splitter.i.valid.eq(wants),
             splitter.i.p.address.eq(address),
             splitter.i.p.beats.eq(run),
-            asks.eq(splitter.i.valid & splitter.i.ready),
+            asks.eq(wants & splitter.i.ready),
             self.bursts.valid.eq(splitter.o.valid),
             self.bursts.p.address.eq(splitter.o.p.address),
             self.bursts.p.beats.eq(splitter.o.p.beats),
             splitter.o.ready.eq(self.bursts.ready),
         ]
         m.d.sync += free.eq(free + freed - Mux(asks, run, 0))
-        with m.If(asks):
-            m.d.sync += [address.eq(address + run * bus.data_bytes), unasked.eq(unasked - run)]
+        with m.If(~wants):
+            m.d.sync += [
+                wants.eq((unasked != 0) & (free >= longest)),
+                run.eq(Mux(unasked >= longest, longest, unasked)),
+            ]
+        with m.Elif(asks):
+            m.d.sync += [
+                wants.eq(0),
+                address.eq(address + run * bus.data_bytes),
+                unasked.eq(unasked - run),
+            ]
         with m.If(self.begin):
             m.d.sync += [address.eq(self.address), unasked.eq(self.run_beats)]
 
     def _records(self, m: Module, window: Value, at: Value) -> list[Value]:
-        """Show the records from grain ``at`` of ``window`` on; return where each ends."""
+        """Say the records from grain ``at`` of ``window`` on; return where each ends.
+
+        They are said a cycle later.
+        """
         lanes, most = self._accelerator.beat_grains, self._accelerator.grains.most
         place_bits = (lanes - 1).bit_length()
         ends: list[Value] = []
         for number in range(self._accelerator.right.groups):
-            grains = Signal(most * GRAIN_BITS, name=f"grains_{number}")
+            grains = Signal(most * GRAIN_BITS, name=f"grains_{number}", reset_less=True)
             end = Signal(range(2 * lanes + most), name=f"end_{number}")
             begin = ends[-1] if ends else at
-            place = Cat(Const(0, 4), begin[:place_bits])  # one beyond the beat is not shown
+            place = begin[:place_bits]  # one beyond the beat is not shown
+            first: Any = Signal(head_layout(self._accelerator), name=f"first_{number}")
+            m.d.sync += grains.eq(window.bit_select(Cat(Const(0, 4), place), most * GRAIN_BITS))
             m.d.comb += [
-                grains.eq(window.bit_select(place, most * GRAIN_BITS)),
-                end.eq(begin + self._record(m, self.o[number], grains)),
+                Value.cast(first).eq(window.bit_select(Cat(Const(0, 4), place), GRAIN_BITS)),
+                end.eq(begin + self._size(first)),
             ]
+            self._record(m, self.o[number], grains)
             ends.append(end)
         return ends
 
-    def _record(self, m: Module, record: Any, grains: Value) -> Value:
-        """Show the ``record`` that begins with ``grains``, and return its size in grains."""
+    def _size(self, head: Any) -> Value:
+        """Return the grains of a record with ``head``, of which the first grain is enough."""
+        parts = self._accelerator.grains
+        bounds = (0, parts.value, parts.value + 1, parts.value + parts.row)
+        size: Value = Array([parts.head + bound for bound in bounds])[head.follows]
+        return size + Mux(head.fetches, parts.address, 0)
+
+    def _record(self, m: Module, record: Any, grains: Value) -> None:
+        """Say the ``record`` that begins with ``grains``."""
         accelerator, parts = self._accelerator, self._accelerator.grains
         work, layout = accelerator.work, head_layout(accelerator)
         head: Any = data.View(layout, grains[: layout.size])
@@ -196,14 +251,13 @@ class RecordReader(Shared):
         ]
         for name in ("leaf", "slot", "first", "count", "fetches", "last"):
             m.d.comb += record[name].eq(head[name])
-        size: Value = Array([end // GRAIN_BITS for end in ends])[follows]
-        return size + Mux(head.fetches, parts.address, 0)
 
 
 class LeafRows(Shared):
     """Says row and value of a group's records, from those of their leaf's record before.
 
-    No latency. Leaf k of G groups is number k // G of its group.
+    Taken in cycle t, a record is offered from t+1 on; two wait. Leaf k of G groups is number k // G
+    of its group.
 
     Parameters
     ----------
@@ -211,17 +265,16 @@ class LeafRows(Shared):
 
     Members
     -------
-    i : In(stream.Signature(told_layout(accelerator)))
-    o : Out(stream.Signature(work_layout(accelerator)))
+    i : In(stream.Signature(numbered(told_layout(accelerator), accelerator)))
+    o : Out(stream.Signature(numbered(work_layout(accelerator), accelerator)))
     """
 
     def __init__(self, accelerator: SparchAccelerator) -> None:
         self._accelerator = accelerator
+        self._given = numbered(told_layout(accelerator), accelerator)
+        self._made = numbered(work_layout(accelerator), accelerator)
         super().__init__(
-            {
-                "i": In(stream.Signature(told_layout(accelerator))),
-                "o": Out(stream.Signature(work_layout(accelerator))),
-            },
+            {"i": In(stream.Signature(self._given)), "o": Out(stream.Signature(self._made))},
             name="leaf_rows",
             parameters=(accelerator,),
         )
@@ -234,19 +287,25 @@ class LeafRows(Shared):
             shape=before, depth=max(2, self._accelerator.tree.ways // groups), init=[]
         )
         m.submodules.before = store
+        m.submodules.queue = queue = RegisterQueue(self._made.size, depth=2)
         write, read = store.write_port(), store.read_port(domain="comb")
-        given, record = self.i.p, self.o.p
+        given = self.i.p
+        record: Any = Signal(self._made)
         row = read.data.row
         rows = Array([row, row + 1, (row + given.row)[: work.row], given.row])
-        for name in work_layout(self._accelerator).members:
+        for name in self._made.members:
             if name not in ("row", "value"):
                 m.d.comb += record[name].eq(given[name])
         m.d.comb += [
             read.addr.eq(given.leaf >> (groups.bit_length() - 1)),
             record.row.eq(rows[given.follows]),
             record.value.eq(Mux(given.follows == Follows.SAME, read.data.value, given.value)),
-            self.o.valid.eq(self.i.valid),
-            self.i.ready.eq(self.o.ready),
+            queue.i.valid.eq(self.i.valid),
+            queue.i.payload.eq(record.as_value()),
+            self.i.ready.eq(queue.i.ready),
+            self.o.valid.eq(queue.o.valid),
+            Value.cast(self.o.payload).eq(queue.o.payload),
+            queue.o.ready.eq(self.o.ready),
             write.en.eq(self.i.valid & self.i.ready),
             write.addr.eq(read.addr),
             write.data.row.eq(record.row),

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Value
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.accelerator import Bus
-from celosia.dataflow.microarchitecture import PAGE_BYTES
-from celosia.rtl.axi.burst import run_layout
+from celosia.rtl.axi.burst import BurstSplitter, run_layout
 from celosia.rtl.ports import burst_layout
-from celosia.rtl.queue import Queue
+from celosia.rtl.queue import RegisterQueue
 from celosia.rtl.shared import Shared
+
+RUNS = 4
+"""Runs that wait: as many as are asked for until the place of one is known to be free."""
 
 
 class RunBursts(Shared):
-    """Cuts runs into bursts that never cross 4 KiB, with two runs waiting.
+    """Cuts runs into bursts that never cross 4 KiB, with ``RUNS`` runs waiting.
 
-    A run that is taken in cycle t has its first burst offered from t+1 on, or from the cycle after
-    that in which the last one of the run before is taken; so is the next burst of a run. What
-    :class:`~celosia.rtl.axi.burst.BurstSplitter` does in two cycles takes one here, and bursts are
-    offered without a register behind the cut.
+    A run that is taken in cycle t has its first burst offered from t+2 on, or from the cycle after
+    that in which the last one of the run before is taken. The next burst of a run is offered in the
+    second cycle after the one before was taken.
 
     Parameters
     ----------
@@ -34,7 +33,10 @@ class RunBursts(Shared):
     -------
     i : In(stream.Signature(run_layout(address_bits, run_bits)))
         Runs: at least one beat, the address a multiple of the beat's bytes; ``last`` is unused.
+    freed : Out(1)
+        The place of a run that waited is free, since this cycle.
     o : Out(stream.Signature(burst_layout(address_bits)))
+        Bursts, registered.
     """
 
     def __init__(self, bus: Bus, *, run_bits: int) -> None:
@@ -44,6 +46,7 @@ class RunBursts(Shared):
         super().__init__(
             {
                 "i": In(stream.Signature(run_layout(bus.address_bits, run_bits))),
+                "freed": Out(1),
                 "o": Out(stream.Signature(burst_layout(bus.address_bits))),
             },
             name=f"run_bursts_r{run_bits}",
@@ -52,28 +55,23 @@ class RunBursts(Shared):
 
     def build(self) -> Module:
         m = Module()
-        bus = self._bus
-        shift = (bus.data_bytes - 1).bit_length()
-        page_beats = PAGE_BYTES // bus.data_bytes
-        m.submodules.runs = runs = Queue(run_layout(bus.address_bits, self._run_bits), depth=2)
-        head: Any = runs.o.p
-        done, rest = Signal(self._run_bits), Signal(self._run_bits)  # beats in bursts, and not
-        address, to_page = Signal(bus.address_bits), Signal(range(page_beats + 1))
-        most, ends = Signal(range(page_beats + 1)), Signal()
+        bus, layout = self._bus, run_layout(self._bus.address_bits, self._run_bits)
+        m.submodules.runs = runs = RegisterQueue(layout.size, depth=RUNS)
+        m.submodules.splitter = splitter = BurstSplitter(
+            address_bits=bus.address_bits, data_bits=bus.data_bits, burst_beats=bus.burst_beats,
+            run_bits=self._run_bits, prompt=True,
+        )  # fmt: skip
         m.d.comb += [
             runs.i.valid.eq(self.i.valid),
-            runs.i.payload.eq(self.i.payload),
+            runs.i.payload.eq(Value.cast(self.i.payload)),
             self.i.ready.eq(runs.i.ready),
-            address.eq(head.address + (done << shift)),
-            rest.eq(head.beats - done),
-            to_page.eq(page_beats - address[shift:12]),
-            most.eq(Mux(to_page < bus.burst_beats, to_page, bus.burst_beats)),
-            ends.eq(rest <= most),
-            self.o.valid.eq(runs.o.valid),
-            self.o.p.address.eq(address),
-            self.o.p.beats.eq(Mux(ends, rest, most)),
-            runs.o.ready.eq(self.o.ready & ends),
+            splitter.i.valid.eq(runs.o.valid),
+            Value.cast(splitter.i.payload).eq(runs.o.payload),
+            runs.o.ready.eq(splitter.i.ready),
+            self.o.valid.eq(splitter.o.valid),
+            self.o.p.address.eq(splitter.o.p.address),
+            self.o.p.beats.eq(splitter.o.p.beats),
+            splitter.o.ready.eq(self.o.ready),
         ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += done.eq(Mux(ends, 0, done + most))
+        m.d.sync += self.freed.eq(runs.o.valid & runs.o.ready)
         return m
