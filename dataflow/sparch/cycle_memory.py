@@ -116,48 +116,70 @@ def take_read(machine: Machine, p: Params, cycle: int) -> int:
 
 @lean
 def take_write(machine: Machine, p: Params) -> int:
-    """Move AW; return the splitter whose burst is handshaken, or ``NOBODY``."""
+    """Move AW and the arbiter before it; return the splitter whose burst it takes, or ``NOBODY``.
+
+    The burst taken is in ``writes`` from then on.
+    """
     now, then = machine.now, machine.then
-    chosen = Split.ELEMENTS if machine.split[Split.ELEMENTS, Run.VALID] else Split.POINTERS
-    if now[Reg.CHOSEN_WAITS]:
-        chosen = now[Reg.CHOSEN_BEFORE]
-    valid = machine.split[chosen, Run.VALID] != 0
     open_writes = now[Reg.WRITES_TAKEN] - now[Reg.WRITES_DONE]
-    offered = valid and open_writes < p.bus_bursts
+    offered = now[Reg.AW_VALID] != 0 and open_writes < p.bus_bursts
     taken = offered and open_writes < p.memory_bursts
     then[Reg.AW_WAITS] = offered and not taken
-    then[Reg.CHOSEN_WAITS] = valid and not taken
-    then[Reg.CHOSEN_BEFORE] = chosen
-    if not taken:
+    if taken:
+        then[Reg.WRITES_TAKEN] = now[Reg.WRITES_TAKEN] + 1
+        then[Reg.AW_VALID] = 0
+    if now[Reg.AW_VALID]:
         return NOBODY
-    burst = machine.writes[now[Reg.WRITES_TAKEN] % len(machine.writes)]
-    burst[0], burst[1] = chosen, machine.split[chosen, Run.BEATS]
-    then[Reg.WRITES_TAKEN] = now[Reg.WRITES_TAKEN] + 1
-    return chosen
+    for writer in range(Split.ELEMENTS, Split.POINTERS + 1):
+        if machine.split[writer, Run.VALID]:
+            burst = machine.writes[now[Reg.WRITES_LOADED] % len(machine.writes)]
+            burst[0], burst[1] = writer, machine.split[writer, Run.BEATS]
+            then[Reg.WRITES_LOADED] = now[Reg.WRITES_LOADED] + 1
+            then[Reg.AW_VALID] = 1
+            return writer
+    return NOBODY
 
 
 @lean
-def write_beat(machine: Machine, p: Params, cycle: int) -> int:
-    """Move W and B; return the splitter whose beat transfers in ``cycle``, or ``NOBODY``."""
+def move_beats(machine: Machine) -> int:
+    """Move a beat to the write port; return the splitter whose beat it is, or ``NOBODY``."""
+    now, then = machine.now, machine.then
+    moved = now[Reg.WRITES_MOVED]
+    if moved == now[Reg.WRITES_LOADED] or now[Reg.SEND_LEVEL] >= 2:
+        return NOBODY
+    burst = machine.writes[moved % len(machine.writes)]
+    owner = burst[0]
+    beats = now[Reg.ELEMENT_BEATS] if owner == Split.ELEMENTS else now[Reg.POINTER_BEATS]
+    if beats == 0:
+        return NOBODY
+    then[Reg.MOVED_BEAT] = now[Reg.MOVED_BEAT] + 1
+    if then[Reg.MOVED_BEAT] == burst[1]:
+        then[Reg.MOVED_BEAT] = 0
+        then[Reg.WRITES_MOVED] = moved + 1
+    then[Reg.SEND_LEVEL] += 1
+    return int(owner)
+
+
+@lean
+def write_beat(machine: Machine, p: Params, cycle: int) -> None:
+    """Move W and B."""
     now, then, writes = machine.now, machine.then, machine.writes
     done = now[Reg.WRITES_DONE]
     if done < now[Reg.WRITES_SENT] and writes[done % len(writes), 2] + p.latency <= cycle:
         then[Reg.WRITES_DONE] = done + 1
     sent = now[Reg.WRITES_SENT]
     if sent == now[Reg.WRITES_TAKEN] or cycle * p.rate < now[Reg.WRITE_FREE]:
-        return NOBODY
+        return
+    if now[Reg.SEND_LEVEL] == 0:
+        return
     burst = writes[sent % len(writes)]
-    owner = burst[0]
-    beats = now[Reg.ELEMENT_BEATS] if owner == Split.ELEMENTS else now[Reg.POINTER_BEATS]
-    if beats == 0:
-        return NOBODY
     free = now[Reg.WRITE_FREE]
     late = (cycle - 1) * p.rate < free  # it waited for the bandwidth
     then[Reg.WRITE_FREE] = (free if late else cycle * p.rate) + p.bus_bytes
     then[Reg.WRITE_BEAT] = now[Reg.WRITE_BEAT] + 1
+    then[Reg.SEND_LEVEL] -= 1
     if then[Reg.WRITE_BEAT] == burst[1]:
         then[Reg.WRITE_BEAT] = 0
         then[Reg.WRITES_SENT] = sent + 1
         burst[2] = cycle
     machine.counters[SparchCounter.WRITE_BEATS] += 1
-    return int(owner)

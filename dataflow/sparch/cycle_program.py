@@ -9,6 +9,7 @@ from celosia.dataflow.sparch.counters import SparchCounter
 from celosia.dataflow.sparch.cycle_feed import BATCHES, ROW_RUNS
 from celosia.dataflow.sparch.cycle_memory import NOBODY, can_ask, move_splitter
 from celosia.dataflow.sparch.cycle_state import Field, Machine, Params, Reg, Split, Step, Work
+from celosia.dataflow.sparch.cycle_write import WORDS
 
 _CHUNK_BYTES = CHUNK_DESCRIPTORS * DESCRIPTOR_BYTES
 
@@ -26,6 +27,8 @@ def start(machine: Machine, p: Params, work: Work, address: int) -> None:
     now[Reg.ROW_SLOTS] = ROW_RUNS
     now[Reg.LOOK_LEFT] = p.look_ahead
     now[Reg.READ_ALL] = 1
+    now[Reg.ELEMENT_ROOM] = now[Reg.POINTER_ROOM] = p.writer_beats
+    now[Reg.WORD_ROOM] = WORDS
     now[Reg.BEAT_HELD] = now[Reg.BEAT_GIVEN] = NOBODY
     for register in range(len(now)):
         machine.then[register] = now[register]

@@ -15,7 +15,13 @@ from celosia.dataflow.sparch.cycle_feed import (
     move_records,
     queue_records,
 )
-from celosia.dataflow.sparch.cycle_memory import read_beat, take_read, take_write, write_beat
+from celosia.dataflow.sparch.cycle_memory import (
+    move_beats,
+    read_beat,
+    take_read,
+    take_write,
+    write_beat,
+)
 from celosia.dataflow.sparch.cycle_program import move_control, move_sequencer, start
 from celosia.dataflow.sparch.cycle_state import Machine, Params, Reg, Split, Step, Work
 from celosia.dataflow.sparch.cycle_tree import move_tree, settle_tree
@@ -59,7 +65,8 @@ def run_engine(machine: Machine, p: Params, work: Work, address: int, most: int)
             counters[SparchCounter.RIGHT_BEATS] += reader == Split.RIGHT
             counters[SparchCounter.PARTIAL_READ_BEATS] += reader == Split.PARTIAL
         taken = take_read(machine, p, cycle)
-        sent = write_beat(machine, p, cycle)
+        write_beat(machine, p, cycle)
+        sent = move_beats(machine)
         written = take_write(machine, p)
         move_sequencer(machine, p, work, program, taken == Split.PROGRAM)
         kind = move_control(machine, work, cycle, done)

@@ -65,15 +65,14 @@ class Reg(enum.IntEnum):
     WRITE_BEAT = 37
     WRITE_FREE = 38
     AW_WAITS = 39
-    CHOSEN_WAITS = 40
-    CHOSEN_BEFORE = 41
+    WRITES_LOADED = 40
+    WRITES_MOVED = 41  # of which all beats wait at the port, or went out
     # writer of elements and pointers
     WORKING = 42
     STAMPING = 43
     FLUSHED = 44
     WRITTEN = 45
-    ROW = 46
-    FIRST_POINTER = 47
+    ENDING = 47
     WAITING = 48  # records in a beat that is not full
     POINTERS_WAITING = 49
     ELEMENT_BEATS = 50
@@ -118,7 +117,35 @@ class Reg(enum.IntEnum):
     ROW_RUNS_TAIL = 84
     ROW_SLOTS = 85
     ROW_FREED = 86
-    COUNT = 87
+    # the write arbiter: whether a burst is offered, beats moved of the first, those at the port
+    AW_VALID = 87
+    MOVED_BEAT = 88
+    SEND_LEVEL = 89
+    # writers: whether a run is asked for, and its beats
+    ELEMENT_WANTS = 90
+    ELEMENT_RUN = 91
+    POINTER_WANTS = 92
+    POINTER_RUN = 93
+    # places that are not promised, and whether one was freed in the cycle before
+    ELEMENT_ROOM = 94
+    ELEMENT_POPPED = 95
+    POINTER_ROOM = 96
+    POINTER_POPPED = 97
+    WORD_ROOM = 98
+    # what was taken in the cycle before: elements, the last one's row, whether it was the end; the
+    # row before; pointers that the word before that needs; words that wait, in a ring; pointers
+    # that are left of the first, those made in the cycle before
+    GIVEN = 99
+    GIVEN_ROW = 100
+    GIVEN_END = 101
+    LAST_ROW = 102
+    TOLD = 103
+    TOLD_LEFT = 104
+    WORDS_HEAD = 105
+    WORDS_TAIL = 106
+    POINTERS_LEFT = 107
+    POINTERS_MADE = 108
+    COUNT = 109
 
 
 class Split(enum.IntEnum):
@@ -312,6 +339,7 @@ class Machine(NamedTuple):
     runs: np.ndarray
     batches: np.ndarray
     row_runs: np.ndarray
+    words: np.ndarray
     reads: np.ndarray
     writes: np.ndarray
     sizes: np.ndarray

@@ -24,6 +24,7 @@ from celosia.dataflow.sparch.cycle_state import (
     Step,
     Work,
 )
+from celosia.dataflow.sparch.cycle_write import WORDS
 from celosia.dataflow.sparch.descriptors import Round, Source, Stamp
 from celosia.dataflow.sparch.merge_kernel import ROW_SHIFT, products
 from celosia.dataflow.sparch.program import SparchProgram
@@ -224,8 +225,9 @@ def _machine(
         runs=zeros(p.bus_bursts + 2, 2),
         batches=zeros(BATCHES + 1),
         row_runs=zeros(ROW_RUNS + 1, 2),
+        words=zeros(WORDS + 1),
         reads=zeros(p.bus_bursts + 1, 3),
-        writes=zeros(p.bus_bursts + 1, 3),
+        writes=zeros(p.bus_bursts + 2, 3),
         sizes=zeros(partials),
         places=zeros(partials),
         store_keys=zeros(stored + 1),

@@ -5,30 +5,174 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.sparch.accelerator import POINTER_BITS, SparchAccelerator
 from celosia.rtl.axi.bus import Axi4Write
 from celosia.rtl.axi.write import WritePort
 from celosia.rtl.ports import ErrorReport, Window
+from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.descriptors import COUNT_BITS, RoundLayout
 from celosia.rtl.sparch.merge import total
 from celosia.rtl.sparch.words import element_layout, word_layout
-from celosia.rtl.sparch.write import BeatFiller, BeatWriter, WriteArbiter
+from celosia.rtl.sparch.write import BeatFiller, BeatWriter, Places, WriteArbiter
 
 CYCLE_BITS = 64
+ROW_BITS = 33
+"""Of a row's number, and of the difference of two."""
+WORDS = 4
+"""Words of elements that wait for their pointers."""
+
+
+class RowPointers(Shared):
+    """Makes row pointers of the rows of elements: up to R in a cycle, in registers.
+
+    Before the first element of row r are r + 1 pointers, at the end as many as rows are left and
+    one. Words of elements that begin a row come into a queue in the second cycle after they were
+    given. The first is at work as long as more than R of its pointers are to come; the next follows
+    at once.
+
+    Parameters
+    ----------
+    index_bits : int
+        Bits of a row.
+    ways : int
+        Elements of a word.
+    rows : int
+        R, pointers made in a cycle.
+
+    Members
+    -------
+    begin : In(1)
+        All begins again.
+    count : In(range(ways + 1))
+        Elements that are given.
+    given : In(ways * index_bits)
+        Their rows.
+    wanted : In(1)
+        Pointers are made of them.
+    ends : In(1)
+        After all elements: the pointers that are left are to be made; none is given.
+    rows : In(32)
+        Of the matrix.
+    promised : In(1)
+        Elements are given, or it ``ends``, in the next cycle.
+    some : Out(1)
+        There is a place for that.
+    can : In(1)
+        Pointers may be made.
+    makes : Out(1)
+        They are: in the next cycle they are shown.
+    pointers : Out(rows * POINTER_BITS)
+        Those made in the cycle before; meant are the first ``made``.
+    made : Out(range(rows + 1))
+    written : Out(40)
+        Elements given up to the cycle before.
+    idle : Out(1)
+        Nothing waits and nothing is shown.
+    """
+
+    def __init__(self, *, index_bits: int, ways: int, rows: int) -> None:
+        self._index, self._ways, self._rows = index_bits, ways, rows
+        super().__init__(
+            {
+                "begin": In(1),
+                "count": In(range(ways + 1)),
+                "given": In(ways * index_bits),
+                "wanted": In(1),
+                "ends": In(1),
+                "rows": In(32),
+                "promised": In(1),
+                "some": Out(1),
+                "can": In(1),
+                "makes": Out(1),
+                "pointers": Out(rows * POINTER_BITS),
+                "made": Out(range(rows + 1)),
+                "written": Out(COUNT_BITS),
+                "idle": Out(1),
+            },
+            name=f"row_pointers_i{index_bits}_n{ways}_r{rows}",
+            parameters=(index_bits, ways, rows),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        ways, rows = self._ways, self._rows
+        # Of a word: how many pointers come before each element that is meant, how many are to come
+        # in all, and how many elements were before.
+        word = data.StructLayout(
+            {
+                "before": data.ArrayLayout(ROW_BITS, ways),
+                "meant": ways,
+                "left": ROW_BITS,
+                "base": COUNT_BITS,
+            }
+        )
+        m.submodules.words = words = Queue(word, depth=WORDS)
+        m.submodules.places = places = Places(WORDS)
+        told: Any = Signal(word, reset_less=True)
+        last, last_row, valid = Signal(ROW_BITS), Signal(ROW_BITS), Signal()
+        number = [self.given.word_select(i, self._index) for i in range(ways)]
+        m.d.comb += last_row.eq(number[0])
+        for i in range(1, ways):
+            with m.If(self.count > i):
+                m.d.comb += last_row.eq(number[i])
+        with m.If(self.ends):
+            m.d.comb += last_row.eq(self.rows)
+        m.d.sync += [
+            valid.eq(self.wanted & ((self.count != 0) | self.ends)),
+            told.base.eq(self.written),
+            told.left.eq(last_row - last),
+            told.meant.eq(Cat(self.count > i for i in range(ways))),
+            self.written.eq(self.written + self.count),
+        ]
+        for i in range(ways):
+            m.d.sync += told.before[i].eq(number[i] - last)
+        with m.If((self.count != 0) | self.ends):
+            m.d.sync += last.eq(last_row)
+        needed = told.left != 0
+        at: Any = Signal(word, reset_less=True)  # the word at work
+        works, final, loads = Signal(), Signal(), Signal()
+        head: Any = words.o.p
+        m.d.comb += [
+            words.i.valid.eq(valid & needed),
+            words.i.payload.eq(told),
+            places.promised.eq(self.promised),
+            places.given_back.eq(valid & ~needed),
+            places.freed.eq(words.o.valid & words.o.ready),
+            self.some.eq(places.some),
+            self.makes.eq(works & self.can),
+            loads.eq(~works | (self.makes & final)),
+            words.o.ready.eq(loads),
+            self.idle.eq(places.all & ~works & (self.made == 0)),
+        ]
+        with m.If(loads):
+            m.d.sync += [at.eq(head), works.eq(words.o.valid), final.eq(head.left <= rows)]
+        with m.Elif(self.makes):
+            m.d.sync += [at.left.eq(at.left - rows), final.eq(at.left <= 2 * rows)]
+            for i in range(ways):
+                m.d.sync += at.before[i].eq(Mux(at.before[i] > rows, at.before[i] - rows, 0))
+        m.d.sync += self.made.eq(Mux(self.makes, Mux(final, at.left[: len(self.made)], rows), 0))
+        for number_of in range(rows):
+            passed = [at.meant[i] & (at.before[i] <= number_of) for i in range(ways)]
+            m.d.sync += self.pointers.word_select(number_of, POINTER_BITS).eq(
+                at.base + total(passed)
+            )
+        with m.If(self.begin):
+            m.d.sync += [last.eq(-1), self.written.eq(0)]
+        return m
 
 
 class RootWriter(Shared):
     """Writes what leaves the root of the tree, or a stamp.
 
-    Begun in cycle t, it takes elements from t+1 on, in each cycle in which both its queues of beats
-    have a place: as many as the root shows, as a beat holds, and of the product as are of the next
-    ``writer_rows`` rows. A row's pointer comes in the cycle in which its last element is taken, if
-    the root shows one of another row or has ended by then; empty rows are done so too. When the
-    root has ended and all pointers are there, what waits is flushed.
+    Begun in cycle t, it takes elements from t+1 on, as many as the root shows and a beat holds, in
+    each cycle in which a place of the queue of beats is left besides those that what was taken may
+    need; of the product only while fewer than ``WORDS`` words wait for their pointers. In the cycle
+    after they are in a beat. :class:`RowPointers` makes the pointers beside that. In the cycle
+    after the root has ended, or when all pointers are made, what waits is flushed.
 
     A stamp begun in cycle t is one beat, ``cycle`` as it was in t, that can be in a run from t+2
     on. See :class:`~celosia.rtl.sparch.write.BeatWriter` for runs, ``WriteArbiter`` for their
@@ -55,7 +199,7 @@ class RootWriter(Shared):
     done : Out(1)
         All that was begun is written and acknowledged.
     beyond : Out(1)
-        There are more elements than the round's capacity.
+        There were more elements than the round's capacity, in the cycle before.
     axi : Out(Axi4Write(...))
     window : In(Window(...))
         Where it may write.
@@ -130,10 +274,11 @@ class RootWriter(Shared):
             self.beat.eq(arbiter.beat),
             stamps.eq(stamping & ~flushed),
         ]
-        ends = self._take(m, working & ~flushed, elements, pointers)
+        ends = self._take(m, working & ~flushed, stamps, elements, pointers)
         with m.If(stamps):
             m.d.comb += [elements.i.valid.eq(1), elements.i.payload.eq(stamp)]
-        m.d.comb += self.done.eq(flushed & elements.idle & pointers.idle & port.idle)
+        empty = elements.idle & pointers.idle & arbiter.idle
+        m.d.comb += self.done.eq(flushed & empty & port.idle)
         with m.If(ends | stamps):
             m.d.sync += flushed.eq(1)
         with m.If(self.done):
@@ -142,14 +287,20 @@ class RootWriter(Shared):
             m.d.sync += [working.eq(~self.stamp), stamping.eq(self.stamp), stamp.eq(self.cycle)]
         return m
 
-    def _take(self, m: Module, works: Value, elements: Any, pointers: Any) -> Value:
+    def _take(self, m: Module, works: Value, stamps: Value, elements: Any, pointers: Any) -> Value:
         """Add what takes elements and makes beats of them; return that it is the last cycle."""
         accelerator, ways = self._accelerator, self._accelerator.merger.width
-        index = accelerator.elements.index_bits
+        index, depth = accelerator.elements.index_bits, accelerator.partials.writer_beats
         lanes = {False: accelerator.partial_lanes, True: accelerator.output_lanes}
         bits = {False: accelerator.partial_bits, True: accelerator.output_bits}
-        can, row, final = Signal(), Signal(33), self.round.final
-        takes, ends = Signal(), Signal()
+        final = self.round.final
+        can, ending, told, ends = Signal(), Signal(), Signal(), Signal()
+        rows = accelerator.partials.writer_rows
+        m.submodules.element_places = room = Places(depth)
+        m.submodules.pointer_places = pointer_room = Places(depth)
+        m.submodules.row_pointers = made = RowPointers(index_bits=index, ways=ways, rows=rows)
+        word: Any = Signal(self.root.shape(), reset_less=True)  # taken in the cycle before
+        count, most = Signal(range(ways + 1)), Signal(range(ways + 1))
         fillers: dict[bool, Any] = {}
         for product in (False, True):
             filler = BeatFiller(record_bits=bits[product], lanes=lanes[product], ways=ways)
@@ -159,66 +310,55 @@ class RootWriter(Shared):
                 filler.records.eq(
                     Cat(
                         Cat(each.key[: index if product else 2 * index], each.value)
-                        for each in (self.root[i] for i in range(ways))
+                        for each in (word[i] for i in range(ways))
                     )
                 ),
-                filler.count.eq(Mux(final == product, self.take, 0)),
+                filler.count.eq(Mux(final == product, count, 0)),
                 filler.flush.eq(ends),
             ]
-        rows = accelerator.partials.writer_rows
         m.submodules.pointer_filler = pointer = BeatFiller(
             record_bits=POINTER_BITS, lanes=accelerator.pointer_lanes, ways=rows
         )
-        first = Signal()  # the first pointer is to come
-        m.d.comb += [
-            can.eq(works & elements.i.ready & pointers.i.ready),
-            takes.eq(can & ~first),
+        freed, pointer_freed, last = Signal(), Signal(), Signal()
+        m.d.sync += [
+            freed.eq(self.beat[0]),
+            pointer_freed.eq(self.beat[1]),
+            word.eq(self.root),
+            count.eq(self.take),
+            told.eq(last & final),
+            ending.eq((ending | last) & ~ends),
+            self.beyond.eq(self.count > self.round.capacity),
         ]
-        upto = [self._upto(m, row, number) for number in range(rows)]
-        done = Signal(rows)  # rows of which the last element is taken
-        for number, count in enumerate(upto):
-            m.d.comb += done[number].eq(
-                takes
-                & final
-                & (row + number < self.round.rows)
-                & (count <= lanes[True])
-                & ((self.shown > count) | self.ended)
-            )
-        count, most = Signal(range(ways + 1)), Signal(range(ways + 1))
-        pointer_values = [Mux(first, 0, self.count + upto[0])]
-        pointer_values += [self.count + each for each in upto[1:]]
         m.d.comb += [
-            count.eq(Mux(final, upto[-1], self.shown)),
+            can.eq(works & ~ending & room.some & (made.some | ~final)),
             most.eq(Mux(final, lanes[True], lanes[False])),
-            self.take.eq(Mux(takes, Mux(count > most, most, count), 0)),
-            self.beyond.eq((self.count + self.take > self.round.capacity) & (self.take != 0)),
-            # No row is left and the root holds nothing: a cycle of its own.
-            ends.eq(takes & (~final | (row == self.round.rows)) & self.ended),
-            pointer.records.eq(Cat(each[:POINTER_BITS] for each in pointer_values)),
-            pointer.count.eq(Mux(can & first, 1, total([*done]))),
+            self.take.eq(Mux(can, Mux(self.shown > most, most, self.shown), 0)),
+            last.eq(can & self.ended),
+            self.count.eq(made.written),
+            # All pointers are made: a cycle of its own.
+            ends.eq(ending & made.idle & elements.i.ready & pointers.i.ready),
+            room.promised.eq(can & (self.shown != 0)),
+            room.given_back.eq((count != 0) & ~elements.i.valid),
+            room.taken.eq(stamps | (ends & elements.i.valid)),
+            room.freed.eq(freed),
+            made.begin.eq(self.begin),
+            made.count.eq(count),
+            made.given.eq(Cat(word[i].key[index:] for i in range(ways))),
+            made.wanted.eq(final),
+            made.ends.eq(told),
+            made.rows.eq(self.round.rows),
+            made.promised.eq(final & can & ((self.shown != 0) | self.ended)),
+            made.can.eq(pointer_room.some),
+            pointer_room.promised.eq(made.makes),
+            pointer_room.given_back.eq((made.made != 0) & ~pointers.i.valid),
+            pointer_room.taken.eq(ends & pointers.i.valid),
+            pointer_room.freed.eq(pointer_freed),
+            pointer.records.eq(made.pointers),
+            pointer.count.eq(made.made),
             pointer.flush.eq(ends),
             elements.i.valid.eq(Mux(final, fillers[True].valid, fillers[False].valid)),
             elements.i.payload.eq(Mux(final, fillers[True].beat, fillers[False].beat)),
             pointers.i.valid.eq(pointer.valid),
             pointers.i.payload.eq(pointer.beat),
         ]
-        m.d.sync += [
-            self.count.eq(self.count + self.take),
-            row.eq(row + total([*done])),
-            first.eq(first & ~can),
-        ]
-        with m.If(self.begin):
-            m.d.sync += [self.count.eq(0), row.eq(0), first.eq(self.round.final & ~self.stamp)]
         return ends
-
-    def _upto(self, m: Module, row: Value, number: int) -> Value:
-        """Return how many elements are shown of ``row`` and the ``number`` of rows after it."""
-        ways, index = self._accelerator.merger.width, self._accelerator.elements.index_bits
-        own, count = (
-            Signal(ways, name=f"own_{number}"),
-            Signal(range(ways + 1), name=f"up_{number}"),
-        )
-        for i in range(ways):
-            m.d.comb += own[i].eq((self.shown > i) & (self.root[i].key[index:] <= row + number))
-        m.d.comb += count.eq(total([*own]))
-        return count

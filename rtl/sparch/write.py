@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from celosia.dataflow.accelerator import Bus
 from celosia.rtl.axi.burst import BurstSplitter, tagged_burst_layout
 from celosia.rtl.ports import BEATS_BITS
-from celosia.rtl.queue import Queue
+from celosia.rtl.queue import Queue, RegisterQueue
 from celosia.rtl.shared import Shared
 
 
@@ -20,7 +20,7 @@ class BeatWriter(Shared):
 
     As soon as it holds as many beats as its longest burst (or its queue) has, and they belong to
     no run yet, they are one; when ``flush`` is 1, so is any rest. A run is cut at 4 KiB. A beat
-    taken in cycle t can be in a run from t+1 on, see
+    taken in cycle t can be in a run that is asked for from t+2 on, one at a time, see
     :class:`~celosia.rtl.axi.burst.BurstSplitter` for its bursts.
 
     Parameters
@@ -77,27 +77,32 @@ class BeatWriter(Shared):
         wiring.connect(m, queue.o, wiring.flipped(self.beats))
         wiring.connect(m, splitter.o, wiring.flipped(self.bursts))
         address, free = Signal(bus.address_bits), Signal(range(self._depth + 1))  # in no run
-        run, asks = Signal(range(longest + 1)), Signal()
+        run, wants, asks = Signal(range(longest + 1)), Signal(), Signal()
         m.d.comb += [
-            run.eq(Mux(free > longest, longest, free)),
-            splitter.i.valid.eq((free >= longest) | (self.flush & (free != 0))),
+            splitter.i.valid.eq(wants),
             splitter.i.p.address.eq(address),
             splitter.i.p.beats.eq(run),
-            asks.eq(splitter.i.valid & splitter.i.ready),
+            asks.eq(wants & splitter.i.ready),
             self.idle.eq(~queue.o.valid),
         ]
         m.d.sync += free.eq(free + (self.i.valid & self.i.ready) - Mux(asks, run, 0))
-        with m.If(asks):
-            m.d.sync += address.eq(address + run * bus.data_bytes)
+        with m.If(~wants):
+            m.d.sync += [
+                wants.eq((free >= longest) | (self.flush & (free != 0))),
+                run.eq(Mux(free > longest, longest, free)),
+            ]
+        with m.Elif(asks):
+            m.d.sync += [wants.eq(0), address.eq(address + run * bus.data_bytes)]
         with m.If(self.begin):
             m.d.sync += address.eq(self.address)
         return m
 
 
 class WriteArbiter(Shared):
-    """Hands the bursts of two writers to the write port, and their beats after them. No latency.
+    """Hands the bursts of two writers to the write port, and their beats after them.
 
-    The first writer goes first, but a burst that was offered stays until it is taken.
+    A burst is taken when none is offered, the first writer's before the second's, and offered from
+    the cycle after on. From then on its beats are taken, two of which wait in registers.
 
     Parameters
     ----------
@@ -113,6 +118,8 @@ class WriteArbiter(Shared):
         To the write port.
     beat : Out(2)
         Of which writer a beat is taken in this cycle.
+    idle : Out(1)
+        It holds no beat.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -128,6 +135,7 @@ class WriteArbiter(Shared):
                 "bursts": Out(bursts),
                 "beats": Out(beats),
                 "beat": Out(2),
+                "idle": Out(1),
             },
             name="write_arbiter",
             parameters=(bus,),
@@ -135,38 +143,84 @@ class WriteArbiter(Shared):
 
     def build(self) -> Module:
         m = Module()
-        tag = data.StructLayout({"second": 1, "beats": BEATS_BITS})
-        # A burst with beats left is unacknowledged, so there is always a place.
-        m.submodules.order = order = Queue(tag, depth=self._bus.outstanding)
-        chosen, before, waits, taken = Signal(), Signal(), Signal(), Signal()
-        index, last, moves = Signal(BEATS_BITS), Signal(), Signal()
+        tag = data.StructLayout({"second": 1, "last": BEATS_BITS})
+        # A burst with beats left is offered or unacknowledged, so there is always a place.
+        m.submodules.order = order = Queue(tag, depth=self._bus.outstanding + 1)
+        m.submodules.waiting = waiting = RegisterQueue(self._bus.data_bits, depth=2)
+        takes, index, last, moves = Signal(), Signal(BEATS_BITS), Signal(), Signal()
         head: Any = order.o.p
+        chosen: Any = Signal(self.bursts.payload.shape())
         m.d.comb += [
-            chosen.eq(Mux(waits, before, ~self.first.valid)),
-            self.bursts.payload.eq(Mux(chosen, self.second.payload, self.first.payload)),
-            self.bursts.valid.eq(Mux(chosen, self.second.valid, self.first.valid)),
-            taken.eq(self.bursts.valid & self.bursts.ready),
-            self.first.ready.eq(self.bursts.ready & ~chosen),
-            self.second.ready.eq(self.bursts.ready & chosen),
-            order.i.valid.eq(taken),
-            order.i.p.second.eq(chosen),
-            order.i.p.beats.eq(self.bursts.p.beats),
-            self.beats.payload.eq(
+            chosen.eq(Mux(self.first.valid, self.first.payload, self.second.payload)),
+            takes.eq(~self.bursts.valid & (self.first.valid | self.second.valid)),
+            self.first.ready.eq(~self.bursts.valid),
+            self.second.ready.eq(~self.bursts.valid & ~self.first.valid),
+            order.i.valid.eq(takes),
+            order.i.p.second.eq(~self.first.valid),
+            order.i.p.last.eq(chosen.beats - 1),
+            waiting.i.payload.eq(
                 Mux(head.second, self.second_beats.payload, self.first_beats.payload)
             ),
-            self.beats.valid.eq(
-                order.o.valid & Mux(head.second, self.second_beats.valid, self.first_beats.valid)
+            waiting.i.valid.eq(moves),
+            moves.eq(
+                order.o.valid
+                & waiting.i.ready
+                & Mux(head.second, self.second_beats.valid, self.first_beats.valid)
             ),
-            moves.eq(self.beats.valid & self.beats.ready),
-            last.eq(index + 1 == head.beats),
+            last.eq(index == head.last),
             order.o.ready.eq(moves & last),
             self.first_beats.ready.eq(moves & ~head.second),
             self.second_beats.ready.eq(moves & head.second),
             self.beat.eq(Cat(self.first_beats.ready, self.second_beats.ready)),
+            self.beats.valid.eq(waiting.o.valid),
+            self.beats.payload.eq(waiting.o.payload),
+            waiting.o.ready.eq(self.beats.ready),
+            self.idle.eq(~waiting.o.valid),
         ]
-        m.d.sync += [waits.eq(self.bursts.valid & ~self.bursts.ready), before.eq(chosen)]
+        with m.If(~self.bursts.valid):
+            m.d.sync += [self.bursts.valid.eq(takes), self.bursts.payload.eq(chosen)]
+        with m.Elif(self.bursts.ready):
+            m.d.sync += self.bursts.valid.eq(0)
         with m.If(moves):
             m.d.sync += index.eq(Mux(last, 0, index + 1))
+        return m
+
+
+class Places(Shared):
+    """Counts the places of a queue of beats that are neither taken nor promised.
+
+    Parameters
+    ----------
+    depth : int
+        Of the queue.
+
+    Members
+    -------
+    promised, given_back, taken, freed : In(1)
+        A place is promised; one that was is not needed; one that was not is taken; one is free
+        again since the cycle before.
+    some : Out(1)
+        There are any.
+    all : Out(1)
+        None is taken or promised.
+    """
+
+    def __init__(self, depth: int) -> None:
+        if depth < 1:
+            raise ValueError(f"depth must be at least 1, not {depth!r}")
+        self._depth = depth
+        names = ("promised", "given_back", "taken", "freed")
+        super().__init__(
+            {name: In(1) for name in names} | {"some": Out(1), "all": Out(1)},
+            name=f"places_d{depth}",
+            parameters=(depth,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        left = Signal(range(self._depth + 1), init=self._depth)
+        m.d.comb += [self.some.eq(left != 0), self.all.eq(left == self._depth)]
+        m.d.sync += left.eq(left - self.promised + self.given_back - self.taken + self.freed)
         return m
 
 
