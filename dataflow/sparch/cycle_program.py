@@ -88,7 +88,8 @@ def move_control(machine: Machine, work: Work, cycle: int, done: bool) -> int:
     loads = now[Reg.STEPS_LEVEL] != 0 and (not now[Reg.STEP_WAITS] or takes)
     then[Reg.STEPS_LEVEL] -= loads
     then[Reg.STEP_WAITS] = loads or (now[Reg.STEP_WAITS] and not takes)
-    then[Reg.STEP_CHECKED] = now[Reg.STEP_WAITS] and not now[Reg.BUSY] and not takes
+    then[Reg.STEP_LOOKED] = now[Reg.STEP_WAITS] and not now[Reg.BUSY] and not takes
+    then[Reg.STEP_CHECKED] = now[Reg.STEP_LOOKED] and not takes
     if not takes:
         return -1
     number = now[Reg.TAKEN_STEPS]

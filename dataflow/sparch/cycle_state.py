@@ -126,11 +126,11 @@ class Reg(enum.IntEnum):
     ELEMENT_RUN = 91
     POINTER_WANTS = 92
     POINTER_RUN = 93
-    # places that are not promised, and whether one was freed in the cycle before
+    # places that are not promised, and by how much more they grew in the cycle before
     ELEMENT_ROOM = 94
-    ELEMENT_POPPED = 95
+    ELEMENT_BACK = 95
     POINTER_ROOM = 96
-    POINTER_POPPED = 97
+    POINTER_BACK = 97
     WORD_ROOM = 98
     # what was taken in the cycle before: elements, the last one's row, whether it was the end; the
     # row before; pointers that the word before that needs; words that wait, in a ring; pointers
@@ -145,7 +145,9 @@ class Reg(enum.IntEnum):
     WORDS_TAIL = 106
     POINTERS_LEFT = 107
     POINTERS_MADE = 108
-    COUNT = 109
+    WORD_BACK = 109
+    STEP_LOOKED = 110
+    COUNT = 111
 
 
 class Split(enum.IntEnum):

@@ -95,7 +95,7 @@ def _make_pointers(machine: Machine, p: Params, final: bool) -> None:
             words[now[Reg.WORDS_TAIL] % len(words)] = now[Reg.TOLD_LEFT]
             then[Reg.WORDS_TAIL] = now[Reg.WORDS_TAIL] + 1
         else:
-            then[Reg.WORD_ROOM] += 1
+            then[Reg.WORD_BACK] += 1
     left = now[Reg.POINTERS_LEFT]
     made = min(left, p.writer_rows) if now[Reg.POINTER_ROOM] else 0
     then[Reg.POINTERS_MADE] = made
@@ -104,7 +104,7 @@ def _make_pointers(machine: Machine, p: Params, final: bool) -> None:
     if left == made and now[Reg.WORDS_HEAD] != now[Reg.WORDS_TAIL]:
         then[Reg.POINTERS_LEFT] = words[now[Reg.WORDS_HEAD] % len(words)]
         then[Reg.WORDS_HEAD] = now[Reg.WORDS_HEAD] + 1
-        then[Reg.WORD_ROOM] += 1
+        then[Reg.WORD_BACK] += 1
 
 
 @inlined
@@ -116,7 +116,7 @@ def _fill(machine: Machine, waiting: int, room: int, comes: int, lanes: int, end
     held = machine.now[waiting] + comes
     full = held >= lanes or (ends and held != 0)
     machine.then[waiting] = max(0, held - lanes) if full else held
-    machine.then[room] += (comes != 0 and not full) - int(ends and full)
+    machine.then[room + 1] += (comes != 0 and not full) - int(ends and full)
     return int(full)
 
 
@@ -131,20 +131,22 @@ def move_writer(
     """
     now, then = machine.now, machine.then
     final = now[Reg.WORKING] != 0 and work.steps[now[Reg.STEP], Field.FINAL] != 0
-    for popped in (Reg.ELEMENT_POPPED, Reg.POINTER_POPPED):
-        then[popped - 1] += now[popped]
-    then[Reg.ELEMENT_POPPED] = sent == Split.ELEMENTS
-    then[Reg.POINTER_POPPED] = sent == Split.POINTERS
+    for room in (Reg.ELEMENT_ROOM, Reg.POINTER_ROOM):
+        then[room] += now[room + 1]
+    then[Reg.WORD_ROOM] += now[Reg.WORD_BACK]
+    then[Reg.ELEMENT_BACK] = sent == Split.ELEMENTS
+    then[Reg.POINTER_BACK] = sent == Split.POINTERS
+    then[Reg.WORD_BACK] = 0
     idle = now[Reg.WORD_ROOM] == WORDS and not now[Reg.POINTERS_LEFT]
-    room = now[Reg.ELEMENT_BEATS] < p.writer_beats and now[Reg.POINTER_BEATS] < p.writer_beats
-    ends = now[Reg.ENDING] != 0 and idle and not now[Reg.POINTERS_MADE] and room
+    able = now[Reg.ELEMENT_BEATS] < p.writer_beats and now[Reg.POINTER_BEATS] < p.writer_beats
+    ends = now[Reg.ENDING] != 0 and idle and not now[Reg.POINTERS_MADE] and able
     _take(machine, p, work)
     _make_pointers(machine, p, final)
     elements, pointers = 0, 0
     if now[Reg.STAMPING] and not now[Reg.FLUSHED]:
         elements = 1
         then[Reg.FLUSHED] = 1
-        then[Reg.ELEMENT_ROOM] -= 1
+        then[Reg.ELEMENT_BACK] -= 1
     elif now[Reg.WORKING]:
         lanes = p.output_lanes if final else p.partial_lanes
         elements = _fill(machine, Reg.WAITING, Reg.ELEMENT_ROOM, now[Reg.GIVEN], lanes, ends)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 
@@ -30,9 +30,9 @@ class RoundControl(Shared):
     """Takes a descriptor when the one before is done, and keeps what rounds leave behind.
 
     The next descriptor waits in a register; the place is free again in the cycle in which it is
-    accepted. In the first cycle in which it waits and nothing is at work it is checked, in the next
-    accepted: a source every two cycles, or what comes after a round two cycles after ``done``. A
-    stamp begins in the cycle in which it is accepted, a round in the next.
+    accepted. In the first two cycles in which it waits and nothing is at work it is checked, in the
+    next accepted: a source every three cycles, or what comes after a round three cycles after
+    ``done``. A stamp begins in the cycle in which it is accepted, a round in the next.
 
     Parameters
     ----------
@@ -106,7 +106,9 @@ class RoundControl(Shared):
         written, reading = Signal(alive), Signal(alive)  # partial matrices
         # The descriptor that waits, and whether it was found legal with nothing at work since.
         held: Any = Signal(self.i.payload.shape())
-        waits, checked, legal = Signal(), Signal(), Signal()
+        waits, looked, checked, legal = (
+            Signal(name=name) for name in ("waits", "looked", "checked", "legal")
+        )
         code = held.descriptor
         source: Any = data.View(SourceLayout, code[: SourceLayout.size])
         given: Any = data.View(RoundLayout, code[: RoundLayout.size])
@@ -115,10 +117,17 @@ class RoundControl(Shared):
         is_source, is_round, is_stamp = (
             Signal(name=f"is_{n}") for n in ("source", "round", "stamp")
         )
-        # No leaf is both fed and a source, and no round writes what it reads.
-        round_legal = ((given.leaves[: len(self.sources)] & self.sources) == 0) & (
-            given.final | ~reading.bit_select(given.partial, 1)
-        )
+        # A source's partial matrix is there, and its leaf free. No leaf is both fed and a source,
+        # and no round writes what it reads.
+        source_legal, free, unread = Signal(), Signal(), Signal()
+        m.d.sync += [
+            source_legal.eq(
+                written.bit_select(source.partial, 1) & ~self.sources.bit_select(source.leaf, 1)
+            ),
+            free.eq((given.leaves[: len(self.sources)] & self.sources) == 0),
+            unread.eq(given.final | ~reading.bit_select(given.partial, 1)),
+        ]
+        round_legal = free & unread
         m.d.comb += [
             is_source.eq(source.opcode == Opcode.SOURCE),
             is_round.eq(source.opcode == Opcode.ROUND),
@@ -141,8 +150,9 @@ class RoundControl(Shared):
         ]
         m.d.sync += [
             waits.eq(self.i.valid | (waits & ~takes)),
-            checked.eq(waits & ~busy & ~takes),
-            legal.eq(Mux(is_source, self._source_legal(source, written), ~is_round | round_legal)),
+            looked.eq(waits & ~busy & ~takes),
+            checked.eq(looked & ~takes),
+            legal.eq(Mux(is_source, source_legal, ~is_round | round_legal)),
             self.begin.eq(takes & is_round),
         ]
         with m.If(self.i.ready):
@@ -165,18 +175,13 @@ class RoundControl(Shared):
         self._watch(m)
         return m
 
-    def _source_legal(self, source: Any, written: Value) -> Value:
-        """Return whether there is such a partial matrix, and its leaf is not taken."""
-        legal: Value = written.bit_select(source.partial, 1) & ~self.sources.bit_select(
-            source.leaf, 1
-        )
-        return legal
-
     def _watch(self, m: Module) -> None:
         """Stop a round in which nothing moves."""
         still = Signal(range(STALL_CYCLES + 1))
-        m.d.comb += [
+        moved = Signal()
+        m.d.comb += self.stalled.address.eq(self.address)
+        m.d.sync += [
+            moved.eq(~self.runs | self.moves),
+            still.eq(Mux(moved, 0, still + 1)),
             self.stalled.raised.eq(still == STALL_CYCLES),
-            self.stalled.address.eq(self.address),
         ]
-        m.d.sync += still.eq(Mux(self.runs & ~self.moves, still + 1, 0))

@@ -220,18 +220,23 @@ class RecordReader(Shared):
             m.d.sync += grains.eq(window.bit_select(Cat(Const(0, 4), place), most * GRAIN_BITS))
             m.d.comb += [
                 Value.cast(first).eq(window.bit_select(Cat(Const(0, 4), place), GRAIN_BITS)),
-                end.eq(begin + self._size(first)),
+                end.eq(self._end(place, first)),
             ]
             self._record(m, self.o[number], grains)
             ends.append(end)
         return ends
 
-    def _size(self, head: Any) -> Value:
-        """Return the grains of a record with ``head``, of which the first grain is enough."""
+    def _end(self, place: Value, head: Any) -> Value:
+        """Return where a record from ``place`` on ends, by the first grain of its ``head``.
+
+        A table: few bits decide, which no sum is to wait for.
+        """
         parts = self._accelerator.grains
         bounds = (0, parts.value, parts.value + 1, parts.value + parts.row)
-        size: Value = Array([parts.head + bound for bound in bounds])[head.follows]
-        return size + Mux(head.fetches, parts.address, 0)
+        sizes = [parts.head + more + bound for more in (0, parts.address) for bound in bounds]
+        ends = [at + size for size in sizes for at in range(1 << len(place))]
+        end: Value = Array(ends)[Cat(place, head.follows, head.fetches)]
+        return end
 
     def _record(self, m: Module, record: Any, grains: Value) -> None:
         """Say the ``record`` that begins with ``grains``."""

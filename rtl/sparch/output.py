@@ -319,10 +319,8 @@ class RootWriter(Shared):
         m.submodules.pointer_filler = pointer = BeatFiller(
             record_bits=POINTER_BITS, lanes=accelerator.pointer_lanes, ways=rows
         )
-        freed, pointer_freed, last = Signal(), Signal(), Signal()
+        last = Signal()
         m.d.sync += [
-            freed.eq(self.beat[0]),
-            pointer_freed.eq(self.beat[1]),
             word.eq(self.root),
             count.eq(self.take),
             told.eq(last & final),
@@ -340,7 +338,7 @@ class RootWriter(Shared):
             room.promised.eq(can & (self.shown != 0)),
             room.given_back.eq((count != 0) & ~elements.i.valid),
             room.taken.eq(stamps | (ends & elements.i.valid)),
-            room.freed.eq(freed),
+            room.freed.eq(self.beat[0]),
             made.begin.eq(self.begin),
             made.count.eq(count),
             made.given.eq(Cat(word[i].key[index:] for i in range(ways))),
@@ -352,7 +350,7 @@ class RootWriter(Shared):
             pointer_room.promised.eq(made.makes),
             pointer_room.given_back.eq((made.made != 0) & ~pointers.i.valid),
             pointer_room.taken.eq(ends & pointers.i.valid),
-            pointer_room.freed.eq(pointer_freed),
+            pointer_room.freed.eq(self.beat[1]),
             pointer.records.eq(made.pointers),
             pointer.count.eq(made.made),
             pointer.flush.eq(ends),

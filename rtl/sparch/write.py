@@ -197,8 +197,9 @@ class Places(Shared):
     Members
     -------
     promised, given_back, taken, freed : In(1)
-        A place is promised; one that was is not needed; one that was not is taken; one is free
-        again since the cycle before.
+        A place is promised; one that was is not needed; one that was not is taken, after which none
+        is promised in the next cycle; one is free again. All but the first are counted a cycle
+        later.
     some : Out(1)
         There are any.
     all : Out(1)
@@ -211,7 +212,7 @@ class Places(Shared):
         self._depth = depth
         names = ("promised", "given_back", "taken", "freed")
         super().__init__(
-            {name: In(1) for name in names} | {"some": Out(1), "all": Out(1)},
+            {name: In(1) for name in names} | {"some": Out(1, init=1), "all": Out(1, init=1)},
             name=f"places_d{depth}",
             parameters=(depth,),
         )
@@ -219,8 +220,18 @@ class Places(Shared):
     def build(self) -> Module:
         m = Module()
         left = Signal(range(self._depth + 1), init=self._depth)
-        m.d.comb += [self.some.eq(left != 0), self.all.eq(left == self._depth)]
-        m.d.sync += left.eq(left - self.promised + self.given_back - self.taken + self.freed)
+        late = [Signal(name=f"{name}_late") for name in ("given_back", "freed", "taken")]
+        given_back, freed, taken = late
+        more = Signal.like(left)
+        m.d.comb += more.eq(left + (given_back + freed) - taken)
+        m.d.sync += [
+            given_back.eq(self.given_back),
+            freed.eq(self.freed),
+            taken.eq(self.taken),
+            left.eq(Mux(self.promised, more - 1, more)),
+            self.some.eq(Mux(self.promised, more > 1, more != 0)),
+            self.all.eq(~self.promised & (more == self._depth)),
+        ]
         return m
 
 
