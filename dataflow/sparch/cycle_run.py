@@ -71,7 +71,7 @@ def run_engine(machine: Machine, p: Params, work: Work, address: int, most: int)
         move_sequencer(machine, p, work, program, taken == Split.PROGRAM)
         kind = move_control(machine, work, cycle, done)
         _feed(machine, p, work, reader, taken)
-        move_tree(machine, p)
+        move_tree(machine, p, cycle)
         move_writer(machine, p, work, kind, sent, written, done)
         settle_tree(machine, p)
         for register in range(len(machine.now)):

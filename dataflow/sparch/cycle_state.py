@@ -301,6 +301,11 @@ class Machine(NamedTuple):
     cycle sees of them, ``put`` and ``took`` what it changes. ``codes`` and ``floats`` are the same
     memory, for sums.
 
+    An element ``waits`` in a node, which its readiness has ``seen`` two cycles later. Of each layer
+    ``chosen`` is the node that is served in this cycle, ``served`` the one in the cycle before;
+    ``stage`` has what was taken in each of the last cycles, a ring. Of each node words ``coming``
+    are on their way behind it, and there was room for one more (``tight``) or three (``wide``).
+
     ``gate`` (groups, 2) has words under way (:class:`Gate`), ``room`` (leaves, 2) says whether
     there was room for one word or two; leaves are ``over`` when their last products were checked,
     and ``shut`` when they are in; ``able`` are those for which a run can be asked, ``drained`` the
@@ -323,8 +328,15 @@ class Machine(NamedTuple):
     will_close: np.ndarray
     waits: np.ndarray
     held: np.ndarray
+    seen: np.ndarray
     after: np.ndarray
+    chosen: np.ndarray
+    served: np.ndarray
+    coming: np.ndarray
+    tight: np.ndarray
+    wide: np.ndarray
     stage_node: np.ndarray
+    stage_waits: np.ndarray
     stage_count: np.ndarray
     stage_keys: np.ndarray
     stage_numbers: np.ndarray

@@ -13,34 +13,44 @@ _MINUS_ZERO = -(1 << 31)
 """The code of a float -0, as a number."""
 
 
+PUT_LATENCY = 6
+"""Cycles from that in which a node is served to that in which its word is put."""
+
+_SEEN_LATENCY = 2
+"""Cycles from then to the one in which it is found whether an element waits."""
+
+
 @lean
 def _choose(machine: Machine, p: Params, layer: int) -> int:
-    """Return the first ready node of ``layer`` after the one served last."""
+    """Return the first ready node of ``layer`` after the one chosen last."""
     base, level, closed = 1 << layer, machine.level, machine.closed
     for step in range(base):
         node = base + (machine.after[layer] + step) % base
-        coming = p.width if machine.stage_node[layer] == node else 0
-        if level[node] + coming > p.node_fifo - p.width:
+        under = machine.chosen[layer] == node or machine.served[layer] == node
+        if not (machine.wide[node] or (machine.tight[node] and not under)):
             continue
         one, other = 2 * node, 2 * node + 1
         some, also = level[one] != 0, level[other] != 0
-        if machine.waits[node] or (some and (also or closed[other])) or (also and closed[one]):
+        if (machine.seen[node] and also) or (some and (also or closed[other])):
+            return int(node)
+        if also and closed[one]:
             return int(node)
     return NO_NODE
 
 
 @lean
-def _land(machine: Machine, layer: int) -> None:
-    """Put what was taken in the cycle before into the queue behind its node."""
-    node = machine.stage_node[layer]
+def _land(machine: Machine, layer: int, place: int) -> None:
+    """Put what was taken ``PUT_LATENCY`` cycles before into the queue behind its node."""
+    node = machine.stage_node[layer, place]
     if node == NO_NODE:
         return
     size = machine.ring_keys.shape[1]
-    for element in range(machine.stage_count[layer]):
-        place = (machine.head[node] + machine.level[node] + element) % size
-        machine.ring_keys[node, place] = machine.stage_keys[layer, element]
-        machine.ring_numbers[node, place] = machine.stage_numbers[layer, element]
-    machine.put[node] += machine.stage_count[layer]
+    for element in range(machine.stage_count[layer, place]):
+        to = (machine.head[node] + machine.level[node] + element) % size
+        machine.ring_keys[node, to] = machine.stage_keys[layer, place, element]
+        machine.ring_numbers[node, to] = machine.stage_numbers[layer, place, element]
+    machine.put[node] += machine.stage_count[layer, place]
+    machine.coming[node] -= 1
 
 
 @lean
@@ -54,8 +64,9 @@ def _sum(machine: Machine, p: Params, one: int, other: int) -> int:
 
 
 @lean
-def _serve(machine: Machine, p: Params, layer: int, node: int) -> None:
-    """Take what is safe of both windows of ``node``, add pairs, drop zeros."""
+def _serve(machine: Machine, p: Params, layer: int, place: int) -> None:
+    """Take what is safe of both windows of the node chosen, add pairs, drop zeros."""
+    node = machine.chosen[layer]
     one, other = 2 * node, 2 * node + 1
     size = machine.ring_keys.shape[1]
     keys, numbers = machine.ring_keys, machine.ring_numbers
@@ -81,30 +92,46 @@ def _serve(machine: Machine, p: Params, layer: int, node: int) -> None:
         else:
             break
         if number != 0 and not (p.floating and number == _MINUS_ZERO):
-            machine.stage_keys[layer, made] = key
-            machine.stage_numbers[layer, made] = number
+            machine.stage_keys[layer, place, made] = key
+            machine.stage_numbers[layer, place, made] = number
             made += 1
     machine.waits[node], machine.held[node] = pairs, first
     machine.took[one], machine.took[other] = i, j
-    machine.stage_count[layer] = made
+    machine.stage_count[layer, place] = made
+    machine.stage_waits[layer, place] = pairs
+    machine.coming[node] += 1
     machine.counters[SparchCounter.ADDITIONS] += added
 
 
 @lean
-def move_tree(machine: Machine, p: Params) -> None:
+def move_tree(machine: Machine, p: Params, cycle: int) -> None:
     """Let all layers do a cycle."""
-    level, closed = machine.level, machine.closed
+    level, closed, place = machine.level, machine.closed, cycle % PUT_LATENCY
     for node in range(1, p.ways):
         one, other = 2 * node, 2 * node + 1
         ended = closed[one] and level[one] == 0 and closed[other] and level[other] == 0
-        machine.will_close[node] = closed[node] or (ended and not machine.waits[node])
+        machine.will_close[node] = closed[node] or (ended and machine.coming[node] == 0)
     for layer in range(p.layers):
-        node = _choose(machine, p, layer)
-        _land(machine, layer)
-        machine.stage_node[layer] = node
+        for node in range(1 << layer, 2 << layer):
+            machine.will_close[node] &= machine.chosen[layer] != node or closed[node]
+        choice = _choose(machine, p, layer)
+        for node in range(1 << layer, 2 << layer):
+            held = level[node] + machine.coming[node] * p.width
+            machine.tight[node] = held <= p.node_fifo - p.width
+            machine.wide[node] = held <= p.node_fifo - 3 * p.width
+        found = (cycle - _SEEN_LATENCY) % PUT_LATENCY
+        node = machine.stage_node[layer, found]
         if node != NO_NODE:
-            _serve(machine, p, layer, node)
-            machine.after[layer] = (node + 1) % (1 << layer)
+            machine.seen[node] = machine.stage_waits[layer, found]
+        _land(machine, layer, place)
+        node = machine.chosen[layer]
+        machine.stage_node[layer, place] = node
+        if node != NO_NODE:
+            _serve(machine, p, layer, place)
+        machine.served[layer] = node
+        machine.chosen[layer] = choice
+        if choice != NO_NODE:
+            machine.after[layer] = (choice + 1) % (1 << layer)
     if machine.now[Reg.BEGIN]:
         machine.will_close[1 : p.ways] = False
 

@@ -24,6 +24,7 @@ from celosia.dataflow.sparch.cycle_state import (
     Step,
     Work,
 )
+from celosia.dataflow.sparch.cycle_tree import PUT_LATENCY
 from celosia.dataflow.sparch.cycle_write import WORDS
 from celosia.dataflow.sparch.descriptors import Round, Source, Stamp
 from celosia.dataflow.sparch.merge_kernel import ROW_SHIFT, products
@@ -207,11 +208,18 @@ def _machine(
         will_close=flags(2 * ways),
         waits=flags(ways),
         held=zeros(ways),
+        seen=flags(ways),
         after=zeros(p.layers),
-        stage_node=zeros(p.layers),
-        stage_count=zeros(p.layers),
-        stage_keys=zeros(p.layers, p.width),
-        stage_numbers=zeros(p.layers, p.width),
+        chosen=zeros(p.layers),
+        served=zeros(p.layers),
+        coming=zeros(ways),
+        tight=flags(ways),
+        wide=flags(ways),
+        stage_node=zeros(p.layers, PUT_LATENCY),
+        stage_waits=flags(p.layers, PUT_LATENCY),
+        stage_count=zeros(p.layers, PUT_LATENCY),
+        stage_keys=zeros(p.layers, PUT_LATENCY, p.width),
+        stage_numbers=zeros(p.layers, PUT_LATENCY, p.width),
         is_source=flags(ways),
         is_fed=flags(ways),
         over=flags(ways),

@@ -9,7 +9,7 @@ from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
 from celosia.rtl.shared import Shared
-from celosia.rtl.sparch.words import check_ways, index_bits, rotated, word_layout
+from celosia.rtl.sparch.words import check_ways, index_bits, of_count, rotated, word_layout
 
 
 def check_power(name: str, value: int, least: int) -> None:
@@ -49,8 +49,8 @@ class FifoFile(Shared):
     window : Out(word_layout(...))
         Them; meant are the first ``shown``.
     shown : Out(range(ways + 1))
-    take : In(range(ways + 1))
-        How many of those are taken; at most ``shown``.
+    take : In(ways)
+        Which of those are taken: the first ones.
     levels : Out(fifos * bits)
         Elements in each queue, as many bits as 0 to ``capacity`` need.
     some : Out(fifos)
@@ -74,7 +74,7 @@ class FifoFile(Shared):
                 "show": In(index_bits(fifos)),
                 "window": Out(word),
                 "shown": Out(range(ways + 1)),
-                "take": In(range(ways + 1)),
+                "take": In(ways),
                 "levels": Out(fifos * capacity.bit_length()),
                 "some": Out(fifos),
             },
@@ -108,16 +108,21 @@ class FifoFile(Shared):
         ]
         placed = self._write(m, tail, bank_bits)
         self._read(m, head, bank_bits, placed)
+        both = Signal(capacity.bit_length())  # the level of the queue shown, with what is put
+        same = self.put & (self.put_fifo == self.show)
+        m.d.comb += both.eq(level + Mux(same, self.put_count, 0))
+        rest, onward = Signal.like(both), Signal.like(head)
+        m.d.comb += [
+            rest.eq(of_count(self.take, [both - count for count in range(ways + 1)])),
+            onward.eq(of_count(self.take, [head + count for count in range(ways + 1)])),
+        ]
         for fifo in range(fifos):
-            added = Mux(self.put & (self.put_fifo == fifo), self.put_count, 0)
-            taken = Mux(self.show == fifo, self.take, 0)
-            with m.If(self.clear):
-                m.d.sync += levels[fifo].eq(0)
-            with m.Else():
-                m.d.sync += [
-                    levels[fifo].eq(levels[fifo] + added - taken),
-                    firsts[fifo].eq(firsts[fifo] + taken),
-                ]
+            with m.If(self.show == fifo):
+                m.d.sync += [levels[fifo].eq(rest), firsts[fifo].eq(onward)]
+            with m.Elif(self.put & (self.put_fifo == fifo)):
+                m.d.sync += levels[fifo].eq(levels[fifo] + self.put_count)
+        with m.If(self.clear):
+            m.d.sync += [each.eq(0) for each in levels]
         return m
 
     def _write(self, m: Module, tail: Value, bank_bits: int) -> list[Any]:

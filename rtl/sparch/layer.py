@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data
+from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.rtl.eie.lnzd import lowest_bit
 from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.fifos import FifoFile
-from celosia.rtl.sparch.merge import MergeArray, total
+from celosia.rtl.sparch.merge import MergeArray, TakeArray, total
 from celosia.rtl.sparch.reduce import Reducer
-from celosia.rtl.sparch.words import element_layout, index_bits, word_layout
+from celosia.rtl.sparch.words import bit_of, element_layout, index_bits, word_layout
 
 
 def fifo_capacity(accelerator: SparchAccelerator, layer: int) -> int:
@@ -24,18 +24,25 @@ def fifo_capacity(accelerator: SparchAccelerator, layer: int) -> int:
     return tree.leaf_fifo if layer == tree.layers - 1 else tree.node_fifo
 
 
+PUT_LATENCY: Final = 6
+"""Cycles from that in which a node is served to that in which its word is put."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Side:
     """One input of all nodes.
 
-    ``levels`` by node, ``some``: which hold any; the ``window`` of the node that is served, what it
-    has ``shown`` of it, and what it is to ``take``.
+    ``levels`` by node, ``some``: which hold any; the ``window`` of the node that is served, which
+    elements are ``there``, the ``last`` key that came if one is ``known``, and which it is to
+    ``take``.
     """
 
     levels: list[Value]
     some: Value
     window: Any
-    shown: Value
+    there: Value
+    last: Value
+    known: Value
     take: Signal
 
 
@@ -43,16 +50,19 @@ class MergeLayer(Shared):
     """The 2**layer nodes of a layer, with the queues at their inputs.
 
     Input 2 v and 2 v + 1 are the left and the right one of node v. A node is *ready* in a cycle in
-    which an element of it is safe (both inputs hold any, or one does and the other has ended, or
-    an element waits for its other) and its output has room for a whole word besides the one on its
-    way. The first ready node after the one served last is served: served in t, what is taken
-    leaves its queues in t, is added in t+1 and lies in the next layer's queue from t+2 on.
+    which an element of it is safe as far as the queues' levels say (both inputs hold any, or one
+    does and the other has ended, or an element waits for its other), and its output had room in the
+    cycle before for a whole word besides those on their way there, or for three where it is served
+    in this cycle or was in the one before. The first ready node after the one chosen last is
+    chosen, and served in the next cycle; what it then takes, which may be nothing where it is
+    served twice in succession, leaves its queues. Pairs are found two cycles after that, sums made
+    in the next, zeros dropped and gaps closed in the two after: served in t, a word is put in t+6.
 
     Through each of its ``ports`` a word is put in a cycle: input k belongs to port k mod ports, of
     which it is number k // ports.
 
-    An input has ended when it is closed and holds nothing. A node with both ended and nothing
-    that waits closes its output in the cycle after.
+    An input has ended when it is closed and holds nothing. A node with both ended, nothing that
+    waits and no word on its way closes its output in the cycle after.
 
     Parameters
     ----------
@@ -81,7 +91,7 @@ class MergeLayer(Shared):
     additions : Out(range(ways + 1))
         Pairs of equal keys that are added in this cycle.
     serves : Out(1)
-        A node is served in this cycle.
+        A node is served in this cycle, or tried to.
     """
 
     def __init__(self, accelerator: SparchAccelerator, *, layer: int) -> None:
@@ -119,13 +129,8 @@ class MergeLayer(Shared):
 
     def build(self) -> Module:
         m = Module()
-        nodes, ways = self._nodes, self._ways
-        merger, elements = self._accelerator.merger, self._accelerator.elements
-        m.submodules.array = array = MergeArray(
-            ways=ways, chunk=merger.chunk, key_bits=elements.key_bits,
-            value_bits=elements.accumulator,
-        )  # fmt: skip
-        node = Signal(index_bits(nodes))
+        nodes = self._nodes
+        node, serves = Signal(index_bits(nodes)), Signal()  # is served in this cycle
         sides = [self._side(m, side, node) for side in range(2)]
         some = [each.some for each in sides]
         m.d.comb += self.levels.eq(Cat(side.levels[v] for v in range(nodes) for side in sides))
@@ -133,51 +138,98 @@ class MergeLayer(Shared):
             Cat(self.closed[2 * v + side] for v in range(nodes)) & ~some[side] for side in range(2)
         ]
         waits = Signal(nodes)  # an element waits in the node for its other
-        on_its_way, to = Signal(), Signal(index_bits(nodes))
-        room = self._room(on_its_way, to)
+        served, before = Signal(nodes), Signal(nodes)  # in this cycle, in the one before
+        on_its_way, to = Signal(PUT_LATENCY), [node]  # words, and where to
+        for step in range(PUT_LATENCY):
+            to.append(Signal(len(node), name=f"to_{step}"))
+            m.d.sync += to[-1].eq(to[-2])
+        room, empty = self._room(m, served, before, on_its_way[-1], to[-1])
         ready = Signal(nodes)
-        m.d.comb += ready.eq(
-            room & (waits | (some[0] & (some[1] | ended[1])) | (some[1] & ended[0]))
-        )
-        self._choose(m, ready, node)
-
-        held = [Signal(elements.accumulator, name=f"held_{v}") for v in range(nodes)]
         m.d.comb += [
-            array.held.eq(waits.bit_select(node, 1)),
-            array.a.eq(sides[0].window),
-            array.b.eq(sides[1].window),
-            array.a_count.eq(sides[0].shown),
-            array.b_count.eq(sides[1].shown),
-            array.a_closed.eq(self.closed.bit_select(node << 1, 1)),
-            array.b_closed.eq(self.closed.bit_select((node << 1) | 1, 1)),
-            sides[0].take.eq(Mux(self.serves, array.a_taken, 0)),
-            sides[1].take.eq(Mux(self.serves, array.b_taken, 0)),
+            ready.eq(
+                room & ((waits & some[1]) | (some[0] & (some[1] | ended[1])) | (some[1] & ended[0]))
+            ),
+            served.eq(Mux(serves, bit_of(node, nodes), 0)),
         ]
-        for v in range(nodes):
-            with m.If(self.serves & (node == v)):
-                m.d.sync += [waits[v].eq(array.holds), held[v].eq(array.o[ways - 1].value)]
-        m.d.sync += [self.o_closed.eq(self.o_closed | (ended[0] & ended[1] & ~waits))]
-        self._add(m, array, node, Cat(held).word_select(node, elements.accumulator), on_its_way, to)
+        m.d.sync += [
+            before.eq(served),
+            on_its_way.eq(Cat(serves, on_its_way[:-1])),
+            self.o_closed.eq(self.o_closed | (ended[0] & ended[1] & ~waits & empty & ~served)),
+        ]
+        self._choose(m, ready, node, serves)
+        word, count, holds = self._merge(m, sides, node, serves)
+        self._add(m, word, count, holds, waits, to)
+        m.d.comb += [
+            self.serves.eq(serves),
+            self.o_put.eq(on_its_way[-1]),
+            self.o_fifo.eq(to[-1]),
+        ]
         with m.If(self.start):
-            m.d.sync += [self.o_closed.eq(0), waits.eq(0), on_its_way.eq(0)]
+            m.d.sync += [self.o_closed.eq(0), waits.eq(0), on_its_way.eq(0), serves.eq(0)]
         return m
 
-    def _room(self, on_its_way: Value, to: Value) -> Value:
-        """Return whose outputs have room for a word besides the one on its way."""
-        most = self._accelerator.tree.node_fifo
+    def _room(
+        self, m: Module, served: Value, before: Value, puts: Value, to: Value
+    ) -> tuple[Value, Value]:
+        """Return whose outputs have room for a word, and to which none is on its way."""
+        most, ways = self._accelerator.tree.node_fifo, self._ways
         width = most.bit_length()
-        coming = [Mux(on_its_way & (to == v), self._ways, 0) for v in range(self._nodes)]
-        return Cat(
-            self.o_levels.word_select(v, width) + coming[v] <= most - self._ways
-            for v in range(self._nodes)
-        )
+        tight, wide, empty = Signal(self._nodes), Signal(self._nodes), []
+        for v in range(self._nodes):
+            words = Signal(range(PUT_LATENCY + 1), name=f"words_{v}")  # on their way
+            m.d.sync += words.eq(words + served[v] - (puts & (to == v)))
+            with m.If(self.start):
+                m.d.sync += words.eq(0)
+            held = self.o_levels.word_select(v, width) + words * ways
+            m.d.sync += [
+                tight[v].eq(held <= most - ways),
+                wide[v].eq(held <= most - 3 * ways if most >= 3 * ways else 0),
+            ]
+            empty.append(words == 0)
+        return wide | (tight & ~served & ~before), Cat(empty)
+
+    def _merge(
+        self, m: Module, sides: list[_Side], node: Value, serves: Value
+    ) -> tuple[Any, Value, Value]:
+        """Take of the windows; return what was taken in the cycle before, in order.
+
+        The word, its elements, and whether the last of them waits for its other.
+        """
+        ways, merger = self._ways, self._accelerator.merger
+        elements = self._accelerator.elements
+        m.submodules.array = array = MergeArray(
+            ways=ways, chunk=merger.chunk, key_bits=elements.key_bits,
+            value_bits=elements.accumulator,
+        )  # fmt: skip
+        m.submodules.takes = takes = TakeArray(ways=ways, key_bits=elements.key_bits)
+        taken = []
+        for name, side in zip("ab", sides, strict=True):
+            given = getattr(takes, f"{name}_taken")
+            closed = self.closed.bit_select(Cat(Const(name == "b", 1), node), 1)
+            m.d.comb += [
+                getattr(array, name).eq(side.window),
+                getattr(array, f"{name}_there").eq(side.there),
+                getattr(takes, name).eq(Cat(side.window[i].key for i in range(ways))),
+                getattr(takes, f"{name}_there").eq(side.there),
+                getattr(takes, f"{name}_last").eq(side.last),
+                getattr(takes, f"{name}_known").eq(side.known),
+                getattr(takes, f"{name}_closed").eq(closed),
+                side.take.eq(Mux(serves, given, 0)),
+            ]
+            taken.append(Signal(ways, name=f"taken_{name}"))
+            m.d.sync += taken[-1].eq(side.take)
+        holds = Signal()
+        # Of the last one only if it was taken: the array says it of the one before the next.
+        m.d.sync += holds.eq(takes.holds)
+        return array.o, total([*taken[0], *taken[1]]), holds
 
     def _side(self, m: Module, side: int, node: Value) -> _Side:
         """Add the queues of one input of all nodes, in as many files as ports lead to it."""
         files, width = max(1, self._ports // 2), self._capacity.bit_length()
         file_bits, count = files.bit_length() - 1, self._nodes // files
-        take = Signal(range(self._ways + 1), name=f"take_{'ab'[side]}")
+        take = Signal(self._ways, name=f"take_{'ab'[side]}")
         made: list[FifoFile] = []
+        lasts: list[Value] = []
         for number in range(files):
             file = FifoFile(
                 fifos=count, ways=self._ways, capacity=self._capacity, element=self._element
@@ -199,53 +251,89 @@ class MergeLayer(Shared):
                 file.take.eq(Mux(mine, take, 0)),
             ]
             made.append(file)
+            lasts.append(self._last(m, f"{'ab'[side]}_{number}", file, node >> file_bits))
         shown: Value = made[0].shown
+        last = lasts[0]
         window: Any = Signal(word_layout(self._element, self._ways), name=f"window_{'ab'[side]}")
         m.d.comb += window.eq(made[0].window)
         if files > 1:
             chosen = node[:file_bits]
             shown = Cat(file.shown for file in made).word_select(chosen, len(shown))
+            last = Cat(*lasts).word_select(chosen, len(last))
             words = Cat(Value.cast(file.window) for file in made)
             m.d.comb += Value.cast(window).eq(words.word_select(chosen, len(Value.cast(window))))
         order = [(v % files, v // files) for v in range(self._nodes)]
         return _Side(
             levels=[made[file].levels.word_select(index, width) for file, index in order],
             some=Cat(made[file].some[index] for file, index in order),
-            window=window, shown=shown, take=take,
+            window=window, there=Cat(shown > i for i in range(self._ways)), last=last[1:],
+            known=last[0], take=take,
         )  # fmt: skip
 
-    def _choose(self, m: Module, ready: Value, node: Value) -> None:
-        """Serve the first ready node after the one served last."""
+    def _last(self, m: Module, name: str, file: FifoFile, show: Value) -> Value:
+        """Return the last key that came to the queue shown, above whether there was one."""
+        key, fifos = self._element["key"].width, len(file.some)
+        store: Any = memory.Memory(shape=key, depth=max(2, fifos), init=[])
+        m.submodules[f"last_{name}"] = store
+        write, read = store.write_port(), store.read_port(domain="comb")
+        known = Signal(fifos, name=f"known_{name}")
+        puts = file.put & (file.put_count != 0)
+        m.d.comb += [
+            read.addr.eq(show),
+            write.addr.eq(file.put_fifo),
+            write.en.eq(puts),
+            write.data.eq(file.put_word[0].key),
+        ]
+        for i in range(1, self._ways):
+            with m.If(file.put_count > i):
+                m.d.comb += write.data.eq(file.put_word[i].key)
+        m.d.sync += known.eq(known | Mux(puts, bit_of(file.put_fifo, fifos), 0))
+        with m.If(self.start):
+            m.d.sync += known.eq(0)
+        return Cat(known.bit_select(show, 1), read.data)
+
+    def _choose(self, m: Module, ready: Value, node: Signal, serves: Signal) -> None:
+        """Serve the first ready node after the one chosen last, in the next cycle."""
         after = Signal(self._nodes)  # the nodes after that one
         found_after, first_after = lowest_bit(ready & after)
         found, first = lowest_bit(ready)
-        m.d.comb += [
-            self.serves.eq(found),
-            node.eq(Mux(found_after, first_after, first)),
-        ]
-        with m.If(self.serves):
-            m.d.sync += after.eq(((1 << self._nodes) - 2) << node)
+        chosen = Signal(len(node))
+        m.d.comb += chosen.eq(Mux(found_after, first_after, first))
+        m.d.sync += serves.eq(found)
+        with m.If(found):
+            m.d.sync += [node.eq(chosen), after.eq(((1 << self._nodes) - 2) << chosen)]
 
     def _add(
-        self, m: Module, array: Any, node: Value, held: Value, on_its_way: Signal, to: Signal
+        self, m: Module, word: Any, count: Value, holds: Value, waits: Signal, to: list[Signal]
     ) -> None:
-        """Add the second stage: additions, zeros, and the way to the next layer."""
-        m.submodules.reducer = reducer = Reducer(self._accelerator.elements, ways=self._ways)
-        names = ("i", "count", "pairs", "held", "holds")
+        """Add what comes behind the merger: pairs, sums, zeros, and the way to the next layer.
+
+        Of nodes ``to[n]`` words are n cycles after they were served.
+        """
+        ways, nodes = self._ways, self._nodes
+        value_bits = self._accelerator.elements.accumulator
+        m.submodules.reducer = reducer = Reducer(self._accelerator.elements, ways=ways)
+        made: Any = Signal(word.shape(), reset_less=True)
+        made_count, made_holds = Signal(range(ways + 1)), Signal()
+        m.d.sync += [made.eq(word), made_count.eq(count), made_holds.eq(holds & (count == ways))]
+        mine, some = to[2], made_count != 0
+        held = [Signal(value_bits, name=f"held_{v}", reset_less=True) for v in range(nodes)]
+        same = [waits.bit_select(mine, 1) & some]
+        same += [(made_count > t) & (made[t].key == made[t - 1].key) for t in range(1, ways)]
+        for v in range(nodes):
+            with m.If(some & (mine == v)):
+                m.d.sync += [waits[v].eq(made_holds), held[v].eq(made[ways - 1].value)]
         given: dict[str, Any] = {
-            "i": array.o, "count": array.count, "pairs": array.pairs, "held": held,
-            "holds": array.holds,
+            "i": made, "count": made_count, "pairs": Cat(same), "holds": made_holds,
+            "held": Cat(held).word_select(mine, value_bits),
         }  # fmt: skip
-        for name in names:
+        for name, value in given.items():
             port = Value.cast(getattr(reducer, name))
             stage = Signal(len(port), name=f"stage_{name}")
-            m.d.sync += stage.eq(Value.cast(given[name]))
+            m.d.sync += stage.eq(Value.cast(value))
             m.d.comb += port.eq(stage)
-        m.d.sync += [on_its_way.eq(self.serves), to.eq(node)]
         m.d.comb += [
-            self.o_put.eq(on_its_way),
-            self.o_fifo.eq(to),
             self.o_count.eq(reducer.o_count),
             self.o_word.eq(reducer.o),
-            self.additions.eq(Mux(on_its_way, total(list(reducer.pairs)), 0)),
+            self.additions.eq(total(list(reducer.pairs))),
         ]

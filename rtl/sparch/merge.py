@@ -58,7 +58,7 @@ class Cell:
 
 
 class MergeArray(Shared):
-    """Merges the first ``ways`` elements of two sorted windows of as many. No latency.
+    """Merges the first ``ways`` elements of two sorted windows of as many, in two cycles.
 
     Element a_i stands in a cell with each b_j; the boundary between cells with b_j < a_i and the
     others is a staircase, and its cell on diagonal t gives output t: a_i, or b_j where that is
@@ -82,22 +82,10 @@ class MergeArray(Shared):
     -------
     a, b : In(word_layout(...))
         The windows, in order of keys.
-    a_count, b_count : In(range(ways + 1))
-        Elements that each shows.
-    a_closed, b_closed : In(1)
-        Nothing comes after what the window shows, or it shows ``ways``.
-    held : In(1)
-        An element of ``a`` with the first key of ``b`` was taken before and waits for it.
+    a_there, b_there : In(ways)
+        Which elements each shows: the first ones.
     o : Out(word_layout(...))
-        The first ``ways`` of both, in order.
-    count : Out(range(ways + 1))
-        How many of them are safe: the other window shows a key at least as high, or is closed.
-    a_taken, b_taken : Out(range(ways + 1))
-        How many of those are of ``a``, and of ``b``.
-    pairs : Out(ways)
-        Bit t: output t has the key of the one before, bit 0 that of the held one.
-    holds : Out(1)
-        The last of ``ways`` outputs has the key of the next one, which ``b`` shows.
+        The first ``ways`` of both, in order, of those given in the cycle before.
 
     Raises
     ------
@@ -116,17 +104,9 @@ class MergeArray(Shared):
             {
                 "a": In(word),
                 "b": In(word),
-                "a_count": In(range(ways + 1)),
-                "b_count": In(range(ways + 1)),
-                "a_closed": In(1),
-                "b_closed": In(1),
-                "held": In(1),
+                "a_there": In(ways),
+                "b_there": In(ways),
                 "o": Out(word),
-                "count": Out(range(ways + 1)),
-                "a_taken": Out(range(ways + 1)),
-                "b_taken": Out(range(ways + 1)),
-                "pairs": Out(ways),
-                "holds": Out(1),
             },
             name=f"merge_array_n{ways}_c{chunk}_k{key_bits}_v{value_bits}",
             parameters=(ways, chunk, key_bits, value_bits),
@@ -137,10 +117,10 @@ class MergeArray(Shared):
         ways, chunk, chunks = self._ways, self._chunk, self._ways // self._chunk
         slot = data.StructLayout({"element": self._element, "meant": 1})
         sides: list[list[Any]] = []
-        for side, window, count in (("a", self.a, self.a_count), ("b", self.b, self.b_count)):
+        for side, window, there in (("a", self.a, self.a_there), ("b", self.b, self.b_there)):
             slots: list[Any] = [Signal(slot, name=f"{side}_{i}") for i in range(ways)]
             for i, each in enumerate(slots):
-                m.d.comb += [each.element.eq(window[i]), each.meant.eq(count > i)]
+                m.d.comb += [each.element.eq(window[i]), each.meant.eq(there[i])]
             sides.append(slots)
         a, b = sides
         through, from_left = self._path(m, a, b)
@@ -152,10 +132,15 @@ class MergeArray(Shared):
             own_b = self._chosen(m, through[d], b, f"b_of_{d}", [*range(d, -1, -1)])
             most = chunk - 1 if d == chunks - 1 else 2 * chunk - 2
             cells = [(i, j) for i in range(chunk) for j in range(chunk) if i + j <= most]
+            # What was found in the cycle before, from here on.
             takes_b: dict[tuple[int, int], Value] = {}
             for i, j in cells:
                 takes_b[i, j] = compared = Signal(name=f"takes_b_{d}_{i}_{j}")
-                m.d.comb += compared.eq(smaller(own_b[j], own_a[i]))
+                m.d.sync += compared.eq(smaller(own_b[j], own_a[i]))
+            left = Signal(name=f"left_of_{d}")
+            m.d.sync += left.eq(from_left[d])
+            held_a = [self._held(m, each, f"held_a_{d}_{i}") for i, each in enumerate(own_a)]
+            held_b = [self._held(m, each, f"held_b_{d}_{i}") for i, each in enumerate(own_b)]
             for i, j in cells:
                 diagonal = d * chunk + i + j
                 if diagonal >= ways:
@@ -165,18 +150,28 @@ class MergeArray(Shared):
                 if i:
                     above = ~takes_b[i - 1, j]
                 elif d:
-                    above = ~from_left[d] | ~before[chunk - 1, j]
+                    above = ~left | ~before[chunk - 1, j]
                 if j:
                     beside = takes_b[i, j - 1]
                 elif d:
-                    beside = from_left[d] | before[i, chunk - 1]
+                    beside = left | before[i, chunk - 1]
                 on = Signal(name=f"on_{d}_{i}_{j}")
                 m.d.comb += on.eq(above & beside)
-                cell = Cell(on=on, takes_b=takes_b[i, j], a=own_a[i], b=own_b[j])
+                cell = Cell(on=on, takes_b=takes_b[i, j], a=held_a[i], b=held_b[j])
                 outputs[diagonal].append(cell)
             before = takes_b
-        self._emit(m, outputs)
+        for t, found in enumerate(outputs):
+            picks = [cell.on & ~cell.takes_b for cell in found]
+            picks += [cell.on & cell.takes_b for cell in found]
+            elements = [cell.a for cell in found] + [cell.b for cell in found]
+            m.d.comb += Value.cast(self.o[t]).eq(one_of(picks, elements))
         return m
+
+    def _held(self, m: Module, slot: Any, name: str) -> Value:
+        """Return the element of ``slot`` in the cycle after."""
+        held = Signal(self._element.size, name=name, reset_less=True)
+        m.d.sync += held.eq(Value.cast(slot.element))
+        return held
 
     def _path(self, m: Module, a: list[Any], b: list[Any]) -> tuple[list[Value], list[Value]]:
         """Return, for each diagonal of chunk pairs, of which the staircase goes through.
@@ -216,39 +211,79 @@ class MergeArray(Shared):
             chosen.append(each)
         return chosen
 
-    def _emit(self, m: Module, outputs: list[list[Cell]]) -> None:
-        """Drive the outputs from the cells of each diagonal."""
-        ways = self._ways
-        from_a, safe, key = [], [], self._element["key"].width
-        for t, cells in enumerate(outputs):
-            picks = [cell.on & ~cell.takes_b for cell in cells]
-            picks += [cell.on & cell.takes_b for cell in cells]
-            slots = [cell.a for cell in cells] + [cell.b for cell in cells]
-            on = [cell.on for cell in cells]
-            shows_a, shows_b, same, is_safe = (
-                Signal(name=f"{name}_{t}") for name in ("shows_a", "shows_b", "same", "safe")
-            )
+
+class TakeArray(Shared):
+    """Says how many of the first ``ways`` elements of two sorted windows are safe. No latency.
+
+    An element is safe if the other input has shown a key at least as high, or is closed and shows
+    all that it holds. Of ``a`` element i is among the first if element ``ways`` - 1 - i of ``b`` is
+    not before it, and the other way round, so that one comparison says it of both; where that one
+    is not there, the last key that came to the other input is compared.
+
+    Parameters
+    ----------
+    ways : int
+        Elements of a window: 2, 4, 8 or 16.
+    key_bits : int
+        Bits of a key.
+
+    Members
+    -------
+    a, b : In(ways * key_bits)
+        Keys of the windows, rising.
+    a_there, b_there : In(ways)
+        Which of them are: the first ones.
+    a_last, b_last : In(key_bits)
+        The last key that came.
+    a_known, b_known : In(1)
+        There was one.
+    a_closed, b_closed : In(1)
+        Nothing more comes.
+    a_taken, b_taken : Out(ways)
+        Which elements are safe, and among the first ``ways``: the first ones.
+    holds : Out(1)
+        The last of ``ways`` has the key of the next one, which ``b`` shows.
+    """
+
+    def __init__(self, *, ways: int, key_bits: int) -> None:
+        check_ways(ways)
+        self._ways, self._key_bits = ways, key_bits
+        ports: dict[str, Any] = {}
+        for side in "ab":
+            ports |= {
+                side: In(ways * key_bits),
+                f"{side}_there": In(ways),
+                f"{side}_last": In(key_bits),
+                f"{side}_known": In(1),
+                f"{side}_closed": In(1),
+                f"{side}_taken": Out(ways),
+            }
+        super().__init__(
+            ports | {"holds": Out(1)},
+            name=f"take_array_n{ways}_k{key_bits}",
+            parameters=(ways, key_bits),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        ways, bits = self._ways, self._key_bits
+        a = [self.a.word_select(i, bits) for i in range(ways)]
+        b = [self.b.word_select(i, bits) for i in range(ways)]
+        waits = []
+        for i in range(ways):
+            j = ways - 1 - i
+            first, passed, passed_b = (Signal(name=f"{n}_{i}") for n in ("b_first", "ap", "bp"))
             m.d.comb += [
-                Value.cast(self.o[t]).eq(one_of(picks, [Value.cast(s.element) for s in slots])),
-                shows_a.eq(one_of(on, [cell.a.meant for cell in cells])),
-                shows_b.eq(one_of(on, [cell.b.meant for cell in cells])),
-                same.eq(self.held if t == 0 else self.o[t].key == self.o[t - 1].key),
-                self.pairs[t].eq(is_safe & same),
-                is_safe.eq(
-                    (shows_a & shows_b)
-                    | (shows_a & self.b_closed)
-                    | (shows_b & (self.a_closed | same))
+                first.eq(b[j] < a[i]),
+                passed.eq((a[i] <= self.b_last) & self.b_known),
+                passed_b.eq((b[j] <= self.a_last) & self.a_known),
+                self.a_taken[i].eq(
+                    self.a_there[i] & Mux(self.b_there[j], ~first, self.b_closed | passed)
+                ),
+                self.b_taken[j].eq(
+                    self.b_there[j] & Mux(self.a_there[i], first, self.a_closed | passed_b)
                 ),
             ]
-            from_a.append(Cat(picks[: len(cells)]).any() & is_safe)
-            safe.append(is_safe)
-        last = outputs[-1]
-        waits = [cell.on & ~cell.takes_b & cell.b.meant for cell in last]
-        other = Signal(key)
-        m.d.comb += [
-            other.eq(one_of(waits, [cell.b.element.key for cell in last])),
-            self.holds.eq(safe[-1] & Cat(waits).any() & (other == self.o[ways - 1].key)),
-            self.count.eq(total(safe)),
-            self.a_taken.eq(total(from_a)),
-            self.b_taken.eq(self.count - self.a_taken),
-        ]
+            waits.append(self.a_there[i] & self.b_there[j] & (a[i] == b[j]))
+        m.d.comb += self.holds.eq(Cat(waits).any())
+        return m

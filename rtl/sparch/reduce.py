@@ -61,7 +61,8 @@ def compacted(m: Module, word: Value, keep: Value, ways: int, name: str) -> tupl
 class Reducer(Shared):
     """Adds neighbours with equal keys, drops what is dropped or 0, and closes the gaps.
 
-    No latency. ``o`` holds what is left at its front.
+    ``o`` holds what is left at its front, three cycles after it was given: one for sums, one to
+    find zeros, one to close the gaps.
 
     Parameters
     ----------
@@ -108,23 +109,29 @@ class Reducer(Shared):
     def build(self) -> Module:
         m = Module()
         ways, kind = self._ways, self._elements.kind
-        word: Any = Signal(word_layout(self._element, ways))
-        keep = Signal(ways)
+        sums: Any = Signal(word_layout(self._element, ways), reset_less=True)
+        word: Any = Signal(word_layout(self._element, ways), reset_less=True)
+        meant, keep = Signal(ways), Signal(ways)
         for t in range(ways):
             m.submodules[f"adder_{t}"] = adder = Adder(self._elements)
-            result = Signal(self._elements.accumulator, name=f"result_{t}")
-            m.d.comb += [
-                adder.a.eq(self.held if t == 0 else self.i[t - 1].value),
-                adder.b.eq(self.i[t].value),
-                result.eq(Mux(self.pairs[t], adder.o, self.i[t].value)),
-                word[t].key.eq(self.i[t].key),
-                word[t].value.eq(result),
-                keep[t].eq(
-                    (self.count > t)
-                    & ~(self.pairs[t + 1] if t + 1 < ways else self.holds)
-                    & ~is_zero(kind, result)
+            before = self.held if t == 0 else self.i[t - 1].value
+            value = self.i[t].value
+            if kind.floating:
+                m.d.comb += adder.a.eq(before)
+                result = Mux(self.pairs[t], adder.o, value)
+            else:  # 0 is added where there is no pair
+                m.d.comb += adder.a.eq(Mux(self.pairs[t], before, 0))
+                result = adder.o
+            m.d.comb += adder.b.eq(value)
+            m.d.sync += [
+                sums[t].key.eq(self.i[t].key),
+                sums[t].value.eq(result),
+                meant[t].eq(
+                    (self.count > t) & ~(self.pairs[t + 1] if t + 1 < ways else self.holds)
                 ),
+                keep[t].eq(meant[t] & ~is_zero(kind, sums[t].value)),
             ]
+        m.d.sync += word.eq(sums)
         front, count = compacted(m, word.as_value(), keep, ways, "front")
-        m.d.comb += [Value.cast(self.o).eq(front), self.o_count.eq(count)]
+        m.d.sync += [Value.cast(self.o).eq(front), self.o_count.eq(count)]
         return m

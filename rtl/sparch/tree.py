@@ -113,7 +113,7 @@ class MergeTree(Shared):
             root.clear.eq(self.start),
             self.window.eq(root.window),
             self.shown.eq(root.shown),
-            root.take.eq(self.take),
+            root.take.eq(Cat(self.take > i for i in range(accelerator.merger.width))),
             closed.eq(layers[0].o_closed),
             self.ended.eq(closed & ~root.some),
             self.additions.eq(total([layer.additions for layer in layers])),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+
 from amaranth.hdl import Cat, Const, Mux, Value
 from amaranth.lib import data
 
@@ -45,3 +48,11 @@ def rotated(word: Value, amount: Value, ways: int) -> Value:
 def bit_of(number: Value, count: int) -> Value:
     """Return ``count`` bits of which only bit ``number`` is 1."""
     return (Const(1, 1) << number)[:count]
+
+
+def of_count(flags: Value, values: list[Value]) -> Value:
+    """Return the value whose number is that of ``flags`` set; these are the first ones."""
+    width = max(len(value) for value in values)
+    picks = [~flags[0], *(flags[n] & ~flags[n + 1] for n in range(len(flags) - 1)), flags[-1]]
+    masked = [pick.replicate(width) & value for pick, value in zip(picks, values, strict=True)]
+    return functools.reduce(operator.or_, masked)
