@@ -260,7 +260,7 @@ def move_gate(machine: Machine, p: Params, work: Work, number: int) -> bool:
         _put(machine, p, work, ready)
     partial = now[Reg.OFFER_COUNT] != 0 and now[Reg.OFFER_LEAF] % p.groups == number
     to = group[Group.OUT_LEAF]
-    again = checked[Gate.KIND] != Kind.NONE and checked[Gate.LEAF] == to
+    again = checked[Gate.KIND] != Kind.NONE
     takes = not partial and group[Group.OUT_VALID] != 0 and machine.room[to, int(again)]
     for leaf in range(number, p.ways, p.groups):
         words = 1

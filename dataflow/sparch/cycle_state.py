@@ -302,9 +302,11 @@ class Machine(NamedTuple):
     memory, for sums.
 
     An element ``waits`` in a node, which its readiness has ``seen`` two cycles later. Of each layer
-    ``chosen`` is the node that is served in this cycle, ``served`` the one in the cycle before;
-    ``stage`` has what was taken in each of the last cycles, a ring. Of each node words ``coming``
-    are on their way behind it, and there was room for one more (``tight``) or three (``wide``).
+    ``chosen`` is the node of which windows are read in this cycle, ``read`` the one that is served,
+    of which they were in the cycle before: without what was ``fresh``, put then, and with what
+    ``was_closed``; ``stage`` has what was taken in each of the last cycles, a ring. Of each node
+    words ``coming`` are on their way behind it, and there was room for one more (``tight``) or
+    three (``wide``).
 
     ``gate`` (groups, 2) has words under way (:class:`Gate`), ``room`` (leaves, 2) says whether
     there was room for one word or two; leaves are ``over`` when their last products were checked,
@@ -331,7 +333,9 @@ class Machine(NamedTuple):
     seen: np.ndarray
     after: np.ndarray
     chosen: np.ndarray
-    served: np.ndarray
+    read: np.ndarray
+    fresh: np.ndarray
+    was_closed: np.ndarray
     coming: np.ndarray
     tight: np.ndarray
     wide: np.ndarray

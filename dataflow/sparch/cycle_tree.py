@@ -26,7 +26,7 @@ def _choose(machine: Machine, p: Params, layer: int) -> int:
     base, level, closed = 1 << layer, machine.level, machine.closed
     for step in range(base):
         node = base + (machine.after[layer] + step) % base
-        under = machine.chosen[layer] == node or machine.served[layer] == node
+        under = machine.chosen[layer] == node or machine.read[layer] == node
         if not (machine.wide[node] or (machine.tight[node] and not under)):
             continue
         one, other = 2 * node, 2 * node + 1
@@ -65,14 +65,17 @@ def _sum(machine: Machine, p: Params, one: int, other: int) -> int:
 
 @lean
 def _serve(machine: Machine, p: Params, layer: int, place: int) -> None:
-    """Take what is safe of both windows of the node chosen, add pairs, drop zeros."""
-    node = machine.chosen[layer]
+    """Take what is safe of both windows of the node read before, add pairs, drop zeros."""
+    node = machine.read[layer]
     one, other = 2 * node, 2 * node + 1
     size = machine.ring_keys.shape[1]
     keys, numbers = machine.ring_keys, machine.ring_numbers
-    shown_a, shown_b = min(p.width, machine.level[one]), min(p.width, machine.level[other])
-    ends_a = machine.closed[one] and shown_a == machine.level[one]
-    ends_b = machine.closed[other] and shown_b == machine.level[other]
+    # What was put in the cycle before came too late to be read in it.
+    level_a, level_b = machine.level[one] - machine.fresh[one], machine.level[other]
+    level_b -= machine.fresh[other]
+    shown_a, shown_b = min(p.width, level_a), min(p.width, level_b)
+    ends_a = machine.was_closed[one] and shown_a == level_a
+    ends_b = machine.was_closed[other] and shown_b == level_b
     pairs = bool(machine.waits[node])  # the element before waits for this one
     first, i, j, made, added = machine.held[node], 0, 0, 0, 0
     for _ in range(p.width):
@@ -99,7 +102,6 @@ def _serve(machine: Machine, p: Params, layer: int, place: int) -> None:
     machine.took[one], machine.took[other] = i, j
     machine.stage_count[layer, place] = made
     machine.stage_waits[layer, place] = pairs
-    machine.coming[node] += 1
     machine.counters[SparchCounter.ADDITIONS] += added
 
 
@@ -124,11 +126,13 @@ def move_tree(machine: Machine, p: Params, cycle: int) -> None:
         if node != NO_NODE:
             machine.seen[node] = machine.stage_waits[layer, found]
         _land(machine, layer, place)
-        node = machine.chosen[layer]
+        node = machine.read[layer]
         machine.stage_node[layer, place] = node
         if node != NO_NODE:
             _serve(machine, p, layer, place)
-        machine.served[layer] = node
+        node = machine.chosen[layer]
+        machine.coming[node] += node != NO_NODE
+        machine.read[layer] = node
         machine.chosen[layer] = choice
         if choice != NO_NODE:
             machine.after[layer] = (choice + 1) % (1 << layer)
@@ -143,6 +147,8 @@ def settle_tree(machine: Machine, p: Params) -> None:
     for row in range(1, 2 * p.ways):
         machine.level[row] += machine.put[row] - machine.took[row]
         machine.head[row] = (machine.head[row] + machine.took[row]) % size
+        machine.fresh[row] = machine.put[row]
+        machine.was_closed[row] = machine.closed[row]
         machine.put[row] = machine.took[row] = 0
     for node in range(1, p.ways):
         machine.closed[node] = machine.will_close[node]

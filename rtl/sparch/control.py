@@ -120,12 +120,11 @@ class RoundControl(Shared):
         # A source's partial matrix is there, and its leaf free. No leaf is both fed and a source,
         # and no round writes what it reads.
         source_legal, free, unread = Signal(), Signal(), Signal()
+        partial, leaf = source.partial[: index_bits(alive)], source.leaf[: len(self.set_leaf)]
         m.d.sync += [
-            source_legal.eq(
-                written.bit_select(source.partial, 1) & ~self.sources.bit_select(source.leaf, 1)
-            ),
+            source_legal.eq(written.bit_select(partial, 1) & ~self.sources.bit_select(leaf, 1)),
             free.eq((given.leaves[: len(self.sources)] & self.sources) == 0),
-            unread.eq(given.final | ~reading.bit_select(given.partial, 1)),
+            unread.eq(given.final | ~reading.bit_select(given.partial[: index_bits(alive)], 1)),
         ]
         round_legal = free & unread
         m.d.comb += [

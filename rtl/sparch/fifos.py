@@ -23,8 +23,8 @@ class FifoFile(Shared):
 
     In a cycle up to ``ways`` elements are put into one queue, and up to as many taken from
     another or the same. Element e of a queue lies in bank e mod ``ways``, so any window of
-    ``ways`` elements is read at once, without latency. What is put in cycle t is shown from t+1;
-    the place of what is taken in t is free in t+1.
+    ``ways`` elements is read at once, and the next, without latency. What is put in cycle t is
+    shown from t+1; the place of what is taken in t is free in t+1.
 
     Parameters
     ----------
@@ -46,11 +46,14 @@ class FifoFile(Shared):
     put_fifo, put_count, put_word : In
     show : In
         The queue of which the first elements are shown.
-    window : Out(word_layout(...))
-        Them; meant are the first ``shown``.
-    shown : Out(range(ways + 1))
+    window, following : Out(word_layout(...))
+        Them, and those after them.
+    there : Out(2 * ways)
+        Which of both are meant: the first ones.
+    source : In
+        The queue from which elements are taken.
     take : In(ways)
-        Which of those are taken: the first ones.
+        Which of its first elements are: the first ones.
     levels : Out(fifos * bits)
         Elements in each queue, as many bits as 0 to ``capacity`` need.
     some : Out(fifos)
@@ -73,7 +76,9 @@ class FifoFile(Shared):
                 "put_word": In(word),
                 "show": In(index_bits(fifos)),
                 "window": Out(word),
-                "shown": Out(range(ways + 1)),
+                "following": Out(word),
+                "there": Out(2 * ways),
+                "source": In(index_bits(fifos)),
                 "take": In(ways),
                 "levels": Out(fifos * capacity.bit_length()),
                 "some": Out(fifos),
@@ -104,20 +109,21 @@ class FifoFile(Shared):
             level.eq(level_of(self.show)),
             head.eq(first_of(self.show)),
             tail.eq(first_of(self.put_fifo) + level_of(self.put_fifo)),
-            self.shown.eq(Mux(level > ways, ways, level)),
+            self.there.eq(Cat(level > i for i in range(2 * ways))),
         ]
         placed = self._write(m, tail, bank_bits)
         self._read(m, head, bank_bits, placed)
-        both = Signal(capacity.bit_length())  # the level of the queue shown, with what is put
-        same = self.put & (self.put_fifo == self.show)
-        m.d.comb += both.eq(level + Mux(same, self.put_count, 0))
+        both = Signal(capacity.bit_length())  # the level of the source, with what is put
+        same = self.put & (self.put_fifo == self.source)
+        m.d.comb += both.eq(level_of(self.source) + Mux(same, self.put_count, 0))
         rest, onward = Signal.like(both), Signal.like(head)
+        first = first_of(self.source)
         m.d.comb += [
             rest.eq(of_count(self.take, [both - count for count in range(ways + 1)])),
-            onward.eq(of_count(self.take, [head + count for count in range(ways + 1)])),
+            onward.eq(of_count(self.take, [first + count for count in range(ways + 1)])),
         ]
         for fifo in range(fifos):
-            with m.If(self.show == fifo):
+            with m.If(self.source == fifo):
                 m.d.sync += [levels[fifo].eq(rest), firsts[fifo].eq(onward)]
             with m.Elif(self.put & (self.put_fifo == fifo)):
                 m.d.sync += levels[fifo].eq(levels[fifo] + self.put_count)
@@ -149,14 +155,16 @@ class FifoFile(Shared):
         return banks
 
     def _read(self, m: Module, head: Value, bank_bits: int, banks: list[Any]) -> None:
-        """Show the window that begins at ``head``."""
+        """Show the window that begins at ``head``, and the one after it."""
         offset, row = head[:bank_bits], head[bank_bits:]
-        words = []
-        for bank, rows in enumerate(banks):
-            port = rows.read_port(domain="comb")
-            m.d.comb += port.addr.eq(self._address(self.show, row + self._next_row(offset, bank)))
-            words.append(port.data)
-        m.d.comb += Value.cast(self.window).eq(rotated(Cat(words), offset, self._ways))
+        for further, to in enumerate((self.window, self.following)):
+            words = []
+            for bank, rows in enumerate(banks):
+                port = rows.read_port(domain="comb")
+                place = row + further + self._next_row(offset, bank)
+                m.d.comb += port.addr.eq(self._address(self.show, place))
+                words.append(port.data)
+            m.d.comb += Value.cast(to).eq(rotated(Cat(words), offset, self._ways))
 
     def _next_row(self, offset: Value, bank: int) -> Value:
         """Return whether ``bank`` has its part of a word in the row after its first.

@@ -21,7 +21,8 @@ class LeafGate(Shared):
     Of G groups of multipliers, leaf k belongs to group k mod G, of which it is number k // G.
     Elements of partial matrices go first, in the cycle in which they come. Products are taken in
     the first other cycle in which their leaf has room for a whole word, as it stood in the cycle
-    before, besides all that is under way to it, each counted as a word. What is taken in t is
+    before, besides all that was under way to it then, each counted as a word, and for another if
+    anything was taken in the cycle before. What is taken in t is
     checked in t+1 and goes in in t+2. Nothing goes in whose keys do not rise, leave the product, or
     which is for a leaf that is not open. A fed leaf is closed from the cycle after its last
     products went in, or when ``finished``; a source when it is ``drained``; any other always.
@@ -173,10 +174,8 @@ class LeafGate(Shared):
                 one[leaf].eq(Mux(both, room[2], Mux(some, room[1], room[0]))),
                 two[leaf].eq(Mux(both, room[3], Mux(some, room[2], room[1]))),
             ]
-        there, to = under[0]
         number = self.products.p.leaf >> group_bits
-        again = there & (to == self.products.p.leaf)
-        fits: Value = Mux(again, two.bit_select(number, 1), one.bit_select(number, 1))
+        fits: Value = Mux(under[0][0], two.bit_select(number, 1), one.bit_select(number, 1))
         return fits
 
     def _checked(

@@ -15,7 +15,13 @@ from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.fifos import FifoFile
 from celosia.rtl.sparch.merge import MergeArray, TakeArray, total
 from celosia.rtl.sparch.reduce import Reducer
-from celosia.rtl.sparch.words import bit_of, element_layout, index_bits, word_layout
+from celosia.rtl.sparch.words import (
+    bit_of,
+    element_layout,
+    index_bits,
+    of_count,
+    word_layout,
+)
 
 
 def fifo_capacity(accelerator: SparchAccelerator, layer: int) -> int:
@@ -32,14 +38,15 @@ PUT_LATENCY: Final = 6
 class _Side:
     """One input of all nodes.
 
-    ``levels`` by node, ``some``: which hold any; the ``window`` of the node that is served, which
-    elements are ``there``, the ``last`` key that came if one is ``known``, and which it is to
-    ``take``.
+    ``levels`` by node, ``some``: which hold any. Of the node that is served the ``window``, which
+    elements are ``there``, the ``last`` key that came if one is ``known``, whether it is
+    ``closed``, and which it is to ``take``.
     """
 
     levels: list[Value]
     some: Value
     window: Any
+    closed: Value
     there: Value
     last: Value
     known: Value
@@ -52,11 +59,12 @@ class MergeLayer(Shared):
     Input 2 v and 2 v + 1 are the left and the right one of node v. A node is *ready* in a cycle in
     which an element of it is safe as far as the queues' levels say (both inputs hold any, or one
     does and the other has ended, or an element waits for its other), and its output had room in the
-    cycle before for a whole word besides those on their way there, or for three where it is served
-    in this cycle or was in the one before. The first ready node after the one chosen last is
-    chosen, and served in the next cycle; what it then takes, which may be nothing where it is
-    served twice in succession, leaves its queues. Pairs are found two cycles after that, sums made
-    in the next, zeros dropped and gaps closed in the two after: served in t, a word is put in t+6.
+    cycle before for a whole word besides those on their way there, or for three where it was chosen
+    in the last two cycles. The first ready node after the one chosen last is
+    chosen. Its windows are read in the next cycle, and it is served in the one after that; what it
+    then takes, which may be nothing where it is chosen again before, leaves its queues. Pairs are
+    found two cycles later, sums made in the next, zeros dropped and gaps closed in the two after:
+    served in t, a word is put in t+6.
 
     Through each of its ``ports`` a word is put in a cycle: input k belongs to port k mod ports, of
     which it is number k // ports.
@@ -130,34 +138,38 @@ class MergeLayer(Shared):
     def build(self) -> Module:
         m = Module()
         nodes = self._nodes
-        node, serves = Signal(index_bits(nodes)), Signal()  # is served in this cycle
-        sides = [self._side(m, side, node) for side in range(2)]
+        # What is read in this cycle, and what is served.
+        reads, of = Signal(), Signal(index_bits(nodes))
+        serves, node = Signal(), Signal(index_bits(nodes))
+        m.d.sync += [serves.eq(reads), node.eq(of)]
+        again = serves & (node == of)
+        sides = [self._side(m, side, of, node, reads, again) for side in range(2)]
         some = [each.some for each in sides]
         m.d.comb += self.levels.eq(Cat(side.levels[v] for v in range(nodes) for side in sides))
         ended = [
             Cat(self.closed[2 * v + side] for v in range(nodes)) & ~some[side] for side in range(2)
         ]
         waits = Signal(nodes)  # an element waits in the node for its other
-        served, before = Signal(nodes), Signal(nodes)  # in this cycle, in the one before
+        read, served = Signal(nodes), Signal(nodes)  # in this cycle
         on_its_way, to = Signal(PUT_LATENCY), [node]  # words, and where to
         for step in range(PUT_LATENCY):
             to.append(Signal(len(node), name=f"to_{step}"))
             m.d.sync += to[-1].eq(to[-2])
-        room, empty = self._room(m, served, before, on_its_way[-1], to[-1])
+        room, empty = self._room(m, read, served, on_its_way[-1], to[-1])
         ready = Signal(nodes)
         m.d.comb += [
             ready.eq(
                 room & ((waits & some[1]) | (some[0] & (some[1] | ended[1])) | (some[1] & ended[0]))
             ),
-            served.eq(Mux(serves, bit_of(node, nodes), 0)),
+            read.eq(Mux(reads, bit_of(of, nodes), 0)),
         ]
         m.d.sync += [
-            before.eq(served),
+            served.eq(read),
             on_its_way.eq(Cat(serves, on_its_way[:-1])),
-            self.o_closed.eq(self.o_closed | (ended[0] & ended[1] & ~waits & empty & ~served)),
+            self.o_closed.eq(self.o_closed | (ended[0] & ended[1] & ~waits & empty & ~read)),
         ]
-        self._choose(m, ready, node, serves)
-        word, count, holds = self._merge(m, sides, node, serves)
+        self._choose(m, ready, of, reads)
+        word, count, holds = self._merge(m, sides)
         self._add(m, word, count, holds, waits, to)
         m.d.comb += [
             self.serves.eq(serves),
@@ -165,19 +177,19 @@ class MergeLayer(Shared):
             self.o_fifo.eq(to[-1]),
         ]
         with m.If(self.start):
-            m.d.sync += [self.o_closed.eq(0), waits.eq(0), on_its_way.eq(0), serves.eq(0)]
+            m.d.sync += [self.o_closed.eq(0), waits.eq(0), on_its_way.eq(0), reads.eq(0)]
         return m
 
     def _room(
-        self, m: Module, served: Value, before: Value, puts: Value, to: Value
+        self, m: Module, read: Value, served: Value, puts: Value, to: Value
     ) -> tuple[Value, Value]:
         """Return whose outputs have room for a word, and to which none is on its way."""
         most, ways = self._accelerator.tree.node_fifo, self._ways
         width = most.bit_length()
         tight, wide, empty = Signal(self._nodes), Signal(self._nodes), []
         for v in range(self._nodes):
-            words = Signal(range(PUT_LATENCY + 1), name=f"words_{v}")  # on their way
-            m.d.sync += words.eq(words + served[v] - (puts & (to == v)))
+            words = Signal(range(PUT_LATENCY + 2), name=f"words_{v}")  # on their way
+            m.d.sync += words.eq(words + read[v] - (puts & (to == v)))
             with m.If(self.start):
                 m.d.sync += words.eq(0)
             held = self.o_levels.word_select(v, width) + words * ways
@@ -186,11 +198,9 @@ class MergeLayer(Shared):
                 wide[v].eq(held <= most - 3 * ways if most >= 3 * ways else 0),
             ]
             empty.append(words == 0)
-        return wide | (tight & ~served & ~before), Cat(empty)
+        return wide | (tight & ~read & ~served), Cat(empty)
 
-    def _merge(
-        self, m: Module, sides: list[_Side], node: Value, serves: Value
-    ) -> tuple[Any, Value, Value]:
+    def _merge(self, m: Module, sides: list[_Side]) -> tuple[Any, Value, Value]:
         """Take of the windows; return what was taken in the cycle before, in order.
 
         The word, its elements, and whether the last of them waits for its other.
@@ -205,7 +215,6 @@ class MergeLayer(Shared):
         taken = []
         for name, side in zip("ab", sides, strict=True):
             given = getattr(takes, f"{name}_taken")
-            closed = self.closed.bit_select(Cat(Const(name == "b", 1), node), 1)
             m.d.comb += [
                 getattr(array, name).eq(side.window),
                 getattr(array, f"{name}_there").eq(side.there),
@@ -213,8 +222,8 @@ class MergeLayer(Shared):
                 getattr(takes, f"{name}_there").eq(side.there),
                 getattr(takes, f"{name}_last").eq(side.last),
                 getattr(takes, f"{name}_known").eq(side.known),
-                getattr(takes, f"{name}_closed").eq(closed),
-                side.take.eq(Mux(serves, given, 0)),
+                getattr(takes, f"{name}_closed").eq(side.closed),
+                side.take.eq(given),
             ]
             taken.append(Signal(ways, name=f"taken_{name}"))
             m.d.sync += taken[-1].eq(side.take)
@@ -223,18 +232,23 @@ class MergeLayer(Shared):
         m.d.sync += holds.eq(takes.holds)
         return array.o, total([*taken[0], *taken[1]]), holds
 
-    def _side(self, m: Module, side: int, node: Value) -> _Side:
-        """Add the queues of one input of all nodes, in as many files as ports lead to it."""
+    def _side(
+        self, m: Module, side: int, of: Value, node: Value, reads: Value, again: Value
+    ) -> _Side:
+        """Add the queues of one input of all nodes, in as many files as ports lead to it.
+
+        Of node ``of`` the windows are read, if it ``reads``; ``node`` is served, which is the same
+        one ``again``: what it takes is left out.
+        """
+        ways, name = self._ways, "ab"[side]
         files, width = max(1, self._ports // 2), self._capacity.bit_length()
         file_bits, count = files.bit_length() - 1, self._nodes // files
-        take = Signal(self._ways, name=f"take_{'ab'[side]}")
+        take = Signal(ways, name=f"take_{name}")
         made: list[FifoFile] = []
-        lasts: list[Value] = []
+        found: list[Value] = []
         for number in range(files):
-            file = FifoFile(
-                fifos=count, ways=self._ways, capacity=self._capacity, element=self._element
-            )
-            m.submodules[f"side_{'ab'[side]}" + (f"_{number}" if files > 1 else "")] = file
+            file = FifoFile(fifos=count, ways=ways, capacity=self._capacity, element=self._element)
+            m.submodules[f"side_{name}" + (f"_{number}" if files > 1 else "")] = file
             port = 0 if self._ports == 1 else 2 * number + side
             fifo = self.put_fifo.word_select(port, self._fifo_bits)
             put = self.put[port]
@@ -245,29 +259,39 @@ class MergeLayer(Shared):
                 file.clear.eq(self.start),
                 file.put.eq(put),
                 file.put_fifo.eq(fifo),
-                file.put_count.eq(self.put_count.word_select(port, self._ways.bit_length())),
+                file.put_count.eq(self.put_count.word_select(port, ways.bit_length())),
                 file.put_word.eq(self.put_word[port]),
-                file.show.eq(node >> file_bits),
+                file.show.eq(of >> file_bits),
+                file.source.eq(node >> file_bits),
                 file.take.eq(Mux(mine, take, 0)),
             ]
             made.append(file)
-            lasts.append(self._last(m, f"{'ab'[side]}_{number}", file, node >> file_bits))
-        shown: Value = made[0].shown
-        last = lasts[0]
-        window: Any = Signal(word_layout(self._element, self._ways), name=f"window_{'ab'[side]}")
-        m.d.comb += window.eq(made[0].window)
-        if files > 1:
-            chosen = node[:file_bits]
-            shown = Cat(file.shown for file in made).word_select(chosen, len(shown))
-            last = Cat(*lasts).word_select(chosen, len(last))
-            words = Cat(Value.cast(file.window) for file in made)
-            m.d.comb += Value.cast(window).eq(words.word_select(chosen, len(Value.cast(window))))
+            last = self._last(m, f"{name}_{number}", file, of >> file_bits)
+            words = [Value.cast(each) for each in (file.window, file.following)]
+            found.append(Cat(*words, file.there, last))
+        size, key_bits = self._element.size, self._element["key"].width
+        both = Cat(*found).word_select(of[:file_bits], len(found[0])) if files > 1 else found[0]
+        elements = [both.word_select(i, size) for i in range(2 * ways)]
+        there, last = both[2 * ways * size :][: 2 * ways], both[-key_bits - 1 :]
+        window: Any = Signal(word_layout(self._element, ways), name=f"window_{name}")
+        is_there, closed = Signal(ways, name=f"there_{name}"), Signal(name=f"closed_{name}")
+        key, known = Signal(key_bits, name=f"last_{name}"), Signal(name=f"known_{name}")
+        gone = take & again.replicate(ways)
+        for i in range(ways):
+            m.d.sync += [
+                Value.cast(window[i]).eq(of_count(gone, elements[i:][: ways + 1])),
+                is_there[i].eq(reads & of_count(gone, [*there[i:][: ways + 1]])),
+            ]
+        m.d.sync += [
+            closed.eq(self.closed.bit_select(Cat(Const(side, 1), of), 1)),
+            known.eq(last[0]),
+            key.eq(last[1:]),
+        ]
         order = [(v % files, v // files) for v in range(self._nodes)]
         return _Side(
             levels=[made[file].levels.word_select(index, width) for file, index in order],
             some=Cat(made[file].some[index] for file, index in order),
-            window=window, there=Cat(shown > i for i in range(self._ways)), last=last[1:],
-            known=last[0], take=take,
+            window=window, there=is_there, closed=closed, last=key, known=known, take=take,
         )  # fmt: skip
 
     def _last(self, m: Module, name: str, file: FifoFile, show: Value) -> Value:
@@ -292,16 +316,16 @@ class MergeLayer(Shared):
             m.d.sync += known.eq(0)
         return Cat(known.bit_select(show, 1), read.data)
 
-    def _choose(self, m: Module, ready: Value, node: Signal, serves: Signal) -> None:
-        """Serve the first ready node after the one chosen last, in the next cycle."""
+    def _choose(self, m: Module, ready: Value, of: Signal, reads: Signal) -> None:
+        """Choose the first ready node after the one chosen last, to be read in the next cycle."""
         after = Signal(self._nodes)  # the nodes after that one
         found_after, first_after = lowest_bit(ready & after)
         found, first = lowest_bit(ready)
-        chosen = Signal(len(node))
+        chosen = Signal(len(of))
         m.d.comb += chosen.eq(Mux(found_after, first_after, first))
-        m.d.sync += serves.eq(found)
+        m.d.sync += reads.eq(found)
         with m.If(found):
-            m.d.sync += [node.eq(chosen), after.eq(((1 << self._nodes) - 2) << chosen)]
+            m.d.sync += [of.eq(chosen), after.eq(((1 << self._nodes) - 2) << chosen)]
 
     def _add(
         self, m: Module, word: Any, count: Value, holds: Value, waits: Signal, to: list[Signal]

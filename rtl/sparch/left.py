@@ -112,7 +112,9 @@ class RecordReader(Shared):
             moved.eq(queue.o.valid & waiting.i.ready),
         ]
         self._ask(m, moved)
-        ends = self._records(m, Cat(held, waiting.o.payload), at)
+        # Where a record would end that began in each grain of the beat.
+        ends_at = [Signal(range(2 * lanes + 1), name=f"end_at_{grain}") for grain in range(lanes)]
+        ends = self._records(m, Cat(held, waiting.o.payload), at, ends_at)
         shown: list[Value] = []
         goes_on: Value = holds
         for number, end in enumerate(ends):
@@ -145,15 +147,23 @@ class RecordReader(Shared):
                 )
             ),
         ]
+        rests = [
+            Cat(left > taken + number for number in range(groups + 1))
+            for taken in range(groups + 1)
+        ]
         with m.If(moved):
             m.d.sync += unused.eq(unused - 1)
         with m.If(pops):
             m.d.sync += held.eq(waiting.o.payload)
+            m.d.sync += [
+                to.eq(self._end(grain, waiting.o.payload.word_select(grain, GRAIN_BITS)))
+                for grain, to in enumerate(ends_at)
+            ]
         with m.If(self.reads):
             m.d.sync += [
                 at.eq(end),  # a power of two: less a beat by itself
                 left.eq(left - count),
-                more.eq(Cat(left > count + number for number in range(groups + 1))),
+                more.eq(Array(rests)[count]),
             ]
         with m.If(leaves | ~holds):
             m.d.sync += holds.eq(pops & ~(holds & final))
@@ -203,40 +213,38 @@ class RecordReader(Shared):
         with m.If(self.begin):
             m.d.sync += [address.eq(self.address), unasked.eq(self.run_beats)]
 
-    def _records(self, m: Module, window: Value, at: Value) -> list[Value]:
+    def _records(self, m: Module, window: Value, at: Value, ends_at: list[Signal]) -> list[Value]:
         """Say the records from grain ``at`` of ``window`` on; return where each ends.
 
-        They are said a cycle later.
+        They are said a cycle later. ``ends_at`` has where one ends, by the grain in which it
+        begins.
         """
         lanes, most = self._accelerator.beat_grains, self._accelerator.grains.most
         place_bits = (lanes - 1).bit_length()
         ends: list[Value] = []
         for number in range(self._accelerator.right.groups):
             grains = Signal(most * GRAIN_BITS, name=f"grains_{number}", reset_less=True)
-            end = Signal(range(2 * lanes + most), name=f"end_{number}")
-            begin = ends[-1] if ends else at
-            place = begin[:place_bits]  # one beyond the beat is not shown
-            first: Any = Signal(head_layout(self._accelerator), name=f"first_{number}")
+            end = Signal(range(2 * lanes + 1), name=f"end_{number}")
+            place = (ends[-1] if ends else at)[:place_bits]  # one beyond the beat is not shown
             m.d.sync += grains.eq(window.bit_select(Cat(Const(0, 4), place), most * GRAIN_BITS))
-            m.d.comb += [
-                Value.cast(first).eq(window.bit_select(Cat(Const(0, 4), place), GRAIN_BITS)),
-                end.eq(self._end(place, first)),
-            ]
+            m.d.comb += end.eq(Array(ends_at)[place])
             self._record(m, self.o[number], grains)
             ends.append(end)
         return ends
 
-    def _end(self, place: Value, head: Any) -> Value:
-        """Return where a record from ``place`` on ends, by the first grain of its ``head``.
-
-        A table: few bits decide, which no sum is to wait for.
-        """
+    def _end(self, place: int, grain: Value) -> Value:
+        """Return where a record ends of which the first ``grain`` lies at ``place``."""
         parts = self._accelerator.grains
+        head: Any = data.View(self._first, grain[: self._first.size])
         bounds = (0, parts.value, parts.value + 1, parts.value + parts.row)
-        sizes = [parts.head + more + bound for more in (0, parts.address) for bound in bounds]
-        ends = [at + size for size in sizes for at in range(1 << len(place))]
-        end: Value = Array(ends)[Cat(place, head.follows, head.fetches)]
+        ends = [place + parts.head + more + end for more in (0, parts.address) for end in bounds]
+        end: Value = Array(ends)[Cat(head.follows, head.fetches)]
         return end
+
+    @property
+    def _first(self) -> data.StructLayout:
+        """The layout of what says how long a record is, at the beginning of its head."""
+        return data.StructLayout({"follows": 2, "last": 1, "fetches": 1})
 
     def _record(self, m: Module, record: Any, grains: Value) -> None:
         """Say the ``record`` that begins with ``grains``."""

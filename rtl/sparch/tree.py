@@ -112,7 +112,7 @@ class MergeTree(Shared):
             self.levels.eq(leaves.levels),
             root.clear.eq(self.start),
             self.window.eq(root.window),
-            self.shown.eq(root.shown),
+            self.shown.eq(total([*root.there[: accelerator.merger.width]])),
             root.take.eq(Cat(self.take > i for i in range(accelerator.merger.width))),
             closed.eq(layers[0].o_closed),
             self.ended.eq(closed & ~root.some),
