@@ -198,7 +198,7 @@ class SparchEngine(Shared):
             control.moves.eq(
                 tree.moves
                 | puts.any()
-                | (writer.take != 0)
+                | (writer.taken != 0)
                 | read_port.beat
                 | written
                 | (fetch.take != 0)
@@ -210,7 +210,7 @@ class SparchEngine(Shared):
             ),
             shell.steps.multiply_cycles.eq(total([gate.products_put for gate in gates])),
             shell.steps.additions.eq(tree.additions),
-            shell.steps.merged.eq(writer.take),
+            shell.steps.merged.eq(writer.taken),
             shell.steps.read_beats.eq(read_port.beat),
             shell.steps.write_beats.eq(written),
             shell.steps.left_beats.eq(reads.left_beats.valid),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 
@@ -19,6 +19,7 @@ from celosia.rtl.sparch.merge import one_of, total
 from celosia.rtl.sparch.reduce import compacted
 from celosia.rtl.sparch.runs import RUNS, RunBursts
 from celosia.rtl.sparch.words import index_bits, word_layout
+from celosia.rtl.sparch.write import Places
 
 BATCHES = 4
 """Batches that wait: as many as are read until the place of one is known to be free."""
@@ -168,12 +169,13 @@ class LineFetch(Shared):
             given.count.eq(self.shown),
         ]
         head: Any = batches.o.p
-        # Places for batches that are not promised, for runs; records that may be taken; those of
-        # the batch in front that were; all that were.
-        places, slots = Signal(range(BATCHES + 1), init=BATCHES), Signal(range(RUNS + 1), init=RUNS)
+        m.submodules.places = places = Places(BATCHES)
+        # Places for runs; records that may be taken; those of the batch in front that were; all
+        # that were.
+        slots = Signal(range(RUNS + 1), init=RUNS)
         left, done, taken = Signal(bits), Signal(groups), Signal(bits)
         goes, asks = Signal(groups), Signal(groups)
-        leaves, late = Signal(), Signal()
+        leaves = Signal()
         pending = Signal(groups)
         m.d.comb += pending.eq(
             Cat(batches.o.valid & (head.count > number) for number in range(groups)) & ~done
@@ -200,17 +202,18 @@ class LineFetch(Shared):
             count.eq(total([*goes])),
             leaves.eq(batches.o.valid & ((pending & ~goes) == 0)),
             batches.o.ready.eq(leaves),
-            self.can.eq(places != 0),
+            places.promised.eq(self.reads),
+            places.freed.eq(leaves),
+            self.can.eq(places.some),
             idle.eq(~batches.o.valid & (self.shown == 0)),
         ]
+        lefts = [oldest + (look_ahead - more) - taken for more in range(groups + 1)]
         wrong = Cat(head.records[number].wrong for number in range(groups))
         m.d.sync += [
-            late.eq(leaves),
-            places.eq(places - self.reads + late),
             slots.eq(slots - asks.any() + freed),
             done.eq(Mux(leaves, 0, done | goes)),
             taken.eq(taken + count),
-            left.eq((oldest + look_ahead - taken) - count),
+            left.eq(Array(lefts)[count]),
             self.corrupt.eq((pending & wrong).any()),
         ]
         found: list[_Taken] = []

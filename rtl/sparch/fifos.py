@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
@@ -92,43 +92,39 @@ class FifoFile(Shared):
         fifos, ways, capacity = self._fifos, self._ways, self._capacity
         place_bits = (capacity - 1).bit_length()
         bank_bits = ways.bit_length() - 1
-        levels = [Signal(capacity.bit_length(), name=f"level_{f}") for f in range(fifos)]
-        firsts = [Signal(place_bits, name=f"first_{f}") for f in range(fifos)]
-        all_levels, all_firsts = Cat(levels), Cat(firsts)
+        # Of each queue the number of its first element, and of the next that is put; the bit above
+        # a place's tells an empty queue from a full one.
+        firsts = [Signal(place_bits + 1, name=f"first_{f}") for f in range(fifos)]
+        ends = [Signal(place_bits + 1, name=f"end_{f}") for f in range(fifos)]
 
-        def level_of(fifo: Value) -> Value:
-            return all_levels.word_select(fifo, capacity.bit_length())
+        def at(numbers: list[Signal], fifo: Value) -> Value:
+            return Cat(numbers).word_select(fifo, place_bits + 1)
 
-        def first_of(fifo: Value) -> Value:
-            return all_firsts.word_select(fifo, place_bits)
-
-        level, head, tail = Signal.like(levels[0]), Signal(place_bits), Signal(place_bits)
+        level, head, tail = Signal(place_bits + 1), Signal(place_bits), Signal(place_bits)
         m.d.comb += [
-            self.levels.eq(all_levels),
-            self.some.eq(Cat(each.any() for each in levels)),
-            level.eq(level_of(self.show)),
-            head.eq(first_of(self.show)),
-            tail.eq(first_of(self.put_fifo) + level_of(self.put_fifo)),
+            self.levels.eq(
+                Cat(
+                    (end - first)[: place_bits + 1] for end, first in zip(ends, firsts, strict=True)
+                )
+            ),
+            self.some.eq(Cat(end != first for end, first in zip(ends, firsts, strict=True))),
+            level.eq(at(ends, self.show) - at(firsts, self.show)),
+            head.eq(at(firsts, self.show)),
+            tail.eq(at(ends, self.put_fifo)),
             self.there.eq(Cat(level > i for i in range(2 * ways))),
         ]
         placed = self._write(m, tail, bank_bits)
         self._read(m, head, bank_bits, placed)
-        both = Signal(capacity.bit_length())  # the level of the source, with what is put
-        same = self.put & (self.put_fifo == self.source)
-        m.d.comb += both.eq(level_of(self.source) + Mux(same, self.put_count, 0))
-        rest, onward = Signal.like(both), Signal.like(head)
-        first = first_of(self.source)
-        m.d.comb += [
-            rest.eq(of_count(self.take, [both - count for count in range(ways + 1)])),
-            onward.eq(of_count(self.take, [first + count for count in range(ways + 1)])),
-        ]
+        first, onward = at(firsts, self.source), Signal(place_bits + 1)
+        after = [(first + count)[: place_bits + 1] for count in range(ways + 1)]
+        m.d.comb += onward.eq(of_count(self.take, after))
         for fifo in range(fifos):
             with m.If(self.source == fifo):
-                m.d.sync += [levels[fifo].eq(rest), firsts[fifo].eq(onward)]
-            with m.Elif(self.put & (self.put_fifo == fifo)):
-                m.d.sync += levels[fifo].eq(levels[fifo] + self.put_count)
+                m.d.sync += firsts[fifo].eq(onward)
+            with m.If(self.put & (self.put_fifo == fifo)):
+                m.d.sync += ends[fifo].eq(ends[fifo] + self.put_count)
         with m.If(self.clear):
-            m.d.sync += [each.eq(0) for each in levels]
+            m.d.sync += [each.eq(0) for each in (*firsts, *ends)]
         return m
 
     def _write(self, m: Module, tail: Value, bank_bits: int) -> list[Any]:

@@ -113,23 +113,25 @@ class RecordReader(Shared):
         ]
         self._ask(m, moved)
         # Where a record would end that began in each grain of the beat.
-        ends_at = [Signal(range(2 * lanes + 1), name=f"end_at_{grain}") for grain in range(lanes)]
+        bits = (2 * lanes).bit_length()
+        layout = data.StructLayout({"end": bits, "fills": 1, "spills": 1})
+        ends_at: list[Any] = [Signal(layout, name=f"end_at_{grain}") for grain in range(lanes)]
         ends = self._records(m, Cat(held, waiting.o.payload), at, ends_at)
         shown: list[Value] = []
         goes_on: Value = holds
-        for number, end in enumerate(ends):
-            begins = Const(1, 1) if number == 0 else ends[number - 1] < lanes
-            goes_on = goes_on & begins & more[number] & ((end <= lanes) | waiting.o.valid)
+        for number, each in enumerate(ends):
+            begins = Const(1, 1) if number == 0 else ~ends[number - 1].fills
+            goes_on = goes_on & begins & more[number] & (~each.spills | waiting.o.valid)
             shown.append(goes_on)
-        count, end = Signal(range(groups + 1)), Signal.like(ends[-1])
+        count, end = Signal(range(groups + 1)), Signal(layout)
         final, leaves, pops = Signal(), Signal(), Signal()
         m.d.comb += [
             count.eq(total(shown)),
             end.eq(ends[0]),
             self.reads.eq(self.can & shown[0]),
             final.eq(~more.bit_select(count, 1)),
-            leaves.eq(self.reads & ((end >= lanes) | final)),
-            pops.eq(waiting.o.valid & Mux(holds, leaves & (~final | (end > lanes)), some)),
+            leaves.eq(self.reads & (end.fills | final)),
+            pops.eq(waiting.o.valid & Mux(holds, leaves & (~final | end.spills), some)),
             waiting.o.ready.eq(pops),
         ]
         for number in range(1, groups):
@@ -155,13 +157,17 @@ class RecordReader(Shared):
             m.d.sync += unused.eq(unused - 1)
         with m.If(pops):
             m.d.sync += held.eq(waiting.o.payload)
-            m.d.sync += [
-                to.eq(self._end(grain, waiting.o.payload.word_select(grain, GRAIN_BITS)))
-                for grain, to in enumerate(ends_at)
-            ]
+            for grain, to in enumerate(ends_at):
+                size = self._size(waiting.o.payload.word_select(grain, GRAIN_BITS))
+                ending = grain + size
+                m.d.sync += [
+                    to.end.eq(ending),
+                    to.fills.eq(ending >= lanes),
+                    to.spills.eq(ending > lanes),
+                ]
         with m.If(self.reads):
             m.d.sync += [
-                at.eq(end),  # a power of two: less a beat by itself
+                at.eq(end.end),  # a power of two: less a beat by itself
                 left.eq(left - count),
                 more.eq(Array(rests)[count]),
             ]
@@ -213,33 +219,33 @@ class RecordReader(Shared):
         with m.If(self.begin):
             m.d.sync += [address.eq(self.address), unasked.eq(self.run_beats)]
 
-    def _records(self, m: Module, window: Value, at: Value, ends_at: list[Signal]) -> list[Value]:
+    def _records(self, m: Module, window: Value, at: Value, ends_at: list[Any]) -> list[Any]:
         """Say the records from grain ``at`` of ``window`` on; return where each ends.
 
         They are said a cycle later. ``ends_at`` has where one ends, by the grain in which it
-        begins.
+        begins, whether that is in the next beat, or behind its first grain.
         """
         lanes, most = self._accelerator.beat_grains, self._accelerator.grains.most
         place_bits = (lanes - 1).bit_length()
-        ends: list[Value] = []
+        ends: list[Any] = []
         for number in range(self._accelerator.right.groups):
             grains = Signal(most * GRAIN_BITS, name=f"grains_{number}", reset_less=True)
-            end = Signal(range(2 * lanes + 1), name=f"end_{number}")
-            place = (ends[-1] if ends else at)[:place_bits]  # one beyond the beat is not shown
+            end: Any = Signal(ends_at[0].shape(), name=f"end_{number}")
+            place = (ends[-1].end if ends else at)[:place_bits]  # one beyond the beat is not shown
             m.d.sync += grains.eq(window.bit_select(Cat(Const(0, 4), place), most * GRAIN_BITS))
-            m.d.comb += end.eq(Array(ends_at)[place])
+            m.d.comb += end.as_value().eq(Array([each.as_value() for each in ends_at])[place])
             self._record(m, self.o[number], grains)
             ends.append(end)
         return ends
 
-    def _end(self, place: int, grain: Value) -> Value:
-        """Return where a record ends of which the first ``grain`` lies at ``place``."""
+    def _size(self, grain: Value) -> Value:
+        """Return the grains of a record of which the first is ``grain``."""
         parts = self._accelerator.grains
         head: Any = data.View(self._first, grain[: self._first.size])
         bounds = (0, parts.value, parts.value + 1, parts.value + parts.row)
-        ends = [place + parts.head + more + end for more in (0, parts.address) for end in bounds]
-        end: Value = Array(ends)[Cat(head.follows, head.fetches)]
-        return end
+        sizes = [parts.head + more + bound for more in (0, parts.address) for bound in bounds]
+        size: Value = Array(sizes)[Cat(head.follows, head.fetches)]
+        return size
 
     @property
     def _first(self) -> data.StructLayout:

@@ -194,6 +194,8 @@ class RootWriter(Shared):
         The cycle counter.
     root, shown, take, ended
         The window of the root's queue, and what goes with it.
+    taken : Out(range(ways + 1))
+        How many elements were taken in the cycle before.
     count : Out(40)
         Elements written.
     done : Out(1)
@@ -225,8 +227,9 @@ class RootWriter(Shared):
                 "round": In(RoundLayout),
                 "cycle": In(CYCLE_BITS),
                 "root": In(word_layout(self._element, ways)),
-                "shown": In(range(ways + 1)),
-                "take": Out(range(ways + 1)),
+                "shown": In(ways),
+                "take": Out(ways),
+                "taken": Out(range(ways + 1)),
                 "ended": In(1),
                 "count": Out(COUNT_BITS),
                 "done": Out(1),
@@ -300,7 +303,7 @@ class RootWriter(Shared):
         m.submodules.pointer_places = pointer_room = Places(depth)
         m.submodules.row_pointers = made = RowPointers(index_bits=index, ways=ways, rows=rows)
         word: Any = Signal(self.root.shape(), reset_less=True)  # taken in the cycle before
-        count, most = Signal(range(ways + 1)), Signal(range(ways + 1))
+        count, some = self.taken, Signal()
         fillers: dict[bool, Any] = {}
         for product in (False, True):
             filler = BeatFiller(record_bits=bits[product], lanes=lanes[product], ways=ways)
@@ -322,20 +325,24 @@ class RootWriter(Shared):
         last = Signal()
         m.d.sync += [
             word.eq(self.root),
-            count.eq(self.take),
+            count.eq(total([*self.take])),
             told.eq(last & final),
             ending.eq((ending | last) & ~ends),
             self.beyond.eq(self.count > self.round.capacity),
         ]
         m.d.comb += [
             can.eq(works & ~ending & room.some & (made.some | ~final)),
-            most.eq(Mux(final, lanes[True], lanes[False])),
-            self.take.eq(Mux(can, Mux(self.shown > most, most, self.shown), 0)),
+            some.eq(self.shown[0]),
+            self.take.eq(
+                Mux(
+                    can, self.shown & Mux(final, (1 << lanes[True]) - 1, (1 << lanes[False]) - 1), 0
+                )
+            ),
             last.eq(can & self.ended),
             self.count.eq(made.written),
             # All pointers are made: a cycle of its own.
             ends.eq(ending & made.idle & elements.i.ready & pointers.i.ready),
-            room.promised.eq(can & (self.shown != 0)),
+            room.promised.eq(can & some),
             room.given_back.eq((count != 0) & ~elements.i.valid),
             room.taken.eq(stamps | (ends & elements.i.valid)),
             room.freed.eq(self.beat[0]),
@@ -345,7 +352,7 @@ class RootWriter(Shared):
             made.wanted.eq(final),
             made.ends.eq(told),
             made.rows.eq(self.round.rows),
-            made.promised.eq(final & can & ((self.shown != 0) | self.ended)),
+            made.promised.eq(final & can & (some | self.ended)),
             made.can.eq(pointer_room.some),
             pointer_room.promised.eq(made.makes),
             pointer_room.given_back.eq((made.made != 0) & ~pointers.i.valid),

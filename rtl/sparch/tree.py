@@ -40,10 +40,11 @@ class MergeTree(Shared):
     levels : Out(leaves * bits)
         Elements in each leaf, as many bits as 0 to ``leaf_fifo`` need.
     window : Out(word_layout(...))
-        What left the root first; meant are the first ``shown``.
-    shown : Out(range(ways + 1))
-    take : In(range(ways + 1))
-        How many of those are taken, at most ``shown``.
+        What left the root first.
+    shown : Out(ways)
+        Which of it are meant: the first ones.
+    take : In(ways)
+        Which of those are taken: the first ones.
     ended : Out(1)
         All has been taken.
     additions : Out
@@ -57,7 +58,7 @@ class MergeTree(Shared):
         tree, ways, elements = accelerator.tree, accelerator.merger.width, accelerator.elements
         groups = accelerator.right.groups
         self._element = element_layout(elements.key_bits, elements.accumulator)
-        word, counts = word_layout(self._element, ways), range(ways + 1)
+        word = word_layout(self._element, ways)
         super().__init__(
             {
                 "start": In(1),
@@ -68,8 +69,8 @@ class MergeTree(Shared):
                 "closed": In(tree.ways),
                 "levels": Out(tree.ways * tree.leaf_fifo.bit_length()),
                 "window": Out(word),
-                "shown": Out(counts),
-                "take": In(counts),
+                "shown": Out(ways),
+                "take": In(ways),
                 "ended": Out(1),
                 "additions": Out(range(tree.layers * ways + 1)),
                 "moves": Out(1),
@@ -112,8 +113,8 @@ class MergeTree(Shared):
             self.levels.eq(leaves.levels),
             root.clear.eq(self.start),
             self.window.eq(root.window),
-            self.shown.eq(total([*root.there[: accelerator.merger.width]])),
-            root.take.eq(Cat(self.take > i for i in range(accelerator.merger.width))),
+            self.shown.eq(root.there),
+            root.take.eq(self.take),
             closed.eq(layers[0].o_closed),
             self.ended.eq(closed & ~root.some),
             self.additions.eq(total([layer.additions for layer in layers])),
