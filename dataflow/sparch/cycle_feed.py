@@ -202,9 +202,11 @@ def move_partials(machine: Machine, p: Params, beat: bool, taken: bool) -> None:
                 then[Reg.ASK_LEAF], then[Reg.ASK_STAGE] = able, 1
                 break
     for each in range(p.ways):
-        held = machine.level[p.ways + each] + machine.promised[each]
+        held = machine.before[p.ways + each] + machine.promised[each]
         machine.able[each] = machine.unasked[each] != 0 and held + most <= p.leaf_fifo
         machine.drained[each] = machine.unasked[each] == 0 and machine.promised[each] == 0
+    machine.promised[now[Reg.LANDED_LEAF]] -= now[Reg.LANDED]
+    then[Reg.LANDED] = 0
     if stage == 1:
         then[Reg.ASK_ELEMENTS] = min(most, machine.unasked[leaf])
         then[Reg.ASK_ADDRESS] = machine.leaf_address[leaf]
@@ -306,7 +308,7 @@ def _put(machine: Machine, p: Params, work: Work, word: np.ndarray) -> None:
         machine.counters[SparchCounter.PRODUCTS] += count
         machine.counters[SparchCounter.MULTIPLY_CYCLES] += 1
     else:
-        machine.promised[leaf] -= count
+        machine.then[Reg.LANDED_LEAF], machine.then[Reg.LANDED] = leaf, count
 
 
 @inlined

@@ -147,7 +147,9 @@ class Reg(enum.IntEnum):
     POINTERS_MADE = 108
     WORD_BACK = 109
     STEP_LOOKED = 110
-    COUNT = 111
+    LANDED_LEAF = 111  # of partial matrices, what went into which leaf in the cycle before
+    LANDED = 112
+    COUNT = 113
 
 
 class Split(enum.IntEnum):
@@ -298,8 +300,8 @@ class Machine(NamedTuple):
 
     Queues of the tree are rows of ``ring_keys`` and ``ring_numbers``: row 1 is behind the root,
     node v merges rows 2 v and 2 v + 1 into row v, leaves are rows ``ways`` on. ``level`` is what a
-    cycle sees of them, ``put`` and ``took`` what it changes. ``codes`` and ``floats`` are the same
-    memory, for sums.
+    cycle sees of them, ``before`` what the one before saw, ``put`` and ``took`` what it changes.
+    ``codes`` and ``floats`` are the same memory, for sums.
 
     An element ``waits`` in a node, which its readiness has ``seen`` two cycles later. Of each layer
     ``chosen`` is the node of which windows are read in this cycle, ``read`` the one that is served,
@@ -323,6 +325,7 @@ class Machine(NamedTuple):
     ring_keys: np.ndarray
     ring_numbers: np.ndarray
     level: np.ndarray
+    before: np.ndarray
     put: np.ndarray
     took: np.ndarray
     head: np.ndarray
@@ -337,6 +340,7 @@ class Machine(NamedTuple):
     fresh: np.ndarray
     was_closed: np.ndarray
     coming: np.ndarray
+    landed: np.ndarray
     tight: np.ndarray
     wide: np.ndarray
     stage_node: np.ndarray

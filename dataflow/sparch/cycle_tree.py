@@ -42,6 +42,9 @@ def _choose(machine: Machine, p: Params, layer: int) -> int:
 def _land(machine: Machine, layer: int, place: int) -> None:
     """Put what was taken ``PUT_LATENCY`` cycles before into the queue behind its node."""
     node = machine.stage_node[layer, place]
+    if machine.landed[layer] != NO_NODE:
+        machine.coming[machine.landed[layer]] -= 1
+    machine.landed[layer] = node
     if node == NO_NODE:
         return
     size = machine.ring_keys.shape[1]
@@ -50,7 +53,6 @@ def _land(machine: Machine, layer: int, place: int) -> None:
         machine.ring_keys[node, to] = machine.stage_keys[layer, place, element]
         machine.ring_numbers[node, to] = machine.stage_numbers[layer, place, element]
     machine.put[node] += machine.stage_count[layer, place]
-    machine.coming[node] -= 1
 
 
 @lean
@@ -118,7 +120,7 @@ def move_tree(machine: Machine, p: Params, cycle: int) -> None:
             machine.will_close[node] &= machine.chosen[layer] != node or closed[node]
         choice = _choose(machine, p, layer)
         for node in range(1 << layer, 2 << layer):
-            held = level[node] + machine.coming[node] * p.width
+            held = machine.before[node] + machine.coming[node] * p.width
             machine.tight[node] = held <= p.node_fifo - p.width
             machine.wide[node] = held <= p.node_fifo - 3 * p.width
         found = (cycle - _SEEN_LATENCY) % PUT_LATENCY
@@ -145,6 +147,7 @@ def settle_tree(machine: Machine, p: Params) -> None:
     """Make what was put and taken in this cycle what the next one sees."""
     size = machine.ring_keys.shape[1]
     for row in range(1, 2 * p.ways):
+        machine.before[row] = machine.level[row]
         machine.level[row] += machine.put[row] - machine.took[row]
         machine.head[row] = (machine.head[row] + machine.took[row]) % size
         machine.fresh[row] = machine.put[row]

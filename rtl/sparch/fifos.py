@@ -113,6 +113,8 @@ class FifoFile(Shared):
             tail.eq(at(ends, self.put_fifo)),
             self.there.eq(Cat(level > i for i in range(2 * ways))),
         ]
+        if fifos == 1:  # without a sum
+            m.d.comb += self.there[0].eq(self.some[0])
         placed = self._write(m, tail, bank_bits)
         self._read(m, head, bank_bits, placed)
         first, onward = at(firsts, self.source), Signal(place_bits + 1)

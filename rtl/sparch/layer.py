@@ -58,13 +58,13 @@ class MergeLayer(Shared):
 
     Input 2 v and 2 v + 1 are the left and the right one of node v. A node is *ready* in a cycle in
     which an element of it is safe as far as the queues' levels say (both inputs hold any, or one
-    does and the other has ended, or an element waits for its other), and its output had room in the
-    cycle before for a whole word besides those on their way there, or for three where it was chosen
-    in the last two cycles. The first ready node after the one chosen last is
-    chosen. Its windows are read in the next cycle, and it is served in the one after that; what it
-    then takes, which may be nothing where it is chosen again before, leaves its queues. Pairs are
-    found two cycles later, sums made in the next, zeros dropped and gaps closed in the two after:
-    served in t, a word is put in t+6.
+    does and the other has ended, or an element waits for its other), and its output had room for a
+    whole word besides those on their way there, or for three where it was chosen in the last two
+    cycles: as it stood in the cycle before, by levels and words put of the one before that. The
+    first ready node after the one chosen last is chosen. Its windows are read in the next cycle,
+    and it is served in the one after that; what it then takes, which may be nothing where it is
+    chosen again before, leaves its queues. Pairs are found two cycles later, sums made in the next,
+    zeros dropped and gaps closed in the two after: served in t, a word is put in t+6.
 
     Through each of its ``ports`` a word is put in a cycle: input k belongs to port k mod ports, of
     which it is number k // ports.
@@ -187,12 +187,15 @@ class MergeLayer(Shared):
         most, ways = self._accelerator.tree.node_fifo, self._ways
         width = most.bit_length()
         tight, wide, empty = Signal(self._nodes), Signal(self._nodes), []
+        # The level of a queue is that of the cycle before, and so is what is put.
+        level, came, came_to = Signal(len(self.o_levels)), Signal(), Signal(len(to))
+        m.d.sync += [level.eq(self.o_levels), came.eq(puts), came_to.eq(to)]
         for v in range(self._nodes):
-            words = Signal(range(PUT_LATENCY + 2), name=f"words_{v}")  # on their way
-            m.d.sync += words.eq(words + read[v] - (puts & (to == v)))
+            words = Signal(range(PUT_LATENCY + 3), name=f"words_{v}")  # on their way
+            m.d.sync += words.eq(words + read[v] - (came & (came_to == v)))
             with m.If(self.start):
                 m.d.sync += words.eq(0)
-            held = self.o_levels.word_select(v, width) + words * ways
+            held = level.word_select(v, width) + words * ways
             m.d.sync += [
                 tight[v].eq(held <= most - ways),
                 wide[v].eq(held <= most - 3 * ways if most >= 3 * ways else 0),
@@ -278,9 +281,11 @@ class MergeLayer(Shared):
         key, known = Signal(key_bits, name=f"last_{name}"), Signal(name=f"known_{name}")
         gone = take & again.replicate(ways)
         for i in range(ways):
+            # Few bits, of which the choice is to wait for nothing but what is taken.
+            flags = [reads & Mux(again, there[i + n], there[i]) for n in range(ways + 1)]
             m.d.sync += [
                 Value.cast(window[i]).eq(of_count(gone, elements[i:][: ways + 1])),
-                is_there[i].eq(reads & of_count(gone, [*there[i:][: ways + 1]])),
+                is_there[i].eq(of_count(take, flags)),
             ]
         m.d.sync += [
             closed.eq(self.closed.bit_select(Cat(Const(side, 1), of), 1)),

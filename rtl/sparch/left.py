@@ -129,14 +129,14 @@ class RecordReader(Shared):
             count.eq(total(shown)),
             end.eq(ends[0]),
             self.reads.eq(self.can & shown[0]),
-            final.eq(~more.bit_select(count, 1)),
+            final.eq(~more[1]),
             leaves.eq(self.reads & (end.fills | final)),
             pops.eq(waiting.o.valid & Mux(holds, leaves & (~final | end.spills), some)),
             waiting.o.ready.eq(pops),
         ]
         for number in range(1, groups):
             with m.If(shown[number]):
-                m.d.comb += end.eq(ends[number])
+                m.d.comb += [end.eq(ends[number]), final.eq(~more[number + 1])]
         m.d.sync += [
             self.shown.eq(Mux(self.reads, count, 0)),
             self.finished.eq(~some & ~self.reads & ~self.begin),

@@ -24,11 +24,11 @@ class PartialFetcher(Shared):
     """Reads partial matrices, a run for one leaf at a time, each when the leaf has room for it.
 
     A run has ``partial_burst`` beats, or what is left. A leaf is able in a cycle if in the one
-    before it had elements left and room for all of those of a whole run besides what it held and
-    was promised. While no run is made ready the first able leaf after the one before is chosen, its
-    run is read in the cycle after, promised in the next, and asked for from then on until the
-    burst splitter takes it. Elements are offered in the cycle after that in which their beat comes,
-    and go in in the second after that.
+    before it had elements left and room for all of those of a whole run besides what it was
+    promised, and held in the cycle before that. While no run is made ready the first able leaf
+    after the one before is chosen, its run is read in the cycle after, promised in the next, and
+    asked for from then on until the burst splitter takes it. Elements are offered in the cycle
+    after that in which their beat comes, and go in in the second after that.
 
     Parameters
     ----------
@@ -91,7 +91,9 @@ class PartialFetcher(Shared):
         unasked = [Signal(COUNT_BITS, name=f"unasked_{k}") for k in range(leaves)]
         promised = [Signal(level_bits, name=f"promised_{k}") for k in range(leaves)]
         able, many, after = Signal(leaves), Signal(leaves), Signal(leaves)
-        levels = [self.levels.word_select(k, level_bits) for k in range(leaves)]
+        level = Signal(len(self.levels))  # in the cycle before
+        m.d.sync += level.eq(self.levels)
+        levels = [level.word_select(k, level_bits) for k in range(leaves)]
         left = [each.any() for each in unasked]
         fits = [
             level + owed + most <= capacity for level, owed in zip(levels, promised, strict=True)
@@ -153,7 +155,7 @@ class PartialFetcher(Shared):
     def _offer(self, m: Module, runs: Queue) -> tuple[Value, Value, Value]:
         """Offer the elements of each beat.
 
-        Returns what goes in in a cycle, two after it was offered: whether, where, how many.
+        Returns what went in in the cycle before, the third after: whether, where, how many.
         """
         accelerator, lanes = self._accelerator, self._accelerator.partial_lanes
         index, bits = accelerator.elements.index_bits, accelerator.partial_bits
@@ -175,7 +177,7 @@ class PartialFetcher(Shared):
         with m.If(self.beats.valid):
             m.d.sync += beat.eq(Mux(last, 0, beat + 1))
         landing: tuple[Value, ...] = (self.o.valid, given.leaf, given.count)
-        for step in range(2):
+        for step in range(3):
             held = [Signal(len(each), name=f"landing_{step}_{n}") for n, each in enumerate(landing)]
             m.d.sync += [to.eq(each) for to, each in zip(held, landing, strict=True)]
             landing = tuple(held)
