@@ -218,14 +218,14 @@ class LineFetch(Shared):
         ]
         found: list[_Taken] = []
         for number in range(groups):
-            record: Any = Signal(each_layout, name=f"taken_{number}", reset_less=True)
+            taken_record: Any = Signal(each_layout, name=f"taken_{number}", reset_less=True)
             went, fetches = Signal(name=f"went_{number}"), Signal(name=f"asked_{number}")
             m.d.sync += [
-                record.eq(head.records[number]),
+                taken_record.eq(head.records[number]),
                 went.eq(goes[number]),
                 fetches.eq(asks[number]),
             ]
-            found.append(_Taken(record=record, goes=went, asks=fetches))
+            found.append(_Taken(record=taken_record, goes=went, asks=fetches))
         return found
 
     def _look(self, m: Module, made: Any, record: Any, number: int) -> None:

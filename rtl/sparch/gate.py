@@ -106,7 +106,10 @@ class LeafGate(Shared):
         checked: Any = Signal(layout)  # was taken in the cycle before, and in that before it
         ready: Any = Signal(layout)
         taken, is_checked, is_ready, bad = Signal(), Signal(), Signal(), Signal()
-        under = [(is_checked, checked.given.leaf), (is_ready, ready.given.leaf)]
+        under: list[tuple[Value, Value]] = [
+            (is_checked, checked.given.leaf),
+            (is_ready, ready.given.leaf),
+        ]
         m.d.comb += [
             chosen.partial.eq(self.partial.valid),
             chosen.given.eq(Mux(self.partial.valid, self.partial.payload, self.products.p)),

@@ -123,7 +123,8 @@ class RecordReader(Shared):
             begins = Const(1, 1) if number == 0 else ~ends[number - 1].fills
             goes_on = goes_on & begins & more[number] & (~each.spills | waiting.o.valid)
             shown.append(goes_on)
-        count, end = Signal(range(groups + 1)), Signal(layout)
+        count = Signal(range(groups + 1))
+        end: Any = Signal(layout)
         final, leaves, pops = Signal(), Signal(), Signal()
         m.d.comb += [
             count.eq(total(shown)),

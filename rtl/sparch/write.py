@@ -212,7 +212,7 @@ class Places(Shared):
         self._depth = depth
         names = ("promised", "given_back", "taken", "freed")
         super().__init__(
-            {name: In(1) for name in names} | {"some": Out(1, init=1), "all": Out(1, init=1)},
+            {name: In(1) for name in names} | {"some": Out(1), "all": Out(1)},
             name=f"places_d{depth}",
             parameters=(depth,),
         )
@@ -223,14 +223,19 @@ class Places(Shared):
         late = [Signal(name=f"{name}_late") for name in ("given_back", "freed", "taken")]
         given_back, freed, taken = late
         more = Signal.like(left)
-        m.d.comb += more.eq(left + (given_back + freed) - taken)
+        some, none = Signal(init=1), Signal(init=1)  # any is left; none is taken
+        m.d.comb += [
+            more.eq(left + (given_back + freed) - taken),
+            self.some.eq(some),
+            self.all.eq(none),
+        ]
         m.d.sync += [
             given_back.eq(self.given_back),
             freed.eq(self.freed),
             taken.eq(self.taken),
             left.eq(Mux(self.promised, more - 1, more)),
-            self.some.eq(Mux(self.promised, more > 1, more != 0)),
-            self.all.eq(~self.promised & (more == self._depth)),
+            some.eq(Mux(self.promised, more > 1, more != 0)),
+            none.eq(~self.promised & (more == self._depth)),
         ]
         return m
 
