@@ -93,7 +93,7 @@ def _serve(machine: Machine, p: Params, layer: int, place: int) -> None:
             key, number = keys[other, at_b], numbers[other, at_b]
             j += 1
             if pairs:
-                pairs, number, added = False, _sum(machine, p, first, number), added + 1
+                pairs, number, added = False, _sum(machine, p, int(first), int(number)), added + 1
         else:
             break
         if number != 0 and not (p.floating and number == _MINUS_ZERO):

@@ -47,7 +47,7 @@ def test_defaults_may_be_left_out():
         ("width = 2", "width = 32", r"width must be in 2\.\.16"),
         ("width = 2\nchunk = 2", "width = 4\nchunk = 3", "chunk must divide the width, 4, not 3"),
         ("ways = 4", "ways = 128", r"ways must be in 2\.\.64"),
-        ("leaf_fifo = 16", "leaf_fifo = 4", "leaf_fifo must hold two windows of the merger and a"),
+        ("leaf_fifo = 16", "leaf_fifo = 4", "leaf_fifo must hold two windows of the merger, and a"),
         ("leaf_fifo = 16", "leaf_fifo = 24", "leaf_fifo must be a power of two"),
         ("width = 2\nchunk = 2", "width = 8\nchunk = 8", "node_fifo must hold two windows"),
         ("lines = 16", "lines = 1", r"lines must be in 4\.\.4096"),
