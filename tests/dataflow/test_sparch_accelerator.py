@@ -49,7 +49,11 @@ def test_defaults_may_be_left_out():
         ("ways = 4", "ways = 128", r"ways must be in 2\.\.64"),
         ("leaf_fifo = 16", "leaf_fifo = 4", "leaf_fifo must hold two windows of the merger, and a"),
         ("leaf_fifo = 16", "leaf_fifo = 24", "leaf_fifo must be a power of two"),
-        ("width = 2\nchunk = 2", "width = 8\nchunk = 8", "node_fifo must hold two windows"),
+        (
+            "width = 2\nchunk = 2\n\n[tree]\nways = 4\nleaf_fifo = 16\nnode_fifo = 32",
+            "width = 8\nchunk = 8\n\n[tree]\nways = 4\nleaf_fifo = 16\nnode_fifo = 8",
+            "node_fifo must hold two windows",
+        ),
         ("lines = 16", "lines = 1", r"lines must be in 4\.\.4096"),
         ("line_beats = 2", "line_beats = 0", r"line_beats must be in 1\.\.64"),
         ("look_ahead = 6", "look_ahead = 16", r"look_ahead must be in 1\.\.14"),
