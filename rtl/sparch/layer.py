@@ -142,7 +142,8 @@ class MergeLayer(Shared):
         reads, of = Signal(), Signal(index_bits(nodes))
         serves, node = Signal(), Signal(index_bits(nodes))
         m.d.sync += [serves.eq(reads), node.eq(of)]
-        again = serves & (node == of)
+        again = Signal()  # the same node
+        m.d.comb += again.eq(serves & (node == of))
         sides = [self._side(m, side, of, node, reads, again) for side in range(2)]
         some = [each.some for each in sides]
         m.d.comb += self.levels.eq(Cat(side.levels[v] for v in range(nodes) for side in sides))
@@ -273,13 +274,19 @@ class MergeLayer(Shared):
             words = [Value.cast(each) for each in (file.window, file.following)]
             found.append(Cat(*words, file.there, last))
         size, key_bits = self._element.size, self._element["key"].width
-        both = Cat(*found).word_select(of[:file_bits], len(found[0])) if files > 1 else found[0]
+        all_found = Signal(sum(len(each) for each in found), name=f"found_{name}")
+        both = Signal(len(found[0]), name=f"both_{name}")
+        m.d.comb += [
+            all_found.eq(Cat(*found)),
+            both.eq(all_found.word_select(of[:file_bits], len(both)) if files > 1 else all_found),
+        ]
         elements = [both.word_select(i, size) for i in range(2 * ways)]
         there, last = both[2 * ways * size :][: 2 * ways], both[-key_bits - 1 :]
         window: Any = Signal(word_layout(self._element, ways), name=f"window_{name}")
         is_there, closed = Signal(ways, name=f"there_{name}"), Signal(name=f"closed_{name}")
         key, known = Signal(key_bits, name=f"last_{name}"), Signal(name=f"known_{name}")
-        gone = take & again.replicate(ways)
+        gone = Signal(ways, name=f"gone_{name}")
+        m.d.comb += gone.eq(Mux(again, take, 0))
         for i in range(ways):
             # Few bits, of which the choice is to wait for nothing but what is taken.
             flags = [reads & Mux(again, there[i + n], there[i]) for n in range(ways + 1)]

@@ -52,7 +52,6 @@ def bit_of(number: Value, count: int) -> Value:
 
 def of_count(flags: Value, values: list[Value]) -> Value:
     """Return the value whose number is that of ``flags`` set; these are the first ones."""
-    width = max(len(value) for value in values)
     picks = [~flags[0], *(flags[n] & ~flags[n + 1] for n in range(len(flags) - 1)), flags[-1]]
-    masked = [pick.replicate(width) & value for pick, value in zip(picks, values, strict=True)]
+    masked = [Mux(pick, value, 0) for pick, value in zip(picks, values, strict=True)]
     return functools.reduce(operator.or_, masked)
