@@ -94,12 +94,17 @@ class RecordReader(Shared):
 
     def build(self) -> Module:
         m = Module()
-        bus, lanes = self._accelerator.bus, self._accelerator.beat_grains
-        groups = self._accelerator.right.groups
+        bus, groups = self._accelerator.bus, self._accelerator.right.groups
+        entry = data.StructLayout({"beat": bus.data_bits, "ends": self._ends})
         m.submodules.queue = queue = Queue(bus.data_bits, depth=2 * bus.burst_beats)
-        m.submodules.waiting = waiting = RegisterQueue(bus.data_bits, depth=2)
-        held, holds = Signal(bus.data_bits, reset_less=True), Signal()
-        at, left, unused = Signal(range(lanes)), Signal(COUNT_BITS), Signal(LEFT_BITS)
+        m.submodules.waiting = waiting = RegisterQueue(entry.size, depth=2)
+        held: Any = Signal(entry, reset_less=True)
+        holds = Signal()
+        waits: Any = data.View(entry, waiting.o.payload)
+        # Where the next record begins, and where it and those after it end, of the beat held.
+        at = Signal(range(self._accelerator.beat_grains))
+        ends: list[Any] = [Signal(self._end, name=f"end_{n}") for n in range(groups)]
+        left, unused = Signal(COUNT_BITS), Signal(LEFT_BITS)
         more = Signal(groups + 1)  # bit n: more than n records are left
         moved, some = Signal(), Signal()
         m.d.comb += [
@@ -107,16 +112,12 @@ class RecordReader(Shared):
             queue.i.valid.eq(self.beats.valid),
             queue.i.payload.eq(self.beats.payload),
             waiting.i.valid.eq(queue.o.valid),
-            waiting.i.payload.eq(queue.o.payload),
+            waiting.i.payload.eq(Cat(queue.o.payload, self._ends_in(m, queue.o.payload))),
             queue.o.ready.eq(waiting.i.ready),
             moved.eq(queue.o.valid & waiting.i.ready),
         ]
         self._ask(m, moved)
-        # Where a record would end that began in each grain of the beat.
-        bits = (2 * lanes).bit_length()
-        layout = data.StructLayout({"end": bits, "fills": 1, "spills": 1})
-        ends_at: list[Any] = [Signal(layout, name=f"end_at_{grain}") for grain in range(lanes)]
-        ends = self._records(m, Cat(held, waiting.o.payload), at, ends_at)
+        self._say(m, Cat(held.beat, waits.beat), [at, *(each.end for each in ends)])
         shown: list[Value] = []
         goes_on: Value = holds
         for number, each in enumerate(ends):
@@ -124,7 +125,7 @@ class RecordReader(Shared):
             goes_on = goes_on & begins & more[number] & (~each.spills | waiting.o.valid)
             shown.append(goes_on)
         count = Signal(range(groups + 1))
-        end: Any = Signal(layout)
+        end: Any = Signal(self._end)
         final, leaves, pops = Signal(), Signal(), Signal()
         m.d.comb += [
             count.eq(total(shown)),
@@ -156,16 +157,13 @@ class RecordReader(Shared):
         ]
         with m.If(moved):
             m.d.sync += unused.eq(unused - 1)
+        # A beat is taken in front of the record that is next: at the end of those read, if any is.
+        onward = Mux(holds, end.end, at)
         with m.If(pops):
-            m.d.sync += held.eq(waiting.o.payload)
-            for grain, to in enumerate(ends_at):
-                size = self._size(waiting.o.payload.word_select(grain, GRAIN_BITS))
-                ending = grain + size
-                m.d.sync += [
-                    to.end.eq(ending),
-                    to.fills.eq(ending >= lanes),
-                    to.spills.eq(ending > lanes),
-                ]
+            m.d.sync += held.eq(waits)
+            m.d.sync += self._found(ends, waits.ends, onward)
+        with m.Elif(self.reads):
+            m.d.sync += self._found(ends, held.ends, end.end)
         with m.If(self.reads):
             m.d.sync += [
                 at.eq(end.end),  # a power of two: less a beat by itself
@@ -182,6 +180,51 @@ class RecordReader(Shared):
                 unused.eq(self.run_beats),
             ]
         return m
+
+    @property
+    def _end(self) -> data.StructLayout:
+        """The layout of where a record ends: in the next beat if it ``spills``.
+
+        No record begins behind it in the beat if it ``fills`` it.
+        """
+        bits = (2 * self._accelerator.beat_grains).bit_length()
+        return data.StructLayout({"end": bits, "fills": 1, "spills": 1})
+
+    @property
+    def _ends(self) -> data.ArrayLayout:
+        """The layout of where a record ends, by the grain of a beat in which it begins."""
+        return data.ArrayLayout(self._end, self._accelerator.beat_grains)
+
+    def _ends_in(self, m: Module, beat: Value) -> Any:
+        """Return where a record would end that began in each grain of ``beat``."""
+        lanes, parts = self._accelerator.beat_grains, self._accelerator.grains
+        bounds = (0, parts.value, parts.value + 1, parts.value + parts.row)
+        sizes = [parts.head + more + bound for more in (0, parts.address) for bound in bounds]
+        ends: Any = Signal(self._ends)
+        for grain in range(lanes):
+            first = beat.word_select(grain, GRAIN_BITS)
+            head: Any = data.View(self._first, first[: self._first.size])
+            kind = Cat(head.follows, head.fetches)
+            # Tables by the kind, no sums: few bits.
+            m.d.comb += [
+                ends[grain].end.eq(Array(grain + size for size in sizes)[kind]),
+                ends[grain].fills.eq(Array(grain + size >= lanes for size in sizes)[kind]),
+                ends[grain].spills.eq(Array(grain + size > lanes for size in sizes)[kind]),
+            ]
+        return ends
+
+    def _found(self, ends: list[Any], table: Any, at: Value) -> list[Any]:
+        """Return what sets ``ends`` to those of the records from grain ``at`` of a beat on.
+
+        ``table`` says where the beat's records end.
+        """
+        place_bits = (self._accelerator.beat_grains - 1).bit_length()
+        found = []
+        for each in ends:
+            end: Any = table[at[:place_bits]]  # of one beyond the beat it does not matter
+            found.append(each.eq(end))
+            at = end.end
+        return found
 
     def _ask(self, m: Module, freed: Value) -> None:
         """Add what asks for the beats; a place of the queue is ``freed``."""
@@ -220,33 +263,15 @@ class RecordReader(Shared):
         with m.If(self.begin):
             m.d.sync += [address.eq(self.address), unasked.eq(self.run_beats)]
 
-    def _records(self, m: Module, window: Value, at: Value, ends_at: list[Any]) -> list[Any]:
-        """Say the records from grain ``at`` of ``window`` on; return where each ends.
-
-        They are said a cycle later. ``ends_at`` has where one ends, by the grain in which it
-        begins, whether that is in the next beat, or behind its first grain.
-        """
-        lanes, most = self._accelerator.beat_grains, self._accelerator.grains.most
-        place_bits = (lanes - 1).bit_length()
-        ends: list[Any] = []
+    def _say(self, m: Module, window: Value, places: list[Value]) -> None:
+        """Say the records that begin in grains ``places`` of ``window``, a cycle later."""
+        most = self._accelerator.grains.most
+        place_bits = (self._accelerator.beat_grains - 1).bit_length()
         for number in range(self._accelerator.right.groups):
             grains = Signal(most * GRAIN_BITS, name=f"grains_{number}", reset_less=True)
-            end: Any = Signal(ends_at[0].shape(), name=f"end_{number}")
-            place = (ends[-1].end if ends else at)[:place_bits]  # one beyond the beat is not shown
-            m.d.sync += grains.eq(window.bit_select(Cat(Const(0, 4), place), most * GRAIN_BITS))
-            m.d.comb += end.as_value().eq(Array([each.as_value() for each in ends_at])[place])
+            place = Cat(Const(0, 4), places[number][:place_bits])  # beyond the beat: not shown
+            m.d.sync += grains.eq(window.bit_select(place, most * GRAIN_BITS))
             self._record(m, self.o[number], grains)
-            ends.append(end)
-        return ends
-
-    def _size(self, grain: Value) -> Value:
-        """Return the grains of a record of which the first is ``grain``."""
-        parts = self._accelerator.grains
-        head: Any = data.View(self._first, grain[: self._first.size])
-        bounds = (0, parts.value, parts.value + 1, parts.value + parts.row)
-        sizes = [parts.head + more + bound for more in (0, parts.address) for bound in bounds]
-        size: Value = Array(sizes)[Cat(head.follows, head.fetches)]
-        return size
 
     @property
     def _first(self) -> data.StructLayout:
