@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
@@ -176,3 +176,51 @@ class FifoFile(Shared):
         row_bits = (self._capacity // self._ways - 1).bit_length()
         fifo_bits = (self._fifos - 1).bit_length()
         return Cat(row[:row_bits], fifo[:fifo_bits])
+
+
+class NextWindow(Shared):
+    """The first elements behind those that are taken of a queue. No latency.
+
+    What is taken is known last: a component of its own, so that little comes behind it.
+
+    Parameters
+    ----------
+    ways : int
+        Elements of a window: 2, 4, 8 or 16.
+    width : int
+        Bits of an element.
+
+    Members
+    -------
+    elements : In(2 * ways * width)
+        The first of the queue.
+    take : In(ways)
+        Which of them are taken: the first ones.
+    again : In(1)
+        They are taken of this queue.
+    o : Out(ways * width)
+        The first of those that are left.
+    """
+
+    def __init__(self, *, ways: int, width: int) -> None:
+        check_ways(ways)
+        self._ways, self._width = ways, width
+        super().__init__(
+            {
+                "elements": In(2 * ways * width),
+                "take": In(ways),
+                "again": In(1),
+                "o": Out(ways * width),
+            },
+            name=f"next_window_n{ways}_w{width}",
+            parameters=(ways, width),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        elements = [self.elements.word_select(i, self._width) for i in range(2 * self._ways)]
+        gone = Mux(self.again, self.take, 0)
+        m.d.comb += self.o.eq(
+            Cat(of_count(gone, elements[i:][: self._ways + 1]) for i in range(self._ways))
+        )
+        return m

@@ -12,14 +12,13 @@ from amaranth.lib.wiring import In, Out
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.rtl.eie.lnzd import lowest_bit
 from celosia.rtl.shared import Shared
-from celosia.rtl.sparch.fifos import FifoFile
+from celosia.rtl.sparch.fifos import FifoFile, NextWindow
 from celosia.rtl.sparch.merge import MergeArray, TakeArray, total
 from celosia.rtl.sparch.reduce import Reducer
 from celosia.rtl.sparch.words import (
     bit_of,
     element_layout,
     index_bits,
-    of_count,
     word_layout,
 )
 
@@ -280,20 +279,21 @@ class MergeLayer(Shared):
             all_found.eq(Cat(*found)),
             both.eq(all_found.word_select(of[:file_bits], len(both)) if files > 1 else all_found),
         ]
-        elements = [both.word_select(i, size) for i in range(2 * ways)]
         there, last = both[2 * ways * size :][: 2 * ways], both[-key_bits - 1 :]
+        m.submodules[f"next_{name}"] = following = NextWindow(ways=ways, width=size + 1)
+        m.d.comb += [
+            following.elements.eq(
+                Cat(Cat(both.word_select(i, size), reads & there[i]) for i in range(2 * ways))
+            ),
+            following.take.eq(take),
+            following.again.eq(again),
+        ]
         window: Any = Signal(word_layout(self._element, ways), name=f"window_{name}")
         is_there, closed = Signal(ways, name=f"there_{name}"), Signal(name=f"closed_{name}")
         key, known = Signal(key_bits, name=f"last_{name}"), Signal(name=f"known_{name}")
-        gone = Signal(ways, name=f"gone_{name}")
-        m.d.comb += gone.eq(Mux(again, take, 0))
         for i in range(ways):
-            # Few bits, of which the choice is to wait for nothing but what is taken.
-            flags = [reads & Mux(again, there[i + n], there[i]) for n in range(ways + 1)]
-            m.d.sync += [
-                Value.cast(window[i]).eq(of_count(gone, elements[i:][: ways + 1])),
-                is_there[i].eq(of_count(take, flags)),
-            ]
+            each = following.o.word_select(i, size + 1)
+            m.d.sync += [Value.cast(window[i]).eq(each[:size]), is_there[i].eq(each[size])]
         m.d.sync += [
             closed.eq(self.closed.bit_select(Cat(Const(side, 1), of), 1)),
             known.eq(last[0]),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
-
 from amaranth.hdl import Cat, Const, Mux, Value
 from amaranth.lib import data
 
@@ -51,7 +48,13 @@ def bit_of(number: Value, count: int) -> Value:
 
 
 def of_count(flags: Value, values: list[Value]) -> Value:
-    """Return the value whose number is that of ``flags`` set; these are the first ones."""
-    picks = [~flags[0], *(flags[n] & ~flags[n + 1] for n in range(len(flags) - 1)), flags[-1]]
-    masked = [Mux(pick, value, 0) for pick, value in zip(picks, values, strict=True)]
-    return functools.reduce(operator.or_, masked)
+    """Return the value whose number is that of ``flags`` set; these are the first ones.
+
+    A tree of multiplexers: the flag in the middle says which half it is in.
+    """
+    if len(values) == 1:
+        return values[0]
+    middle = len(values) // 2
+    lower = of_count(flags[: middle - 1], values[:middle])
+    upper = of_count(flags[middle:], values[middle:])
+    return Mux(flags[middle - 1], upper, lower)
