@@ -20,8 +20,8 @@ TINY = SparchAccelerator(
     name="sparch_tiny",
     elements=Elements(bits=16, accumulator=40, index_bits=12),
     merger=Merger(width=2, chunk=2),
-    tree=MergeTree(ways=4, leaf_fifo=16, node_fifo=32),
-    right=RightBuffer(lines=16, line_beats=2, look_ahead=6, multipliers=2),
+    tree=MergeTree(ways=4, leaf_fifo=32, node_fifo=32),
+    right=RightBuffer(lines=32, line_beats=2, look_ahead=12, multipliers=2),
     partials=Partials(alive=64, writer_beats=16),
     bus=Bus(data_bits=128, burst_beats=16, outstanding=4),
 )

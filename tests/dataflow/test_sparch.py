@@ -230,8 +230,8 @@ def test_what_an_engine_cannot_hold_is_refused():
     assert interpret(compile_product(row, column, TINY)).output.values[0] == 4 * 30000**2
     with pytest.raises(CelosiaError, match="row 0 may need 33 bits and the accumulator has 32"):
         compile_product(row, column, narrow)
-    short = replace(TINY, right=replace(TINY.right, look_ahead=7))
-    with pytest.raises(CelosiaError, match="a packed buffer needs at least 18 lines"):
+    short = replace(TINY, right=replace(TINY.right, look_ahead=15))
+    with pytest.raises(CelosiaError, match="a packed buffer needs at least 34 lines"):
         compile_product(row, column, short, Strategy(cut=Cut(packed=True)))
     few = replace(NARROW, partials=replace(TINY.partials, alive=2))
     dense = from_scipy(scipy.sparse.csr_array(np.ones((40, 40), np.int64)))

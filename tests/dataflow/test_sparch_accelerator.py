@@ -47,16 +47,16 @@ def test_defaults_may_be_left_out():
         ("width = 2", "width = 32", r"width must be in 2\.\.16"),
         ("width = 2\nchunk = 2", "width = 4\nchunk = 3", "chunk must divide the width, 4, not 3"),
         ("ways = 4", "ways = 128", r"ways must be in 2\.\.64"),
-        ("leaf_fifo = 16", "leaf_fifo = 4", "leaf_fifo must hold two windows of the merger, and a"),
-        ("leaf_fifo = 16", "leaf_fifo = 24", "leaf_fifo must be a power of two"),
+        ("leaf_fifo = 32", "leaf_fifo = 4", "leaf_fifo must hold two windows of the merger, and a"),
+        ("leaf_fifo = 32", "leaf_fifo = 24", "leaf_fifo must be a power of two"),
         (
-            "width = 2\nchunk = 2\n\n[tree]\nways = 4\nleaf_fifo = 16\nnode_fifo = 32",
+            "width = 2\nchunk = 2\n\n[tree]\nways = 4\nleaf_fifo = 32\nnode_fifo = 32",
             "width = 8\nchunk = 8\n\n[tree]\nways = 4\nleaf_fifo = 16\nnode_fifo = 8",
             "node_fifo must hold two windows",
         ),
-        ("lines = 16", "lines = 1", r"lines must be in 4\.\.4096"),
+        ("lines = 32", "lines = 1", r"lines must be in 4\.\.4096"),
         ("line_beats = 2", "line_beats = 0", r"line_beats must be in 1\.\.64"),
-        ("look_ahead = 6", "look_ahead = 16", r"look_ahead must be in 1\.\.14"),
+        ("look_ahead = 12", "look_ahead = 31", r"look_ahead must be in 1\.\.30"),
         ("multipliers = 2", "multipliers = 4", "multipliers must be at most 2"),
         ("groups = 1", "groups = 3", "groups must be a power of two, not 3"),
         ("groups = 1", "groups = 16", r"groups must be in 1\.\.8"),
@@ -85,7 +85,7 @@ def test_derived_widths():
     assert (PAPER.partial_burst, PAPER.pointer_lanes, PAPER.products) == (16, 16, 16)
     assert PAPER.tree.layers == 6
     assert not PAPER.merger.flat
-    assert (TINY.grains.most, TINY.partial_lanes, TINY.partial_burst) == (5, 2, 4)
+    assert (TINY.grains.most, TINY.partial_lanes, TINY.partial_burst) == (6, 2, 8)
     assert TINY.merger.flat
     assert TINY.products == 2
 

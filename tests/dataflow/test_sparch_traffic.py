@@ -108,7 +108,7 @@ def test_what_a_program_moves_is_counted(pattern):
 def test_other_dataflows():
     """Every product is written and read, or every row read through a buffer: written plainly."""
     matrix = random_matrix((40, 40), 400, np.random.default_rng(SEED), pattern=Pattern.NETWORK)
-    engine = replace(TINY, right=replace(TINY.right, lines=12))
+    engine = replace(TINY, right=replace(TINY.right, lines=12, look_ahead=6))
     plan = plan_product(matrix, matrix, engine, Strategy())
     outer = outerspace_traffic(plan)
     assert outer.left == outer.right == 16 * (400 // 4 + 11)
