@@ -204,10 +204,10 @@ def test_floats_are_bit_for_bit_those_of_the_interpreter():
         np.testing.assert_allclose(run.output.to_scipy().toarray(), exact, rtol=1e-4, atol=1e-5)
 
 
-def small_case():
+def small_case(size=30):
     """A product of several rounds, with partial matrices."""
     rng = np.random.default_rng(SEED)
-    left = random_matrix(rng, (30, 30), 0.3)
+    left = random_matrix(rng, (size, size), 0.3)
     program = compile_product(from_scipy(left), from_scipy(left), TINY)
     assert any(isinstance(descriptor, Source) for descriptor in program.descriptors)
     return program
@@ -367,7 +367,7 @@ def test_errors_of_the_bus_stop_it(simulator):
 
 def test_leaves_that_starve_stall_the_engine(simulator):
     """A leaf is closed by a record that never comes: the order of records is broken."""
-    program = small_case()
+    program = small_case(60)  # its leaves get more than they hold
     image = program_image(program)
     with_records(leaf_by_leaf)(program, image)
     error = stops(simulator, program, image)
