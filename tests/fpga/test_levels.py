@@ -11,7 +11,6 @@ from celosia.dataflow.eie.presets import EIE_PRESETS
 from celosia.dataflow.eie.presets import PAPER as EIE_PAPER
 from celosia.dataflow.eie.presets import TINY as EIE_TINY
 from celosia.dataflow.presets import preset
-from celosia.dataflow.sparch.presets import TINY as SPARCH_TINY
 from celosia.fpga.devices import ECP5_85K, ZCU102
 from celosia.fpga.levels import Paths, module_paths
 from celosia.fpga.tools import ToolFailedError
@@ -254,9 +253,3 @@ def scalable(circuit):
 def test_a_whole_engine_has_few_levels(accelerator):
     report = synth(accelerator, ZCU102, levels=True)
     assert 0 < report.logic_levels <= 6
-
-
-@pytest.mark.campaign
-@pytest.mark.timeout(3600)
-def test_a_sparch_engine_has_few_levels():
-    assert 0 < synth(SPARCH_TINY, ZCU102, levels=True).logic_levels <= 8
