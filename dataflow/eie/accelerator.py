@@ -24,6 +24,9 @@ FILTER_CYCLES = 2
 TREE_RADIX = 4
 """Candidates of which the first is found at once."""
 
+EARLY_WINDOW, EARLY_WINDOWS = 16, 32
+"""Activations of a window, and windows of a file, of which the first is found as flags are read."""
+
 MAX_CODE_BITS = 8
 """Widest index into a codebook."""
 
@@ -223,6 +226,14 @@ class EieAccelerator:
     def products(self) -> int:
         """Products a cycle: one of each PE."""
         return self.array.pes
+
+    @property
+    def late_windows(self) -> bool:
+        """Whether a window's first nonzeros are found in the cycle after its flags were read."""
+        memories = self.memories
+        wide = memories.window > EARLY_WINDOW
+        many = memories.activations // memories.window > EARLY_WINDOWS
+        return self.array.buffer_levels > 0 or wide or many
 
     @property
     def row_slot(self) -> int:

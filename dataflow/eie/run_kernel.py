@@ -110,6 +110,7 @@ def run_tile(
     columns: np.ndarray,
     ends: np.ndarray,
     levels: int,
+    late: bool,
     queue: int,
     filter_cycles: int,
 ) -> Tally:
@@ -125,6 +126,8 @@ def run_tile(
         For each channel and window how many of those come before the next window, (channels, w).
     levels
         Buffers that a nonzero passes before it is taken.
+    late
+        Nonzeros are found in the cycle after a window's flags were read.
     queue
         Places of a queue.
     filter_cycles
@@ -149,7 +152,7 @@ def run_tile(
     while True:
         cycle += 1
         was_found, found = found, bool((at < reach).any())
-        over = not was_found and cycle > loaded + 2 if levels else not found
+        over = not was_found and cycle > loaded + 2 if late else not found
         at_work = not over or (taken != NOTHING).any() or (offered != NOTHING).any()
         if not at_work and window == windows and was_idle:
             return Tally(cycle, broadcasts, stalls, look_ups)
@@ -171,7 +174,7 @@ def run_tile(
         if over and window < windows:
             reach[:] = ends[:, window]
             window += 1
-            loaded, begin = cycle, cycle + 1 + levels + (levels > 0)
+            loaded, begin = cycle, cycle + 1 + levels + late
         was_idle = _idle(pe, fired)
         for k in range(pes):
             for c in range(channels):

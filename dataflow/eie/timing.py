@@ -77,7 +77,8 @@ def time_run(accelerator: EieAccelerator, run: Run, tile: Tile, values: np.ndarr
     array, each = accelerator.array, accelerator.memories.row_entries
     counts = np.ascontiguousarray(tile.counts)
     filter_cycles = FILTER_CYCLES if array.skip_empty else 0
-    tally = run_tile(counts, order, ends, array.buffer_levels, array.queue, filter_cycles)
+    late = accelerator.late_windows
+    tally = run_tile(counts, order, ends, array.buffer_levels, late, array.queue, filter_cycles)
     met = np.flatnonzero(values)
     entries, begins = counts[:, met], tile.begins[:, met] + run.entries
     rows = (begins + entries - 1) // each - begins // each + 1

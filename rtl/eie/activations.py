@@ -17,11 +17,12 @@ from celosia.rtl.shared import Shared
 class ActivationFiles(Shared):
     """Two files of activations of one PE, and the flags of a window of them.
 
-    Beside each window of activations lies a word of flags that says which of them are not 0. The
-    words of a window are written in order, from its first on; those not written count as 0. A
-    window loaded in cycle t is searched from t+1 on, where nonzeros wait in buffers from t+2 on;
-    ``take`` moves on to its next nonzero. Which that is, is known a cycle before: what it is found
-    by does not wait for ``take``.
+    Rows, and windows, of the second file are numbered on from those of the first. Beside each
+    window of activations lies a word of flags that says which of them are not 0. The words of a
+    window are written in order, from its first on; those not written count as 0. A window loaded in
+    cycle t is searched from t+1 on, with ``late_windows`` from t+2 on; ``take`` moves on to its
+    next nonzero. Which that is, is known a cycle before: what it is found by does not wait for
+    ``take``.
 
     Parameters
     ----------
@@ -33,20 +34,20 @@ class ActivationFiles(Shared):
     write : In(1)
     write_plain : In(1)
         Without its flag: the flags stay as they are. Only with a cell unit.
-    write_file, write_row : In
+    write_row : In
     write_value : In(activation bits)
     load : In(1)
-        Search window ``window`` of file ``source`` from the next cycle on.
-    source, window : In
+        Search window ``window`` from the next cycle on.
+    window : In
     found : Out(1)
         There is a nonzero that was not taken.
     index : Out
         Its number in the window.
     take : In(1)
-        It is read, and taken; only where ``file`` is ``source``, and without ``read``.
+        It is read, and taken; only without ``read``.
     read : In(1)
-        Row ``row`` of file ``file`` is read.
-    file, row : In
+        Row ``row`` is read.
+    row : In
     value : Out(activation bits)
         What was read or taken last, from the cycle after.
     """
@@ -56,24 +57,21 @@ class ActivationFiles(Shared):
         self._window = accelerator.memories.window
         self._bits = accelerator.widths.activation
         self._plain = accelerator.cell is not None
-        self._late = accelerator.array.buffer_levels > 0
+        self._late = accelerator.late_windows
         windows = self._depth // self._window
         super().__init__(
             ({"write_plain": In(1)} if self._plain else {})
             | {
                 "write": In(1),
-                "write_file": In(1),
-                "write_row": In(address_bits(self._depth)),
+                "write_row": In(address_bits(2 * self._depth)),
                 "write_value": In(self._bits),
                 "load": In(1),
-                "source": In(1),
-                "window": In(address_bits(windows)),
+                "window": In(address_bits(2 * windows)),
                 "found": Out(1),
                 "index": Out(address_bits(self._window)),
                 "take": In(1),
                 "read": In(1),
-                "file": In(1),
-                "row": In(address_bits(self._depth)),
+                "row": In(address_bits(2 * self._depth)),
                 "value": Out(self._bits),
             },
             name="activation_files",
@@ -98,18 +96,16 @@ class ActivationFiles(Shared):
         m.submodules.follows = follows = LowestBit(window)
         m.d.comb += [
             write.en.eq(self.write),
-            write.addr.eq(self.write_row + Mux(self.write_file, depth, 0)),
+            write.addr.eq(self.write_row),
             write.data.eq(self.write_value),
             written.eq(Mux(bit == 0, 0, word) | (self.write_value.any() << bit)),
             put.en.eq(flagged),
-            put.addr.eq((self.write_row >> inner) + Mux(self.write_file, windows, 0)),
+            put.addr.eq(self.write_row >> inner),
             put.data.eq(written),
-            get.addr.eq(self.window + Mux(self.source, windows, 0)),
+            get.addr.eq(self.window),
             follows.i.eq(rest),
             read.en.eq(self.take | self.read),
-            read.addr.eq(
-                Mux(self.read, self.row, Cat(self.index, searched)) + Mux(self.file, depth, 0)
-            ),
+            read.addr.eq(Mux(self.read, self.row, Cat(self.index, searched))),
             self.value.eq(read.data),
         ]
         with m.If(flagged):

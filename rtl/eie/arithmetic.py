@@ -14,7 +14,7 @@ from celosia.rtl.shared import Shared
 
 
 class Codebook(Shared):
-    """The tables of shared weights: written value by value, read without latency.
+    """The tables of shared weights: written value by value, read in a cycle.
 
     Parameters
     ----------
@@ -31,6 +31,7 @@ class Codebook(Shared):
     table, code : In
         What to read.
     value : Out(signed(value_bits))
+        What was read in the cycle before.
     """
 
     def __init__(self, *, tables: int, code_bits: int, value_bits: int) -> None:
@@ -55,12 +56,13 @@ class Codebook(Shared):
         depth = self._tables << self._code_bits
         rows: Any = memory.Memory(shape=self._value_bits, depth=depth, init=[])
         m.submodules.rows = rows
-        write, read = rows.write_port(), rows.read_port(domain="comb")
+        write, read = rows.write_port(), rows.read_port()
         m.d.comb += [
             write.en.eq(self.write_enable),
             write.addr.eq((self.write_table << self._code_bits) | self.write_code),
             write.data.eq(self.write_value),
             read.addr.eq((self.table << self._code_bits) | self.code),
+            read.en.eq(1),
             self.value.eq(read.data.as_signed()),
         ]
         return m
@@ -69,9 +71,9 @@ class Codebook(Shared):
 class Arithmetic(Shared):
     """Multiplies entries by activations and adds them up, one a cycle.
 
-    An entry on ``weight`` and ``gap`` in cycle t is in stage 1: its accumulator's number, ``gap``
-    after that of the entry before, and ``factor`` from the codebook. In t+1 its accumulator is read
-    and the product made, in t+2 they are added, in t+3 the sum is written; read in t+4. An
+    An entry on ``gap`` in cycle t is in stage 1: its accumulator's number, ``gap`` after that of
+    the entry before, is found. In t+1 its ``factor`` is there, its accumulator is read and the
+    product made, in t+2 they are added, in t+3 the sum is written; read in t+4. An
     accumulator that is hit again in between takes the sum from where it is (bypass).
 
     Accumulators are read and cleared through ``drain_row`` while no entry is at work.
@@ -90,7 +92,7 @@ class Arithmetic(Shared):
     gap : In(index bits)
         Zeros before it.
     factor : In(signed(factor bits))
-        Its weight.
+        The weight of the entry that was in stage 1 in the cycle before.
     activation : In(signed(activation bits))
         What it is multiplied by.
     rows : In
@@ -146,7 +148,6 @@ class Arithmetic(Shared):
 
         valid = [Signal(name=f"valid_{stage}") for stage in (2, 3, 4)]
         row = [Signal(bits, name=f"row_{stage}") for stage in (2, 3, 4)]
-        factor = Signal(signed(widths.factor))
         activation = Signal(signed(widths.activation))
         product = Signal(signed(widths.factor + widths.activation))
         before = Signal(signed(widths.accumulator))
@@ -154,11 +155,10 @@ class Arithmetic(Shared):
         m.d.sync += [
             valid[0].eq(self.valid & ~self.beyond),
             row[0].eq(number),
-            factor.eq(self.factor),
             activation.eq(self.activation),
             valid[1].eq(valid[0]),
             row[1].eq(row[0]),
-            product.eq(factor * activation),
+            product.eq(self.factor * activation),
             # What stage 4 writes in this cycle is read in the next only.
             before.eq(Mux(valid[2] & (row[2] == row[0]), total, read.data.as_signed())),
             valid[2].eq(valid[1]),

@@ -46,25 +46,20 @@ ScaleLayout = data.StructLayout(
 """How far cells are shifted; of what is shifted in this cycle how far, and its mask as
 :func:`~celosia.rtl.eie.rounding.mask_below` has it; of what is clamped in this cycle the range."""
 
+CellTold = data.StructLayout(
+    {
+        "phase": range(PHASES),
+        "scale": ScaleLayout,
+        "last_pes": 9,
+        "put": 1,
+        "plain": 1,
+        "last": 1,
+    }
+)
+"""What all PEs are told while elements are at work.
 
-def cell_layout(accelerator: EieAccelerator) -> data.StructLayout:
-    """Return the layout of what all PEs are told while elements are at work.
-
-    ``put``: the unit's result goes to ``row`` of ``file``, with its flag (``flagged``) or without;
-    in the last row (``last``) PEs from ``last_pes`` on, which have no element, put 0.
-    """
-    return data.StructLayout(
-        {
-            "phase": range(PHASES),
-            "scale": ScaleLayout,
-            "last_pes": 9,
-            "put": 1,
-            "file": 1,
-            "row": address_bits(accelerator.memories.activations),
-            "flagged": 1,
-            "last": 1,
-        }
-    )
+``put``: the unit's result is put, that of a cell (``plain``) without its flag. Where what is put in
+the next cycle is of the ``last`` row, PEs from ``last_pes`` on, which have no element, put 0."""
 
 
 class CellUnit(Shared):
@@ -204,28 +199,33 @@ class CellControl(Shared):
     i : In(CellLayout)
         In the cycle before what is done then.
     read : Out(1)
-        ``row`` of ``file`` is read.
-    file, row : Out
-    o : Out(cell_layout(accelerator))
+        ``row`` is read.
+    row : Out
+    o : Out(CellTold)
+    puts : Out(1)
+    put_row : Out
+        Whether ``o`` has something put in the next cycle, and where.
     begins, done : Out(1)
         A row begins; all is done.
     """
 
     def __init__(self, accelerator: EieAccelerator) -> None:
-        self._row_bits = address_bits(accelerator.memories.activations)
+        self._depth = accelerator.memories.activations
+        row = Out(address_bits(2 * self._depth))
         super().__init__(
             {
                 "busy": In(1),
                 "i": In(CellLayout),
                 "read": Out(1),
-                "file": Out(1),
-                "row": Out(self._row_bits),
-                "o": Out(cell_layout(accelerator)),
+                "row": row,
+                "o": Out(CellTold),
+                "puts": Out(1),
+                "put_row": row,
                 "begins": Out(1),
                 "done": Out(1),
             },
             name="cell_control",
-            parameters=(accelerator,),
+            parameters=(self._depth,),
         )
 
     def build(self) -> Module:
@@ -265,14 +265,15 @@ class CellControl(Shared):
         fewer, further = Signal.like(row), Signal.like(row)
         m.d.sync += fewer.eq(step.rows - 1)
         m.d.comb += [
-            self.file.eq(step.source),
             self.read.eq(self.busy & Mux(phase == 4, real[1], real[0])),
             self.begins.eq(self.busy & (phase == 0) & real[0]),
             # A gate's sums are ``rows`` behind those of the gate before.
             further.eq(Mux(phase == 3, fewer, step.rows)),
         ]
         with m.If(~self.busy):
-            m.d.sync += [row.eq(self.i.cell), cells.eq(self.i.cell), gates.eq(self.i.gates)]
+            first = Mux(self.i.source, self._depth, 0)
+            cell = first + self.i.cell
+            m.d.sync += [row.eq(cell), cells.eq(cell), gates.eq(first + self.i.gates)]
         with m.Elif(phase == 0):
             m.d.sync += [row.eq(gates), cells.eq(cells + 1), gates.eq(gates + 1)]
         with m.Elif(phase == 4):
@@ -285,18 +286,24 @@ class CellControl(Shared):
         phase, o = self.o.phase, self.o
         cells, outputs = Signal.like(self.row), Signal.like(self.row)
         puts_cell, puts_output = Signal(), Signal()
-        m.d.comb += [puts_cell.eq((phase == 0) & real[2]), puts_output.eq((phase == 2) & real[3])]
-        m.d.sync += [
-            o.put.eq(self.busy & (puts_cell | puts_output)),
-            o.flagged.eq(puts_output),
-            o.file.eq(step.source ^ puts_output),
-            o.row.eq(Mux(puts_output, outputs, cells)),
+        m.d.comb += [
+            puts_cell.eq((phase == 0) & real[2]),
+            puts_output.eq((phase == 2) & real[3]),
+            self.puts.eq(self.busy & (puts_cell | puts_output)),
+            self.put_row.eq(Mux(puts_output, outputs, cells)),
             o.last.eq(Mux(puts_output, final[2], final[1])),
+        ]
+        m.d.sync += [
+            o.put.eq(self.puts),
+            o.plain.eq(puts_cell),
             o.last_pes.eq(step.last_pes),
             self.done.eq(self.busy & puts_output & final[2]),
         ]
         with m.If(~self.busy):
-            m.d.sync += [cells.eq(self.i.cell), outputs.eq(self.i.target)]
+            m.d.sync += [
+                cells.eq(self.i.cell + Mux(self.i.source, self._depth, 0)),
+                outputs.eq(self.i.target + Mux(self.i.source, 0, self._depth)),
+            ]
         with m.Else():
             m.d.sync += [cells.eq(cells + puts_cell), outputs.eq(outputs + puts_output)]
 

@@ -10,11 +10,13 @@ from amaranth.lib import data, enum, stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.eie.accelerator import EieAccelerator
-from celosia.rtl.eie.cell import CellControl, cell_layout
+from celosia.rtl.axi.burst import sum_of_three
+from celosia.rtl.eie.cell import CellControl, CellTold
 from celosia.rtl.eie.descriptors import PLACE_BITS, CellLayout, Opcode, RunLayout, StoreLayout
 from celosia.rtl.eie.issue import COLUMN_BITS
 from celosia.rtl.eie.lnzd import RADIX, RADIX_BITS, NonzeroBuffer, NonzeroNode, one_of
 from celosia.rtl.eie.memories import address_bits
+from celosia.rtl.eie.multiples import looked_up
 from celosia.rtl.eie.pe import scan_layout
 from celosia.rtl.eie.queue import item_layout
 from celosia.rtl.eie.rounding import mask_below
@@ -25,6 +27,8 @@ SETTLE_CYCLES = 2
 """From all PEs said to be idle to the last sum in its accumulator."""
 FLUSH_CYCLES = 3
 """From the last accumulator drained to the cycle before its result is written."""
+RESULT_CYCLES = 4
+"""From an accumulator drained to its result written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +134,8 @@ class Broadcaster(Shared):
         with m.If(takes | moves):
             m.d.sync += taken.eq(takes)
         with m.If(moves):
-            column = base + (index * self._pes + owner)
+            first = looked_up(index, self._pes, bits=COLUMN_BITS)  # of the index, in the window
+            column = sum_of_three(m, "column", (base, first, owner), 1 << COLUMN_BITS)
             m.d.sync += [self.item.column.eq(column), self.item.value.eq(value)]
         with m.If(moves | self.fires):
             m.d.sync += self.valid.eq(moves)
@@ -209,8 +214,9 @@ class EieControl(Shared):
 
     A run accepted in cycle t loads the flags of its first window in t+1, so the first nonzero is
     taken in t+2. A window of which all nonzeros are taken is followed by the next, which is loaded
-    in the cycle after, with buffers in the second after. When in cycle q nothing is left to take or
-    on its way, and nothing was in a PE in the cycle before, a run that does not write is done in q.
+    in the cycle after, with ``late_windows`` in the second after. When in cycle q nothing is left
+    to take or on its way, and nothing was in a PE in the cycle before, a run that does not write is
+    done in q.
     Another drains its accumulators from q+3 on, one row a cycle, and is done 3 cycles after the
     last, whose result is written in the next. The next step is accepted in that.
 
@@ -244,7 +250,7 @@ class EieControl(Shared):
     scan : Out(scan_layout(accelerator))
         To all PEs.
     found : In(1)
-        Some nonzero was not taken; with buffers of the cycle before.
+        Some nonzero was not taken; with ``late_windows`` of the cycle before.
     empty : In(1)
         Nothing was taken that was not broadcast.
     idle : In(1)
@@ -253,7 +259,7 @@ class EieControl(Shared):
     store_what : Out(StoreLayout)
     store_read, store_done : In(1)
     store_row : In
-    cell : Out(cell_layout(accelerator))
+    cell : Out(CellTold)
         Only with cell units: to all PEs.
     cell_row : Out(1)
         A row of elements begins.
@@ -264,7 +270,7 @@ class EieControl(Shared):
     def __init__(self, accelerator: EieAccelerator) -> None:
         self._accelerator = accelerator
         memories, bus = accelerator.memories, accelerator.bus
-        cell: Any = {"cell": Out(cell_layout(accelerator))}
+        cell: Any = {"cell": Out(CellTold)}
         super().__init__(
             (cell if accelerator.cell is not None else {})
             | {
@@ -285,7 +291,7 @@ class EieControl(Shared):
                 "store_stamp": Out(1),
                 "store_what": Out(StoreLayout),
                 "store_read": In(1),
-                "store_row": In(address_bits(memories.activations)),
+                "store_row": In(address_bits(2 * memories.activations)),
                 "store_done": In(1),
                 "cell_row": Out(1),
                 "finished": Out(1),
@@ -305,7 +311,6 @@ class EieControl(Shared):
         m.d.comb += [
             self.scan.fresh.eq(state == State.IDLE),
             self.scan.drain_row.eq(row),
-            self.scan.result.eq(~clearing),
             self.running.eq((state != State.IDLE) & (state != State.STORE) & (state != State.CELL)),
             self.search.eq(state == State.SCAN),
             quiet.eq(self._windows(m, state) & self.empty & self.idle),
@@ -323,6 +328,7 @@ class EieControl(Shared):
             with m.If(row == memories.accumulators - 1):
                 m.d.sync += [clearing.eq(0), drain.eq(0), row.eq(0)]
         self._accept(m, state, clearing)
+        self._puts(m, state, drain & ~clearing)
         if self._accelerator.cell is not None:
             self._elements(m, state, done)
         with m.Switch(state):
@@ -353,14 +359,13 @@ class EieControl(Shared):
         number = Signal.like(self.scan.window)  # of the window that is loaded next
         following = Signal(PLACE_BITS + 1)  # its first column
         more, over, loaded = Signal(), Signal(), Signal(2)
-        if accelerator.array.buffer_levels:
+        if accelerator.late_windows:
             m.d.sync += loaded.eq(Cat(self.scan.load, loaded))
         m.d.comb += [
             more.eq(following < self.tile.columns),
             over.eq(self.search & ~self.found & ~loaded.any()),
             self.scan.load.eq(over & more),
             self.scan.window.eq(number),
-            self.scan.file.eq(Mux(state == State.STORE, self.store_what.source, self.tile.source)),
             self.scan.read.eq(self.store_read),
             self.scan.row.eq(self.store_row),
         ]
@@ -372,8 +377,28 @@ class EieControl(Shared):
             ]
         with m.If(state == State.IDLE):
             run: Any = data.View(RunLayout, self.i.p.descriptor[: RunLayout.size])
-            m.d.sync += [number.eq(run.window), following.eq(0)]
+            windows = accelerator.memories.activations // accelerator.memories.window
+            m.d.sync += [
+                number.eq(run.window + Mux(run.source, windows, 0)),
+                following.eq(0),
+            ]
         return over & ~more
+
+    def _puts(self, m: Module, state: Any, drains: Value) -> None:
+        """Add where the results of what is drained are put, ``RESULT_CYCLES`` later."""
+        on_its_way, row = Signal(RESULT_CYCLES - 1), Signal.like(self.scan.put_row)
+        follows = on_its_way[-1]
+        m.d.sync += [
+            on_its_way.eq(Cat(drains, on_its_way)),
+            self.scan.put.eq(follows),
+            self.scan.put_row.eq(row),
+        ]
+        with m.If(state == State.IDLE):
+            run: Any = data.View(RunLayout, self.i.p.descriptor[: RunLayout.size])
+            other = Mux(run.source, 0, self._accelerator.memories.activations)
+            m.d.sync += row.eq(run.target + other)
+        with m.Elif(follows):
+            m.d.sync += row.eq(row + 1)
 
     def _elements(self, m: Module, state: Any, done: Signal) -> None:
         """Add the elements of recurrent layers."""
@@ -387,10 +412,11 @@ class EieControl(Shared):
         with m.If(state == State.CELL):
             m.d.comb += [
                 done.eq(cells.done),
-                self.scan.file.eq(cells.file),
                 self.scan.read.eq(cells.read),
                 self.scan.row.eq(cells.row),
             ]
+        with m.If(cells.puts):
+            m.d.sync += [self.scan.put.eq(1), self.scan.put_row.eq(cells.put_row)]
 
     def _accept(self, m: Module, state: Any, clearing: Signal) -> None:
         """Add the acceptance of steps."""
@@ -402,7 +428,6 @@ class EieControl(Shared):
         accept, is_cell = Signal(), Signal()
         has_cells = self._accelerator.cell is not None
         opcode = descriptor[:4]
-        what: Any = Signal(StoreLayout)
         m.d.comb += [
             is_run.eq(opcode == Opcode.RUN.value),
             is_end.eq(opcode == Opcode.END.value),
@@ -414,9 +439,7 @@ class EieControl(Shared):
             self.finished.eq(accept & is_end),
             self.store_begin.eq(accept & ~is_run & ~is_end & ~is_cell),
             self.store_stamp.eq(is_stamp),
-            self.store_what.eq(
-                Mux(state == State.IDLE, descriptor[: StoreLayout.size], what.as_value())
-            ),
+            self.store_what.eq(descriptor[: StoreLayout.size]),
         ]
         with m.If(accept):
             m.d.sync += self.address.eq(self.i.p.address)
@@ -426,4 +449,4 @@ class EieControl(Shared):
                 with m.Elif(is_cell):
                     m.d.sync += state.eq(State.CELL)
             with m.Elif(~is_end):
-                m.d.sync += [what.eq(descriptor[: StoreLayout.size]), state.eq(State.STORE)]
+                m.d.sync += state.eq(State.STORE)

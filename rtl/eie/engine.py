@@ -183,7 +183,7 @@ class EieEngine(Shared):
                 ]
         words = [pe.activation for pe in pes]
         found = Cat(*(pe.found for pe in pes), *(channel.held for channel in channels)).any()
-        m.d["sync" if array.buffer_levels else "comb"] += control.found.eq(found)
+        m.d["sync" if accelerator.late_windows else "comb"] += control.found.eq(found)
         fires = Cat(channel.fires for channel in channels).any()
         m.d.sync += control.idle.eq(Cat(pe.idle for pe in pes).all() & ~fires)
         m.d.comb += [

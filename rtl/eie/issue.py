@@ -110,13 +110,16 @@ class Issue(Shared):
         # What was looked up, and its pointers come; what waits for its first entry; what is issued.
         read, ready, busy = Signal(), Signal(), Signal()
         values = [Signal(signed(self._activation_bits), name=f"value_{step}") for step in range(3)]
-        owners = [Signal(channel_bits, name=f"owner_{step}") for step in range(3)]
-        moves, begins, last, owner = Signal(), Signal(), Signal(), Signal(channel_bits)
+        # Of each channel whether its is what was looked up, what is ready, at work and at its last.
+        read_of, work_of = Signal(channels, init=1), Signal(channels, init=1)
+        ready_of, final_of = Signal(channels), Signal(channels)
+        moves, begins, picked = Signal(), Signal(), Signal(channels)
         found = self._found(m, moves)
         some, several = found.some & found.fits, found.several & found.fits
         m.d.comb += [
             moves.eq(read & (~ready | ~busy)),
             begins.eq(ready & ~busy),
+            picked.eq(Cat(chosen == number for number in range(channels))),
             self.look_up.eq(waiting.any() & (~read | ~ready | ~busy)),
             self.column.eq(head.column),
             self.corrupt.eq(begins & (found.falls | ~found.fits)),
@@ -125,27 +128,26 @@ class Issue(Shared):
             m.d.sync += [
                 read.eq(1),
                 values[0].eq(head.value),
-                owners[0].eq(chosen),
+                read_of.eq(picked),
                 turn.eq(chosen + 1 if channels > 1 else 0),
             ]
         with m.Elif(moves):
             m.d.sync += read.eq(0)
         with m.If(moves):
-            m.d.sync += [ready.eq(1), values[1].eq(values[0]), owners[1].eq(owners[0])]
+            m.d.sync += [ready.eq(1), values[1].eq(values[0]), ready_of.eq(read_of)]
         with m.Elif(begins):
-            m.d.sync += ready.eq(0)
+            m.d.sync += [ready.eq(0), ready_of.eq(0)]
 
         at = Signal(self._pointer_bits)
         left, count = Signal(self._pointer_bits), Signal(self._pointer_bits)  # with this one
-        final = Signal()  # ``left`` is 1
+        final, owner = Signal(), Signal(channels)  # ``left`` is 1; the column's channel
         m.d.comb += [
             self.entry.eq(Mux(busy, at, found.start)),
             count.eq(Mux(busy, left, found.count)),
             self.value.eq(Mux(busy, values[2], values[1])),
-            owner.eq(Mux(busy, owners[2], owners[1])),
+            owner.eq(Mux(busy, work_of, ready_of)),
             self.first.eq(begins),
             self.issue.eq(busy | (ready & some)),
-            last.eq(Mux(busy, final, ready & ~several)),
         ]
         m.d.sync += [
             busy.eq(Mux(busy, ~final, ready & several)),
@@ -153,14 +155,15 @@ class Issue(Shared):
             left.eq(count - 1),
             final.eq(count == 2),
             values[2].eq(self.value),
-            owners[2].eq(owner),
+            work_of.eq(owner),
+            final_of.eq(Mux(count == 2, owner, 0)),
         ]
         with m.If(self.fresh):
             m.d.sync += turn.eq(0)
         for number, queue in enumerate(queues):
             m.d.comb += [
-                queue.look_up.eq(self.look_up & (chosen == number)),
-                queue.release.eq(last & (owner == number)),
+                queue.look_up.eq(self.look_up & picked[number]),
+                queue.release.eq(Mux(busy, final_of[number], ready_of[number] & ~several)),
             ]
         return m
 

@@ -21,6 +21,7 @@ from celosia.rtl.eie.descriptors import (
     StoreLayout,
 )
 from celosia.rtl.eie.memories import address_bits
+from celosia.rtl.eie.multiples import TABLE, looked_up
 from celosia.rtl.rules import Rule, address_rules, are_zero, check_rules, sum_fits
 from celosia.rtl.shared import Shared
 
@@ -112,10 +113,9 @@ class EieLegality(Shared):
         accelerator, memories = self._accelerator, self._accelerator.memories
         windows = memories.activations // memories.window
         most = memories.codebooks if accelerator.widths.codebook else 1
-        begin = p.window[: address_bits(windows)] * accelerator.window_columns
         rules = [
             p.columns != 0,
-            sum_fits(m, "columns", begin, p.columns, memories.activations * accelerator.array.pes),
+            self._columns_fit(m, p.window[: address_bits(windows)], p.columns),
             p.window < windows,
             sum_fits(m, "pointers", p.pointers, p.columns, memories.pointers - 1),
             sum_fits(m, "entries", p.entries, p.size, memories.entries),
@@ -135,6 +135,19 @@ class EieLegality(Shared):
                 sum_fits(m, "occupancy", p.occupancy, p.columns, accelerator.occupancy_columns),
             ]
         return rules
+
+    def _columns_fit(self, m: Module, window: Value, columns: Value) -> Value:
+        """Return whether so many ``columns`` from a window on are at most a file's.
+
+        Products of parts of the window's number are looked up, so that no sum comes after another.
+        """
+        step = self._accelerator.window_columns
+        most = self._accelerator.memories.activations * self._accelerator.array.pes
+        width = max(len(columns), most.bit_length() + 1)
+        rest = (1 << width) - 1 - most  # of the range of the sum
+        first = looked_up(window[:TABLE], step, rest, bits=width + 1)
+        second = looked_up(window[TABLE:], step << TABLE, bits=width)
+        return sum_of_three(m, "columns", (first, second, columns), 4 << width)[width:] == 0
 
     def _cell(self, m: Module, p: Any) -> list[Value]:
         most = self._accelerator.memories.activations

@@ -9,7 +9,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.eie.accelerator import EieAccelerator
-from celosia.dataflow.eie.descriptors import Target
+from celosia.dataflow.eie.descriptors import FILE_SHIFT, Target
 from celosia.dataflow.microarchitecture import LOAD_QUEUE_DEPTH
 from celosia.rtl.axi.burst import BurstSplitter
 from celosia.rtl.eie.descriptors import PLACE_BITS
@@ -73,6 +73,7 @@ class EieLoad(Shared):
     def build(self) -> Module:
         m = Module()
         bus, words = self._accelerator.bus, self._accelerator.word_beats
+        depth = self._accelerator.memories.activations
         m.submodules.splitter = splitter = BurstSplitter(
             address_bits=bus.address_bits,
             data_bits=bus.data_bits,
@@ -91,7 +92,13 @@ class EieLoad(Shared):
             queue.i.valid.eq(self.i.valid & due & splitter.i.ready),
             queue.i.p.target.eq(p.target),
             queue.i.p.pe.eq(p.pe),
-            queue.i.p.place.eq(p.place),
+            queue.i.p.place.eq(
+                Mux(
+                    p.target == Target.ACTIVATIONS,
+                    p.place[:FILE_SHIFT] + Mux(p.place[FILE_SHIFT], depth, 0),
+                    p.place,
+                )
+            ),
             queue.i.p.last.eq(p.last),
             queue.i.p.single.eq(p.last == 0),
             self.o.valid.eq(splitter.o.valid),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
@@ -10,10 +9,10 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.eie.accelerator import OCCUPANCY_BITS, EieAccelerator
-from celosia.dataflow.eie.descriptors import FILE_SHIFT, Target
+from celosia.dataflow.eie.descriptors import Target
 from celosia.rtl.eie.activations import ActivationFiles
 from celosia.rtl.eie.arithmetic import Arithmetic, Codebook
-from celosia.rtl.eie.cell import CellUnit, cell_layout
+from celosia.rtl.eie.cell import CellTold, CellUnit
 from celosia.rtl.eie.descriptors import PLACE_BITS, RunLayout
 from celosia.rtl.eie.issue import COLUMN_BITS, Issue
 from celosia.rtl.eie.memories import PackedRam, PointerMemory, address_bits
@@ -35,25 +34,32 @@ def beat_layout() -> data.StructLayout:
 
 
 def write_layout(data_bits: int) -> data.StructLayout:
-    """Return the layout of a beat that is written: ``place`` is in beats, of activations words."""
+    """Return the layout of a beat that is written.
+
+    ``place`` is in beats; of activations in words, and those of file 1 lie behind those of file 0.
+    """
     return data.StructLayout({"target": 3, "place": PLACE_BITS, "data": data_bits})
 
 
 def scan_layout(accelerator: EieAccelerator) -> data.StructLayout:
-    """Return the layout of what all PEs are told about their activations and accumulators."""
+    """Return the layout of what all PEs are told about their activations and accumulators.
+
+    Windows and rows of activations are those of both files, one behind the other.
+    """
     memories = accelerator.memories
+    rows = address_bits(2 * memories.activations)
     return data.StructLayout(
         {
             "fresh": 1,
             "load": 1,
-            "window": address_bits(memories.activations // memories.window),
+            "window": address_bits(2 * memories.activations // memories.window),
             "read": 1,
-            "row": address_bits(memories.activations),
-            "file": 1,
+            "row": rows,
             "drain": 1,
             "drain_row": address_bits(memories.accumulators),
-            "result": 1,
             "below": accelerator.widths.accumulator,
+            "put": 1,
+            "put_row": rows,
         }
     )
 
@@ -83,9 +89,9 @@ class Pe(Shared):
     word : In(activation lane bits)
         Its activation of this PE.
     scan : In(scan_layout(accelerator))
-        No tile is at work; load flags of a window; read a row of activations; drain an accumulator,
-        whose sum is a ``result`` or not; which bits of a sum are ``below`` half a result's lowest.
-    cell : In(cell_layout(accelerator))
+        No tile is at work; load flags of a window; read a row of activations; drain an accumulator;
+        which bits of a sum are ``below`` half a result's lowest; put a result, or an element.
+    cell : In(CellTold)
         Only with a cell unit: what the elements do.
     take : In(1)
         Its candidate is taken.
@@ -111,7 +117,7 @@ class Pe(Shared):
         array, memories = accelerator.array, accelerator.memories
         item = item_layout(COLUMN_BITS, accelerator.widths.activation)
         items: Any = {f"item_{c}": In(item) for c in range(array.channels)}
-        cell: Any = {"cell": In(cell_layout(accelerator))}
+        cell: Any = {"cell": In(CellTold)}
         super().__init__(
             items
             | (cell if accelerator.cell is not None else {})
@@ -291,22 +297,25 @@ class Pe(Shared):
                 arithmetic.factor.eq(codebook.value),
             ]
         else:
-            m.d.comb += arithmetic.factor.eq(weight.as_signed())
+            factor = Signal(signed(widths.factor))
+            m.d.sync += factor.eq(weight.as_signed())
+            m.d.comb += arithmetic.factor.eq(factor)
         self._arithmetic = arithmetic
 
     def _activations(self, m: Module, written: dict[Target, Signal]) -> None:
         """Connect the activation files, and what writes results into them."""
         accelerator, scan = self._accelerator, self.scan
         m.submodules.files = self._files = files = ActivationFiles(accelerator)
-        result, row = self._results(m, written)
+        result = self._results(m, written)
+        if accelerator.cell is not None:
+            element = self._cell(m, written, accelerator.cell.segments)
+            result = Mux(self.cell.put, element, result)
+            m.d.comb += files.write_plain.eq(self.cell.plain)
         m.d.comb += [
-            files.write.eq(written[Target.ACTIVATIONS] | row.valid),
-            files.write_file.eq(Mux(row.valid, ~self.tile.source, self.write.place[FILE_SHIFT])),
-            files.write_row.eq(Mux(row.valid, row.row, self.write.place)),
-            files.write_value.eq(Mux(row.valid, result, self.word)),
+            files.write.eq(written[Target.ACTIVATIONS] | scan.put),
+            files.write_row.eq(Mux(scan.put, scan.put_row, self.write.place)),
+            files.write_value.eq(Mux(scan.put, result, self.word)),
             files.load.eq(scan.load),
-            files.source.eq(self.tile.source),
-            files.file.eq(scan.file),
             files.window.eq(scan.window),
             files.read.eq(scan.read),
             files.row.eq(scan.row),
@@ -315,13 +324,10 @@ class Pe(Shared):
             self.candidate.eq(files.index),
             self.activation.eq(files.value),
         ]
-        if accelerator.cell is not None:
-            self._cell(m, written, accelerator.cell.segments)
 
-    def _cell(self, m: Module, written: dict[Target, Signal], segments: int) -> None:
-        """Add what computes the elements of recurrent layers, and puts them into the files."""
-        files, told = self._files, self.cell
-        lacks = Signal()  # an element in the last row
+    def _cell(self, m: Module, written: dict[Target, Signal], segments: int) -> Value:
+        """Add what computes the elements of recurrent layers; return one."""
+        told, lacks = self.cell, Signal()  # an element in what is put
         unit = CellUnit(segments=segments, lanes=self._accelerator.function_lanes)
         m.submodules.cell_unit = unit
         m.d.comb += [
@@ -330,20 +336,13 @@ class Pe(Shared):
             unit.write_data.eq(self.write.data),
             unit.phase.eq(told.phase),
             unit.scale.eq(told.scale),
-            unit.value.eq(files.value),
+            unit.value.eq(self._files.value),
         ]
-        m.d.sync += lacks.eq(self.index >= told.last_pes)
-        with m.If(told.put):
-            m.d.comb += [
-                files.write.eq(1),
-                files.write_plain.eq(~told.flagged),
-                files.write_file.eq(told.file),
-                files.write_row.eq(told.row),
-                files.write_value.eq(Mux(told.last & lacks, 0, unit.result)),
-            ]
+        m.d.sync += lacks.eq(told.last & (self.index >= told.last_pes))
+        return Mux(lacks, 0, unit.result)
 
-    def _results(self, m: Module, written: dict[Target, Signal]) -> tuple[Value, Any]:
-        """Add what makes results of accumulators; return one, and whether and where it goes."""
+    def _results(self, m: Module, written: dict[Target, Signal]) -> Value:
+        """Add what makes results of accumulators; return one."""
         accelerator, tile, scan = self._accelerator, self.tile, self.scan
         memories, widths = accelerator.memories, accelerator.widths
         m.submodules.biases = biases = PackedRam(
@@ -351,13 +350,6 @@ class Pe(Shared):
         )
         slot = accelerator.bias_slot
         parts = range(0, len(self.write.data), slot)
-        steps: Any = [
-            Signal(
-                data.StructLayout({"valid": 1, "row": address_bits(memories.activations)}),
-                name=f"drained_{step}",
-            )
-            for step in range(4)
-        ]
         drained, total, floor = (
             Signal(signed(widths.accumulator), name=name) for name in ("drained", "total", "floor")
         )
@@ -376,13 +368,10 @@ class Pe(Shared):
             biases.read_address.eq(tile.biases + scan.drain_row),
         ]
         m.d.sync += [
-            steps[0].valid.eq(scan.drain & scan.result),
-            steps[0].row.eq(tile.target + scan.drain_row),
-            *(later.eq(step) for step, later in itertools.pairwise(steps)),
             drained.eq(self._arithmetic.drained),
             total.eq(drained + biases.read_data.as_signed()),
             floor.eq(shifter.floor),
             up.eq(shifter.up),
             result.eq(clamped(m, floor, up, low=tile.low, high=tile.high)),
         ]
-        return result, steps[-1]
+        return result

@@ -14,6 +14,7 @@ from celosia.dataflow.eie.descriptors import Target
 from celosia.dataflow.microarchitecture import UNIT_QUEUE_DEPTH
 from celosia.rtl.eie.descriptors import (
     PLACE_BITS,
+    ROW_BITS,
     CellLayout,
     LoadLayout,
     Opcode,
@@ -21,6 +22,7 @@ from celosia.rtl.eie.descriptors import (
     StoreLayout,
 )
 from celosia.rtl.eie.legality import EieLegality
+from celosia.rtl.eie.multiples import multiple
 from celosia.rtl.eie.pe import GROUP_BITS
 from celosia.rtl.queue import Queue
 from celosia.rtl.sequencer import read_program, sequencer_ports
@@ -116,7 +118,9 @@ class EieSequencer(Shared):
         load: Any = data.View(LoadLayout, descriptor[: LoadLayout.size])
         run: Any = data.View(RunLayout, descriptor[: RunLayout.size])
         is_load, is_run, is_end = descriptors.p.load, descriptors.p.run, descriptors.p.end
-        legal, go, beats = Signal(), Signal(), Signal(RUN_BITS)
+        legal, go = Signal(), Signal()
+        words, is_word = load.beats[:ROW_BITS], load.target == Target.ACTIVATIONS
+        each = self._accelerator.word_beats
         m.d.comb += [
             legal.eq(
                 descriptors.p.legal
@@ -125,15 +129,10 @@ class EieSequencer(Shared):
             ),
             go.eq(running & ~self.stop & descriptors.valid & legal & ~(is_end & fetch.missing)),
             descriptors.ready.eq(go & Mux(is_load, loads.i.ready, steps.i.ready)),
-            beats.eq(
-                Mux(
-                    load.target == Target.ACTIVATIONS,
-                    load.beats * self._accelerator.word_beats,
-                    load.beats,
-                )
+            loads.i.p.beats.eq(Mux(is_word, multiple(m, "beats", words, each), load.beats)),
+            loads.i.p.last.eq(
+                Mux(is_word, multiple(m, "last_beat", words, each, -1), load.beats - 1)
             ),
-            loads.i.p.beats.eq(beats),
-            loads.i.p.last.eq(beats - 1),
             *(
                 getattr(loads.i.p, name).eq(getattr(load, name))
                 for name in ("target", "pe", "after", "place", "address")

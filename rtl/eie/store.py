@@ -14,6 +14,7 @@ from celosia.rtl.axi.bus import Axi4Write
 from celosia.rtl.axi.write import WritePort
 from celosia.rtl.eie.descriptors import StoreLayout
 from celosia.rtl.eie.memories import address_bits
+from celosia.rtl.eie.multiples import multiple
 from celosia.rtl.ports import ErrorReport, Window
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
@@ -46,7 +47,7 @@ class EieStore(Shared):
     cycle : In(64)
         The cycle counter.
     read : Out(1)
-        Row ``row`` of all PEs is read.
+        Row ``row`` of all PEs is read, of both files one behind the other.
     row : Out
     word : In
         It, in the cycle after.
@@ -72,7 +73,7 @@ class EieStore(Shared):
                 "what": In(StoreLayout),
                 "cycle": In(CYCLE_BITS),
                 "read": Out(1),
-                "row": Out(address_bits(accelerator.memories.activations)),
+                "row": Out(address_bits(2 * accelerator.memories.activations)),
                 "word": In(self._word_bits),
                 "axi": Out(Axi4Write(address_bits=bus.address_bits, data_bits=bus.data_bits)),
                 "window": In(Window(address_bits=bus.address_bits)),
@@ -90,7 +91,7 @@ class EieStore(Shared):
     def build(self) -> Module:
         m = Module()
         bus, words = self._accelerator.bus, self._accelerator.word_beats
-        run_bits = len(self.row) + words.bit_length() + 1
+        run_bits = len(self.row) + words.bit_length()
         m.submodules.splitter = splitter = BurstSplitter(
             address_bits=bus.address_bits,
             data_bits=bus.data_bits,
@@ -104,32 +105,34 @@ class EieStore(Shared):
             wiring.connect(m, getattr(port, name), wiring.flipped(getattr(self, name)))
         wiring.connect(m, wiring.flipped(self.window), port.window)
 
-        begun = Signal()  # in the cycle before
+        begun, more = Signal(), Signal()  # in the cycle before; ``left`` is not 0
         what: Any = Signal(StoreLayout)
-        stamping, stamp = Signal(), Signal(CYCLE_BITS)
+        stamping, stamp, beats = Signal(), Signal(CYCLE_BITS), Signal(run_bits)
         left, free = Signal(16), Signal(range(PREFETCH_WORDS + 1), init=PREFETCH_WORDS)
+        depth = self._accelerator.memories.activations
         arriving, piece = Signal(), Signal(address_bits(words))
-        beats: Any = data.View(data.ArrayLayout(bus.data_bits, words), queue.o.payload)
+        pieces: Any = data.View(data.ArrayLayout(bus.data_bits, words), queue.o.payload)
         popped = Signal()
-        m.d.sync += begun.eq(self.begin)
+        m.d.sync += [begun.eq(self.begin), beats.eq(multiple(m, "beats", self.what.rows, words))]
         with m.If(self.begin):
             m.d.sync += [
                 what.eq(self.what),
                 stamping.eq(self.stamp),
                 stamp.eq(self.cycle),
-                left.eq(Mux(self.stamp, 0, self.what.rows)),
-                self.row.eq(self.what.first),
+                left.eq(self.what.rows),
+                more.eq(~self.stamp),
+                self.row.eq(self.what.first + Mux(self.what.source, depth, 0)),
             ]
         m.d.comb += [
             # All are at rest when no store is at work.
             splitter.i.valid.eq(begun),
             splitter.i.p.address.eq(what.address),
-            splitter.i.p.beats.eq(Mux(stamping, 1, what.rows * words)),
+            splitter.i.p.beats.eq(Mux(stamping, 1, beats)),
             splitter.i.p.last.eq(1),
-            self.read.eq((left != 0) & (free != 0)),
+            self.read.eq(more & (free != 0)),
             queue.i.valid.eq(arriving),
             queue.i.payload.eq(self.word),
-            port.beats.payload.eq(Mux(stamping, stamp, beats[piece])),
+            port.beats.payload.eq(Mux(stamping, stamp, pieces[piece])),
             port.beats.valid.eq(stamping | queue.o.valid),
             queue.o.ready.eq(port.beats.ready & ~stamping & (piece == words - 1)),
             popped.eq(queue.o.valid & queue.o.ready),
@@ -143,7 +146,7 @@ class EieStore(Shared):
             self.done.eq(port.done),
         ]
         with m.If(self.read):
-            m.d.sync += [left.eq(left - 1), self.row.eq(self.row + 1)]
+            m.d.sync += [left.eq(left - 1), more.eq(left != 1), self.row.eq(self.row + 1)]
         with m.If(queue.o.valid & port.beats.ready & ~stamping):
             m.d.sync += piece.eq(Mux(popped, 0, piece + 1))
         return m

@@ -5,12 +5,10 @@ from __future__ import annotations
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib.wiring import In, Out
 
+from celosia.rtl.eie.multiples import TABLE
 from celosia.rtl.rules import all_of
 from celosia.rtl.shared import Shared
 from celosia.rtl.tree import paired
-
-TABLE = 6
-"""Inputs of a look-up table."""
 
 FLAGS, SUMS = 8, 4
 """Flags, and then sums, that are added up at once."""

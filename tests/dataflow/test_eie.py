@@ -278,7 +278,7 @@ def test_the_papers_queue_model_says_the_same(depth):
         pes, columns = int(rng.integers(1, 6)), int(rng.integers(1, 12))
         counts = rng.integers(0, 5, (pes, columns))
         met = np.sort(rng.permutation(columns)[: rng.integers(1, columns + 1)])
-        tally = run_tile(counts, met[None], np.array([[len(met)]]), 0, depth, 0)
+        tally = run_tile(counts, met[None], np.array([[len(met)]]), 0, False, depth, 0)
         # Flags, a nonzero and its value come before the first broadcast; idle is said after.
         assert tally.quiet == queue_model(counts, met, depth) + 3 + 2
         assert tally.broadcasts == len(met)

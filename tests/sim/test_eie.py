@@ -49,6 +49,16 @@ ENGINES = {
         TINY, name="many", array=PeArray(pes=18, queue=3),
         memories=replace(TINY.memories, activations=16, accumulators=16),
     ),
+    # Windows found late, without buffers: wide ones, three in a file, or many of them. A word of
+    # activations takes three beats.
+    "wide_windows": replace(
+        TINY, name="wide_windows", array=PeArray(pes=12, queue=4, channels=4, skip_empty=True),
+        memories=replace(TINY.memories, activations=96, accumulators=96, window=32),
+    ),
+    "many_windows": replace(
+        TINY, name="many_windows",
+        memories=replace(TINY.memories, activations=80, accumulators=40, window=2),
+    ),
 }  # fmt: skip
 
 
