@@ -10,7 +10,7 @@ from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.dataflow.eie.presets import EIE_PRESETS
 from celosia.dataflow.eie.presets import PAPER as EIE_PAPER
 from celosia.dataflow.eie.presets import TINY as EIE_TINY
-from celosia.dataflow.presets import preset
+from celosia.dataflow.presets import PRESETS, preset
 from celosia.fpga.devices import ECP5_85K, ZCU102
 from celosia.fpga.levels import Paths, module_paths
 from celosia.fpga.tools import ToolFailedError
@@ -23,6 +23,7 @@ from celosia.rtl.post_nest import PostNest
 from celosia.rtl.quantise import VectorQuantiser
 from celosia.rtl.requant import Requant
 from celosia.rtl.verilog import write_verilog
+from celosia.scripts.area_cases import checks
 
 SPLIT = """
 module parity(input [35:0] a, output y);
@@ -244,8 +245,9 @@ def scalable(circuit):
 @pytest.mark.parametrize(
     "accelerator",
     [
-        *(preset(name) for name in ("tiny", "ecp5", "dense1k_dw", "zcu102_w4a4")),
+        *(preset(name) for name in PRESETS),
         *(scalable(circuit) for circuit in Circuit if circuit.scalable),
+        *checks(Circuit.DSP, 6),
         *EIE_PRESETS.values(),
     ],
     ids=lambda accelerator: accelerator.name,
