@@ -52,7 +52,7 @@ class Design:
     @property
     def broken(self) -> str:
         """``rtl`` with a register's next value inverted; an output where it has no register."""
-        register = r"( <= )([^=;\n]+);$"
+        register = r"^( +(?! |assign )[^\n]+? <= )([^=;\n]+);$"  # no comparison
         output = r"^(  assign o?\w+ = )([^;\n]+);$"
         pattern = register if "posedge" in self.rtl else output
         text, changed = re.subn(pattern, r"\1~(\2);", self.rtl, count=1, flags=re.M)
