@@ -11,6 +11,7 @@ from celosia.dataflow.eie.presets import EIE_PRESETS
 from celosia.dataflow.eie.presets import PAPER as EIE_PAPER
 from celosia.dataflow.eie.presets import TINY as EIE_TINY
 from celosia.dataflow.presets import PRESETS, preset
+from celosia.dataflow.sparch.presets import TINY as SPARCH_TINY
 from celosia.fpga.devices import ECP5_85K, ZCU102
 from celosia.fpga.levels import Paths, module_paths
 from celosia.fpga.tools import ToolFailedError
@@ -249,6 +250,7 @@ def scalable(circuit):
         *(scalable(circuit) for circuit in Circuit if circuit.scalable),
         *checks(Circuit.DSP, 6),
         *EIE_PRESETS.values(),
+        SPARCH_TINY,
     ],
     ids=lambda accelerator: accelerator.name,
 )
