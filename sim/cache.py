@@ -19,9 +19,10 @@ from celosia.dataflow.cache import cache_root
 from celosia.models.errors import CelosiaError
 
 LIMIT_BYTES: Final = 2 << 30
-"""When the cache holds more, the entries not used for longest go."""
+"""When the cache holds more, the entries not used for longest go, but none used just now."""
 
 _STALE_SECONDS: Final = 24 * 3600
+_IN_USE_SECONDS: Final = 600
 _DRAFT: Final = ".building-"
 
 
@@ -91,25 +92,29 @@ def _fill(root: Path, key: str, build: Callable[[Path], None]) -> None:
 
 
 def _prune(root: Path, keep: Path) -> None:
-    """Remove what killed processes left, and the oldest entries past the limit."""
-    now = time.time()
-    entries: list[tuple[float, int, Path]] = []
-    for folder in root.iterdir():
-        if not folder.is_dir():
-            continue
-        used = folder.stat().st_mtime
-        if folder.name.startswith(_DRAFT):
-            if now - used > _STALE_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-        elif folder != keep:
-            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-            entries.append((used, size, folder))
-    total = sum(size for _, size, _ in entries)
-    for _, size, folder in sorted(entries):
-        if total <= LIMIT_BYTES:
-            return
-        # Out of sight first: a half-removed entry must never look whole.
-        doomed = root / f"{_DRAFT}removed-{folder.name}"
-        folder.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
-        total -= size
+    """Remove what killed processes left, and the oldest entries past the limit.
+
+    One process at a time; what was used a short while ago stays: somebody may be at it.
+    """
+    with suppress(filelock.Timeout), filelock.FileLock(root / "prune.lock", timeout=0):
+        now = time.time()
+        entries: list[tuple[float, int, Path]] = []
+        for folder in root.iterdir():
+            with suppress(FileNotFoundError):  # a draft that became an entry meanwhile
+                used = folder.stat().st_mtime
+                if not folder.is_dir() or folder == keep:
+                    continue
+                if not folder.name.startswith(_DRAFT):
+                    files = (file for file in folder.rglob("*") if file.is_file())
+                    entries.append((used, sum(file.stat().st_size for file in files), folder))
+                elif now - used > _STALE_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
+        total = sum(size for _, size, _ in entries)
+        for used, size, folder in sorted(entries):
+            if total <= LIMIT_BYTES or now - used < _IN_USE_SECONDS:
+                return
+            # Out of sight first: a half-removed entry must never look whole.
+            doomed = root / f"{_DRAFT}removed-{folder.name}"
+            folder.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+            total -= size

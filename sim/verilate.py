@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from celosia.models.errors import MissingToolError
+from celosia.models.errors import CelosiaError, MissingToolError
 from celosia.models.processes import Processes
 from celosia.sim.cache import cached, find_entry
 from celosia.sim.toolchain import CXX_FLAGS, Toolchain, find_toolchain, processor, trace_flags
@@ -164,6 +164,12 @@ def _build(entry: Path, traced: bool, *, cached: bool) -> Build:
     return Build(library=entry / LIBRARY, seconds=seconds, cached=cached, traced=traced)
 
 
+def _write_common(folder: Path) -> Path:
+    header = folder / _COMMON
+    header.write_text('#include "verilated.h"\n')
+    return header
+
+
 def _silent(_what: str, _done: int, _steps: int) -> None:
     """Show nothing."""
 
@@ -254,18 +260,21 @@ class _Job:
     def _common(self, processes: Processes, work: Path, options: tuple[str, ...]) -> Path:
         """Return the header of Verilator's library, compiled beforehand: the same for every design.
 
-        Reading it is most of what small files take.
+        Reading it is most of what small files take. Compiled, it takes 90 MB: where there is no
+        room, and with compilers that cannot, it is the header as it is, in ``work``.
         """
 
         def build(folder: Path) -> None:
-            header = folder / _COMMON
-            header.write_text('#include "verilated.h"\n')
+            header = _write_common(folder)
             command = [self.toolchain.compiler, *self.compile_flags, *options, "-x", "c++-header"]
             self.progress("compile Verilator's header", 0, 1)
             processes.run([*command, str(header), "-o", f"{header}.gch"], work)
 
         flags = (*CXX_FLAGS, *_DEFINES, *options, str(self.options.traced))
-        return self._shared("header", flags, build) / _COMMON
+        try:
+            return self._shared("header", flags, build) / _COMMON
+        except CelosiaError:
+            return _write_common(work)
 
     def _shared(self, name: str, parts: Sequence[str], build: Callable[[Path], None]) -> Path:
         """Return what ``build`` made of Verilator's library with the options ``parts``."""

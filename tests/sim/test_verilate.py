@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,30 @@ def test_oldest_entries_go_past_the_limit(folder: Path, monkeypatch: pytest.Monk
         os.utime(entry, (number, number))
     cached("d", lambda draft: None)
     assert entries(folder) == ["b", "c", "d"]
+
+
+def test_entries_that_may_be_in_use_stay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "LIMIT_BYTES", 250)
+    for key in "abcd":
+        cached(key, lambda draft: (draft / "data").write_bytes(bytes(100)) and None)
+    assert entries(folder) == ["a", "b", "c", "d"]
+
+
+def test_processes_that_prune_at_once_do_not_disturb_each_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "LIMIT_BYTES", 250)
+
+    def use(thread: int) -> None:
+        for number in range(20):
+            draft = cached(
+                f"{thread}-{number}", lambda d: (d / "x").write_bytes(bytes(100)) and None
+            )
+            os.utime(draft, (number, number))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(use, range(4)))
+    assert len(entries(folder)) < 80
 
 
 # Tools
@@ -268,6 +293,18 @@ def test_refused_design_leaves_nothing(folder: Path) -> None:
         verilate("module broken(; endmodule", "broken", progress=lambda what, *_: seen.append(what))
     assert entries(folder) == []
     assert seen == ["verilate"]
+
+
+@pytest.mark.usefixtures("folder", "fresh_toolchain")
+def test_a_header_that_cannot_be_compiled_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler = tmp_path / "c++"
+    refuse = 'case "$*" in *c++-header*) echo No space left on device >&2; exit 1;; esac'
+    compiler.write_text(f'#!/bin/sh\n{refuse}\nexec {find_on_path("g++")} "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    assert verilate(COPIER, "copier").library.is_file()
 
 
 def test_stopped_compilation_leaves_nothing(folder: Path) -> None:
