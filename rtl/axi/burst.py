@@ -39,7 +39,8 @@ class BurstSplitter(Shared):
 
     A run taken in cycle t has its first burst offered in t+1. A burst taken in cycle u has the
     next one of its run offered in u+2; where it was the last of its run, a run that waits is
-    taken in u+1 and its first burst offered in u+2.
+    taken in u+1 and its first burst offered in u+2. With ``prompt`` it is taken in u, if it waits
+    then, and its first burst offered in u+1.
 
     Parameters
     ----------

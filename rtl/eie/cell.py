@@ -197,7 +197,7 @@ class CellControl(Shared):
     -------
     busy : In(1)
     i : In(CellLayout)
-        In the cycle before what is done then.
+        What is to be done; taken while not ``busy``.
     read : Out(1)
         ``row`` is read.
     row : Out

@@ -14,7 +14,7 @@ from celosia.rtl.axi.burst import sum_of_three
 from celosia.rtl.eie.cell import CellControl, CellTold
 from celosia.rtl.eie.descriptors import PLACE_BITS, CellLayout, Opcode, RunLayout, StoreLayout
 from celosia.rtl.eie.issue import COLUMN_BITS
-from celosia.rtl.eie.lnzd import RADIX, RADIX_BITS, NonzeroBuffer, NonzeroNode, one_of
+from celosia.rtl.eie.lnzd import RADIX, RADIX_BITS, NonzeroBuffer, NonzeroNode
 from celosia.rtl.eie.memories import address_bits
 from celosia.rtl.eie.multiples import looked_up
 from celosia.rtl.eie.pe import scan_layout
@@ -22,12 +22,13 @@ from celosia.rtl.eie.queue import item_layout
 from celosia.rtl.eie.rounding import mask_below
 from celosia.rtl.eie.sequencer import COUNT_BITS, step_layout
 from celosia.rtl.shared import Shared
+from celosia.rtl.tree import one_of
 
 SETTLE_CYCLES = 2
 """From all PEs said to be idle to the last sum in its accumulator."""
 FLUSH_CYCLES = 3
 """From the last accumulator drained to the cycle before its result is written."""
-RESULT_CYCLES = 4
+RESULT_CYCLES = FLUSH_CYCLES + 1
 """From an accumulator drained to its result written."""
 
 
@@ -216,9 +217,8 @@ class EieControl(Shared):
     taken in t+2. A window of which all nonzeros are taken is followed by the next, which is loaded
     in the cycle after, with ``late_windows`` in the second after. When in cycle q nothing is left
     to take or on its way, and nothing was in a PE in the cycle before, a run that does not write is
-    done in q.
-    Another drains its accumulators from q+3 on, one row a cycle, and is done 3 cycles after the
-    last, whose result is written in the next. The next step is accepted in that.
+    done in q. Another drains its accumulators from q+3 on, one row a cycle, and is done 3 cycles
+    after the last, whose result is written in the next. The next step is accepted in that.
 
     :class:`CellControl` has the cycles of the elements of recurrent layers.
 

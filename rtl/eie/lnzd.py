@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import operator
-from collections.abc import Iterable
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.eie.accelerator import TREE_RADIX
 from celosia.rtl.shared import Shared
+from celosia.rtl.tree import lowest_bit, one_of
 
 RADIX, RADIX_BITS = TREE_RADIX, 2
 """Inputs of a node, and bits of their numbers: the tree of 64 PEs has 16 + 4 + 1 nodes."""
-
-
-def lowest_bit(flags: Value) -> tuple[Value, Value]:
-    """Return whether any of ``flags`` (a power of two of them) is 1, and the number of the lowest.
-
-    By quarters, of which the first two bits of the number tell which has it.
-    """
-    width = len(flags)
-    if width == 1:
-        return flags, Const(0, 0)
-    if width == 2:
-        return flags.any(), ~flags[0]
-    quarter = width // 4
-    parts = [lowest_bit(flags[n * quarter : (n + 1) * quarter]) for n in range(4)]
-    some = Cat(found for found, _ in parts)
-    high = Cat(~some[0] & (some[1] | ~some[2]), ~(some[0] | some[1]))
-    return flags.any(), Cat(Array([index for _, index in parts])[high], high)
 
 
 def others(flags: Value) -> Value:
@@ -43,12 +24,6 @@ def others(flags: Value) -> Value:
     parts = [flags[n * quarter : (n + 1) * quarter] for n in range(4)]
     some = Cat(part.any() for part in parts)
     return Cat(Mux(some[:n].any(), part, others(part)) for n, part in enumerate(parts))
-
-
-def one_of(picks: Iterable[Value], values: Iterable[Value]) -> Value:
-    """Return the value that is picked; at most one is, of none the result is 0."""
-    masked = [Mux(pick, value, 0) for pick, value in zip(picks, values, strict=True)]
-    return functools.reduce(operator.or_, masked)
 
 
 def less(first: Value, second: Value) -> Value:

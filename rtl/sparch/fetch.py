@@ -15,11 +15,12 @@ from celosia.rtl.queue import Queue, RegisterQueue
 from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.descriptors import number_bits, numbered, told_layout
 from celosia.rtl.sparch.fifos import FifoFile
-from celosia.rtl.sparch.merge import one_of, total
+from celosia.rtl.sparch.merge import total
 from celosia.rtl.sparch.reduce import compacted
 from celosia.rtl.sparch.runs import RUNS, RunBursts
 from celosia.rtl.sparch.words import index_bits, word_layout
 from celosia.rtl.sparch.write import Places
+from celosia.rtl.tree import one_of
 
 BATCHES = 4
 """Batches that wait: as many as are read until the place of one is known to be free."""

@@ -10,7 +10,6 @@ from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
-from celosia.rtl.eie.lnzd import lowest_bit
 from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.fifos import FifoFile, NextWindow
 from celosia.rtl.sparch.merge import MergeArray, TakeArray, total
@@ -21,6 +20,7 @@ from celosia.rtl.sparch.words import (
     index_bits,
     word_layout,
 )
+from celosia.rtl.tree import lowest_bit
 
 
 def fifo_capacity(accelerator: SparchAccelerator, layer: int) -> int:
@@ -57,13 +57,14 @@ class MergeLayer(Shared):
 
     Input 2 v and 2 v + 1 are the left and the right one of node v. A node is *ready* in a cycle in
     which an element of it is safe as far as the queues' levels say (both inputs hold any, or one
-    does and the other has ended, or an element waits for its other), and its output had room for a
-    whole word besides those on their way there, or for three where it was chosen in the last two
-    cycles: as it stood in the cycle before, by levels and words put of the one before that. The
-    first ready node after the one chosen last is chosen. Its windows are read in the next cycle,
-    and it is served in the one after that; what it then takes, which may be nothing where it is
-    chosen again before, leaves its queues. Pairs are found two cycles later, sums made in the next,
-    zeros dropped and gaps closed in the two after: served in t, a word is put in t+6.
+    does and the other has ended, or an element waits for its other and the right one holds any),
+    and its output had room for a whole word besides those on their way there, or for three where it
+    was chosen in the last two cycles: as it stood in the cycle before, by levels and words put of
+    the one before that. The first ready node after the one chosen last is chosen. Its windows are
+    read in the next cycle, and it is served in the one after that; what it then takes, which may be
+    nothing where it is chosen again before, leaves its queues. Pairs are found two cycles later,
+    sums made in the next, zeros dropped and gaps closed in the two after: served in t, a word is
+    put in t+6.
 
     Through each of its ``ports`` a word is put in a cycle: input k belongs to port k mod ports, of
     which it is number k // ports.

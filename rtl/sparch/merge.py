@@ -14,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.words import check_ways, element_layout, word_layout
+from celosia.rtl.tree import one_of
 
 
 def comparators(ways: int, chunk: int) -> int:
@@ -31,12 +32,6 @@ def smaller(one: Any, other: Any) -> Value:
     """Return whether slot ``one`` goes before ``other``: what is not meant goes last."""
     goes: Value = one.meant & (~other.meant | (one.element.key < other.element.key))
     return goes
-
-
-def one_of(picks: list[Value], values: list[Value]) -> Value:
-    """Return the value that is picked; at most one is, of none the result is 0."""
-    masked = [Mux(pick, value, 0) for pick, value in zip(picks, values, strict=True)]
-    return functools.reduce(operator.or_, masked)
 
 
 def total(flags: Sequence[Value]) -> Value:

@@ -31,8 +31,8 @@ class RowPointers(Shared):
 
     Before the first element of row r are r + 1 pointers, at the end as many as rows are left and
     one. Words of elements that begin a row come into a queue in the second cycle after they were
-    given. The first is at work as long as more than R of its pointers are to come; the next follows
-    at once.
+    given. The first is at work until its last pointers, R or fewer, are made; the next follows at
+    once.
 
     Parameters
     ----------

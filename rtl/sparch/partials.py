@@ -10,7 +10,6 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.rtl.axi.burst import BurstSplitter
-from celosia.rtl.eie.lnzd import lowest_bit
 from celosia.rtl.ports import BEATS_BITS, Flow, burst_layout
 from celosia.rtl.queue import Queue
 from celosia.rtl.shared import Shared
@@ -18,6 +17,7 @@ from celosia.rtl.sparch.descriptors import COUNT_BITS
 from celosia.rtl.sparch.multiply import products_layout
 from celosia.rtl.sparch.reads import beats_for
 from celosia.rtl.sparch.words import index_bits
+from celosia.rtl.tree import lowest_bit
 
 
 class PartialFetcher(Shared):
@@ -27,8 +27,8 @@ class PartialFetcher(Shared):
     before it had elements left and room for all of those of a whole run besides what it was
     promised, and held in the cycle before that. While no run is made ready the first able leaf
     after the one before is chosen, its run is read in the cycle after, promised in the next, and
-    asked for from then on until the burst splitter takes it. Elements are offered in the cycle
-    after that in which their beat comes, and go in in the second after that.
+    asked for from the cycle after that on until the burst splitter takes it. Elements are offered
+    in the cycle after that in which their beat comes, and go in in the second after that.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class PartialFetcher(Shared):
     beats : In(Flow(data_bits))
     o : Out(Flow(products_layout(accelerator)))
     drained : Out(leaves)
-        All elements of the leaf are in it, since the cycle before.
+        All elements of the leaf are in it, and were in the cycle before.
     """
 
     def __init__(self, accelerator: SparchAccelerator) -> None:
@@ -155,7 +155,7 @@ class PartialFetcher(Shared):
     def _offer(self, m: Module, runs: Queue) -> tuple[Value, Value, Value]:
         """Offer the elements of each beat.
 
-        Returns what went in in the cycle before, the third after: whether, where, how many.
+        Returns whether elements went into a leaf in the cycle before, into which, and how many.
         """
         accelerator, lanes = self._accelerator, self._accelerator.partial_lanes
         index, bits = accelerator.elements.index_bits, accelerator.partial_bits

@@ -187,7 +187,7 @@ class WriteArbiter(Shared):
 
 
 class Places(Shared):
-    """Counts the places of a queue of beats that are neither taken nor promised.
+    """Counts the places of a queue that are neither taken nor promised.
 
     Parameters
     ----------
