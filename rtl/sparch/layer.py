@@ -310,24 +310,31 @@ class MergeLayer(Shared):
     def _last(self, m: Module, name: str, file: FifoFile, show: Value) -> Value:
         """Return the last key that came to the queue shown, above whether there was one."""
         key, fifos = self._element["key"].width, len(file.some)
-        store: Any = memory.Memory(shape=key, depth=max(2, fifos), init=[])
-        m.submodules[f"last_{name}"] = store
-        write, read = store.write_port(), store.read_port(domain="comb")
         known = Signal(fifos, name=f"known_{name}")
-        puts = file.put & (file.put_count != 0)
-        m.d.comb += [
-            read.addr.eq(show),
-            write.addr.eq(file.put_fifo),
-            write.en.eq(puts),
-            write.data.eq(file.put_word[0].key),
-        ]
+        puts, came = file.put & (file.put_count != 0), Signal(key, name=f"came_{name}")
+        m.d.comb += came.eq(file.put_word[0].key)
         for i in range(1, self._ways):
             with m.If(file.put_count > i):
-                m.d.comb += write.data.eq(file.put_word[i].key)
+                m.d.comb += came.eq(file.put_word[i].key)
+        last = Signal(key, name=f"last_{name}", reset_less=True)
+        if fifos == 1:
+            with m.If(puts):
+                m.d.sync += last.eq(came)
+        else:
+            store: Any = memory.Memory(shape=key, depth=fifos, init=[])
+            m.submodules[f"lasts_{name}"] = store
+            write, read = store.write_port(), store.read_port(domain="comb")
+            m.d.comb += [
+                read.addr.eq(show),
+                write.addr.eq(file.put_fifo),
+                write.en.eq(puts),
+                write.data.eq(came),
+                last.eq(read.data),
+            ]
         m.d.sync += known.eq(known | Mux(puts, bit_of(file.put_fifo, fifos), 0))
         with m.If(self.start):
             m.d.sync += known.eq(0)
-        return Cat(known.bit_select(show, 1), read.data)
+        return Cat(known.bit_select(show, 1), last)
 
     def _choose(self, m: Module, ready: Value, of: Signal, reads: Signal) -> None:
         """Choose the first ready node after the one chosen last, to be read in the next cycle."""

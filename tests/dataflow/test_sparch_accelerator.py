@@ -35,7 +35,7 @@ def test_defaults_may_be_left_out():
     [
         ('name = "sparch_tiny"', "name = 3", "name must be a string"),
         ('name = "sparch_tiny"', 'name = "3"', "name must be letters"),
-        ('kind = "integer"', 'kind = "posit"', r"elements\.kind: 'posit' is not"),
+        ('kind = "integer"', 'kind = "posit"', r"kind must be one of .*, float32.*, not 'posit'"),
         ('kind = "integer"', 'kind = "float32"', r"bits must be in 32\.\.32, not 16"),
         ('kind = "integer"', 'kind = "bfloat16"', r"accumulator must be in 32\.\.32, not 40"),
         ("bits = 16\n", "bits = 7\n", r"bits must be in 8\.\.32, not 7"),
