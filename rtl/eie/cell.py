@@ -253,19 +253,26 @@ class CellControl(Shared):
             ]
         with m.Else():
             m.d.sync += phase.eq(phase + 1)
-        self._reads(m, step, real)
+        self._reads(m, step, real, last)
         self._puts(m, step, real, final)
         self._scales(m, step)
         return m
 
-    def _reads(self, m: Module, step: Any, real: Value) -> None:
+    def _reads(self, m: Module, step: Any, real: Value, last: Value) -> None:
         """Add what is read: a cell, three gates' sums, and that of the output gate a row before."""
         phase, row = self.o.phase, self.row
         cells, gates = Signal.like(row), Signal.like(row)  # the next row's
         fewer, further = Signal.like(row), Signal.like(row)
+        is_row = Signal()  # ``row`` is one of a row of elements
         m.d.sync += fewer.eq(step.rows - 1)
+        with m.If(~self.busy):
+            m.d.sync += is_row.eq(1)
+        with m.Elif(phase == PHASES - 1):
+            m.d.sync += is_row.eq(real[0] & ~last)
+        with m.Elif(phase == PHASES - 2):
+            m.d.sync += is_row.eq(real[1])
         m.d.comb += [
-            self.read.eq(self.busy & Mux(phase == 4, real[1], real[0])),
+            self.read.eq(self.busy & is_row),
             self.begins.eq(self.busy & (phase == 0) & real[0]),
             # A gate's sums are ``rows`` behind those of the gate before.
             further.eq(Mux(phase == 3, fewer, step.rows)),

@@ -110,8 +110,8 @@ class Broadcaster(Shared):
     def build(self) -> Module:
         m = Module()
         sources = self._sources(m)
-        found, first, winner = self._first_of(m, sources)
         taken, moves, takes = Signal(), Signal(), Signal()
+        found, first, winner = self._first_of(m, sources, takes)
         # Of what was taken.
         base, index = Signal(COLUMN_BITS), Signal(self._index_bits)
         chosen, owner = Signal(len(sources)), Signal(range(self._pes))
@@ -122,7 +122,7 @@ class Broadcaster(Shared):
             self.fires.eq(self.valid & ~self.full),
             moves.eq(taken & (~self.valid | self.fires)),
             takes.eq(self.run & found & (~taken | moves)),
-            *(source.take.eq(winner[n] & takes) for n, source in enumerate(sources)),
+            *(source.take.eq(taking) for source, taking in zip(sources, winner, strict=True)),
             self.empty.eq(~taken & ~self.valid),
         ]
         with m.If(takes):
@@ -142,15 +142,17 @@ class Broadcaster(Shared):
             m.d.sync += self.valid.eq(moves)
         return m
 
-    def _first_of(self, m: Module, sources: list[_Source]) -> tuple[Value, Value, Value]:
-        """Return whether something is found, its index, and which source has it."""
+    def _first_of(
+        self, m: Module, sources: list[_Source], takes: Value
+    ) -> tuple[Value, Value, Value]:
+        """Return whether something is found, and what is taken: its index, from which source."""
         if len(sources) == 1:
-            return sources[0].found, sources[0].index, sources[0].found
+            return sources[0].found, sources[0].index, takes
         m.submodules.node = node = NonzeroNode(index_bits=self._index_bits)
         m.d.comb += [
             node.valid.eq(Cat(source.found for source in sources)),
             node.indices.eq(Cat(source.index for source in sources)),
-            node.enable.eq(1),
+            node.enable.eq(takes),
         ]
         winner = node.winner[: len(sources)]
         return node.any, one_of(winner, [source.index for source in sources]), winner

@@ -185,7 +185,9 @@ class EieEngine(Shared):
         found = Cat(*(pe.found for pe in pes), *(channel.held for channel in channels)).any()
         m.d["sync" if accelerator.late_windows else "comb"] += control.found.eq(found)
         fires = Cat(channel.fires for channel in channels).any()
-        m.d.sync += control.idle.eq(Cat(pe.idle for pe in pes).all() & ~fires)
+        m.submodules.at_work = at_work = AnyOf(array.pes)
+        m.d.comb += at_work.i.eq(Cat(~pe.idle for pe in pes))
+        m.d.sync += control.idle.eq(~at_work.o & ~fires)
         m.d.comb += [
             control.empty.eq(Cat(channel.empty for channel in channels).all()),
             # Sign-extended to their lanes.

@@ -18,6 +18,64 @@ COLUMN_BITS = 21
 """Bits of a column's number in its tile."""
 
 
+class ColumnSpan(Shared):
+    """Says whether entries lie between two pointers. No latency.
+
+    A module of its own, so that it has no more levels than it needs: what is said are carries.
+
+    Parameters
+    ----------
+    pointer_bits : int
+
+    Members
+    -------
+    start, stop : In(pointer bits)
+    size : In
+        Entries that the tile has at most.
+    some, several : Out(1)
+        More than none, more than one; only where it is not ``over``.
+    falls, over : Out(1)
+        Less than none; beyond ``size``.
+    """
+
+    start: Signal
+    stop: Signal
+    size: Signal
+    some: Signal
+    several: Signal
+    falls: Signal
+    over: Signal
+
+    def __init__(self, pointer_bits: int) -> None:
+        self._bits = pointer_bits
+        super().__init__(
+            {
+                "start": In(pointer_bits),
+                "stop": In(pointer_bits),
+                "size": In(pointer_bits + 1),
+                "some": Out(1),
+                "several": Out(1),
+                "falls": Out(1),
+                "over": Out(1),
+            },
+            name=f"column_span_{pointer_bits}",
+            parameters=(pointer_bits,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        # ``stop - start - 2`` above twice the range, in one carry chain.
+        most = Const((1 << self._bits) - 1)
+        span = sum_of_three(m, "span", (self.stop, ~self.start, most), 4 << self._bits)
+        m.d.comb += [
+            self.some.eq((self.start - self.stop)[-1]),
+            self.several.eq(span[-1]),
+            self.falls.eq((self.stop - self.start)[-1]),
+            self.over.eq((self.size - self.stop)[-1]),
+        ]
+        return m
+
+
 class Issue(Shared):
     """Looks up what waits in the queues, and walks through the entries of each column.
 
@@ -115,14 +173,14 @@ class Issue(Shared):
         ready_of, final_of = Signal(channels), Signal(channels)
         moves, begins, picked = Signal(), Signal(), Signal(channels)
         found = self._found(m, moves)
-        some, several = found.some & found.fits, found.several & found.fits
+        some, several = found.some & ~found.over, found.several & ~found.over
         m.d.comb += [
             moves.eq(read & (~ready | ~busy)),
             begins.eq(ready & ~busy),
             picked.eq(Cat(chosen == number for number in range(channels))),
             self.look_up.eq(waiting.any() & (~read | ~ready | ~busy)),
             self.column.eq(head.column),
-            self.corrupt.eq(begins & (found.falls | ~found.fits)),
+            self.corrupt.eq(begins & (found.falls | found.over)),
         ]
         with m.If(self.look_up):
             m.d.sync += [
@@ -190,22 +248,21 @@ class Issue(Shared):
     def _found(self, m: Module, moves: Value) -> Any:
         """Add registers that ``moves`` loads with a column's pointers; return what they say.
 
-        ``some`` and ``several`` are more than none and one, ``falls`` is less; all that only where
-        it ``fits``.
+        That is what :class:`ColumnSpan` says, where the column starts, and its entries.
         """
+        m.submodules.span = span = ColumnSpan(self._pointer_bits)
         bits = self._pointer_bits
-        flags = dict.fromkeys(("some", "several", "falls", "fits"), 1)
-        found: Any = Signal(data.StructLayout({"start": bits, "count": bits, **flags}))
-        # ``stop - start - 2`` above twice the range, in one carry chain.
-        most = (1 << bits) - 1
-        span = sum_of_three(m, "span", (self.stop, ~self.start, Const(most)), 4 << bits)
+        said = dict.fromkeys(("some", "several", "falls", "over"), 1)
+        found: Any = Signal(data.StructLayout({"start": bits, "count": bits} | said))
+        m.d.comb += [
+            span.start.eq(self.start),
+            span.stop.eq(self.stop),
+            span.size.eq(self.size),
+        ]
         with m.If(moves):
             m.d.sync += [
                 found.start.eq(self.start),
                 found.count.eq(self.stop - self.start),
-                found.some.eq(self.start < self.stop),
-                found.several.eq(span[-1]),
-                found.falls.eq(self.start > self.stop),
-                found.fits.eq(self.stop <= self.size),
+                *(getattr(found, name).eq(getattr(span, name)) for name in said),
             ]
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
 
@@ -19,6 +19,58 @@ def address_bits(depth: int) -> int:
     return max(1, (depth - 1).bit_length())
 
 
+class OneOfFour(Shared):
+    """One of four words: a look-up table for each bit. No latency.
+
+    A module of its own, so that a tree of these has no more levels than it needs.
+
+    Parameters
+    ----------
+    width : int
+        Bits of a word.
+
+    Members
+    -------
+    i : In(4 * width)
+        The words, the first lowest.
+    number : In(2)
+    o : Out(width)
+    """
+
+    i: Signal
+    number: Signal
+    o: Signal
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        super().__init__(
+            {"i": In(4 * width), "number": In(2), "o": Out(width)},
+            name=f"one_of_four_{width}",
+            parameters=(width,),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        m.d.comb += self.o.eq(self.i.word_select(self.number, self._width))
+        return m
+
+
+def chosen(m: Module, words: list[Value], number: Value) -> Value:
+    """Return ``words[number]``, by a tree of modules; a power of two of words.
+
+    ``number`` has as many bits as that takes.
+    """
+    width, level = len(words[0]), 0
+    while len(words) >= 4:
+        above: list[Value] = []
+        for start in range(0, len(words), 4):
+            m.submodules[f"choice_{level}_{start // 4}"] = choice = OneOfFour(width)
+            m.d.comb += [choice.i.eq(Cat(words[start : start + 4])), choice.number.eq(number[:2])]
+            above.append(choice.o)
+        words, number, level = above, number[2:], level + 1
+    return Mux(number[0], words[1], words[0]) if len(words) == 2 else words[0]
+
+
 class PackedRam(Shared):
     """A memory written ``lanes`` words at a time and read word by word.
 
@@ -30,6 +82,8 @@ class PackedRam(Shared):
         Bits of a word.
     lanes : int
         Words of a write, a power of two.
+    pieces : int
+        Parts of a word, a power of two, of which one is shown at a time.
 
     Members
     -------
@@ -40,8 +94,10 @@ class PackedRam(Shared):
         The words, the first lowest.
     read_enable : In(1)
     read_address : In(range(depth))
-    read_data : Out(width)
-        The word read last, from the cycle after ``read_enable``.
+    piece : In(range(pieces))
+        Only where there are several.
+    read_data : Out(width / pieces)
+        That piece of the word read last, from the cycle after ``read_enable``.
 
     Raises
     ------
@@ -54,25 +110,27 @@ class PackedRam(Shared):
     write_data: Signal
     read_enable: Signal
     read_address: Signal
+    piece: Signal
     read_data: Signal
 
-    def __init__(self, *, depth: int, width: int, lanes: int) -> None:
+    def __init__(self, *, depth: int, width: int, lanes: int, pieces: int = 1) -> None:
         if lanes < 1 or lanes & (lanes - 1):
             raise ValueError(f"lanes must be a power of two, not {lanes!r}")
         if depth < 1 or depth % lanes:
             raise ValueError(f"depth must be a multiple of the {lanes} lanes, not {depth!r}")
-        self._depth, self._width, self._lanes = depth, width, lanes
+        self._depth, self._width, self._lanes, self._pieces = depth, width, lanes, pieces
         super().__init__(
-            {
+            ({"piece": In(range(pieces))} if pieces > 1 else {})
+            | {
                 "write_enable": In(1),
                 "write_address": In(address_bits(depth // lanes)),
                 "write_data": In(lanes * width),
                 "read_enable": In(1),
                 "read_address": In(address_bits(depth)),
-                "read_data": Out(width),
+                "read_data": Out(width // pieces),
             },
-            name=f"packed_ram_{depth}x{width}_l{lanes}",
-            parameters=(depth, width, lanes),
+            name=f"packed_ram_{depth}x{width}_l{lanes}" + (f"_p{pieces}" if pieces > 1 else ""),
+            parameters=(depth, width, lanes, pieces),
         )
 
     def build(self) -> Module:
@@ -87,6 +145,7 @@ class PackedRam(Shared):
         with m.If(self.read_enable):
             m.d.sync += place.eq(self.read_address[:low] if low else 0)
         inner = (together - 1).bit_length()
+        each = width // self._pieces
         words: list[Value] = []
         for part in range(parts):
             rows: Any = memory.Memory(
@@ -103,11 +162,9 @@ class PackedRam(Shared):
                 read.en.eq(self.read_enable & mine),
                 read.addr.eq(row),
             ]
-            words.append(read.data)
-        word = Array(words)[place[inner:low]] if parts > 1 else words[0]
-        if together > 1:
-            word = word.word_select(place[:inner], width)
-        m.d.comb += self.read_data.eq(word)
+            words += [read.data[at : at + each] for at in range(0, together * width, each)]
+        number = Cat(self.piece if self._pieces > 1 else (), place[:low])
+        m.d.comb += self.read_data.eq(chosen(m, words, number))
         return m
 
 

@@ -210,7 +210,10 @@ class Pe(Shared):
         accelerator = self._accelerator
         lanes = accelerator.bus.data_bits // OCCUPANCY_BITS
         bitmap = PackedRam(
-            depth=accelerator.occupancy_columns // OCCUPANCY_BITS, width=OCCUPANCY_BITS, lanes=lanes
+            depth=accelerator.occupancy_columns // OCCUPANCY_BITS,
+            width=OCCUPANCY_BITS,
+            lanes=lanes,
+            pieces=OCCUPANCY_BITS,
         )
         m.submodules[f"occupancy_{channel}"] = bitmap
         item, pushed = getattr(self, f"item_{channel}"), getattr(self._issue, f"pushed_{channel}")
@@ -226,13 +229,14 @@ class Pe(Shared):
             bitmap.write_data.eq(self.write.data),
             bitmap.read_enable.eq(self.broadcast[channel]),
             bitmap.read_address.eq(column[low:]),
+            bitmap.piece.eq(bit),
             self._issue.push[channel].eq(kept),
         ]
         m.d.sync += [
             pending.eq(self.broadcast[channel]),
             held.eq(item),
             bit.eq(column[:low]),
-            kept.eq(pending & bitmap.read_data.bit_select(bit, 1)),
+            kept.eq(pending & bitmap.read_data),
             pushed.eq(held),
         ]
         return pending | kept
@@ -246,6 +250,7 @@ class Pe(Shared):
             depth=memories.entries // memories.row_entries,
             width=row_bits,
             lanes=accelerator.row_lanes,
+            pieces=memories.row_entries,
         )
         slot, inner = accelerator.row_slot, (memories.row_entries - 1).bit_length()
         rows = [self.write.data[at : at + row_bits] for at in range(0, len(self.write.data), slot)]
@@ -273,10 +278,10 @@ class Pe(Shared):
         ]
         with m.If(issue.issue):
             m.d.sync += [which.eq(place[:inner] if inner else 0), value.eq(issue.value)]
+        if inner:
+            m.d.comb += matrix.piece.eq(which)
         m.d.comb += [
-            entry.eq(
-                matrix.read_data.word_select(which, widths.entry) if inner else matrix.read_data
-            ),
+            entry.eq(matrix.read_data),
             arithmetic.gap.eq(entry[widths.weight :]),
             arithmetic.activation.eq(value),
             arithmetic.drain.eq(self.scan.drain),

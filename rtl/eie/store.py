@@ -113,7 +113,11 @@ class EieStore(Shared):
         arriving, piece = Signal(), Signal(address_bits(words))
         pieces: Any = data.View(data.ArrayLayout(bus.data_bits, words), queue.o.payload)
         popped = Signal()
-        m.d.sync += [begun.eq(self.begin), beats.eq(multiple(m, "beats", self.what.rows, words))]
+        # A stamp is of no rows.
+        m.d.sync += [
+            begun.eq(self.begin),
+            beats.eq(multiple(m, "beats", self.what.rows, words) | self.stamp),
+        ]
         with m.If(self.begin):
             m.d.sync += [
                 what.eq(self.what),
@@ -127,7 +131,7 @@ class EieStore(Shared):
             # All are at rest when no store is at work.
             splitter.i.valid.eq(begun),
             splitter.i.p.address.eq(what.address),
-            splitter.i.p.beats.eq(Mux(stamping, 1, beats)),
+            splitter.i.p.beats.eq(beats),
             splitter.i.p.last.eq(1),
             self.read.eq(more & (free != 0)),
             queue.i.valid.eq(arriving),

@@ -51,7 +51,7 @@ MODULES = {
     """,
     "eie": """
         eie_control activation_queue issue arithmetic broadcaster lowest_bit floor_and_carry tally
-        any_of
+        any_of column_span
     """,
     "lstm": "eie_control cell_control",
 }
