@@ -314,7 +314,6 @@ class EieControl(Shared):
             self.scan.fresh.eq(state == State.IDLE),
             self.scan.drain_row.eq(row),
             self.running.eq((state != State.IDLE) & (state != State.STORE) & (state != State.CELL)),
-            self.search.eq(state == State.SCAN),
             quiet.eq(self._windows(m, state) & self.empty & self.idle),
             ended.eq(wait == 0),
         ]
@@ -337,7 +336,12 @@ class EieControl(Shared):
             with m.Case(State.SCAN):
                 with m.If(quiet):
                     m.d.comb += done.eq(~self.tile.write)
-                    m.d.sync += [state.eq(State.SETTLE), wait.eq(SETTLE_CYCLES - 1), row.eq(0)]
+                    m.d.sync += [
+                        state.eq(State.SETTLE),
+                        self.search.eq(0),
+                        wait.eq(SETTLE_CYCLES - 1),
+                        row.eq(0),
+                    ]
             with m.Case(State.SETTLE):
                 m.d.sync += wait.eq(wait - 1)
                 with m.If(ended):
@@ -446,7 +450,8 @@ class EieControl(Shared):
         with m.If(accept):
             m.d.sync += self.address.eq(self.i.p.address)
             with m.If(is_run):
-                m.d.sync += [self.tile.eq(run), state.eq(State.SCAN)]
+                # ``search`` is told to all, so it has a register beside the state.
+                m.d.sync += [self.tile.eq(run), state.eq(State.SCAN), self.search.eq(1)]
             if has_cells:
                 with m.Elif(is_cell):
                     m.d.sync += state.eq(State.CELL)

@@ -17,11 +17,15 @@ from celosia.rtl.eie.pe import GROUP_BITS, beat_layout, write_layout
 from celosia.rtl.eie.sequencer import COUNT_BITS, LOAD, RUN_BITS
 from celosia.rtl.ports import Flow, burst_layout
 from celosia.rtl.queue import Queue
+from celosia.rtl.rules import all_of
 from celosia.rtl.shared import Shared
 
 ON_ITS_WAY = data.StructLayout(
     {"target": 3, "pe": 9, "place": PLACE_BITS, "last": RUN_BITS, "single": 1}
 )
+
+BITS = 3
+"""Of two numbers, that are compared in one step."""
 
 
 class EieLoad(Shared):
@@ -124,13 +128,14 @@ class EieLoad(Shared):
             finished.eq(self.beats.valid & last),
             self.done.eq(self.done + finished),
         ]
+        same = [number[n : n + BITS] == on.last[n : n + BITS] for n in range(0, RUN_BITS, BITS)]
         with m.If(self.beats.valid):
             m.d.sync += [
                 self.write.target.eq(on.target),
                 self.write.place.eq(on.place + offset),
                 self.write.data.eq(self.beats.payload),
                 begins.eq(last),
-                ends.eq(number == on.last),
+                ends.eq(all_of(m, "ends", same)),
                 number.eq(Mux(last, 1, number + 1)),
                 group.eq(Mux(ends_word, 0, group + 1)),
                 offset.eq(Mux(last, 0, offset + ends_word)),
