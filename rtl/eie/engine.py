@@ -12,12 +12,14 @@ from celosia.dataflow.eie.descriptors import ALL_PES
 from celosia.dataflow.eie.program import EieCounter
 from celosia.rtl.eie.control import Broadcaster, EieControl
 from celosia.rtl.eie.load import EieLoad
+from celosia.rtl.eie.multiples import TABLE
 from celosia.rtl.eie.pe import Pe
 from celosia.rtl.eie.sequencer import EieSequencer
 from celosia.rtl.eie.store import EieStore
 from celosia.rtl.eie.tally import AnyOf, Tally, popcount
 from celosia.rtl.readport import ReadPort
 from celosia.rtl.registers import CAUSES, Cause, Field, Register, register_map, shape_registers
+from celosia.rtl.rules import all_of
 from celosia.rtl.shared import Shared
 from celosia.rtl.shell import Shell, connect_memory, engine_ports
 from celosia.rtl.unit_reset import add_unit
@@ -184,10 +186,9 @@ class EieEngine(Shared):
         words = [pe.activation for pe in pes]
         found = Cat(*(pe.found for pe in pes), *(channel.held for channel in channels)).any()
         m.d["sync" if accelerator.late_windows else "comb"] += control.found.eq(found)
-        fires = Cat(channel.fires for channel in channels).any()
-        m.submodules.at_work = at_work = AnyOf(array.pes)
-        m.d.comb += at_work.i.eq(Cat(~pe.idle for pe in pes))
-        m.d.sync += control.idle.eq(~at_work.o & ~fires)
+        at_rest = Cat(*(pe.idle for pe in pes), *(~channel.fires for channel in channels))
+        parts = [at_rest[first : first + TABLE] for first in range(0, len(at_rest), TABLE)]
+        m.d.sync += control.idle.eq(all_of(m, "idle", [part.all() for part in parts]))
         m.d.comb += [
             control.empty.eq(Cat(channel.empty for channel in channels).all()),
             # Sign-extended to their lanes.

@@ -51,7 +51,7 @@ MODULES = {
     """,
     "eie": """
         eie_control activation_queue issue arithmetic broadcaster lowest_bit floor_and_carry tally
-        any_of column_span
+        any_of column_span one_of_four
     """,
     "lstm": "eie_control cell_control",
 }
