@@ -66,10 +66,10 @@ class ColumnSpan(Shared):
         m = Module()
         # ``stop - start - 2`` above twice the range, in one carry chain.
         most = Const((1 << self._bits) - 1)
-        span = sum_of_three(m, "span", (self.stop, ~self.start, most), 4 << self._bits)
+        apart = sum_of_three(m, "apart", (self.stop, ~self.start, most), 4 << self._bits)
         m.d.comb += [
             self.some.eq((self.start - self.stop)[-1]),
-            self.several.eq(span[-1]),
+            self.several.eq(apart[-1]),
             self.falls.eq((self.stop - self.start)[-1]),
             self.over.eq((self.size - self.stop)[-1]),
         ]
