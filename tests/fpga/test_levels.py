@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from celosia.dataflow.accelerator import Bus
 from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
+from celosia.dataflow.eie.accelerator import CellUnit, PeArray, PeMemories, Widths
 from celosia.dataflow.eie.presets import EIE_PRESETS
 from celosia.dataflow.eie.presets import PAPER as EIE_PAPER
 from celosia.dataflow.eie.presets import TINY as EIE_TINY
@@ -241,6 +243,71 @@ def scalable(circuit):
     return replace(preset("tiny"), name=f"tiny_{circuit.value}", array=array)
 
 
+def eie(name, *, array, widths, memories, bus=EIE_TINY.bus, cell=None):
+    return replace(
+        EIE_TINY,
+        name=name,
+        array=PeArray(**array),
+        widths=Widths(**widths),
+        memories=PeMemories(**memories),
+        bus=bus,
+        cell=cell,
+    )
+
+
+OTHER_EIE = (
+    eie(
+        "eie_small",
+        array={"pes": 3, "queue": 1},
+        widths={"index": 1, "weight": 2, "codebook": False, "activation": 8, "accumulator": 24},
+        memories={"entries": 1024, "pointers": 96, "biases": 24, "activations": 12,
+                  "accumulators": 6, "row_entries": 2, "window": 2, "pointer_bits": 10},
+    ),
+    eie(
+        "eie_20_pes",
+        array={"pes": 20, "queue": 5, "channels": 2, "skip_empty": True},
+        widths={"index": 5, "weight": 8, "codebook": False, "activation": 8, "accumulator": 32},
+        memories={"entries": 12288, "pointers": 1536, "biases": 96, "activations": 96,
+                  "accumulators": 96, "row_entries": 4, "window": 32},
+    ),
+    eie(
+        "eie_4_channels",
+        array={"pes": 12, "queue": 4, "channels": 4, "skip_empty": True},
+        widths={"weight": 8, "codebook": False, "index": 3, "accumulator": 36},
+        memories={"entries": 12288, "pointers": 2048, "biases": 160, "activations": 160,
+                  "accumulators": 96, "window": 32},
+        bus=Bus(data_bits=128),
+        cell=CellUnit(segments=4096),
+    ),
+    eie(
+        "eie_16_codebooks",
+        array={"pes": 5, "queue": 3},
+        widths={"weight": 8, "value": 12, "accumulator": 44},
+        memories={"entries": 4096, "pointers": 512, "biases": 64, "activations": 144,
+                  "accumulators": 48, "row_entries": 4, "window": 16, "codebooks": 16},
+        bus=Bus(data_bits=512),
+        cell=CellUnit(segments=16),
+    ),
+    eie(
+        "eie_wide_bus",
+        array={"pes": 3, "queue": 1, "skip_empty": True},
+        widths={"weight": 2, "activation": 2},
+        memories={"entries": 65536, "pointers": 2048, "biases": 128, "activations": 8,
+                  "accumulators": 16, "pointer_bits": 8, "window": 2},
+        bus=Bus(data_bits=512, burst_beats=16, outstanding=32),
+    ),
+    eie(
+        "eie_rows_of_16",
+        array={"pes": 8, "queue": 64},
+        widths={"weight": 8, "value": 12, "activation": 12, "accumulator": 44},
+        memories={"entries": 65536, "pointers": 2048, "biases": 128, "activations": 192,
+                  "accumulators": 128, "row_entries": 16, "pointer_bits": 24, "window": 16},
+        bus=Bus(data_bits=512, address_bits=64, outstanding=32),
+    ),
+)  # fmt: skip
+"""Of sizes and widths unlike those of the presets."""
+
+
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
@@ -250,6 +317,7 @@ def scalable(circuit):
         *(scalable(circuit) for circuit in Circuit if circuit.scalable),
         *checks(Circuit.DSP, 6),
         *EIE_PRESETS.values(),
+        *OTHER_EIE,
         SPARCH_TINY,
     ],
     ids=lambda accelerator: accelerator.name,
