@@ -202,7 +202,7 @@ def move_partials(machine: Machine, p: Params, beat: bool, taken: bool) -> None:
                 then[Reg.ASK_LEAF], then[Reg.ASK_STAGE] = able, 1
                 break
     for each in range(p.ways):
-        held = machine.before[p.ways + each] + machine.promised[each]
+        held = machine.told[p.ways + each] + machine.promised[each]
         machine.able[each] = machine.unasked[each] != 0 and held + most <= p.leaf_fifo
         machine.drained[each] = machine.unasked[each] == 0 and machine.promised[each] == 0
     machine.promised[now[Reg.LANDED_LEAF]] -= now[Reg.LANDED]
@@ -271,7 +271,7 @@ def move_gate(machine: Machine, p: Params, work: Work, number: int) -> bool:
             words += word[Gate.KIND] != Kind.NONE and word[Gate.LEAF] == leaf
         for more in range(2):
             most = p.leaf_fifo - (words + more) * p.multipliers
-            machine.room[leaf, more] = machine.level[p.ways + leaf] <= most
+            machine.room[leaf, more] = machine.told[p.ways + leaf] <= most
         machine.shut[leaf] |= machine.over[leaf] or now[Reg.FINISHED]
     if checked[Gate.KIND] != Kind.NONE and checked[Gate.CLOSES]:
         machine.over[checked[Gate.LEAF]] = True

@@ -300,15 +300,16 @@ class Machine(NamedTuple):
 
     Queues of the tree are rows of ``ring_keys`` and ``ring_numbers``: row 1 is behind the root,
     node v merges rows 2 v and 2 v + 1 into row v, leaves are rows ``ways`` on. ``level`` is what a
-    cycle sees of them, ``before`` what the one before saw, ``put`` and ``took`` what it changes.
-    ``codes`` and ``floats`` are the same memory, for sums.
+    cycle sees of them, ``told`` what units are told: what was taken in the cycle before counts
+    still; ``put`` and ``took`` are what it changes. ``codes`` and ``floats`` are the same memory,
+    for sums.
 
     An element ``waits`` in a node, which its readiness has ``seen`` two cycles later. Of each layer
-    ``chosen`` is the node of which windows are read in this cycle, ``read`` the one that is served,
-    of which they were in the cycle before: without what was ``fresh``, put then, and with what
-    ``was_closed``; ``stage`` has what was taken in each of the last cycles, a ring. Of each node
-    words ``coming`` are on their way behind it, and there was room for one more (``tight``) or
-    three (``wide``).
+    ``chosen`` is the node of which the ends of queues are looked up in this cycle, ``looked`` the
+    one of which they were in the cycle before, ``read`` the one that is served: without what was
+    ``fresh``, put in the last two cycles, and with what ``was_closed`` when it was looked up;
+    ``stage`` has what was taken in each of the last cycles, a ring. Of each node words ``coming``
+    are on their way behind it, and there was room for one more (``tight``) or three (``wide``).
 
     ``gate`` (groups, 2) has words under way (:class:`Gate`), ``room`` (leaves, 2) says whether
     there was room for one word or two; leaves are ``over`` when their last products were checked,
@@ -325,7 +326,7 @@ class Machine(NamedTuple):
     ring_keys: np.ndarray
     ring_numbers: np.ndarray
     level: np.ndarray
-    before: np.ndarray
+    told: np.ndarray
     put: np.ndarray
     took: np.ndarray
     head: np.ndarray
@@ -336,11 +337,11 @@ class Machine(NamedTuple):
     seen: np.ndarray
     after: np.ndarray
     chosen: np.ndarray
+    looked: np.ndarray
     read: np.ndarray
     fresh: np.ndarray
     was_closed: np.ndarray
     coming: np.ndarray
-    landed: np.ndarray
     tight: np.ndarray
     wide: np.ndarray
     stage_node: np.ndarray

@@ -23,10 +23,10 @@ _SEEN_LATENCY = 2
 @lean
 def _choose(machine: Machine, p: Params, layer: int) -> int:
     """Return the first ready node of ``layer`` after the one chosen last."""
-    base, level, closed = 1 << layer, machine.level, machine.closed
+    base, level, closed = 1 << layer, machine.told, machine.closed
     for step in range(base):
         node = base + (machine.after[layer] + step) % base
-        under = machine.chosen[layer] == node or machine.read[layer] == node
+        under = machine.chosen[layer] == node or machine.looked[layer] == node
         if not (machine.wide[node] or (machine.tight[node] and not under)):
             continue
         one, other = 2 * node, 2 * node + 1
@@ -42,11 +42,9 @@ def _choose(machine: Machine, p: Params, layer: int) -> int:
 def _land(machine: Machine, layer: int, place: int) -> None:
     """Put what was taken ``PUT_LATENCY`` cycles before into the queue behind its node."""
     node = machine.stage_node[layer, place]
-    if machine.landed[layer] != NO_NODE:
-        machine.coming[machine.landed[layer]] -= 1
-    machine.landed[layer] = node
     if node == NO_NODE:
         return
+    machine.coming[node] -= 1
     size = machine.ring_keys.shape[1]
     for element in range(machine.stage_count[layer, place]):
         to = (machine.head[node] + machine.level[node] + element) % size
@@ -72,12 +70,14 @@ def _serve(machine: Machine, p: Params, layer: int, place: int) -> None:
     one, other = 2 * node, 2 * node + 1
     size = machine.ring_keys.shape[1]
     keys, numbers = machine.ring_keys, machine.ring_numbers
-    # What was put in the cycle before came too late to be read in it.
-    level_a, level_b = machine.level[one] - machine.fresh[one], machine.level[other]
-    level_b -= machine.fresh[other]
+    # What was put in the two cycles before came too late to be looked up.
+    level_a, level_b = machine.level[one], machine.level[other]
+    for step in range(2):
+        level_a -= machine.fresh[step, one]
+        level_b -= machine.fresh[step, other]
     shown_a, shown_b = min(p.width, level_a), min(p.width, level_b)
-    ends_a = machine.was_closed[one] and shown_a == level_a
-    ends_b = machine.was_closed[other] and shown_b == level_b
+    ends_a = machine.was_closed[1, one] and shown_a == level_a
+    ends_b = machine.was_closed[1, other] and shown_b == level_b
     pairs = bool(machine.waits[node])  # the element before waits for this one
     first, i, j, made, added = machine.held[node], 0, 0, 0, 0
     for _ in range(p.width):
@@ -110,7 +110,7 @@ def _serve(machine: Machine, p: Params, layer: int, place: int) -> None:
 @lean
 def move_tree(machine: Machine, p: Params, cycle: int) -> None:
     """Let all layers do a cycle."""
-    level, closed, place = machine.level, machine.closed, cycle % PUT_LATENCY
+    level, closed, place = machine.told, machine.closed, cycle % PUT_LATENCY
     for node in range(1, p.ways):
         one, other = 2 * node, 2 * node + 1
         ended = closed[one] and level[one] == 0 and closed[other] and level[other] == 0
@@ -120,7 +120,7 @@ def move_tree(machine: Machine, p: Params, cycle: int) -> None:
             machine.will_close[node] &= machine.chosen[layer] != node or closed[node]
         choice = _choose(machine, p, layer)
         for node in range(1 << layer, 2 << layer):
-            held = machine.before[node] + machine.coming[node] * p.width
+            held = machine.told[node] + machine.coming[node] * p.width
             machine.tight[node] = held <= p.node_fifo - p.width
             machine.wide[node] = held <= p.node_fifo - 3 * p.width
         found = (cycle - _SEEN_LATENCY) % PUT_LATENCY
@@ -134,7 +134,8 @@ def move_tree(machine: Machine, p: Params, cycle: int) -> None:
             _serve(machine, p, layer, place)
         node = machine.chosen[layer]
         machine.coming[node] += node != NO_NODE
-        machine.read[layer] = node
+        machine.read[layer] = machine.looked[layer]
+        machine.looked[layer] = node
         machine.chosen[layer] = choice
         if choice != NO_NODE:
             machine.after[layer] = (choice + 1) % (1 << layer)
@@ -147,11 +148,14 @@ def settle_tree(machine: Machine, p: Params) -> None:
     """Make what was put and taken in this cycle what the next one sees."""
     size = machine.ring_keys.shape[1]
     for row in range(1, 2 * p.ways):
-        machine.before[row] = machine.level[row]
-        machine.level[row] += machine.put[row] - machine.took[row]
+        machine.told[row] = machine.level[row] + machine.put[row]
+        machine.level[row] = machine.told[row] - machine.took[row]
         machine.head[row] = (machine.head[row] + machine.took[row]) % size
-        machine.fresh[row] = machine.put[row]
-        machine.was_closed[row] = machine.closed[row]
+        machine.fresh[1, row] = machine.fresh[0, row]
+        machine.fresh[0, row] = machine.put[row]
+        machine.was_closed[1, row] = machine.was_closed[0, row]
+        machine.was_closed[0, row] = machine.closed[row]
         machine.put[row] = machine.took[row] = 0
+    machine.told[1] = machine.level[1]  # of the root's queue it is known as it is
     for node in range(1, p.ways):
         machine.closed[node] = machine.will_close[node]

@@ -14,7 +14,7 @@ from celosia.rtl.ports import Flow, burst_layout
 from celosia.rtl.queue import Queue, RegisterQueue
 from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.descriptors import number_bits, numbered, told_layout
-from celosia.rtl.sparch.fifos import FifoFile
+from celosia.rtl.sparch.fifos import WordQueue
 from celosia.rtl.sparch.merge import total
 from celosia.rtl.sparch.reduce import compacted
 from celosia.rtl.sparch.runs import RUNS, RunBursts
@@ -266,8 +266,8 @@ class LineFetch(Shared):
             needs, number = upto, own + each.goes
         marks, rests = [], []
         for group in range(groups):
-            m.submodules[f"ahead_{group}"] = queue = FifoFile(
-                fifos=1, ways=ways, capacity=capacity, element=entry
+            m.submodules[f"ahead_{group}"] = queue = WordQueue(
+                ways=ways, capacity=capacity, element=entry
             )
             m.submodules[f"next_{group}"] = following = RegisterQueue(entry.size, depth=2)
             keep = Signal(ways, name=f"keep_{group}")
@@ -283,15 +283,15 @@ class LineFetch(Shared):
                 queue.put.eq(keep.any()),
                 queue.put_count.eq(count),
                 Value.cast(queue.put_word).eq(front),
-                following.i.valid.eq(queue.some[0]),
+                following.i.valid.eq(queue.there[0]),
                 following.i.payload.eq(Value.cast(queue.window[0])),
-                queue.take.eq(queue.some[0] & following.i.ready),
+                queue.take.eq(queue.there[0] & following.i.ready),
                 ahead.eq(filled - head.needs),
                 there.eq(following.o.valid & ~ahead[-1]),
                 o.payload.eq(head.record),
                 o.valid.eq(there),
                 following.o.ready.eq(there & o.ready),
-                rest.eq(~queue.some[0] & ~following.o.valid & getattr(self, f"rests_{group}")),
+                rest.eq(~queue.there[0] & ~following.o.valid & getattr(self, f"rests_{group}")),
             ]
             with m.If(getattr(self, f"works_{group}")):
                 m.d.sync += mark.eq(getattr(self, f"number_{group}"))

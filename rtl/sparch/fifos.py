@@ -9,7 +9,14 @@ from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
 from celosia.rtl.shared import Shared
-from celosia.rtl.sparch.words import check_ways, index_bits, of_count, rotated, word_layout
+from celosia.rtl.sparch.words import (
+    check_ways,
+    index_bits,
+    of_count,
+    rotated,
+    thermometer,
+    word_layout,
+)
 
 
 def check_power(name: str, value: int, least: int) -> None:
@@ -18,13 +25,13 @@ def check_power(name: str, value: int, least: int) -> None:
         raise ValueError(f"{name} must be a power of two, at least {least}, not {value!r}")
 
 
-class FifoFile(Shared):
-    """Queues of elements, each of ``capacity``, in one memory of ``ways`` banks.
+class WordBanks(Shared):
+    """The memory of queues: a word is written to one, windows of another are read.
 
-    In a cycle up to ``ways`` elements are put into one queue, and up to as many taken from
-    another or the same. Element e of a queue lies in bank e mod ``ways``, so any window of
-    ``ways`` elements is read at once, and the next, without latency. What is put in cycle t is
-    shown from t+1; the place of what is taken in t is free in t+1.
+    Element e of a queue lies in bank e mod ``ways``, so any ``ways`` elements are read at once.
+    What is written in cycle t is there from t+1. A window comes as the banks hold it: element e of
+    it at place (``at`` + e) mod ``ways``, so that one of several memories is chosen before that is
+    turned.
 
     Parameters
     ----------
@@ -33,136 +40,77 @@ class FifoFile(Shared):
     ways : int
         Elements of a word: 2, 4, 8 or 16.
     capacity : int
-        Elements that a queue holds: a power of two, at least ``ways``.
-    element : data.StructLayout
-        Layout of an element.
+        Elements of a queue: a power of two, at least ``ways``.
+    size : int
+        Bits of an element.
+    windows : int
+        How many are read in a cycle, one after another.
 
     Members
     -------
-    clear : In(1)
-        All queues are empty from the next cycle on; nothing is put or taken in this one.
     put : In(1)
-        ``put_count`` elements of ``put_word`` are put into queue ``put_fifo``, which has room.
-    put_fifo, put_count, put_word : In
-    show : In
-        The queue of which the first elements are shown.
-    window, following : Out(word_layout(...))
-        Them, and those after them.
-    there : Out(2 * ways)
-        Which of both are meant: the first ones.
-    source : In
-        The queue from which elements are taken.
-    take : In(ways)
-        Which of its first elements are: the first ones.
-    levels : Out(fifos * bits)
-        Elements in each queue, as many bits as 0 to ``capacity`` need.
-    some : Out(fifos)
-        Which queues hold any.
+        ``put_count`` elements of ``put_word`` are written, from element ``tail`` of queue
+        ``put_fifo`` on.
+    put_fifo, put_count, put_word, tail : In
+    source, at : In
+        The windows read begin at element ``at`` of queue ``source``.
+    o : Out(windows * ways * size)
     """
 
-    def __init__(self, *, fifos: int, ways: int, capacity: int, element: data.StructLayout) -> None:
+    def __init__(self, *, fifos: int, ways: int, capacity: int, size: int, windows: int) -> None:
         check_ways(ways)
         check_power("fifos", fifos, 1)
         check_power("capacity", capacity, ways)
         self._fifos, self._ways, self._capacity = fifos, ways, capacity
-        self._element = element
-        word = word_layout(element, ways)
+        self._size, self._windows = size, windows
+        place_bits = (capacity - 1).bit_length()
         super().__init__(
             {
-                "clear": In(1),
                 "put": In(1),
                 "put_fifo": In(index_bits(fifos)),
                 "put_count": In(range(ways + 1)),
-                "put_word": In(word),
-                "show": In(index_bits(fifos)),
-                "window": Out(word),
-                "following": Out(word),
-                "there": Out(2 * ways),
+                "put_word": In(ways * size),
+                "tail": In(place_bits),
                 "source": In(index_bits(fifos)),
-                "take": In(ways),
-                "levels": Out(fifos * capacity.bit_length()),
-                "some": Out(fifos),
+                "at": In(place_bits),
+                "o": Out(windows * ways * size),
             },
-            name=f"fifo_file_f{fifos}_n{ways}_c{capacity}_w{element.size}",
-            parameters=(fifos, ways, capacity, element.size),
+            name=f"word_banks_f{fifos}_n{ways}_c{capacity}_w{size}_r{windows}",
+            parameters=(fifos, ways, capacity, size, windows),
         )
 
     def build(self) -> Module:
         m = Module()
-        fifos, ways, capacity = self._fifos, self._ways, self._capacity
-        place_bits = (capacity - 1).bit_length()
+        ways, size = self._ways, self._size
         bank_bits = ways.bit_length() - 1
-        # Of each queue the number of its first element, and of the next that is put; the bit above
-        # a place's tells an empty queue from a full one.
-        firsts = [Signal(place_bits + 1, name=f"first_{f}") for f in range(fifos)]
-        ends = [Signal(place_bits + 1, name=f"end_{f}") for f in range(fifos)]
-
-        def at(numbers: list[Signal], fifo: Value) -> Value:
-            return Cat(numbers).word_select(fifo, place_bits + 1)
-
-        level, head, tail = Signal(place_bits + 1), Signal(place_bits), Signal(place_bits)
-        m.d.comb += [
-            self.levels.eq(
-                Cat(
-                    (end - first)[: place_bits + 1] for end, first in zip(ends, firsts, strict=True)
-                )
-            ),
-            self.some.eq(Cat(end != first for end, first in zip(ends, firsts, strict=True))),
-            level.eq(at(ends, self.show) - at(firsts, self.show)),
-            head.eq(at(firsts, self.show)),
-            tail.eq(at(ends, self.put_fifo)),
-            self.there.eq(Cat(level > i for i in range(2 * ways))),
-        ]
-        if fifos == 1:  # without a sum
-            m.d.comb += self.there[0].eq(self.some[0])
-        placed = self._write(m, tail, bank_bits)
-        self._read(m, head, bank_bits, placed)
-        first, onward = at(firsts, self.source), Signal(place_bits + 1)
-        after = [(first + count)[: place_bits + 1] for count in range(ways + 1)]
-        m.d.comb += onward.eq(of_count(self.take, after))
-        for fifo in range(fifos):
-            with m.If(self.source == fifo):
-                m.d.sync += firsts[fifo].eq(onward)
-            with m.If(self.put & (self.put_fifo == fifo)):
-                m.d.sync += ends[fifo].eq(ends[fifo] + self.put_count)
-        with m.If(self.clear):
-            m.d.sync += [each.eq(0) for each in (*firsts, *ends)]
-        return m
-
-    def _write(self, m: Module, tail: Value, bank_bits: int) -> list[Any]:
-        """Write the word, its first element at ``tail``; return the banks."""
-        ways = self._ways
-        offset, row = tail[:bank_bits], tail[bank_bits:]
+        offset, row = self.tail[:bank_bits], self.tail[bank_bits:]
         # Bank b gets element (b - offset) mod ways.
-        turned = Signal(ways * self._element.size)
-        m.d.comb += turned.eq(rotated(Value.cast(self.put_word), (-offset)[:bank_bits], ways))
-        banks = []
-        depth = max(2, self._fifos * self._capacity // ways)
+        turned = Signal(ways * size)
+        m.d.comb += turned.eq(rotated(self.put_word, (-offset)[:bank_bits], ways))
+        from_row, depth = self.at[bank_bits:], max(2, self._fifos * self._capacity // ways)
+        # Found beside which of them a bank has, not behind it.
+        rows = [Signal(len(from_row) + 1, name=f"row_{n}") for n in range(self._windows + 1)]
+        for n, each in enumerate(rows):
+            m.d.comb += each.eq(from_row + n)
         for bank in range(ways):
-            rows: Any = memory.Memory(shape=self._element.size, depth=depth, init=[])
-            m.submodules[f"bank_{bank}"] = rows
-            port = rows.write_port()
-            number = Signal(bank_bits, name=f"number_{bank}")
+            store: Any = memory.Memory(shape=size, depth=depth, init=[])
+            m.submodules[f"bank_{bank}"] = store
+            port, number = store.write_port(), Signal(bank_bits, name=f"number_{bank}")
             m.d.comb += [
                 number.eq(bank - offset),
                 port.en.eq(self.put & (number < self.put_count)),
                 port.addr.eq(self._address(self.put_fifo, row + self._next_row(offset, bank))),
-                port.data.eq(turned.word_select(bank, self._element.size)),
+                port.data.eq(turned.word_select(bank, size)),
             ]
-            banks.append(rows)
-        return banks
-
-    def _read(self, m: Module, head: Value, bank_bits: int, banks: list[Any]) -> None:
-        """Show the window that begins at ``head``, and the one after it."""
-        offset, row = head[:bank_bits], head[bank_bits:]
-        for further, to in enumerate((self.window, self.following)):
-            words = []
-            for bank, rows in enumerate(banks):
-                port = rows.read_port(domain="comb")
-                place = row + further + self._next_row(offset, bank)
-                m.d.comb += port.addr.eq(self._address(self.show, place))
-                words.append(port.data)
-            m.d.comb += Value.cast(to).eq(rotated(Cat(words), offset, self._ways))
+            later = self._next_row(self.at[:bank_bits], bank)
+            for n in range(self._windows):
+                read = store.read_port(domain="comb")
+                place = Mux(later, rows[n + 1], rows[n])
+                m.d.comb += [
+                    read.addr.eq(self._address(self.source, place)),
+                    self.o.word_select(n * ways + bank, size).eq(read.data),
+                ]
+        return m
 
     def _next_row(self, offset: Value, bank: int) -> Value:
         """Return whether ``bank`` has its part of a word in the row after its first.
@@ -176,6 +124,201 @@ class FifoFile(Shared):
         row_bits = (self._capacity // self._ways - 1).bit_length()
         fifo_bits = (self._fifos - 1).bit_length()
         return Cat(row[:row_bits], fifo[:fifo_bits])
+
+
+class FifoFile(Shared):
+    """Queues of elements, each of ``capacity``, in one memory of ``ways`` banks.
+
+    In a cycle up to ``ways`` elements are put into one queue, the ends of another are looked up, a
+    window of another is read, and elements are taken from another; all may be the same. What is
+    put in cycle t is there from t+1, and what is taken in t gone. Who reads says from where, so
+    that steps that take a cycle each may lie between.
+
+    Elements of a queue are numbered as they came, modulo twice its ``capacity``: the bit above
+    those of a place tells an empty queue from a full one.
+
+    Parameters
+    ----------
+    fifos, ways, capacity : int
+        As of :class:`WordBanks`.
+    element : data.StructLayout
+        Layout of an element.
+
+    Members
+    -------
+    clear : In(1)
+        All queues are empty from the next cycle on; nothing is put or taken in this one.
+    put : In(1)
+        ``put_count`` elements of ``put_word`` are put into queue ``put_fifo``, which has room.
+    put_fifo, put_count, put_word : In
+    show : In
+        The queue of which ``first`` and ``end`` are shown: the numbers of its first element and of
+        the next that comes.
+    first, end : Out
+    source, at : In
+        From which element of which queue two windows are read, as :class:`WordBanks` has it.
+    o : Out
+    takes : In(1)
+        The first element of queue ``taken`` is ``onward`` from the next cycle on.
+    taken, onward : In
+    levels : Out(fifos * bits)
+        Elements in each queue, where what was taken in the cycle before still counts; as many bits
+        as 0 to ``capacity`` need.
+    some : Out(fifos)
+        Which levels are not 0.
+    """
+
+    def __init__(self, *, fifos: int, ways: int, capacity: int, element: data.StructLayout) -> None:
+        check_ways(ways)
+        check_power("fifos", fifos, 1)
+        check_power("capacity", capacity, ways)
+        self._fifos, self._ways, self._capacity = fifos, ways, capacity
+        self._element = element
+        word, number_bits = word_layout(element, ways), capacity.bit_length()
+        super().__init__(
+            {
+                "clear": In(1),
+                "put": In(1),
+                "put_fifo": In(index_bits(fifos)),
+                "put_count": In(range(ways + 1)),
+                "put_word": In(word),
+                "show": In(index_bits(fifos)),
+                "first": Out(number_bits),
+                "end": Out(number_bits),
+                "source": In(index_bits(fifos)),
+                "at": In(number_bits),
+                "o": Out(2 * ways * element.size),
+                "takes": In(1),
+                "taken": In(index_bits(fifos)),
+                "onward": In(number_bits),
+                "levels": Out(fifos * number_bits),
+                "some": Out(fifos),
+            },
+            name=f"fifo_file_f{fifos}_n{ways}_c{capacity}_w{element.size}",
+            parameters=(fifos, ways, capacity, element.size),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        fifos, number_bits = self._fifos, self._capacity.bit_length()
+        m.submodules.banks = banks = WordBanks(
+            fifos=fifos, ways=self._ways, capacity=self._capacity, size=self._element.size,
+            windows=2,
+        )  # fmt: skip
+        firsts = [Signal(number_bits, name=f"first_{f}") for f in range(fifos)]
+        ends = [Signal(number_bits, name=f"end_{f}") for f in range(fifos)]
+
+        def at(numbers: list[Signal], fifo: Value) -> Value:
+            return Cat(numbers).word_select(fifo, number_bits)
+
+        m.d.comb += [
+            self.first.eq(at(firsts, self.show)),
+            self.end.eq(at(ends, self.show)),
+            banks.put.eq(self.put),
+            banks.put_fifo.eq(self.put_fifo),
+            banks.put_count.eq(self.put_count),
+            banks.put_word.eq(Value.cast(self.put_word)),
+            banks.tail.eq(at(ends, self.put_fifo)),
+            banks.source.eq(self.source),
+            banks.at.eq(self.at),
+            self.o.eq(banks.o),
+        ]
+        for fifo, (first, end) in enumerate(zip(firsts, ends, strict=True)):
+            after, level = Signal(number_bits, name=f"after_{fifo}"), Signal(number_bits)
+            m.d.comb += [
+                after.eq(end + Mux(self.put & (self.put_fifo == fifo), self.put_count, 0)),
+                level.eq(after - first),
+            ]
+            m.d.sync += [
+                end.eq(after),
+                self.levels.word_select(fifo, number_bits).eq(level),
+                self.some[fifo].eq(after != first),
+            ]
+            with m.If(self.takes & (self.taken == fifo)):
+                m.d.sync += first.eq(self.onward)
+        with m.If(self.clear):
+            m.d.sync += [each.eq(0) for each in (*firsts, *ends, self.levels, self.some)]
+        return m
+
+
+class WordQueue(Shared):
+    """One queue of elements of which the first are shown without latency.
+
+    As :class:`FifoFile` is, but of one queue its level is known as it is.
+
+    Parameters
+    ----------
+    ways : int
+        Elements of a word: 2, 4, 8 or 16.
+    capacity : int
+        Elements that it holds: a power of two, at least ``ways``.
+    element : data.StructLayout
+        Layout of an element.
+
+    Members
+    -------
+    clear : In(1)
+        It is empty from the next cycle on; nothing is put or taken in this one.
+    put : In(1)
+        ``put_count`` elements of ``put_word`` are put into it; it has room.
+    put_count, put_word : In
+    window : Out(word_layout(...))
+        Its first elements.
+    there : Out(ways)
+        Which of them are meant: the first ones.
+    take : In(ways)
+        Which of those are taken: the first ones.
+    level : Out
+        Elements in it.
+    """
+
+    def __init__(self, *, ways: int, capacity: int, element: data.StructLayout) -> None:
+        check_ways(ways)
+        check_power("capacity", capacity, ways)
+        self._ways, self._capacity, self._element = ways, capacity, element
+        word = word_layout(element, ways)
+        super().__init__(
+            {
+                "clear": In(1),
+                "put": In(1),
+                "put_count": In(range(ways + 1)),
+                "put_word": In(word),
+                "window": Out(word),
+                "there": Out(ways),
+                "take": In(ways),
+                "level": Out(range(capacity + 1)),
+            },
+            name=f"word_queue_n{ways}_c{capacity}_w{element.size}",
+            parameters=(ways, capacity, element.size),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        ways, place_bits = self._ways, (self._capacity - 1).bit_length()
+        m.submodules.banks = banks = WordBanks(
+            fifos=1, ways=ways, capacity=self._capacity, size=self._element.size, windows=1
+        )
+        first, tail, comes = Signal(place_bits), Signal(place_bits), Signal(range(ways + 1))
+        onward = [(first + count)[:place_bits] for count in range(ways + 1)]
+        left = [(self.level + comes - count)[: len(self.level)] for count in range(ways + 1)]
+        m.d.comb += [
+            comes.eq(Mux(self.put, self.put_count, 0)),
+            banks.put.eq(self.put),
+            banks.put_count.eq(self.put_count),
+            banks.put_word.eq(Value.cast(self.put_word)),
+            banks.tail.eq(tail),
+            banks.at.eq(first),
+            Value.cast(self.window).eq(rotated(banks.o, first[: ways.bit_length() - 1], ways)),
+            self.there.eq(thermometer(self.level, ways)),
+        ]
+        m.d.sync += [
+            tail.eq(tail + comes),
+            first.eq(of_count(self.take, onward)),
+            self.level.eq(of_count(self.take, left)),
+        ]
+        with m.If(self.clear):
+            m.d.sync += [each.eq(0) for each in (first, tail, self.level)]
+        return m
 
 
 class NextWindow(Shared):

@@ -51,7 +51,7 @@ class LeafGate(Shared):
     drained : In(leaves)
         Sources of which nothing comes any more.
     levels : In(leaves * bits)
-        Elements in each leaf.
+        Elements in each leaf, as the tree tells them.
     put : Out(1)
     put_leaf, put_count, put_word : Out
         To the tree.

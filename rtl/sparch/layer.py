@@ -18,6 +18,9 @@ from celosia.rtl.sparch.words import (
     bit_of,
     element_layout,
     index_bits,
+    of_count,
+    rotated,
+    thermometer,
     word_layout,
 )
 from celosia.rtl.tree import lowest_bit
@@ -38,8 +41,8 @@ class _Side:
     """One input of all nodes.
 
     ``levels`` by node, ``some``: which hold any. Of the node that is served the ``window``, which
-    elements are ``there``, the ``last`` key that came if one is ``known``, whether it is
-    ``closed``, and which it is to ``take``.
+    elements are ``there``, and what goes with them: the ``last`` key that came if one is ``known``,
+    whether the input is ``closed``; and which elements it is to ``take``.
     """
 
     levels: list[Value]
@@ -52,6 +55,24 @@ class _Side:
     take: Signal
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Steps:
+    """Nodes under way: whether there is one, and which.
+
+    One of which the ends of the queues are looked up, one of which windows are read, one that is
+    served, which may be the same as those before it.
+    """
+
+    looks: Value
+    of: Value
+    reads: Value
+    source: Value
+    serves: Value
+    node: Value
+    looks_again: Value
+    reads_again: Value
+
+
 class MergeLayer(Shared):
     """The 2**layer nodes of a layer, with the queues at their inputs.
 
@@ -59,17 +80,18 @@ class MergeLayer(Shared):
     which an element of it is safe as far as the queues' levels say (both inputs hold any, or one
     does and the other has ended, or an element waits for its other and the right one holds any),
     and its output had room for a whole word besides those on their way there, or for three where it
-    was chosen in the last two cycles: as it stood in the cycle before, by levels and words put of
-    the one before that. The first ready node after the one chosen last is chosen. Its windows are
-    read in the next cycle, and it is served in the one after that; what it then takes, which may be
-    nothing where it is chosen again before, leaves its queues. Pairs are found two cycles later,
+    was chosen in the last two cycles: as it stood in the cycle before. The first ready node after
+    the one chosen last is chosen. The ends of its queues are looked up in the next cycle, its
+    windows read in the one after that, and it is served in the third; what it then takes, which may
+    be nothing where it is chosen again before, leaves its queues. Pairs are found two cycles later,
     sums made in the next, zeros dropped and gaps closed in the two after: served in t, a word is
     put in t+6.
 
     Through each of its ``ports`` a word is put in a cycle: input k belongs to port k mod ports, of
     which it is number k // ports.
 
-    An input has ended when it is closed and holds nothing. A node with both ended, nothing that
+    Levels are those of :class:`FifoFile`: what was taken in the cycle before counts still. An input
+    has ended when it is closed and holds nothing. A node with both ended, nothing that
     waits and no word on its way closes its output in the cycle after.
 
     Parameters
@@ -138,38 +160,46 @@ class MergeLayer(Shared):
     def build(self) -> Module:
         m = Module()
         nodes = self._nodes
-        # What is read in this cycle, and what is served.
-        reads, of = Signal(), Signal(index_bits(nodes))
-        serves, node = Signal(), Signal(index_bits(nodes))
-        m.d.sync += [serves.eq(reads), node.eq(of)]
-        again = Signal()  # the same node
-        m.d.comb += again.eq(serves & (node == of))
-        sides = [self._side(m, side, of, node, reads, again) for side in range(2)]
+        looks, reads, serves = (Signal(name=name) for name in ("looks", "reads", "serves"))
+        of, source, node = (
+            Signal(index_bits(nodes), name=name) for name in ("of", "source", "node")
+        )
+        looks_again, reads_again = Signal(), Signal()
+        m.d.sync += [reads.eq(looks), source.eq(of), serves.eq(reads), node.eq(source)]
+        m.d.comb += [
+            looks_again.eq(serves & (node == of)),
+            reads_again.eq(serves & (node == source)),
+        ]
+        steps = _Steps(
+            looks=looks, of=of, reads=reads, source=source, serves=serves, node=node,
+            looks_again=looks_again, reads_again=reads_again,
+        )  # fmt: skip
+        sides = [self._side(m, side, steps) for side in range(2)]
         some = [each.some for each in sides]
         m.d.comb += self.levels.eq(Cat(side.levels[v] for v in range(nodes) for side in sides))
         ended = [
             Cat(self.closed[2 * v + side] for v in range(nodes)) & ~some[side] for side in range(2)
         ]
         waits = Signal(nodes)  # an element waits in the node for its other
-        read, served = Signal(nodes), Signal(nodes)  # in this cycle
+        looked, looked_before = Signal(nodes), Signal(nodes)  # in this cycle, in the one before
         on_its_way, to = Signal(PUT_LATENCY), [node]  # words, and where to
         for step in range(PUT_LATENCY):
             to.append(Signal(len(node), name=f"to_{step}"))
             m.d.sync += to[-1].eq(to[-2])
-        room, empty = self._room(m, read, served, on_its_way[-1], to[-1])
+        room, empty = self._room(m, looked, looked_before, on_its_way[-1], to[-1])
         ready = Signal(nodes)
         m.d.comb += [
             ready.eq(
                 room & ((waits & some[1]) | (some[0] & (some[1] | ended[1])) | (some[1] & ended[0]))
             ),
-            read.eq(Mux(reads, bit_of(of, nodes), 0)),
+            looked.eq(Mux(looks, bit_of(of, nodes), 0)),
         ]
         m.d.sync += [
-            served.eq(read),
+            looked_before.eq(looked),
             on_its_way.eq(Cat(serves, on_its_way[:-1])),
-            self.o_closed.eq(self.o_closed | (ended[0] & ended[1] & ~waits & empty & ~read)),
+            self.o_closed.eq(self.o_closed | (ended[0] & ended[1] & ~waits & empty & ~looked)),
         ]
-        self._choose(m, ready, of, reads)
+        self._choose(m, ready, of, looks)
         word, count, holds = self._merge(m, sides)
         self._add(m, word, count, holds, waits, to)
         m.d.comb += [
@@ -178,31 +208,28 @@ class MergeLayer(Shared):
             self.o_fifo.eq(to[-1]),
         ]
         with m.If(self.start):
-            m.d.sync += [self.o_closed.eq(0), waits.eq(0), on_its_way.eq(0), reads.eq(0)]
+            m.d.sync += [self.o_closed.eq(0), waits.eq(0), on_its_way.eq(0), looks.eq(0)]
         return m
 
     def _room(
-        self, m: Module, read: Value, served: Value, puts: Value, to: Value
+        self, m: Module, looked: Value, looked_before: Value, puts: Value, to: Value
     ) -> tuple[Value, Value]:
         """Return whose outputs have room for a word, and to which none is on its way."""
         most, ways = self._accelerator.tree.node_fifo, self._ways
         width = most.bit_length()
         tight, wide, empty = Signal(self._nodes), Signal(self._nodes), []
-        # The level of a queue is that of the cycle before, and so is what is put.
-        level, came, came_to = Signal(len(self.o_levels)), Signal(), Signal(len(to))
-        m.d.sync += [level.eq(self.o_levels), came.eq(puts), came_to.eq(to)]
         for v in range(self._nodes):
-            words = Signal(range(PUT_LATENCY + 3), name=f"words_{v}")  # on their way
-            m.d.sync += words.eq(words + read[v] - (came & (came_to == v)))
+            words = Signal(range(PUT_LATENCY + 4), name=f"words_{v}")  # on their way
+            m.d.sync += words.eq(words + looked[v] - (puts & (to == v)))
             with m.If(self.start):
                 m.d.sync += words.eq(0)
-            held = level.word_select(v, width) + words * ways
+            held = self.o_levels.word_select(v, width) + words * ways
             m.d.sync += [
                 tight[v].eq(held <= most - ways),
                 wide[v].eq(held <= most - 3 * ways if most >= 3 * ways else 0),
             ]
             empty.append(words == 0)
-        return wide | (tight & ~read & ~served), Cat(empty)
+        return wide | (tight & ~looked & ~looked_before), Cat(empty)
 
     def _merge(self, m: Module, sides: list[_Side]) -> tuple[Any, Value, Value]:
         """Take of the windows; return what was taken in the cycle before, in order.
@@ -236,20 +263,18 @@ class MergeLayer(Shared):
         m.d.sync += holds.eq(takes.holds)
         return array.o, total([*taken[0], *taken[1]]), holds
 
-    def _side(
-        self, m: Module, side: int, of: Value, node: Value, reads: Value, again: Value
-    ) -> _Side:
+    def _side(self, m: Module, side: int, steps: _Steps) -> _Side:
         """Add the queues of one input of all nodes, in as many files as ports lead to it.
 
-        Of node ``of`` the windows are read, if it ``reads``; ``node`` is served, which is the same
-        one ``again``: what it takes is left out.
+        What the node that is served takes is left out where it is looked up or read meanwhile.
         """
-        ways, name = self._ways, "ab"[side]
-        files, width = max(1, self._ports // 2), self._capacity.bit_length()
+        ways, name, size = self._ways, "ab"[side], self._element.size
+        files, number_bits = max(1, self._ports // 2), self._capacity.bit_length()
         file_bits, count = files.bit_length() - 1, self._nodes // files
-        take = Signal(ways, name=f"take_{name}")
+        take, onward = Signal(ways, name=f"take_{name}"), Signal(number_bits, name=f"onward_{name}")
+        head, end = (Signal(number_bits, name=f"{what}_{name}") for what in ("head", "end"))
         made: list[FifoFile] = []
-        found: list[Value] = []
+        looked: list[Value] = []  # of each file: what goes with a node's queue
         for number in range(files):
             file = FifoFile(fifos=count, ways=ways, capacity=self._capacity, element=self._element)
             m.submodules[f"side_{name}" + (f"_{number}" if files > 1 else "")] = file
@@ -258,53 +283,76 @@ class MergeLayer(Shared):
             put = self.put[port]
             if self._ports == 1:  # one port for both sides
                 put, fifo = put & (fifo[0] == side), fifo[1:]
-            mine = node[:file_bits] == number if files > 1 else Const(1, 1)
+            mine = steps.node[:file_bits] == number if files > 1 else Const(1, 1)
             m.d.comb += [
                 file.clear.eq(self.start),
                 file.put.eq(put),
                 file.put_fifo.eq(fifo),
                 file.put_count.eq(self.put_count.word_select(port, ways.bit_length())),
                 file.put_word.eq(self.put_word[port]),
-                file.show.eq(of >> file_bits),
-                file.source.eq(node >> file_bits),
-                file.take.eq(Mux(mine, take, 0)),
+                file.show.eq(steps.of >> file_bits),
+                file.source.eq(steps.source >> file_bits),
+                file.at.eq(head),
+                file.takes.eq(steps.serves & mine),
+                file.taken.eq(steps.node >> file_bits),
+                file.onward.eq(onward),
             ]
             made.append(file)
-            last = self._last(m, f"{name}_{number}", file, of >> file_bits)
-            words = [Value.cast(each) for each in (file.window, file.following)]
-            found.append(Cat(*words, file.there, last))
-        size, key_bits = self._element.size, self._element["key"].width
-        all_found = Signal(sum(len(each) for each in found), name=f"found_{name}")
-        both = Signal(len(found[0]), name=f"both_{name}")
-        m.d.comb += [
-            all_found.eq(Cat(*found)),
-            both.eq(all_found.word_select(of[:file_bits], len(both)) if files > 1 else all_found),
+            last = self._last(m, f"{name}_{number}", file, steps.of >> file_bits)
+            looked.append(Cat(file.first, file.end, last))
+
+        def of_file(given: list[Value], node: Value, what: str) -> Value:
+            every = Signal(sum(len(each) for each in given), name=f"{what}_{name}")
+            m.d.comb += every.eq(Cat(*given))
+            return every.word_select(node[:file_bits], len(given[0])) if files > 1 else every
+
+        key_bits = self._element["key"].width
+        found = of_file(looked, steps.of, "found")
+        first = Signal(number_bits, name=f"first_{name}")  # of the node that is served
+        after = [(first + taken)[:number_bits] for taken in range(ways + 1)]
+        read_closed, is_closed = (Signal(name=f"{n}closed_{name}") for n in ("read_", "is_"))
+        read_last, last = (Signal(key_bits + 1, name=f"{n}_{name}") for n in ("read_last", "last"))
+        m.d.comb += onward.eq(of_count(take, after))
+        m.d.sync += [
+            head.eq(Mux(steps.looks_again, onward, found[:number_bits])),
+            end.eq(found[number_bits : 2 * number_bits]),
+            read_closed.eq(self.closed.bit_select(Cat(Const(side, 1), steps.of), 1)),
+            read_last.eq(found[2 * number_bits :]),
+            is_closed.eq(read_closed),
+            last.eq(read_last),
         ]
-        there, last = both[2 * ways * size :][: 2 * ways], both[-key_bits - 1 :]
+
+        raw = of_file([file.o for file in made], steps.source, "raw")
+        level = (end - head)[:number_bits]
+        there = Mux(steps.reads, thermometer(level, 2 * ways), 0)
+        windows = [
+            rotated(raw.word_select(n, ways * size), head[: ways.bit_length() - 1], ways)
+            for n in range(2)
+        ]
+        both = Cat(*windows)
         m.submodules[f"next_{name}"] = following = NextWindow(ways=ways, width=size + 1)
         m.d.comb += [
             following.elements.eq(
-                Cat(Cat(both.word_select(i, size), reads & there[i]) for i in range(2 * ways))
+                Cat(Cat(both.word_select(i, size), there[i]) for i in range(2 * ways))
             ),
             following.take.eq(take),
-            following.again.eq(again),
+            following.again.eq(steps.reads_again),
         ]
         window: Any = Signal(word_layout(self._element, ways), name=f"window_{name}")
-        is_there, closed = Signal(ways, name=f"there_{name}"), Signal(name=f"closed_{name}")
-        key, known = Signal(key_bits, name=f"last_{name}"), Signal(name=f"known_{name}")
+        is_there = Signal(ways, name=f"there_{name}")
         for i in range(ways):
             each = following.o.word_select(i, size + 1)
             m.d.sync += [Value.cast(window[i]).eq(each[:size]), is_there[i].eq(each[size])]
-        m.d.sync += [
-            closed.eq(self.closed.bit_select(Cat(Const(side, 1), of), 1)),
-            known.eq(last[0]),
-            key.eq(last[1:]),
-        ]
+        gone = Mux(steps.reads_again, take, 0)
+        m.d.sync += first.eq(
+            of_count(gone, [(head + taken)[:number_bits] for taken in range(ways + 1)])
+        )
         order = [(v % files, v // files) for v in range(self._nodes)]
         return _Side(
-            levels=[made[file].levels.word_select(index, width) for file, index in order],
+            levels=[made[file].levels.word_select(index, number_bits) for file, index in order],
             some=Cat(made[file].some[index] for file, index in order),
-            window=window, there=is_there, closed=closed, last=key, known=known, take=take,
+            window=window, there=is_there, closed=is_closed, last=last[1:], known=last[0],
+            take=take,
         )  # fmt: skip
 
     def _last(self, m: Module, name: str, file: FifoFile, show: Value) -> Value:
@@ -336,14 +384,14 @@ class MergeLayer(Shared):
             m.d.sync += known.eq(0)
         return Cat(known.bit_select(show, 1), last)
 
-    def _choose(self, m: Module, ready: Value, of: Signal, reads: Signal) -> None:
-        """Choose the first ready node after the one chosen last, to be read in the next cycle."""
+    def _choose(self, m: Module, ready: Value, of: Signal, looks: Signal) -> None:
+        """Choose the first ready node after the one chosen last; it is looked up next."""
         after = Signal(self._nodes)  # the nodes after that one
         found_after, first_after = lowest_bit(ready & after)
         found, first = lowest_bit(ready)
         chosen = Signal(len(of))
         m.d.comb += chosen.eq(Mux(found_after, first_after, first))
-        m.d.sync += reads.eq(found)
+        m.d.sync += looks.eq(found)
         with m.If(found):
             m.d.sync += [of.eq(chosen), after.eq(((1 << self._nodes) - 2) << chosen)]
 

@@ -43,7 +43,7 @@ class PartialFetcher(Shared):
     run : In(1)
         A round is at work.
     levels : In(leaves * bits)
-        Elements in each leaf.
+        Elements in each leaf, as the tree tells them.
     bursts : Out(stream.Signature(burst_layout(address_bits)))
     beats : In(Flow(data_bits))
     o : Out(Flow(products_layout(accelerator)))
@@ -91,9 +91,7 @@ class PartialFetcher(Shared):
         unasked = [Signal(COUNT_BITS, name=f"unasked_{k}") for k in range(leaves)]
         promised = [Signal(level_bits, name=f"promised_{k}") for k in range(leaves)]
         able, many, after = Signal(leaves), Signal(leaves), Signal(leaves)
-        level = Signal(len(self.levels))  # in the cycle before
-        m.d.sync += level.eq(self.levels)
-        levels = [level.word_select(k, level_bits) for k in range(leaves)]
+        levels = [self.levels.word_select(k, level_bits) for k in range(leaves)]
         left = [each.any() for each in unasked]
         fits = [
             level + owed + most <= capacity for level, owed in zip(levels, promised, strict=True)

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.rtl.shared import Shared
-from celosia.rtl.sparch.fifos import FifoFile
+from celosia.rtl.sparch.fifos import WordQueue
 from celosia.rtl.sparch.layer import MergeLayer
 from celosia.rtl.sparch.merge import total
 from celosia.rtl.sparch.words import element_layout, index_bits, word_layout
@@ -38,7 +38,8 @@ class MergeTree(Shared):
     closed : In(leaves)
         To which leaves nothing more is put, from this cycle on.
     levels : Out(leaves * bits)
-        Elements in each leaf, as many bits as 0 to ``leaf_fifo`` need.
+        Elements in each leaf, as many bits as 0 to ``leaf_fifo`` need; what was taken in the cycle
+        before counts still.
     window : Out(word_layout(...))
         What left the root first.
     shown : Out(ways)
@@ -48,7 +49,7 @@ class MergeTree(Shared):
     ended : Out(1)
         All has been taken.
     additions : Out
-        Pairs of equal keys that are added in this cycle.
+        Pairs of equal keys that were added in the cycle before.
     moves : Out(1)
         Some node is served in this cycle.
     """
@@ -87,22 +88,26 @@ class MergeTree(Shared):
             layer = MergeLayer(accelerator, layer=number)
             m.submodules[f"layer_{number}"] = layer
             layers.append(layer)
-        m.submodules.root = root = FifoFile(
-            fifos=1, ways=accelerator.merger.width, capacity=accelerator.tree.node_fifo,
+        m.submodules.root = root = WordQueue(
+            ways=accelerator.merger.width, capacity=accelerator.tree.node_fifo,
             element=self._element,
         )  # fmt: skip
         targets: list[Any] = [root, *layers[:-1]]
         for layer, target in zip(layers, targets, strict=True):
             m.d.comb += [
                 layer.start.eq(self.start),
-                layer.o_levels.eq(target.levels),
                 target.put.eq(layer.o_put),
-                target.put_fifo.eq(layer.o_fifo),
                 target.put_count.eq(layer.o_count),
                 Value.cast(target.put_word).eq(Value.cast(layer.o_word)),
             ]
-            if target is not root:
-                m.d.comb += target.closed.eq(layer.o_closed)
+            if target is root:
+                m.d.comb += layer.o_levels.eq(root.level)
+            else:
+                m.d.comb += [
+                    layer.o_levels.eq(target.levels),
+                    target.put_fifo.eq(layer.o_fifo),
+                    target.closed.eq(layer.o_closed),
+                ]
         leaves, closed = layers[-1], Signal()
         m.d.comb += [
             leaves.put.eq(self.put),
@@ -116,8 +121,8 @@ class MergeTree(Shared):
             self.shown.eq(root.there),
             root.take.eq(self.take),
             closed.eq(layers[0].o_closed),
-            self.ended.eq(closed & ~root.some),
-            self.additions.eq(total([layer.additions for layer in layers])),
+            self.ended.eq(closed & ~root.there[0]),
             self.moves.eq(Cat(layer.serves for layer in layers).any()),
         ]
+        m.d.sync += self.additions.eq(total([layer.additions for layer in layers]))
         return m

@@ -12,7 +12,7 @@ from amaranth.hdl import Assert, Module, Signal, Value
 
 from celosia.dataflow.sparch.accelerator import Elements, Merger, MergeTree, ValueKind
 from celosia.dataflow.sparch.presets import TINY
-from celosia.rtl.sparch.fifos import FifoFile
+from celosia.rtl.sparch.fifos import FifoFile, WordBanks, WordQueue
 from celosia.rtl.sparch.layer import MergeLayer
 from celosia.rtl.sparch.reduce import Reducer, compacted
 from celosia.rtl.sparch.tree import MergeTree as Tree
@@ -28,16 +28,18 @@ SEED = 9
     ("fifos", "ways", "capacity"), [(1, 2, 4), (4, 4, 8), (2, 8, 8), (2, 4, 32)]
 )
 def test_queues_keep_order(fifos, ways, capacity):
+    """Numbers, levels and windows of several queues, of which what was taken is told late."""
     dut = FifoFile(fifos=fifos, ways=ways, capacity=capacity, element=element_layout(4, 8))
     rng = random.Random(SEED)
     bits = capacity.bit_length()
 
     async def bench(ctx):
-        queues, number = [[] for _ in range(fifos)], 0
+        queues, number, firsts, taken = [[] for _ in range(fifos)], 0, [0] * fifos, [0] * fifos
         for cycle in range(600):
             clear = cycle % 150 == 149
-            fifo, shown = rng.randrange(fifos), rng.randrange(fifos)
-            count = min(rng.randint(0, ways), capacity - len(queues[fifo]))
+            fifo, shown, source = (rng.randrange(fifos) for _ in range(3))
+            held = [len(queue) + late for queue, late in zip(queues, taken, strict=True)]
+            count = min(rng.randint(0, ways), capacity - held[fifo])
             count = 0 if clear else count
             word = [number + i & 0xFFF for i in range(count)]
             ctx.set(dut.clear, clear)
@@ -45,26 +47,63 @@ def test_queues_keep_order(fifos, ways, capacity):
             ctx.set(dut.put_fifo, fifo)
             ctx.set(dut.put_count, count)
             ctx.set(Value.cast(dut.put_word), sum(each << 12 * i for i, each in enumerate(word)))
-            ctx.set(dut.show, shown)
             levels = ctx.get(dut.levels)
-            assert [levels >> bits * f & (1 << bits) - 1 for f in range(fifos)] == [
-                len(queue) for queue in queues
-            ]
-            assert ctx.get(dut.some) == sum(1 << f for f in range(fifos) if queues[f])
-            first = queues[shown][: 2 * ways]
-            assert ctx.get(dut.there) == (1 << len(first)) - 1
-            windows = ctx.get(Value.cast(dut.window))
-            windows |= ctx.get(Value.cast(dut.following)) << 12 * ways
-            assert [windows >> 12 * i & 0xFFF for i in range(len(first))] == first
-            source = rng.randrange(fifos)
-            take = 0 if clear else rng.randint(0, min(ways, len(queues[source])))
+            assert [levels >> bits * f & (1 << bits) - 1 for f in range(fifos)] == held
+            assert ctx.get(dut.some) == sum(1 << f for f in range(fifos) if held[f])
+            ctx.set(dut.show, shown)
+            assert ctx.get(dut.first) == firsts[shown]
+            assert ctx.get(dut.end) == (firsts[shown] + len(queues[shown])) % (2 * capacity)
+            # From any element on, what the queue holds of two words.
+            skip = rng.randint(0, len(queues[source]))
+            at = firsts[source] + skip
             ctx.set(dut.source, source)
-            ctx.set(dut.take, (1 << take) - 1)
-            queues[source] = queues[source][take:]
+            ctx.set(dut.at, at % (2 * capacity))
+            raw, seen = ctx.get(dut.o), queues[source][skip : skip + 2 * ways]
+            for i, element in enumerate(seen):
+                place = i // ways * ways + (at + i) % ways
+                assert raw >> 12 * place & 0xFFF == element
+            from_fifo = rng.randrange(fifos)
+            take = 0 if clear else rng.randint(0, min(ways, len(queues[from_fifo])))
+            ctx.set(dut.takes, take > 0 or rng.random() < 0.5)
+            ctx.set(dut.taken, from_fifo)
+            firsts[from_fifo] = (firsts[from_fifo] + take) % (2 * capacity)
+            ctx.set(dut.onward, firsts[from_fifo])
+            taken = [take * (f == from_fifo) for f in range(fifos)]
+            queues[from_fifo] = queues[from_fifo][take:]
             queues[fifo] += word
             number += count
             if clear:
-                queues = [[] for _ in range(fifos)]
+                queues, firsts = [[] for _ in range(fifos)], [0] * fifos
+            await ctx.tick()
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize(("ways", "capacity"), [(2, 2), (2, 16), (4, 4), (4, 64), (16, 32)])
+def test_one_queue_keeps_order(ways, capacity):
+    dut, rng = (
+        WordQueue(ways=ways, capacity=capacity, element=element_layout(4, 8)),
+        random.Random(SEED),
+    )
+
+    async def bench(ctx):
+        queue, number = [], 0
+        for cycle in range(600):
+            clear = cycle % 150 == 149
+            count = 0 if clear else min(rng.randint(0, ways), capacity - len(queue))
+            word = [number + i & 0xFFF for i in range(count)]
+            ctx.set(dut.clear, clear)
+            ctx.set(dut.put, count > 0 or rng.random() < 0.5)
+            ctx.set(dut.put_count, count)
+            ctx.set(Value.cast(dut.put_word), sum(each << 12 * i for i, each in enumerate(word)))
+            assert ctx.get(dut.level) == len(queue)
+            first, window = queue[:ways], ctx.get(Value.cast(dut.window))
+            assert ctx.get(dut.there) == (1 << len(first)) - 1
+            assert [window >> 12 * i & 0xFFF for i in range(len(first))] == first
+            take = 0 if clear else rng.randint(0, len(first))
+            ctx.set(dut.take, (1 << take) - 1)
+            queue = [] if clear else [*queue[take:], *word]
+            number += count
             await ctx.tick()
 
     simulate(dut, bench)
@@ -301,5 +340,11 @@ def test_wrong_shapes():
     ):
         with pytest.raises(ValueError, match=f"^{message}$"):
             FifoFile(**arguments, element=layout)
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            WordBanks(**arguments, size=8, windows=1)
+    with pytest.raises(ValueError, match=r"^capacity must be a power of two, at least 4, not 2$"):
+        WordQueue(ways=4, capacity=2, element=layout)
+    with pytest.raises(ValueError, match=r"^ways must be 2, 4, 8 or 16, not 3$"):
+        WordQueue(ways=3, capacity=4, element=layout)
     with pytest.raises(ValueError, match=r"^layer must be 0 to 1, not 2$"):
         MergeLayer(TINY, layer=2)
