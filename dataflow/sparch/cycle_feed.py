@@ -14,6 +14,8 @@ from celosia.dataflow.sparch.cycle_state import (
     Kind,
     Machine,
     Params,
+    Piece,
+    Place,
     Reg,
     Split,
     Work,
@@ -140,6 +142,13 @@ def queue_records(machine: Machine, p: Params, work: Work) -> None:
         machine.group[work.leaf[record] % p.groups, Group.TAKEN] += 1
 
 
+@inlined
+def _move_piece(pieces: np.ndarray, to: int, place: int) -> None:
+    """Move the piece at ``place``, or that there is none."""
+    for field in range(pieces.shape[1]):
+        pieces[to, field] = pieces[place, field]
+
+
 @lean
 def move_multipliers(machine: Machine, p: Params, work: Work, number: int, ready: bool) -> None:
     """Let group ``number`` multiply, if it can; ``ready``: what it offers goes into its leaf."""
@@ -151,20 +160,31 @@ def move_multipliers(machine: Machine, p: Params, work: Work, number: int, ready
         group[Group.MARK] = machine.now[Reg.PUT]
     waits = group[Group.FOUND] - group[Group.BEGUN]
     there = group[Group.LEFT] - group[Group.FOUND]
-    moves = works and (group[Group.OUT_VALID] == 0 or ready)
-    final = False
-    if moves or ready:
-        group[Group.OUT_VALID] = moves
+    pieces = machine.piece[number]
+    full = pieces[Place.WAITS, Piece.THERE] != 0
+    multiplies = pieces[Place.TURNED, Piece.THERE] == 0 or not full
+    turns = pieces[Place.READ, Piece.THERE] == 0 or multiplies
+    moves, final = works and turns, False
+    if ready:
+        _move_piece(pieces, Place.OFFERED, Place.WAITS)
+        pieces[Place.WAITS, Piece.THERE] = 0
+    if multiplies:
+        if pieces[Place.TURNED, Piece.THERE]:
+            to = Place.WAITS if pieces[Place.OFFERED, Piece.THERE] else Place.OFFERED
+            _move_piece(pieces, to, Place.TURNED)
+        _move_piece(pieces, Place.TURNED, Place.READ)
+    if turns:
+        pieces[Place.READ, Piece.THERE] = moves
     if moves:
-        record, at = queued[group[Group.USED]], group[Group.AT]
+        record, at, piece = queued[group[Group.USED]], group[Group.AT], pieces[Place.READ]
         end = work.first[record] + work.length[record]
         following = (at // p.multipliers + 1) * p.multipliers
         final = following >= end
         group[Group.AT] = following
-        group[Group.OUT_LEAF] = work.leaf[record]
-        group[Group.OUT_COUNT] = min(following, end) - at
-        group[Group.OUT_CLOSES] = final and work.last[record]
-        group[Group.OUT_FIRST] = work.begin[record] + at - work.first[record]
+        piece[Piece.LEAF] = work.leaf[record]
+        piece[Piece.COUNT] = min(following, end) - at
+        piece[Piece.CLOSES] = final and work.last[record]
+        piece[Piece.FIRST] = work.begin[record] + at - work.first[record]
         group[Group.USED] += final
     if waits and (final or not works):
         group[Group.AT] = work.first[queued[group[Group.BEGUN]]]
@@ -177,14 +197,17 @@ def move_multipliers(machine: Machine, p: Params, work: Work, number: int, ready
 
 @inlined
 def groups_rest(machine: Machine, p: Params) -> bool:
-    """Return whether no record waits and no products are offered."""
+    """Return whether no record waits and no products are under way."""
     now = machine.now
     if not now[Reg.READ_ALL] or now[Reg.WENT] or now[Reg.BATCH_HEAD] != now[Reg.BATCH_TAIL]:
         return False
     for number in range(p.groups):
         group = machine.group[number]
-        if group[Group.TAKEN] != group[Group.USED] or group[Group.OUT_VALID]:
+        if group[Group.TAKEN] != group[Group.USED]:
             return False
+        for place in range(machine.piece.shape[1]):
+            if machine.piece[number, place, Piece.THERE]:
+                return False
     return True
 
 
@@ -256,14 +279,14 @@ def move_gate(machine: Machine, p: Params, work: Work, number: int) -> bool:
 
     Returns whether products that it offers are taken.
     """
-    now, group = machine.now, machine.group[number]
+    now, offered = machine.now, machine.piece[number, Place.OFFERED]
     checked, ready = machine.gate[number, 0], machine.gate[number, 1]
     if ready[Gate.KIND] != Kind.NONE:
         _put(machine, p, work, ready)
     partial = now[Reg.OFFER_COUNT] != 0 and now[Reg.OFFER_LEAF] % p.groups == number
-    to = group[Group.OUT_LEAF]
+    to = offered[Piece.LEAF]
     again = checked[Gate.KIND] != Kind.NONE
-    takes = not partial and group[Group.OUT_VALID] != 0 and machine.room[to, int(again)]
+    takes = not partial and offered[Piece.THERE] != 0 and machine.room[to, int(again)]
     for leaf in range(number, p.ways, p.groups):
         words = 1
         for slot in range(2):
@@ -284,8 +307,8 @@ def move_gate(machine: Machine, p: Params, work: Work, number: int) -> bool:
         checked[Gate.CLOSES] = 0
     elif takes:
         checked[Gate.KIND], checked[Gate.LEAF] = Kind.PRODUCTS, to
-        checked[Gate.FIRST], checked[Gate.COUNT] = group[Group.OUT_FIRST], group[Group.OUT_COUNT]
-        checked[Gate.CLOSES] = group[Group.OUT_CLOSES]
+        checked[Gate.FIRST], checked[Gate.COUNT] = offered[Piece.FIRST], offered[Piece.COUNT]
+        checked[Gate.CLOSES] = offered[Piece.CLOSES]
     return bool(takes)
 
 

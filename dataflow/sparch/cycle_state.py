@@ -72,6 +72,7 @@ class Reg(enum.IntEnum):
     STAMPING = 43
     FLUSHED = 44
     WRITTEN = 45
+    ENDS = 46  # what waits is flushed
     ENDING = 47
     WAITING = 48  # records in a beat that is not full
     POINTERS_WAITING = 49
@@ -182,16 +183,30 @@ class Group(enum.IntEnum):
     USED = 1
     MARK = 2  # the oldest that is not, as far as known
     AT = 3  # of the record at work, the next element
-    OUT_VALID = 4
-    OUT_LEAF = 5
-    OUT_COUNT = 6
-    OUT_CLOSES = 7
-    OUT_FIRST = 8  # of the program's products
     # records that left the queue, that were found to be there, that were at work or are
-    LEFT = 9
-    FOUND = 10
-    BEGUN = 11
-    COUNT = 12
+    LEFT = 4
+    FOUND = 5
+    BEGUN = 6
+    COUNT = 7
+
+
+class Piece(enum.IntEnum):
+    """A piece of a record under way between buffer and gate, if any is ``THERE``."""
+
+    THERE = 0
+    LEAF = 1
+    COUNT = 2
+    FIRST = 3  # of the program's products
+    CLOSES = 4
+
+
+class Place(enum.IntEnum):
+    """Where a piece is under way: two are offered, one is multiplied, one was read."""
+
+    OFFERED = 0
+    WAITS = 1
+    TURNED = 2
+    READ = 3
 
 
 class Gate(enum.IntEnum):
@@ -311,7 +326,8 @@ class Machine(NamedTuple):
     ``stage`` has what was taken in each of the last cycles, a ring. Of each node words ``coming``
     are on their way behind it, and there was room for one more (``tight``) or three (``wide``).
 
-    ``gate`` (groups, 2) has words under way (:class:`Gate`), ``room`` (leaves, 2) says whether
+    ``piece`` (groups, 4) has pieces that are multiplied (:class:`Place`, :class:`Piece`),
+    ``gate`` (groups, 2) words under way (:class:`Gate`), ``room`` (leaves, 2) says whether
     there was room for one word or two; leaves are ``over`` when their last products were checked,
     and ``shut`` when they are in; ``able`` are those for which a run can be asked, ``drained`` the
     sources that are in.
@@ -321,6 +337,7 @@ class Machine(NamedTuple):
     then: np.ndarray
     split: np.ndarray
     group: np.ndarray
+    piece: np.ndarray
     gate: np.ndarray
     room: np.ndarray
     ring_keys: np.ndarray

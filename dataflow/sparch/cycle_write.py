@@ -139,7 +139,9 @@ def move_writer(
     then[Reg.WORD_BACK] = 0
     idle = now[Reg.WORD_ROOM] == WORDS and not now[Reg.POINTERS_LEFT]
     able = now[Reg.ELEMENT_BEATS] < p.writer_beats and now[Reg.POINTER_BEATS] < p.writer_beats
-    ends = now[Reg.ENDING] != 0 and idle and not now[Reg.POINTERS_MADE] and able
+    ends = now[Reg.ENDS] != 0
+    ready = now[Reg.ENDING] != 0 and not ends and idle and able
+    then[Reg.ENDS] = ready and not now[Reg.POINTERS_MADE]
     _take(machine, p, work)
     _make_pointers(machine, p, final)
     elements, pointers = 0, 0

@@ -235,7 +235,7 @@ class SparchEngine(Shared):
         for name, reader in zip(READERS, (records, partials, fetch), strict=True):
             wiring.connect(m, reader.bursts, getattr(reads, name))
             wiring.connect(m, getattr(reads, f"{name}_beats"), reader.beats)
-        offers = self._multipliers(m, reset, fetch, gates)
+        rest = self._multipliers(m, reset, fetch, gates)
         m.d.comb += [
             records.begin.eq(control.begin),
             records.address.eq(control.round.left),
@@ -254,7 +254,7 @@ class SparchEngine(Shared):
             partials.levels.eq(tree.levels),
         ]
         finished = Signal()  # no record waits and no product is under way, since the cycle before
-        rest = Cat(gate.rests for gate in gates).all() & ~offers.any()
+        rest &= Cat(gate.rests for gate in gates).all()
         m.d.sync += finished.eq(
             control.runs & ~control.begin & records.finished & fetch.empty & rest
         )
@@ -270,12 +270,12 @@ class SparchEngine(Shared):
         return fetch, records.corrupt | fetch.corrupt
 
     def _multipliers(self, m: Module, reset: Signal, fetch: LineFetch, gates: list[Any]) -> Value:
-        """Add the groups of multipliers between buffer and gates; return which offer products."""
+        """Add the groups of multipliers between buffer and gates; return whether all rest."""
         accelerator = self._accelerator
         m.submodules.buffer = buffer = LineBuffer(accelerator)
         for name in ("write", "write_row", "write_data"):
             m.d.comb += getattr(buffer, name).eq(getattr(fetch, name))
-        offers: list[Value] = []
+        rests: list[Value] = []
         for number, gate in enumerate(gates):
             group = add_unit(m, f"multipliers_{number}", Multipliers(accelerator), reset)
             rows = add_unit(m, f"rows_{number}", LeafRows(accelerator), reset)
@@ -290,5 +290,5 @@ class SparchEngine(Shared):
                 getattr(buffer, f"read_row_{number}").eq(group.read_row),
                 group.data.eq(getattr(buffer, f"data_{number}")),
             ]
-            offers.append(group.o.valid)
-        return Cat(offers)
+            rests.append(group.rests)
+        return Cat(rests).all()

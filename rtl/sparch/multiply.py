@@ -9,6 +9,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
+from celosia.rtl.queue import RegisterQueue
 from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.descriptors import number_bits, numbered, work_layout
 from celosia.rtl.sparch.values import Multiplier
@@ -35,9 +36,10 @@ def products_layout(accelerator: SparchAccelerator) -> data.StructLayout:
 class Multipliers(Shared):
     """Multiplies pieces, an aligned group of up to M elements a cycle.
 
-    A record taken in cycle t is at work from t+1 on. A group of it is read in any cycle in which no
-    products are offered, or those that are are taken; with the last of them the next record is
-    taken. What is read in t is offered from t+1 on, until it is taken.
+    A record taken in cycle t is at work from t+1 on. A group of it is read in any cycle in which
+    the one read before moves on; with the last of them the next record is taken. What is read in t
+    is put in order in t+1, multiplied in t+2 and offered from t+3 on, until it is taken: two such
+    words wait, and while they do nothing is multiplied.
 
     Parameters
     ----------
@@ -55,6 +57,8 @@ class Multipliers(Shared):
     data : In(data_bits)
         The row that was read last.
     o : Out(stream.Signature(products_layout(accelerator)))
+    rests : Out(1)
+        Nothing that was read is under way, and nothing offered.
     """
 
     def __init__(self, accelerator: SparchAccelerator) -> None:
@@ -68,6 +72,7 @@ class Multipliers(Shared):
                 "read_row": Out(index_bits(accelerator.buffer_beats)),
                 "data": In(accelerator.bus.data_bits),
                 "o": Out(stream.Signature(products_layout(accelerator))),
+                "rests": Out(1),
             },
             name="multipliers",
             parameters=(accelerator,),
@@ -77,6 +82,8 @@ class Multipliers(Shared):
         m = Module()
         accelerator = self._accelerator
         multipliers, lanes = accelerator.right.multipliers, accelerator.right_lanes
+        layout = products_layout(accelerator)
+        m.submodules.made = made = RegisterQueue(layout.size, depth=2)
         group_bits, lane_bits = multipliers.bit_length() - 1, lanes.bit_length() - 1
         line_groups = accelerator.line_elements // multipliers
         given = self.i.p
@@ -87,8 +94,17 @@ class Multipliers(Shared):
         lane, final, moves = Signal(index_bits(multipliers)), Signal(), Signal()
         last = Signal(range(2 * accelerator.line_elements))  # the last element of the given one
         begin, only, tail = Signal.like(group), Signal(), Signal.like(rest)
+        is_read, is_turned = Signal(), Signal()  # in the cycle before, or since
+        turns, multiplies = Signal(), Signal()  # the place behind is free
         m.d.comb += [
-            moves.eq(self.works & (~self.o.valid | self.o.ready)),
+            multiplies.eq(~is_turned | made.i.ready),
+            turns.eq(~is_read | multiplies),
+            moves.eq(self.works & turns),
+            made.i.valid.eq(is_turned),
+            self.o.valid.eq(made.o.valid),
+            Value.cast(self.o.payload).eq(made.o.payload),
+            made.o.ready.eq(self.o.ready),
+            self.rests.eq(~is_read & ~is_turned & ~made.o.valid),
             self.i.ready.eq(~self.works | (moves & final)),
             self.number.eq(record.number),
             self.read.eq(moves),
@@ -117,42 +133,62 @@ class Multipliers(Shared):
                 final.eq(following),
                 count.eq(Mux(following, rest, multipliers)),
             ]
-        value, row = Signal(record.value.shape()), Signal(record.row.shape())
+        # A piece that was read, and one of which the factors are in order.
+        piece = data.StructLayout(
+            {
+                "value": record.value.shape(),
+                "row": record.row.shape(),
+                "leaf": layout["leaf"].shape,
+                "closes": 1,
+                "count": layout["count"].shape,
+            }
+        )
+        read: Any = Signal(piece, reset_less=True)
+        turned: Any = Signal(piece, reset_less=True)
         first, part = Signal(index_bits(multipliers)), Signal(index_bits(lanes // multipliers))
+        factors = Signal(multipliers * accelerator.right_bits, reset_less=True)
         with m.If(moves):
             m.d.sync += [
-                value.eq(record.value),
-                row.eq(record.row),
-                self.o.p.leaf.eq(record.leaf),
-                self.o.p.closes.eq(record.last & final),
-                self.o.p.count.eq(count),
+                read.value.eq(record.value),
+                read.row.eq(record.row),
+                read.leaf.eq(record.leaf),
+                read.closes.eq(record.last & final),
+                read.count.eq(count),
                 first.eq(lane),
                 part.eq(group[: lane_bits - group_bits]),
             ]
-        with m.If(moves | self.o.ready):
-            m.d.sync += self.o.valid.eq(moves)
-        self._multiply(m, value, row, first, part)
+        with m.If(turns):
+            m.d.sync += is_read.eq(moves)
+        of_part: Value = self.data.word_select(part, len(factors))
+        with m.If(multiplies):
+            m.d.sync += [
+                is_turned.eq(is_read),
+                turned.eq(read),
+                factors.eq(rotated(of_part, first, multipliers) if multipliers > 1 else of_part),
+            ]
+        products: Any = Signal(layout)
+        m.d.comb += [
+            products.word.eq(self._multiplied(m, turned, factors)),
+            products.leaf.eq(turned.leaf),
+            products.closes.eq(turned.closes),
+            products.count.eq(turned.count),
+            made.i.payload.eq(products.as_value()),
+        ]
         return m
 
-    def _multiply(self, m: Module, value: Value, row: Value, first: Value, part: Value) -> None:
-        """Make the products of what was read, those of the piece first."""
+    def _multiplied(self, m: Module, piece: Any, factors: Value) -> Value:
+        """Return the products of ``piece``, in order as ``factors`` are."""
         accelerator, elements = self._accelerator, self._accelerator.elements
         multipliers, stride = accelerator.right.multipliers, accelerator.right_bits
-        factors = Signal(multipliers * stride)
-        m.d.comb += factors.eq(self.data.word_select(part, multipliers * stride))
         element = element_layout(elements.key_bits, elements.accumulator)
         products: Any = Signal(word_layout(element, multipliers))
         for number in range(multipliers):
             m.submodules[f"multiplier_{number}"] = unit = Multiplier(elements)
             bits = factors.word_select(number, stride)
-            column = bits[: elements.index_bits]
             m.d.comb += [
-                unit.a.eq(value),
+                unit.a.eq(piece.value),
                 unit.b.eq(bits[elements.index_bits :][: elements.bits]),
                 products[number].value.eq(unit.o),
-                products[number].key.eq(Cat(column, row)),
+                products[number].key.eq(Cat(bits[: elements.index_bits], piece.row)),
             ]
-        turned: Value = products.as_value()
-        if multipliers > 1:
-            turned = rotated(turned, first, multipliers)
-        m.d.comb += Value.cast(self.o.p.word).eq(turned)
+        return Value.cast(products)

@@ -171,8 +171,8 @@ class RootWriter(Shared):
     Begun in cycle t, it takes elements from t+1 on, as many as the root shows and a beat holds, in
     each cycle in which a place of the queue of beats is left besides those that what was taken may
     need; of the product only while fewer than ``WORDS`` words wait for their pointers. In the cycle
-    after they are in a beat. :class:`RowPointers` makes the pointers beside that. In the cycle
-    after the root has ended, or when all pointers are made, what waits is flushed.
+    after they are in a beat. :class:`RowPointers` makes the pointers beside that. When the
+    root has ended and all pointers are made, what waits is flushed in the next cycle.
 
     A stamp begun in cycle t is one beat, ``cycle`` as it was in t, that can be in a run from t+2
     on. See :class:`~celosia.rtl.sparch.write.BeatWriter` for runs, ``WriteArbiter`` for their
@@ -328,6 +328,8 @@ class RootWriter(Shared):
             count.eq(total([*self.take])),
             told.eq(last & final),
             ending.eq((ending | last) & ~ends),
+            # All pointers were made: a cycle of its own.
+            ends.eq(ending & ~ends & made.idle & elements.i.ready & pointers.i.ready),
             self.beyond.eq(self.count > self.round.capacity),
         ]
         m.d.comb += [
@@ -340,8 +342,6 @@ class RootWriter(Shared):
             ),
             last.eq(can & self.ended),
             self.count.eq(made.written),
-            # All pointers are made: a cycle of its own.
-            ends.eq(ending & made.idle & elements.i.ready & pointers.i.ready),
             room.promised.eq(can & some),
             room.given_back.eq((count != 0) & ~elements.i.valid),
             room.taken.eq(stamps | (ends & elements.i.valid)),
