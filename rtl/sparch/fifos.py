@@ -14,7 +14,6 @@ from celosia.rtl.sparch.words import (
     index_bits,
     of_count,
     rotated,
-    thermometer,
     word_layout,
 )
 
@@ -23,6 +22,129 @@ def check_power(name: str, value: int, least: int) -> None:
     """Refuse a ``value`` that is no power of two, or below ``least``."""
     if value < least or value & (value - 1):
         raise ValueError(f"{name} must be a power of two, at least {least}, not {value!r}")
+
+
+class Thermometer(Shared):
+    """Shows a number as so many ones. No latency.
+
+    A component of its own, as the others below that only wire: each bit is found beside the others,
+    in as few steps as it can be, where it would be found from them.
+
+    Parameters
+    ----------
+    bits : int
+        Of the number.
+    places : int
+
+    Members
+    -------
+    i : In(bits)
+    o : Out(places)
+        The first ``i`` are 1.
+    """
+
+    def __init__(self, *, bits: int, places: int) -> None:
+        self._places = places
+        super().__init__(
+            {"i": In(bits), "o": Out(places)},
+            name=f"thermometer_b{bits}_p{places}",
+            parameters=(bits, places),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        m.d.comb += self.o.eq(Cat(self.i > place for place in range(self._places)))
+        return m
+
+
+class BankRows(Shared):
+    """Says in which rows of their banks windows lie that begin at an element. No latency.
+
+    Parameters
+    ----------
+    ways : int
+        Banks.
+    bits : int
+        Of an element's number.
+    windows : int
+        How many, one after another.
+
+    Members
+    -------
+    at : In(bits)
+    o : Out(windows * ways * row bits)
+        Of each window the row in each bank.
+    """
+
+    def __init__(self, *, ways: int, bits: int, windows: int) -> None:
+        self._ways, self._windows = ways, windows
+        self._row_bits = bits - (ways.bit_length() - 1)
+        super().__init__(
+            {"at": In(bits), "o": Out(windows * ways * self._row_bits)},
+            name=f"bank_rows_n{ways}_b{bits}_r{windows}",
+            parameters=(ways, bits, windows),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        ways = self._ways
+        offset, row = self.at[: ways.bit_length() - 1], self.at[ways.bit_length() - 1 :]
+        # Without carry chains: few bits, each found from those of the number in one step.
+        rows = [row]
+        for _ in range(self._windows):
+            low = rows[-1]
+            rows.append(Cat(low[bit] ^ low[:bit].all() for bit in range(self._row_bits)))
+        for n in range(self._windows):
+            for bank in range(ways):
+                m.d.comb += self.o.word_select(n * ways + bank, self._row_bits).eq(
+                    Mux(next_row(offset, bank, ways), rows[n + 1], rows[n])
+                )
+        return m
+
+
+class Turner(Shared):
+    """Puts windows in order that come as banks hold them. No latency.
+
+    Parameters
+    ----------
+    ways : int
+        Elements of a window.
+    size : int
+        Bits of an element.
+    windows : int
+
+    Members
+    -------
+    i, o : In, Out(windows * ways * size)
+    first : In
+        Of each window the place of its first element.
+    """
+
+    def __init__(self, *, ways: int, size: int, windows: int) -> None:
+        self._ways, self._size, self._windows = ways, size, windows
+        bits = windows * ways * size
+        super().__init__(
+            {"i": In(bits), "first": In(ways.bit_length() - 1), "o": Out(bits)},
+            name=f"turner_n{ways}_w{size}_r{windows}",
+            parameters=(ways, size, windows),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        for n in range(self._windows):
+            window = self.i.word_select(n, self._ways * self._size)
+            m.d.comb += self.o.word_select(n, self._ways * self._size).eq(
+                rotated(window, self.first, self._ways)
+            )
+        return m
+
+
+def next_row(offset: Value, bank: int, ways: int) -> Value:
+    """Return whether ``bank`` has its part of a word in the row after its first.
+
+    ``offset`` is the bank in which the word begins.
+    """
+    return offset > bank if bank < ways - 1 else Const(0, 1)
 
 
 class WordBanks(Shared):
@@ -87,11 +209,9 @@ class WordBanks(Shared):
         # Bank b gets element (b - offset) mod ways.
         turned = Signal(ways * size)
         m.d.comb += turned.eq(rotated(self.put_word, (-offset)[:bank_bits], ways))
-        from_row, depth = self.at[bank_bits:], max(2, self._fifos * self._capacity // ways)
-        # Found beside which of them a bank has, not behind it.
-        rows = [Signal(len(from_row) + 1, name=f"row_{n}") for n in range(self._windows + 1)]
-        for n, each in enumerate(rows):
-            m.d.comb += each.eq(from_row + n)
+        depth, row_bits = max(2, self._fifos * self._capacity // ways), len(row)
+        m.submodules.rows = rows = BankRows(ways=ways, bits=len(self.at), windows=self._windows)
+        m.d.comb += rows.at.eq(self.at)
         for bank in range(ways):
             store: Any = memory.Memory(shape=size, depth=depth, init=[])
             m.submodules[f"bank_{bank}"] = store
@@ -99,25 +219,16 @@ class WordBanks(Shared):
             m.d.comb += [
                 number.eq(bank - offset),
                 port.en.eq(self.put & (number < self.put_count)),
-                port.addr.eq(self._address(self.put_fifo, row + self._next_row(offset, bank))),
+                port.addr.eq(self._address(self.put_fifo, row + next_row(offset, bank, ways))),
                 port.data.eq(turned.word_select(bank, size)),
             ]
-            later = self._next_row(self.at[:bank_bits], bank)
             for n in range(self._windows):
-                read = store.read_port(domain="comb")
-                place = Mux(later, rows[n + 1], rows[n])
+                read, place = store.read_port(domain="comb"), n * ways + bank
                 m.d.comb += [
-                    read.addr.eq(self._address(self.source, place)),
+                    read.addr.eq(self._address(self.source, rows.o.word_select(place, row_bits))),
                     self.o.word_select(n * ways + bank, size).eq(read.data),
                 ]
         return m
-
-    def _next_row(self, offset: Value, bank: int) -> Value:
-        """Return whether ``bank`` has its part of a word in the row after its first.
-
-        ``offset`` is the bank in which the word begins.
-        """
-        return offset > bank if bank < self._ways - 1 else Const(0, 1)
 
     def _address(self, fifo: Value, row: Value) -> Value:
         """Return where ``row`` of ``fifo`` lies in a bank."""
@@ -224,15 +335,15 @@ class FifoFile(Shared):
             self.o.eq(banks.o),
         ]
         for fifo, (first, end) in enumerate(zip(firsts, ends, strict=True)):
-            after, level = Signal(number_bits, name=f"after_{fifo}"), Signal(number_bits)
+            mine, comes = Signal(name=f"mine_{fifo}"), Signal.like(self.put_count)
             m.d.comb += [
-                after.eq(end + Mux(self.put & (self.put_fifo == fifo), self.put_count, 0)),
-                level.eq(after - first),
+                mine.eq(self.put & (self.put_fifo == fifo)),
+                comes.eq(Mux(mine, self.put_count, 0)),
             ]
             m.d.sync += [
-                end.eq(after),
-                self.levels.word_select(fifo, number_bits).eq(level),
-                self.some[fifo].eq(after != first),
+                end.eq(end + comes),
+                self.levels.word_select(fifo, number_bits).eq((end - first) + comes),
+                self.some[fifo].eq((mine & (self.put_count != 0)) | (end != first)),
             ]
             with m.If(self.takes & (self.taken == fifo)):
                 m.d.sync += first.eq(self.onward)
@@ -298,6 +409,8 @@ class WordQueue(Shared):
         m.submodules.banks = banks = WordBanks(
             fifos=1, ways=ways, capacity=self._capacity, size=self._element.size, windows=1
         )
+        m.submodules.turner = turner = Turner(ways=ways, size=self._element.size, windows=1)
+        m.submodules.shown = shown = Thermometer(bits=len(self.level), places=ways)
         first, tail, comes = Signal(place_bits), Signal(place_bits), Signal(range(ways + 1))
         onward = [(first + count)[:place_bits] for count in range(ways + 1)]
         left = [(self.level + comes - count)[: len(self.level)] for count in range(ways + 1)]
@@ -308,8 +421,11 @@ class WordQueue(Shared):
             banks.put_word.eq(Value.cast(self.put_word)),
             banks.tail.eq(tail),
             banks.at.eq(first),
-            Value.cast(self.window).eq(rotated(banks.o, first[: ways.bit_length() - 1], ways)),
-            self.there.eq(thermometer(self.level, ways)),
+            turner.i.eq(banks.o),
+            turner.first.eq(first),
+            Value.cast(self.window).eq(turner.o),
+            shown.i.eq(self.level),
+            self.there.eq(shown.o),
         ]
         m.d.sync += [
             tail.eq(tail + comes),
@@ -318,6 +434,59 @@ class WordQueue(Shared):
         ]
         with m.If(self.clear):
             m.d.sync += [each.eq(0) for each in (first, tail, self.level)]
+        return m
+
+
+class NextNumber(Shared):
+    """The number of the first element that is left of a queue, once what is taken is known.
+
+    No latency.
+
+    Parameters
+    ----------
+    ways : int
+        Most elements that are taken.
+    bits : int
+        Of a number.
+
+    Members
+    -------
+    after : In((ways + 1) * bits)
+        The number if none is taken, one, and so on.
+    take : In(ways)
+        Which are: the first ones.
+    again : In(1)
+        The queue that is looked up is that one.
+    other : In(bits)
+        Its number if it is not.
+    onward : Out(bits)
+        Of the one of which is taken.
+    o : Out(bits)
+        Of the one that is looked up.
+    """
+
+    def __init__(self, *, ways: int, bits: int) -> None:
+        self._ways, self._bits = ways, bits
+        super().__init__(
+            {
+                "after": In((ways + 1) * bits),
+                "take": In(ways),
+                "again": In(1),
+                "other": In(bits),
+                "onward": Out(bits),
+                "o": Out(bits),
+            },
+            name=f"next_number_n{ways}_b{bits}",
+            parameters=(ways, bits),
+        )
+
+    def build(self) -> Module:
+        m = Module()
+        after = [self.after.word_select(taken, self._bits) for taken in range(self._ways + 1)]
+        m.d.comb += [
+            self.onward.eq(of_count(self.take, after)),
+            self.o.eq(Mux(self.again, self.onward, self.other)),
+        ]
         return m
 
 

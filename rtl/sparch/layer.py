@@ -11,7 +11,14 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.rtl.shared import Shared
-from celosia.rtl.sparch.fifos import FifoFile, NextWindow
+from celosia.rtl.sparch.choice import NodeChoice
+from celosia.rtl.sparch.fifos import (
+    FifoFile,
+    NextNumber,
+    NextWindow,
+    Thermometer,
+    Turner,
+)
 from celosia.rtl.sparch.merge import MergeArray, TakeArray, total
 from celosia.rtl.sparch.reduce import Reducer
 from celosia.rtl.sparch.words import (
@@ -19,11 +26,8 @@ from celosia.rtl.sparch.words import (
     element_layout,
     index_bits,
     of_count,
-    rotated,
-    thermometer,
     word_layout,
 )
-from celosia.rtl.tree import lowest_bit
 
 
 def fifo_capacity(accelerator: SparchAccelerator, layer: int) -> int:
@@ -119,7 +123,7 @@ class MergeLayer(Shared):
         What is put there.
     o_closed : Out(nodes)
     additions : Out(range(ways + 1))
-        Pairs of equal keys that are added in this cycle.
+        Pairs of equal keys that were added in the cycle before.
     serves : Out(1)
         A node is served in this cycle, or tried to.
     """
@@ -181,25 +185,33 @@ class MergeLayer(Shared):
             Cat(self.closed[2 * v + side] for v in range(nodes)) & ~some[side] for side in range(2)
         ]
         waits = Signal(nodes)  # an element waits in the node for its other
-        looked, looked_before = Signal(nodes), Signal(nodes)  # in this cycle, in the one before
+        looked = Signal(nodes)  # in this cycle
         on_its_way, to = Signal(PUT_LATENCY), [node]  # words, and where to
         for step in range(PUT_LATENCY):
             to.append(Signal(len(node), name=f"to_{step}"))
             m.d.sync += to[-1].eq(to[-2])
-        room, empty = self._room(m, looked, looked_before, on_its_way[-1], to[-1])
-        ready = Signal(nodes)
+        m.submodules.choice = choice = NodeChoice(nodes)
+        after = Signal(nodes)  # the nodes after the one chosen last
+        empty = self._room(m, choice, looked, on_its_way[-1], to[-1])
         m.d.comb += [
-            ready.eq(
-                room & ((waits & some[1]) | (some[0] & (some[1] | ended[1])) | (some[1] & ended[0]))
-            ),
+            choice.waits.eq(waits),
+            choice.after.eq(after),
             looked.eq(Mux(looks, bit_of(of, nodes), 0)),
         ]
+        for side in range(2):
+            m.d.comb += [
+                getattr(choice, f"some_{'ab'[side]}").eq(some[side]),
+                getattr(choice, f"closed_{'ab'[side]}").eq(
+                    Cat(self.closed[2 * v + side] for v in range(nodes))
+                ),
+            ]
         m.d.sync += [
-            looked_before.eq(looked),
+            looks.eq(choice.found),
             on_its_way.eq(Cat(serves, on_its_way[:-1])),
             self.o_closed.eq(self.o_closed | (ended[0] & ended[1] & ~waits & empty & ~looked)),
         ]
-        self._choose(m, ready, of, looks)
+        with m.If(choice.found):
+            m.d.sync += [of.eq(choice.chosen), after.eq(choice.following)]
         word, count, holds = self._merge(m, sides)
         self._add(m, word, count, holds, waits, to)
         m.d.comb += [
@@ -211,10 +223,8 @@ class MergeLayer(Shared):
             m.d.sync += [self.o_closed.eq(0), waits.eq(0), on_its_way.eq(0), looks.eq(0)]
         return m
 
-    def _room(
-        self, m: Module, looked: Value, looked_before: Value, puts: Value, to: Value
-    ) -> tuple[Value, Value]:
-        """Return whose outputs have room for a word, and to which none is on its way."""
+    def _room(self, m: Module, choice: NodeChoice, looked: Value, puts: Value, to: Value) -> Value:
+        """Say whose outputs have room for a word; return to which none is on its way."""
         most, ways = self._accelerator.tree.node_fifo, self._ways
         width = most.bit_length()
         tight, wide, empty = Signal(self._nodes), Signal(self._nodes), []
@@ -229,7 +239,14 @@ class MergeLayer(Shared):
                 wide[v].eq(held <= most - 3 * ways if most >= 3 * ways else 0),
             ]
             empty.append(words == 0)
-        return wide | (tight & ~looked & ~looked_before), Cat(empty)
+        before = Signal(self._nodes)  # looked up in the cycle before
+        m.d.sync += before.eq(looked)
+        m.d.comb += [
+            choice.wide.eq(wide),
+            choice.tight.eq(tight),
+            choice.under.eq(looked | before),
+        ]
+        return Cat(empty)
 
     def _merge(self, m: Module, sides: list[_Side]) -> tuple[Any, Value, Value]:
         """Take of the windows; return what was taken in the cycle before, in order.
@@ -309,12 +326,19 @@ class MergeLayer(Shared):
         key_bits = self._element["key"].width
         found = of_file(looked, steps.of, "found")
         first = Signal(number_bits, name=f"first_{name}")  # of the node that is served
-        after = [(first + taken)[:number_bits] for taken in range(ways + 1)]
         read_closed, is_closed = (Signal(name=f"{n}closed_{name}") for n in ("read_", "is_"))
         read_last, last = (Signal(key_bits + 1, name=f"{n}_{name}") for n in ("read_last", "last"))
-        m.d.comb += onward.eq(of_count(take, after))
+        after = [(first + taken)[:number_bits] for taken in range(ways + 1)]
+        m.submodules[f"number_{name}"] = number_next = NextNumber(ways=ways, bits=number_bits)
+        m.d.comb += [
+            number_next.after.eq(Cat(after)),
+            number_next.take.eq(take),
+            number_next.again.eq(steps.looks_again),
+            number_next.other.eq(found[:number_bits]),
+            onward.eq(number_next.onward),
+        ]
         m.d.sync += [
-            head.eq(Mux(steps.looks_again, onward, found[:number_bits])),
+            head.eq(number_next.o),
             end.eq(found[number_bits : 2 * number_bits]),
             read_closed.eq(self.closed.bit_select(Cat(Const(side, 1), steps.of), 1)),
             read_last.eq(found[2 * number_bits :]),
@@ -323,17 +347,15 @@ class MergeLayer(Shared):
         ]
 
         raw = of_file([file.o for file in made], steps.source, "raw")
-        level = (end - head)[:number_bits]
-        there = Mux(steps.reads, thermometer(level, 2 * ways), 0)
-        windows = [
-            rotated(raw.word_select(n, ways * size), head[: ways.bit_length() - 1], ways)
-            for n in range(2)
-        ]
-        both = Cat(*windows)
+        m.submodules[f"there_{name}"] = there = Thermometer(bits=number_bits, places=2 * ways)
+        m.submodules[f"turner_{name}"] = turner = Turner(ways=ways, size=size, windows=2)
         m.submodules[f"next_{name}"] = following = NextWindow(ways=ways, width=size + 1)
         m.d.comb += [
+            there.i.eq(end - head),
+            turner.i.eq(raw),
+            turner.first.eq(head),
             following.elements.eq(
-                Cat(Cat(both.word_select(i, size), there[i]) for i in range(2 * ways))
+                Cat(Cat(turner.o.word_select(i, size), there.o[i]) for i in range(2 * ways))
             ),
             following.take.eq(take),
             following.again.eq(steps.reads_again),
@@ -343,6 +365,8 @@ class MergeLayer(Shared):
         for i in range(ways):
             each = following.o.word_select(i, size + 1)
             m.d.sync += [Value.cast(window[i]).eq(each[:size]), is_there[i].eq(each[size])]
+        with m.If(~steps.reads):
+            m.d.sync += is_there.eq(0)
         gone = Mux(steps.reads_again, take, 0)
         m.d.sync += first.eq(
             of_count(gone, [(head + taken)[:number_bits] for taken in range(ways + 1)])
@@ -384,17 +408,6 @@ class MergeLayer(Shared):
             m.d.sync += known.eq(0)
         return Cat(known.bit_select(show, 1), last)
 
-    def _choose(self, m: Module, ready: Value, of: Signal, looks: Signal) -> None:
-        """Choose the first ready node after the one chosen last; it is looked up next."""
-        after = Signal(self._nodes)  # the nodes after that one
-        found_after, first_after = lowest_bit(ready & after)
-        found, first = lowest_bit(ready)
-        chosen = Signal(len(of))
-        m.d.comb += chosen.eq(Mux(found_after, first_after, first))
-        m.d.sync += looks.eq(found)
-        with m.If(found):
-            m.d.sync += [of.eq(chosen), after.eq(((1 << self._nodes) - 2) << chosen)]
-
     def _add(
         self, m: Module, word: Any, count: Value, holds: Value, waits: Signal, to: list[Signal]
     ) -> None:
@@ -427,5 +440,5 @@ class MergeLayer(Shared):
         m.d.comb += [
             self.o_count.eq(reducer.o_count),
             self.o_word.eq(reducer.o),
-            self.additions.eq(total(list(reducer.pairs))),
         ]
+        m.d.sync += self.additions.eq(total(list(reducer.pairs)))

@@ -316,7 +316,8 @@ class RootWriter(Shared):
                         for each in (word[i] for i in range(ways))
                     )
                 ),
-                filler.count.eq(Mux(final == product, count, 0)),
+                filler.count.eq(count),
+                filler.on.eq(final == product),
                 filler.flush.eq(ends),
             ]
         m.submodules.pointer_filler = pointer = BeatFiller(
@@ -360,6 +361,7 @@ class RootWriter(Shared):
             pointer_room.freed.eq(self.beat[1]),
             pointer.records.eq(made.pointers),
             pointer.count.eq(made.made),
+            pointer.on.eq(1),
             pointer.flush.eq(ends),
             elements.i.valid.eq(Mux(final, fillers[True].valid, fillers[False].valid)),
             elements.i.payload.eq(Mux(final, fillers[True].beat, fillers[False].beat)),

@@ -122,7 +122,7 @@ class MergeTree(Shared):
             root.take.eq(self.take),
             closed.eq(layers[0].o_closed),
             self.ended.eq(closed & ~root.there[0]),
+            self.additions.eq(total([layer.additions for layer in layers])),
             self.moves.eq(Cat(layer.serves for layer in layers).any()),
         ]
-        m.d.sync += self.additions.eq(total([layer.additions for layer in layers]))
         return m

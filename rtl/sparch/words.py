@@ -58,8 +58,3 @@ def of_count(flags: Value, values: list[Value]) -> Value:
     lower = of_count(flags[: middle - 1], values[:middle])
     upper = of_count(flags[middle:], values[middle:])
     return Mux(flags[middle - 1], upper, lower)
-
-
-def thermometer(count: Value, places: int) -> Value:
-    """Return ``places`` bits of which the first ``count`` are 1."""
-    return Cat(count > place for place in range(places))

@@ -258,6 +258,8 @@ class BeatFiller(Shared):
     records : In(ways * record_bits)
     count : In
         How many of them come in this cycle, at most ``lanes``.
+    on : In(1)
+        0: nothing comes, and nothing is offered.
     flush : In(1)
         A beat that holds any records is offered whether full or not; none come.
     valid : Out(1)
@@ -275,6 +277,7 @@ class BeatFiller(Shared):
             {
                 "records": In(ways * record_bits),
                 "count": In(range(ways + 1)),
+                "on": In(1),
                 "flush": In(1),
                 "valid": Out(1),
                 "beat": Out(lanes * record_bits),
@@ -299,12 +302,14 @@ class BeatFiller(Shared):
         total, full = Signal(range(lanes + most)), Signal()
         m.d.comb += [
             total.eq(waiting + self.count),
-            full.eq(total >= lanes),
+            # Without a sum: few bits.
+            full.eq(Cat((waiting == w) & (self.count >= lanes - w) for w in range(lanes)).any()),
             self.beat.eq(placed[: lanes * width]),
-            self.valid.eq(full | (self.flush & (waiting != 0))),
+            self.valid.eq(self.on & (full | (self.flush & (waiting != 0)))),
         ]
-        m.d.sync += [
-            waiting.eq(Mux(full, total - lanes, Mux(self.valid, 0, total))),
-            held.eq(Mux(full, placed[lanes * width :], Mux(self.valid, 0, self.beat))),
-        ]
+        with m.If(self.on):
+            m.d.sync += [
+                waiting.eq(Mux(full, total - lanes, Mux(self.flush, 0, total))),
+                held.eq(Mux(full, placed[lanes * width :], Mux(self.flush, 0, self.beat))),
+            ]
         return m
