@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib.wiring import In, Out
 
 from celosia.rtl.shared import Shared
-from celosia.rtl.sparch.words import index_bits
+from celosia.rtl.sparch.words import bit_of, index_bits
 from celosia.rtl.tree import lowest_bit
 
 
@@ -35,6 +35,8 @@ class NodeChoice(Shared):
         The nodes after the one chosen last.
     found : Out(1)
         Any is ready.
+    bits : Out(nodes)
+        Which it is, if any: one bit.
     chosen : Out(range(nodes))
     following : Out(nodes)
         The nodes after that.
@@ -50,6 +52,7 @@ class NodeChoice(Shared):
     closed_b: Signal
     after: Signal
     found: Signal
+    bits: Signal
     chosen: Signal
     following: Signal
 
@@ -58,7 +61,12 @@ class NodeChoice(Shared):
         given = ("wide", "tight", "under", "waits", "some_a", "some_b", "closed_a", "closed_b")
         super().__init__(
             {name: In(nodes) for name in (*given, "after")}
-            | {"found": Out(1), "chosen": Out(index_bits(nodes)), "following": Out(nodes)},
+            | {
+                "found": Out(1),
+                "bits": Out(nodes),
+                "chosen": Out(index_bits(nodes)),
+                "following": Out(nodes),
+            },
             name=f"node_choice_{nodes}",
             parameters=(nodes,),
         )
@@ -76,6 +84,7 @@ class NodeChoice(Shared):
         m.d.comb += [
             self.found.eq(found),
             self.chosen.eq(Mux(found_after, first_after, first)),
+            self.bits.eq(Mux(found, bit_of(self.chosen, self._nodes), 0)),
             self.following.eq(((1 << self._nodes) - 2) << self.chosen),
         ]
         return m

@@ -265,7 +265,7 @@ class SparchEngine(Shared):
                 gate.partial.valid.eq(partials.o.valid & (to % groups == number)),
                 gate.partial.payload.eq(partials.o.payload),
                 gate.finished.eq(finished),
-                gate.drained.eq(Cat(partials.drained[leaf] for leaf in mine)),
+                gate.drains.eq(Cat(partials.drains[leaf] for leaf in mine)),
             ]
         return fetch, records.corrupt | fetch.corrupt
 

@@ -27,7 +27,7 @@ def check_power(name: str, value: int, least: int) -> None:
 class Thermometer(Shared):
     """Shows a number as so many ones. No latency.
 
-    A component of its own, as the others below that only wire: each bit is found beside the others,
+    A component of its own, as others below that only choose: each bit is found beside the others,
     in as few steps as it can be, where it would be found from them.
 
     Parameters
@@ -54,51 +54,6 @@ class Thermometer(Shared):
     def build(self) -> Module:
         m = Module()
         m.d.comb += self.o.eq(Cat(self.i > place for place in range(self._places)))
-        return m
-
-
-class BankRows(Shared):
-    """Says in which rows of their banks windows lie that begin at an element. No latency.
-
-    Parameters
-    ----------
-    ways : int
-        Banks.
-    bits : int
-        Of an element's number.
-    windows : int
-        How many, one after another.
-
-    Members
-    -------
-    at : In(bits)
-    o : Out(windows * ways * row bits)
-        Of each window the row in each bank.
-    """
-
-    def __init__(self, *, ways: int, bits: int, windows: int) -> None:
-        self._ways, self._windows = ways, windows
-        self._row_bits = bits - (ways.bit_length() - 1)
-        super().__init__(
-            {"at": In(bits), "o": Out(windows * ways * self._row_bits)},
-            name=f"bank_rows_n{ways}_b{bits}_r{windows}",
-            parameters=(ways, bits, windows),
-        )
-
-    def build(self) -> Module:
-        m = Module()
-        ways = self._ways
-        offset, row = self.at[: ways.bit_length() - 1], self.at[ways.bit_length() - 1 :]
-        # Without carry chains: few bits, each found from those of the number in one step.
-        rows = [row]
-        for _ in range(self._windows):
-            low = rows[-1]
-            rows.append(Cat(low[bit] ^ low[:bit].all() for bit in range(self._row_bits)))
-        for n in range(self._windows):
-            for bank in range(ways):
-                m.d.comb += self.o.word_select(n * ways + bank, self._row_bits).eq(
-                    Mux(next_row(offset, bank, ways), rows[n + 1], rows[n])
-                )
         return m
 
 
@@ -139,6 +94,18 @@ class Turner(Shared):
         return m
 
 
+def row_bits(ways: int, capacity: int) -> int:
+    """Return the bits of a row of a queue in its banks."""
+    return (capacity // ways - 1).bit_length()
+
+
+def following_rows(number: Value, *, ways: int, capacity: int, windows: int) -> list[Value]:
+    """Return the rows, as many as ``windows``, after that of element ``number``."""
+    low, bits = ways.bit_length() - 1, row_bits(ways, capacity)
+    row = number[low : low + bits]
+    return [(row + n)[:bits] for n in range(1, windows + 1)]
+
+
 def next_row(offset: Value, bank: int, ways: int) -> Value:
     """Return whether ``bank`` has its part of a word in the row after its first.
 
@@ -174,8 +141,9 @@ class WordBanks(Shared):
         ``put_count`` elements of ``put_word`` are written, from element ``tail`` of queue
         ``put_fifo`` on.
     put_fifo, put_count, put_word, tail : In
-    source, at : In
-        The windows read begin at element ``at`` of queue ``source``.
+    source, at, rows : In
+        The windows read begin at element ``at`` of queue ``source``; ``rows`` are those after its
+        own, see :func:`following_rows`.
     o : Out(windows * ways * size)
     """
 
@@ -195,6 +163,7 @@ class WordBanks(Shared):
                 "tail": In(place_bits),
                 "source": In(index_bits(fifos)),
                 "at": In(place_bits),
+                "rows": In(windows * row_bits(ways, capacity)),
                 "o": Out(windows * ways * size),
             },
             name=f"word_banks_f{fifos}_n{ways}_c{capacity}_w{size}_r{windows}",
@@ -209,9 +178,9 @@ class WordBanks(Shared):
         # Bank b gets element (b - offset) mod ways.
         turned = Signal(ways * size)
         m.d.comb += turned.eq(rotated(self.put_word, (-offset)[:bank_bits], ways))
-        depth, row_bits = max(2, self._fifos * self._capacity // ways), len(row)
-        m.submodules.rows = rows = BankRows(ways=ways, bits=len(self.at), windows=self._windows)
-        m.d.comb += rows.at.eq(self.at)
+        depth = max(2, self._fifos * self._capacity // ways)
+        rows = [self.at[bank_bits:]]
+        rows += [self.rows.word_select(n, len(row)) for n in range(self._windows)]
         for bank in range(ways):
             store: Any = memory.Memory(shape=size, depth=depth, init=[])
             m.submodules[f"bank_{bank}"] = store
@@ -222,19 +191,19 @@ class WordBanks(Shared):
                 port.addr.eq(self._address(self.put_fifo, row + next_row(offset, bank, ways))),
                 port.data.eq(turned.word_select(bank, size)),
             ]
+            later = next_row(self.at[:bank_bits], bank, ways)
             for n in range(self._windows):
-                read, place = store.read_port(domain="comb"), n * ways + bank
+                read = store.read_port(domain="comb")
                 m.d.comb += [
-                    read.addr.eq(self._address(self.source, rows.o.word_select(place, row_bits))),
+                    read.addr.eq(self._address(self.source, Mux(later, rows[n + 1], rows[n]))),
                     self.o.word_select(n * ways + bank, size).eq(read.data),
                 ]
         return m
 
     def _address(self, fifo: Value, row: Value) -> Value:
         """Return where ``row`` of ``fifo`` lies in a bank."""
-        row_bits = (self._capacity // self._ways - 1).bit_length()
         fifo_bits = (self._fifos - 1).bit_length()
-        return Cat(row[:row_bits], fifo[:fifo_bits])
+        return Cat(row[: row_bits(self._ways, self._capacity)], fifo[:fifo_bits])
 
 
 class FifoFile(Shared):
@@ -266,7 +235,7 @@ class FifoFile(Shared):
         The queue of which ``first`` and ``end`` are shown: the numbers of its first element and of
         the next that comes.
     first, end : Out
-    source, at : In
+    source, at, rows : In
         From which element of which queue two windows are read, as :class:`WordBanks` has it.
     o : Out
     takes : In(1)
@@ -298,6 +267,7 @@ class FifoFile(Shared):
                 "end": Out(number_bits),
                 "source": In(index_bits(fifos)),
                 "at": In(number_bits),
+                "rows": In(2 * row_bits(ways, capacity)),
                 "o": Out(2 * ways * element.size),
                 "takes": In(1),
                 "taken": In(index_bits(fifos)),
@@ -332,6 +302,7 @@ class FifoFile(Shared):
             banks.tail.eq(at(ends, self.put_fifo)),
             banks.source.eq(self.source),
             banks.at.eq(self.at),
+            banks.rows.eq(self.rows),
             self.o.eq(banks.o),
         ]
         for fifo, (first, end) in enumerate(zip(firsts, ends, strict=True)):
@@ -421,6 +392,9 @@ class WordQueue(Shared):
             banks.put_word.eq(Value.cast(self.put_word)),
             banks.tail.eq(tail),
             banks.at.eq(first),
+            banks.rows.eq(
+                Cat(following_rows(first, ways=ways, capacity=self._capacity, windows=1))
+            ),
             turner.i.eq(banks.o),
             turner.first.eq(first),
             Value.cast(self.window).eq(turner.o),
@@ -440,7 +414,7 @@ class WordQueue(Shared):
 class NextNumber(Shared):
     """The number of the first element that is left of a queue, once what is taken is known.
 
-    No latency.
+    What goes with the number, such as the rows after its own, is part of it. No latency.
 
     Parameters
     ----------

@@ -48,8 +48,8 @@ class LeafGate(Shared):
         Nothing is under way.
     finished : In(1)
         No products come any more.
-    drained : In(leaves)
-        Sources of which nothing comes any more.
+    drains : In(leaves)
+        Sources of which nothing comes any more from the next cycle on.
     levels : In(leaves * bits)
         Elements in each leaf, as the tree tells them.
     put : Out(1)
@@ -78,7 +78,7 @@ class LeafGate(Shared):
                 "products": In(stream.Signature(given)),
                 "rests": Out(1),
                 "finished": In(1),
-                "drained": In(leaves),
+                "drains": In(leaves),
                 "levels": In(leaves * accelerator.tree.leaf_fifo.bit_length()),
                 "put": Out(1),
                 "put_leaf": Out(index_bits(leaves)),
@@ -124,7 +124,9 @@ class LeafGate(Shared):
             is_ready.eq(is_checked),
         ]
 
-        some, over, shut = Signal(leaves), Signal(leaves), Signal(leaves)
+        some, over, shut, shuts = (
+            Signal(leaves, name=name) for name in ("some", "over", "shut", "shuts")
+        )
         number = Signal(index_bits(leaves))
         m.d.comb += number.eq(checked.given.leaf >> group_bits)
         opened = checked.partial | (self.fed & ~over).bit_select(number, 1)
@@ -141,7 +143,7 @@ class LeafGate(Shared):
             self.put_count.eq(ready.given.count),
             self.put_word.eq(ready.given.word),
             self.products_put.eq(self.put & ~ready.partial),
-            self.closed.eq((self.sources & self.drained) | ~(self.sources | (self.fed & ~shut))),
+            shuts.eq(Mux(self.begin, 0, shut | over | Mux(self.finished, -1, 0))),
         ]
         leaf = bit_of(number, leaves)
         m.d.sync += [
@@ -150,10 +152,11 @@ class LeafGate(Shared):
             # ``over``: no more may be taken; ``shut``: all of it is in.
             some.eq(some | Mux(is_checked, leaf, 0)),
             over.eq(over | Mux(is_checked & checked.given.closes, leaf, 0)),
-            shut.eq(shut | over | Mux(self.finished, -1, 0)),
+            shut.eq(shuts),
+            self.closed.eq((self.sources & self.drains) | ~(self.sources | (self.fed & ~shuts))),
         ]
         with m.If(self.begin):
-            m.d.sync += [some.eq(0), over.eq(0), shut.eq(0)]
+            m.d.sync += [some.eq(0), over.eq(0)]
         return m
 
     def _fits(self, m: Module, under: list[tuple[Value, Value]]) -> Value:

@@ -18,6 +18,8 @@ from celosia.rtl.sparch.fifos import (
     NextWindow,
     Thermometer,
     Turner,
+    following_rows,
+    row_bits,
 )
 from celosia.rtl.sparch.merge import MergeArray, TakeArray, total
 from celosia.rtl.sparch.reduce import Reducer
@@ -25,7 +27,6 @@ from celosia.rtl.sparch.words import (
     bit_of,
     element_layout,
     index_bits,
-    of_count,
     word_layout,
 )
 
@@ -185,7 +186,7 @@ class MergeLayer(Shared):
             Cat(self.closed[2 * v + side] for v in range(nodes)) & ~some[side] for side in range(2)
         ]
         waits = Signal(nodes)  # an element waits in the node for its other
-        looked = Signal(nodes)  # in this cycle
+        looked = Signal(nodes)  # the node that is looked up
         on_its_way, to = Signal(PUT_LATENCY), [node]  # words, and where to
         for step in range(PUT_LATENCY):
             to.append(Signal(len(node), name=f"to_{step}"))
@@ -196,7 +197,6 @@ class MergeLayer(Shared):
         m.d.comb += [
             choice.waits.eq(waits),
             choice.after.eq(after),
-            looked.eq(Mux(looks, bit_of(of, nodes), 0)),
         ]
         for side in range(2):
             m.d.comb += [
@@ -207,6 +207,7 @@ class MergeLayer(Shared):
             ]
         m.d.sync += [
             looks.eq(choice.found),
+            looked.eq(choice.bits),
             on_its_way.eq(Cat(serves, on_its_way[:-1])),
             self.o_closed.eq(self.o_closed | (ended[0] & ended[1] & ~waits & empty & ~looked)),
         ]
@@ -220,7 +221,8 @@ class MergeLayer(Shared):
             self.o_fifo.eq(to[-1]),
         ]
         with m.If(self.start):
-            m.d.sync += [self.o_closed.eq(0), waits.eq(0), on_its_way.eq(0), looks.eq(0)]
+            m.d.sync += [self.o_closed.eq(0), waits.eq(0), on_its_way.eq(0)]
+            m.d.sync += [looks.eq(0), looked.eq(0)]
         return m
 
     def _room(self, m: Module, choice: NodeChoice, looked: Value, puts: Value, to: Value) -> Value:
@@ -290,6 +292,7 @@ class MergeLayer(Shared):
         file_bits, count = files.bit_length() - 1, self._nodes // files
         take, onward = Signal(ways, name=f"take_{name}"), Signal(number_bits, name=f"onward_{name}")
         head, end = (Signal(number_bits, name=f"{what}_{name}") for what in ("head", "end"))
+        rows = Signal(2 * row_bits(ways, self._capacity), name=f"rows_{name}")
         made: list[FifoFile] = []
         looked: list[Value] = []  # of each file: what goes with a node's queue
         for number in range(files):
@@ -310,6 +313,7 @@ class MergeLayer(Shared):
                 file.show.eq(steps.of >> file_bits),
                 file.source.eq(steps.source >> file_bits),
                 file.at.eq(head),
+                file.rows.eq(rows),
                 file.takes.eq(steps.serves & mine),
                 file.taken.eq(steps.node >> file_bits),
                 file.onward.eq(onward),
@@ -328,17 +332,23 @@ class MergeLayer(Shared):
         first = Signal(number_bits, name=f"first_{name}")  # of the node that is served
         read_closed, is_closed = (Signal(name=f"{n}closed_{name}") for n in ("read_", "is_"))
         read_last, last = (Signal(key_bits + 1, name=f"{n}_{name}") for n in ("read_last", "last"))
-        after = [(first + taken)[:number_bits] for taken in range(ways + 1)]
-        m.submodules[f"number_{name}"] = number_next = NextNumber(ways=ways, bits=number_bits)
+
+        def with_rows(number: Value) -> Value:
+            following = following_rows(number, ways=ways, capacity=self._capacity, windows=2)
+            return Cat(number[:number_bits], *following)
+
+        m.submodules[f"number_{name}"] = number_next = NextNumber(
+            ways=ways, bits=number_bits + len(rows)
+        )
         m.d.comb += [
-            number_next.after.eq(Cat(after)),
+            number_next.after.eq(Cat(with_rows(first + n) for n in range(ways + 1))),
             number_next.take.eq(take),
             number_next.again.eq(steps.looks_again),
-            number_next.other.eq(found[:number_bits]),
+            number_next.other.eq(with_rows(found[:number_bits])),
             onward.eq(number_next.onward),
         ]
         m.d.sync += [
-            head.eq(number_next.o),
+            Cat(head, rows).eq(number_next.o),
             end.eq(found[number_bits : 2 * number_bits]),
             read_closed.eq(self.closed.bit_select(Cat(Const(side, 1), steps.of), 1)),
             read_last.eq(found[2 * number_bits :]),
@@ -367,10 +377,14 @@ class MergeLayer(Shared):
             m.d.sync += [Value.cast(window[i]).eq(each[:size]), is_there[i].eq(each[size])]
         with m.If(~steps.reads):
             m.d.sync += is_there.eq(0)
-        gone = Mux(steps.reads_again, take, 0)
-        m.d.sync += first.eq(
-            of_count(gone, [(head + taken)[:number_bits] for taken in range(ways + 1)])
-        )
+        m.submodules[f"first_{name}"] = first_next = NextNumber(ways=ways, bits=number_bits)
+        m.d.comb += [
+            first_next.after.eq(Cat((head + n)[:number_bits] for n in range(ways + 1))),
+            first_next.take.eq(take),
+            first_next.again.eq(steps.reads_again),
+            first_next.other.eq(head),
+        ]
+        m.d.sync += first.eq(first_next.o)
         order = [(v % files, v // files) for v in range(self._nodes)]
         return _Side(
             levels=[made[file].levels.word_select(index, number_bits) for file, index in order],

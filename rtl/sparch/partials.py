@@ -47,8 +47,8 @@ class PartialFetcher(Shared):
     bursts : Out(stream.Signature(burst_layout(address_bits)))
     beats : In(Flow(data_bits))
     o : Out(Flow(products_layout(accelerator)))
-    drained : Out(leaves)
-        All elements of the leaf are in it, and were in the cycle before.
+    drains : Out(leaves)
+        All elements of the leaf are in it: nothing comes from the next cycle on.
     """
 
     def __init__(self, accelerator: SparchAccelerator) -> None:
@@ -65,7 +65,7 @@ class PartialFetcher(Shared):
                 "bursts": Out(stream.Signature(burst_layout(bus.address_bits))),
                 "beats": In(Flow(bus.data_bits)),
                 "o": Out(Flow(products_layout(accelerator))),
-                "drained": Out(leaves),
+                "drains": Out(leaves),
             },
             name="partial_fetcher",
             parameters=(accelerator,),
@@ -99,8 +99,8 @@ class PartialFetcher(Shared):
         m.d.sync += [
             able.eq(Cat(left) & Cat(fits)),
             many.eq(Cat(each > most for each in unasked)),
-            self.drained.eq(~Cat(left) & Cat(owed == 0 for owed in promised)),
         ]
+        m.d.comb += self.drains.eq(~Cat(left) & Cat(owed == 0 for owed in promised))
         later, first_later = lowest_bit(able & after)
         found, first = lowest_bit(able)
         leaf, elements = Signal(index_bits(leaves)), Signal(range(most + 1))

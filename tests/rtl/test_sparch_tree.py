@@ -12,7 +12,7 @@ from amaranth.hdl import Assert, Module, Signal, Value
 
 from celosia.dataflow.sparch.accelerator import Elements, Merger, MergeTree, ValueKind
 from celosia.dataflow.sparch.presets import TINY
-from celosia.rtl.sparch.fifos import FifoFile, WordBanks, WordQueue
+from celosia.rtl.sparch.fifos import FifoFile, WordBanks, WordQueue, row_bits
 from celosia.rtl.sparch.layer import MergeLayer
 from celosia.rtl.sparch.reduce import Reducer, compacted
 from celosia.rtl.sparch.tree import MergeTree as Tree
@@ -58,6 +58,9 @@ def test_queues_keep_order(fifos, ways, capacity):
             at = firsts[source] + skip
             ctx.set(dut.source, source)
             ctx.set(dut.at, at % (2 * capacity))
+            size = row_bits(ways, capacity)
+            rows = [(at // ways + n) % (1 << size) for n in (1, 2)]
+            ctx.set(dut.rows, rows[0] | rows[1] << size)
             raw, seen = ctx.get(dut.o), queues[source][skip : skip + 2 * ways]
             for i, element in enumerate(seen):
                 place = i // ways * ways + (at + i) % ways
