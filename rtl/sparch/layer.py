@@ -237,17 +237,12 @@ class MergeLayer(Shared):
                 m.d.sync += words.eq(0)
             held = self.o_levels.word_select(v, width) + words * ways
             m.d.sync += [
-                tight[v].eq(held <= most - ways),
+                # Not where it was looked up in the cycle before.
+                tight[v].eq((held <= most - ways) & ~looked[v]),
                 wide[v].eq(held <= most - 3 * ways if most >= 3 * ways else 0),
             ]
             empty.append(words == 0)
-        before = Signal(self._nodes)  # looked up in the cycle before
-        m.d.sync += before.eq(looked)
-        m.d.comb += [
-            choice.wide.eq(wide),
-            choice.tight.eq(tight),
-            choice.under.eq(looked | before),
-        ]
+        m.d.comb += [choice.wide.eq(wide), choice.tight.eq(tight), choice.under.eq(looked)]
         return Cat(empty)
 
     def _merge(self, m: Module, sides: list[_Side]) -> tuple[Any, Value, Value]:
