@@ -14,6 +14,7 @@ from celosia.dataflow.eie.presets import PAPER as EIE_PAPER
 from celosia.dataflow.eie.presets import TINY as EIE_TINY
 from celosia.dataflow.presets import PRESETS, preset
 from celosia.dataflow.sparch.presets import TINY as SPARCH_TINY
+from celosia.dataflow.sparch.presets import ZCU102 as SPARCH_ZCU102
 from celosia.fpga.devices import ECP5_85K, ZCU102
 from celosia.fpga.levels import Paths, module_paths
 from celosia.fpga.tools import ToolFailedError
@@ -319,6 +320,7 @@ OTHER_EIE = (
         *EIE_PRESETS.values(),
         *OTHER_EIE,
         SPARCH_TINY,
+        SPARCH_ZCU102,
     ],
     ids=lambda accelerator: accelerator.name,
 )
