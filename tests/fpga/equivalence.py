@@ -53,7 +53,7 @@ class Design:
     def broken(self) -> str:
         """``rtl`` with a register's next value inverted; an output where it has no register."""
         register = r"^( +(?! |assign )[^\n]+? <= )([^=;\n]+);$"  # no comparison
-        output = r"^(  assign o?\w+ = )([^;\n]+);$"
+        output = r"^(  assign (?:o?\w+|o\[[\d:]+\]) = )([^;\n]+);$"
         pattern = register if "posedge" in self.rtl else output
         text, changed = re.subn(pattern, r"\1~(\2);", self.rtl, count=1, flags=re.M)
         assert changed

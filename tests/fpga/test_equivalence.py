@@ -67,7 +67,8 @@ WITHOUT = {
     "sparch": """
         sparch_legality sparch_sequencer round_control read_arbiter record_reader run_bursts
         line_fetch partial_fetcher line_buffer multiplier multipliers leaf_rows leaf_gate fifo_file
-        next_window merge_array take_array adder reducer merge_layer merge_tree
+        word_banks word_queue thermometer turner next_number next_window node_choice
+        merge_array take_array adder reducer merge_layer merge_tree
         root_writer row_pointers places beat_filler beat_writer register_queue
         write_arbiter sparch_engine register_file control counters shell read_port write_port
         burst_splitter program_fetch descriptor_assembly queue celosia_sparch_tiny
