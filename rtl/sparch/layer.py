@@ -12,17 +12,10 @@ from amaranth.lib.wiring import In, Out
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.choice import NodeChoice
-from celosia.rtl.sparch.fifos import (
-    FifoFile,
-    NextNumber,
-    NextWindow,
-    Thermometer,
-    Turner,
-    following_rows,
-    row_bits,
-)
+from celosia.rtl.sparch.fifos import FifoFile, following_rows, row_bits
 from celosia.rtl.sparch.merge import MergeArray, TakeArray, total
 from celosia.rtl.sparch.reduce import Reducer
+from celosia.rtl.sparch.windows import NextNumber, NextWindow, Thermometer, Turner
 from celosia.rtl.sparch.words import (
     bit_of,
     element_layout,
