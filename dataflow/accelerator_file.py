@@ -64,7 +64,14 @@ from typing import Any
 from celosia.dataflow.accelerator import Accelerator, Buffers, Bus, Tables
 from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup, Depthwise
 from celosia.dataflow.memory_kinds import UNNAMED, BufferMemories, MemoryKind
-from celosia.dataflow.toml_tables import as_table, build, check_keys, parse_toml, read_text
+from celosia.dataflow.toml_tables import (
+    as_choice,
+    as_table,
+    build,
+    check_keys,
+    parse_toml,
+    read_text,
+)
 from celosia.models.errors import CelosiaError
 from celosia.models.formats import BlockScaling, Element, check_elements, parse_format, parse_scale
 from celosia.models.operations import MULTIPLY, parse_operation
@@ -193,13 +200,12 @@ def _memories(where: str, value: object) -> BufferMemories:
     table = as_table(where, "buffers.memory", value)
     buffers = [name for name, _ in UNNAMED.items()]
     check_keys(where, "buffers.memory.", table, buffers, buffers)
-    known = [kind.value for kind in MemoryKind]
-    for name, kind in table.items():
-        if kind not in known:
-            raise CelosiaError(
-                f"{where}: buffers.memory.{name} must be one of {', '.join(known)}, not {kind!r}"
-            )
-    return BufferMemories(**{name: MemoryKind(kind) for name, kind in table.items()})
+    return BufferMemories(
+        **{
+            name: as_choice(where, f"buffers.memory.{name}", kind, MemoryKind)
+            for name, kind in table.items()
+        }
+    )
 
 
 def _columns(where: str, value: object) -> tuple[ColumnGroup, ...]:
@@ -218,13 +224,9 @@ def _columns(where: str, value: object) -> tuple[ColumnGroup, ...]:
         for field, text in (("format", name), ("operation", operation)):
             if not isinstance(text, str):
                 raise CelosiaError(f"{where}: {key}.{field} must be a string, not {text!r}")
-        circuit = group.get("circuit", Circuit.LANES.value)
-        known = [kind.value for kind in Circuit]
-        if circuit not in known:
-            raise CelosiaError(
-                f"{where}: {key}.circuit must be one of {', '.join(known)}, not {circuit!r}"
-            )
-        make = functools.partial(_group, name, count, Circuit(circuit), operation)
+        given = group.get("circuit", Circuit.LANES.value)
+        circuit = as_choice(where, f"{key}.circuit", given, Circuit)
+        make = functools.partial(_group, name, count, circuit, operation)
         groups.append(build(where, key, make))
     return tuple(groups)
 

@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from typing import Any, TypeVar, get_type_hints
 
 from celosia.dataflow.accelerator import Bus
-from celosia.dataflow.toml_tables import as_table, build, check_keys
+from celosia.dataflow.toml_tables import as_choice, as_table, build, check_keys
 from celosia.models.errors import CelosiaError
 
 Engine = TypeVar("Engine")
@@ -84,14 +84,6 @@ def _text(value: int | bool | enum.Enum) -> str:
     return f'"{value.value}"' if isinstance(value, enum.Enum) else str(value).lower()
 
 
-def _choice(where: str, key: str, kind: type[enum.Enum], value: object) -> enum.Enum:
-    found = next((each for each in kind if each.value == value), None)
-    if found is None:
-        among = ", ".join(str(each.value) for each in kind)
-        raise CelosiaError(f"{where}: {key} must be one of {among}, not {value!r}")
-    return found
-
-
 def _part(where: str, part: str, value: object, kind: type) -> Any:
     table = as_table(where, part, value)
     known = [each.name for each in fields(kind)]
@@ -99,7 +91,7 @@ def _part(where: str, part: str, value: object, kind: type) -> Any:
     check_keys(where, f"{part}.", table, known, optional)
     types = get_type_hints(kind)
     choices = {
-        key: _choice(where, f"{part}.{key}", types[key], table[key])
+        key: as_choice(where, f"{part}.{key}", table[key], types[key])
         for key in table
         if isinstance(types[key], type) and issubclass(types[key], enum.Enum)
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import tomllib
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from celosia.models.errors import CelosiaError
 
 Value = TypeVar("Value")
+Choice = TypeVar("Choice", bound=enum.Enum)
 
 
 def read_text(path: str | Path, what: str) -> str:
@@ -42,6 +44,15 @@ def as_table(where: str, key: str, value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CelosiaError(f"{where}: {key} must be a table, not {value!r}")
     return value
+
+
+def as_choice(where: str, key: str, value: object, kind: type[Choice]) -> Choice:
+    """Return the member of ``kind`` of which ``value`` is the value."""
+    for member in kind:
+        if member.value == value:
+            return member
+    known = ", ".join(str(member.value) for member in kind)
+    raise CelosiaError(f"{where}: {key} must be one of {known}, not {value!r}")
 
 
 def as_tables(where: str, key: str, value: object) -> list[tuple[str, dict[str, Any]]]:

@@ -36,10 +36,9 @@
 
 from __future__ import annotations
 
-import enum
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from celosia.dataflow.hierarchy.architecture import (
     Accounting,
@@ -51,6 +50,8 @@ from celosia.dataflow.hierarchy.architecture import (
 )
 from celosia.dataflow.hierarchy.layer import Dim, Tensor
 from celosia.dataflow.toml_tables import (
+    Choice,
+    as_choice,
     as_table,
     as_tables,
     build,
@@ -68,8 +69,6 @@ _KEYS = ("name", "comparison_only", "factors", "mac", "level", "axis", "accounti
 _RATES = ("read_bandwidth", "write_bandwidth", "bandwidth")
 _ENERGIES = ("energy", "read_energy", "write_energy")
 _SWITCHES = ("drain_reads", "first_reads", "slides")
-
-Choice = TypeVar("Choice", bound=enum.Enum)
 
 
 def read_architecture(name: str | Path) -> Architecture:
@@ -103,7 +102,7 @@ def parse_architecture(text: str, where: str) -> Architecture:
     levels = tuple(_level(where, *entry) for entry in as_tables(where, "level", root["level"]))
     axes = tuple(_axis(where, *entry) for entry in as_tables(where, "axis", root.get("axis", [])))
     accounting = _accounting(where, as_table(where, "accounting", root.get("accounting", {})))
-    factors = _choice(where, "factors", root.get("factors", Factors.IMPERFECT.value), Factors)
+    factors = as_choice(where, "factors", root.get("factors", Factors.IMPERFECT.value), Factors)
     comparison_only = _flag(where, "comparison_only", root.get("comparison_only", False))
     energy = _energy(where, "mac.energy", mac["energy"])
     return build(
@@ -201,7 +200,7 @@ def _accounting(where: str, table: dict[str, Any]) -> Accounting:
         key: _flag(where, f"accounting.{key}", table[key]) for key in _SWITCHES if key in table
     }
     kind = table.get("input_tile", InputTile.BOX.value)
-    tile = _choice(where, "accounting.input_tile", kind, InputTile)
+    tile = as_choice(where, "accounting.input_tile", kind, InputTile)
     return Accounting(input_tile=tile, **flags)
 
 
@@ -217,15 +216,7 @@ def _flag(where: str, key: str, value: object) -> bool:
     return value
 
 
-def _choice(where: str, key: str, value: object, kind: type[Choice]) -> Choice:
-    for member in kind:
-        if member.value == value:
-            return member
-    known = ", ".join(str(member.value) for member in kind)
-    raise CelosiaError(f"{where}: {key} must be one of {known}, not {value!r}")
-
-
 def _choices(where: str, key: str, value: object, kind: type[Choice]) -> tuple[Choice, ...]:
     if not isinstance(value, list):
         raise CelosiaError(f"{where}: {key} must be a list, not {value!r}")
-    return tuple(_choice(where, key, member, kind) for member in value)
+    return tuple(as_choice(where, key, member, kind) for member in value)

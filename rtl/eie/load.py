@@ -13,6 +13,7 @@ from celosia.dataflow.eie.descriptors import FILE_SHIFT, Target
 from celosia.dataflow.microarchitecture import LOAD_QUEUE_DEPTH
 from celosia.rtl.axi.burst import BurstSplitter
 from celosia.rtl.eie.descriptors import PLACE_BITS
+from celosia.rtl.eie.multiples import TABLE
 from celosia.rtl.eie.pe import GROUP_BITS, beat_layout, write_layout
 from celosia.rtl.eie.sequencer import COUNT_BITS, LOAD, RUN_BITS
 from celosia.rtl.ports import Flow, burst_layout
@@ -24,8 +25,8 @@ ON_ITS_WAY = data.StructLayout(
     {"target": 3, "pe": 9, "place": PLACE_BITS, "last": RUN_BITS, "single": 1}
 )
 
-BITS = 3
-"""Of two numbers, that are compared in one step."""
+COMPARED = TABLE // 2
+"""Bits of two numbers that one look-up table compares."""
 
 
 class EieLoad(Shared):
@@ -128,7 +129,10 @@ class EieLoad(Shared):
             finished.eq(self.beats.valid & last),
             self.done.eq(self.done + finished),
         ]
-        same = [number[n : n + BITS] == on.last[n : n + BITS] for n in range(0, RUN_BITS, BITS)]
+        same = [
+            number[n : n + COMPARED] == on.last[n : n + COMPARED]
+            for n in range(0, RUN_BITS, COMPARED)
+        ]
         with m.If(self.beats.valid):
             m.d.sync += [
                 self.write.target.eq(on.target),
