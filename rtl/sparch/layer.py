@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, memory
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.sparch.accelerator import SparchAccelerator
 from celosia.rtl.shared import Shared
 from celosia.rtl.sparch.choice import NodeChoice
-from celosia.rtl.sparch.fifos import FifoFile, following_rows, row_bits
 from celosia.rtl.sparch.merge import MergeArray, TakeArray, total
 from celosia.rtl.sparch.reduce import Reducer
-from celosia.rtl.sparch.windows import NextNumber, NextWindow, Thermometer, Turner
-from celosia.rtl.sparch.words import (
-    bit_of,
-    element_layout,
-    index_bits,
-    word_layout,
-)
+from celosia.rtl.sparch.side import Put, Side, Steps
+from celosia.rtl.sparch.words import element_layout, index_bits, word_layout
 
 
 def fifo_capacity(accelerator: SparchAccelerator, layer: int) -> int:
@@ -32,43 +25,6 @@ def fifo_capacity(accelerator: SparchAccelerator, layer: int) -> int:
 
 PUT_LATENCY: Final = 6
 """Cycles from that in which a node is served to that in which its word is put."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Side:
-    """One input of all nodes.
-
-    ``levels`` by node, ``some``: which hold any. Of the node that is served the ``window``, which
-    elements are ``there``, and what goes with them: the ``last`` key that came if one is ``known``,
-    whether the input is ``closed``; and which elements it is to ``take``.
-    """
-
-    levels: list[Value]
-    some: Value
-    window: Any
-    closed: Value
-    there: Value
-    last: Value
-    known: Value
-    take: Signal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Steps:
-    """Nodes under way: whether there is one, and which.
-
-    One of which the ends of the queues are looked up, one of which windows are read, one that is
-    served, which may be the same as those before it.
-    """
-
-    looks: Value
-    of: Value
-    reads: Value
-    source: Value
-    serves: Value
-    node: Value
-    looks_again: Value
-    reads_again: Value
 
 
 class MergeLayer(Shared):
@@ -88,9 +44,9 @@ class MergeLayer(Shared):
     Through each of its ``ports`` a word is put in a cycle: input k belongs to port k mod ports, of
     which it is number k // ports.
 
-    Levels are those of :class:`FifoFile`: what was taken in the cycle before counts still. An input
-    has ended when it is closed and holds nothing. A node with both ended, nothing that
-    waits and no word on its way closes its output in the cycle after.
+    Levels are those of :class:`~celosia.rtl.sparch.fifos.FifoFile`: what was taken in the cycle
+    before counts still. An input has ended when it is closed and holds nothing. A node with both
+    ended, nothing that waits and no word on its way closes its output in the cycle after.
 
     Parameters
     ----------
@@ -168,16 +124,15 @@ class MergeLayer(Shared):
             looks_again.eq(serves & (node == of)),
             reads_again.eq(serves & (node == source)),
         ]
-        steps = _Steps(
+        steps = Steps(
             looks=looks, of=of, reads=reads, source=source, serves=serves, node=node,
             looks_again=looks_again, reads_again=reads_again,
         )  # fmt: skip
         sides = [self._side(m, side, steps) for side in range(2)]
         some = [each.some for each in sides]
         m.d.comb += self.levels.eq(Cat(side.levels[v] for v in range(nodes) for side in sides))
-        ended = [
-            Cat(self.closed[2 * v + side] for v in range(nodes)) & ~some[side] for side in range(2)
-        ]
+        closed = [Cat(self.closed[2 * v + side] for v in range(nodes)) for side in range(2)]
+        ended = [closed[side] & ~some[side] for side in range(2)]
         waits = Signal(nodes)  # an element waits in the node for its other
         looked = Signal(nodes)  # the node that is looked up
         on_its_way, to = Signal(PUT_LATENCY), [node]  # words, and where to
@@ -194,9 +149,7 @@ class MergeLayer(Shared):
         for side in range(2):
             m.d.comb += [
                 getattr(choice, f"some_{'ab'[side]}").eq(some[side]),
-                getattr(choice, f"closed_{'ab'[side]}").eq(
-                    Cat(self.closed[2 * v + side] for v in range(nodes))
-                ),
+                getattr(choice, f"closed_{'ab'[side]}").eq(closed[side]),
             ]
         m.d.sync += [
             looks.eq(choice.found),
@@ -238,7 +191,7 @@ class MergeLayer(Shared):
         m.d.comb += [choice.wide.eq(wide), choice.tight.eq(tight), choice.under.eq(looked)]
         return Cat(empty)
 
-    def _merge(self, m: Module, sides: list[_Side]) -> tuple[Any, Value, Value]:
+    def _merge(self, m: Module, sides: list[Side]) -> tuple[Any, Value, Value]:
         """Take of the windows; return what was taken in the cycle before, in order.
 
         The word, its elements, and whether the last of them waits for its other.
@@ -270,145 +223,24 @@ class MergeLayer(Shared):
         m.d.sync += holds.eq(takes.holds)
         return array.o, total([*taken[0], *taken[1]]), holds
 
-    def _side(self, m: Module, side: int, steps: _Steps) -> _Side:
-        """Add the queues of one input of all nodes, in as many files as ports lead to it.
-
-        What the node that is served takes is left out where it is looked up or read meanwhile.
-        """
-        ways, name, size = self._ways, "ab"[side], self._element.size
-        files, number_bits = max(1, self._ports // 2), self._capacity.bit_length()
-        file_bits, count = files.bit_length() - 1, self._nodes // files
-        take, onward = Signal(ways, name=f"take_{name}"), Signal(number_bits, name=f"onward_{name}")
-        head, end = (Signal(number_bits, name=f"{what}_{name}") for what in ("head", "end"))
-        rows = Signal(2 * row_bits(ways, self._capacity), name=f"rows_{name}")
-        made: list[FifoFile] = []
-        looked: list[Value] = []  # of each file: what goes with a node's queue
-        for number in range(files):
-            file = FifoFile(fifos=count, ways=ways, capacity=self._capacity, element=self._element)
-            m.submodules[f"side_{name}" + (f"_{number}" if files > 1 else "")] = file
-            port = 0 if self._ports == 1 else 2 * number + side
-            fifo = self.put_fifo.word_select(port, self._fifo_bits)
-            put = self.put[port]
-            if self._ports == 1:  # one port for both sides
-                put, fifo = put & (fifo[0] == side), fifo[1:]
-            mine = steps.node[:file_bits] == number if files > 1 else Const(1, 1)
-            m.d.comb += [
-                file.clear.eq(self.start),
-                file.put.eq(put),
-                file.put_fifo.eq(fifo),
-                file.put_count.eq(self.put_count.word_select(port, ways.bit_length())),
-                file.put_word.eq(self.put_word[port]),
-                file.show.eq(steps.of >> file_bits),
-                file.source.eq(steps.source >> file_bits),
-                file.at.eq(head),
-                file.rows.eq(rows),
-                file.takes.eq(steps.serves & mine),
-                file.taken.eq(steps.node >> file_bits),
-                file.onward.eq(onward),
-            ]
-            made.append(file)
-            last = self._last(m, f"{name}_{number}", file, steps.of >> file_bits)
-            looked.append(Cat(file.first, file.end, last))
-
-        def of_file(given: list[Value], node: Value, what: str) -> Value:
-            every = Signal(sum(len(each) for each in given), name=f"{what}_{name}")
-            m.d.comb += every.eq(Cat(*given))
-            return every.word_select(node[:file_bits], len(given[0])) if files > 1 else every
-
-        key_bits = self._element["key"].width
-        found = of_file(looked, steps.of, "found")
-        first = Signal(number_bits, name=f"first_{name}")  # of the node that is served
-        read_closed, is_closed = (Signal(name=f"{n}closed_{name}") for n in ("read_", "is_"))
-        read_last, last = (Signal(key_bits + 1, name=f"{n}_{name}") for n in ("read_last", "last"))
-
-        def with_rows(number: Value) -> Value:
-            following = following_rows(number, ways=ways, capacity=self._capacity, windows=2)
-            return Cat(number[:number_bits], *following)
-
-        m.submodules[f"number_{name}"] = number_next = NextNumber(
-            ways=ways, bits=number_bits + len(rows)
-        )
-        m.d.comb += [
-            number_next.after.eq(Cat(with_rows(first + n) for n in range(ways + 1))),
-            number_next.take.eq(take),
-            number_next.again.eq(steps.looks_again),
-            number_next.other.eq(with_rows(found[:number_bits])),
-            onward.eq(number_next.onward),
-        ]
-        m.d.sync += [
-            Cat(head, rows).eq(number_next.o),
-            end.eq(found[number_bits : 2 * number_bits]),
-            read_closed.eq(self.closed.bit_select(Cat(Const(side, 1), steps.of), 1)),
-            read_last.eq(found[2 * number_bits :]),
-            is_closed.eq(read_closed),
-            last.eq(read_last),
-        ]
-
-        raw = of_file([file.o for file in made], steps.source, "raw")
-        m.submodules[f"there_{name}"] = there = Thermometer(bits=number_bits, places=2 * ways)
-        m.submodules[f"turner_{name}"] = turner = Turner(ways=ways, size=size, windows=2)
-        m.submodules[f"next_{name}"] = following = NextWindow(ways=ways, width=size + 1)
-        m.d.comb += [
-            there.i.eq(end - head),
-            turner.i.eq(raw),
-            turner.first.eq(head),
-            following.elements.eq(
-                Cat(Cat(turner.o.word_select(i, size), there.o[i]) for i in range(2 * ways))
-            ),
-            following.take.eq(take),
-            following.again.eq(steps.reads_again),
-        ]
-        window: Any = Signal(word_layout(self._element, ways), name=f"window_{name}")
-        is_there = Signal(ways, name=f"there_{name}")
-        for i in range(ways):
-            each = following.o.word_select(i, size + 1)
-            m.d.sync += [Value.cast(window[i]).eq(each[:size]), is_there[i].eq(each[size])]
-        with m.If(~steps.reads):
-            m.d.sync += is_there.eq(0)
-        m.submodules[f"first_{name}"] = first_next = NextNumber(ways=ways, bits=number_bits)
-        m.d.comb += [
-            first_next.after.eq(Cat((head + n)[:number_bits] for n in range(ways + 1))),
-            first_next.take.eq(take),
-            first_next.again.eq(steps.reads_again),
-            first_next.other.eq(head),
-        ]
-        m.d.sync += first.eq(first_next.o)
-        order = [(v % files, v // files) for v in range(self._nodes)]
-        return _Side(
-            levels=[made[file].levels.word_select(index, number_bits) for file, index in order],
-            some=Cat(made[file].some[index] for file, index in order),
-            window=window, there=is_there, closed=is_closed, last=last[1:], known=last[0],
-            take=take,
+    def _side(self, m: Module, side: int, steps: Steps) -> Side:
+        """Add the queues of one input of all nodes, in as many files as ports lead to it."""
+        files = max(1, self._ports // 2)
+        return Side(
+            m, "ab"[side], nodes=self._nodes, ways=self._ways, capacity=self._capacity,
+            element=self._element, start=self.start, steps=steps,
+            puts=[self._put(side, number) for number in range(files)],
+            closed=self.closed.bit_select(Cat(Const(side, 1), steps.of), 1),
         )  # fmt: skip
 
-    def _last(self, m: Module, name: str, file: FifoFile, show: Value) -> Value:
-        """Return the last key that came to the queue shown, above whether there was one."""
-        key, fifos = self._element["key"].width, len(file.some)
-        known = Signal(fifos, name=f"known_{name}")
-        puts, came = file.put & (file.put_count != 0), Signal(key, name=f"came_{name}")
-        m.d.comb += came.eq(file.put_word[0].key)
-        for i in range(1, self._ways):
-            with m.If(file.put_count > i):
-                m.d.comb += came.eq(file.put_word[i].key)
-        last = Signal(key, name=f"last_{name}", reset_less=True)
-        if fifos == 1:
-            with m.If(puts):
-                m.d.sync += last.eq(came)
-        else:
-            store: Any = memory.Memory(shape=key, depth=fifos, init=[])
-            m.submodules[f"lasts_{name}"] = store
-            write, read = store.write_port(), store.read_port(domain="comb")
-            m.d.comb += [
-                read.addr.eq(show),
-                write.addr.eq(file.put_fifo),
-                write.en.eq(puts),
-                write.data.eq(came),
-                last.eq(read.data),
-            ]
-        m.d.sync += known.eq(known | Mux(puts, bit_of(file.put_fifo, fifos), 0))
-        with m.If(self.start):
-            m.d.sync += known.eq(0)
-        return Cat(known.bit_select(show, 1), last)
+    def _put(self, side: int, number: int) -> Put:
+        """Return what is put into file ``number`` of a side."""
+        port = 0 if self._ports == 1 else 2 * number + side
+        put, fifo = self.put[port], self.put_fifo.word_select(port, self._fifo_bits)
+        if self._ports == 1:  # one port for both sides
+            put, fifo = put & (fifo[0] == side), fifo[1:]
+        count = self.put_count.word_select(port, self._ways.bit_length())
+        return Put(put=put, fifo=fifo, count=count, word=self.put_word[port])
 
     def _add(
         self, m: Module, word: Any, count: Value, holds: Value, waits: Signal, to: list[Signal]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
@@ -31,6 +32,21 @@ def products_layout(accelerator: SparchAccelerator) -> data.StructLayout:
             "closes": 1,
         }
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Group:
+    """The group that is read next.
+
+    Its ``record``, which ``part`` of the buffer's row it is, its first ``lane`` that counts, how
+    many do (``count``), and whether it is the record's ``final`` one.
+    """
+
+    record: Any
+    part: Value
+    lane: Value
+    count: Value
+    final: Value
 
 
 class Multipliers(Shared):
@@ -80,20 +96,10 @@ class Multipliers(Shared):
 
     def build(self) -> Module:
         m = Module()
-        accelerator = self._accelerator
-        multipliers, lanes = accelerator.right.multipliers, accelerator.right_lanes
-        layout = products_layout(accelerator)
+        layout = products_layout(self._accelerator)
         m.submodules.made = made = RegisterQueue(layout.size, depth=2)
-        group_bits, lane_bits = multipliers.bit_length() - 1, lanes.bit_length() - 1
-        line_groups = accelerator.line_elements // multipliers
-        given = self.i.p
-        record: Any = Signal(given.shape(), reset_less=True)  # the one at work
-        # Its group that is read next, its last, elements of both, whether they are the same.
-        group, end = Signal(range(line_groups)), Signal(range(line_groups))
-        count, rest = Signal(range(multipliers + 1)), Signal(range(1, multipliers + 1))
-        lane, final, moves = Signal(index_bits(multipliers)), Signal(), Signal()
-        last = Signal(range(2 * accelerator.line_elements))  # the last element of the given one
-        begin, only, tail = Signal.like(group), Signal(), Signal.like(rest)
+        moves = Signal()
+        group = self._walk(m, moves)
         is_read, is_turned = Signal(), Signal()  # in the cycle before, or since
         turns, multiplies = Signal(), Signal()  # the place behind is free
         m.d.comb += [
@@ -105,10 +111,41 @@ class Multipliers(Shared):
             Value.cast(self.o.payload).eq(made.o.payload),
             made.o.ready.eq(self.o.ready),
             self.rests.eq(~is_read & ~is_turned & ~made.o.valid),
+            self.read.eq(moves),
+        ]
+        with m.If(turns):
+            m.d.sync += is_read.eq(moves)
+        with m.If(multiplies):
+            m.d.sync += is_turned.eq(is_read)
+        piece, factors = self._turned(m, group, moves, multiplies)
+        products: Any = Signal(layout)
+        m.d.comb += [
+            products.word.eq(self._multiplied(m, piece, factors)),
+            products.leaf.eq(piece.leaf),
+            products.closes.eq(piece.closes),
+            products.count.eq(piece.count),
+            made.i.payload.eq(products.as_value()),
+        ]
+        return m
+
+    def _walk(self, m: Module, moves: Value) -> _Group:
+        """Take records and go through their groups; return the group that is read next."""
+        accelerator, given = self._accelerator, self.i.p
+        multipliers = accelerator.right.multipliers
+        group_bits = multipliers.bit_length() - 1
+        part_bits = accelerator.right_lanes.bit_length() - 1 - group_bits
+        line_groups = accelerator.line_elements // multipliers
+        record: Any = Signal(given.shape(), reset_less=True)  # the one at work
+        # Its group that is read next, its last, elements of both, whether they are the same.
+        group, end = Signal(range(line_groups)), Signal(range(line_groups))
+        count, rest = Signal(range(multipliers + 1)), Signal(range(1, multipliers + 1))
+        lane, final = Signal(index_bits(multipliers)), Signal()
+        last = Signal(range(2 * accelerator.line_elements))  # the last element of the given one
+        begin, only, tail = Signal.like(group), Signal(), Signal.like(rest)
+        m.d.comb += [
             self.i.ready.eq(~self.works | (moves & final)),
             self.number.eq(record.number),
-            self.read.eq(moves),
-            self.read_row.eq(record.slot + (group >> (lane_bits - group_bits))),
+            self.read_row.eq(record.slot + (group >> part_bits)),
             last.eq(given.first + given.count),
             begin.eq(given.first >> group_bits),
             only.eq(last >> group_bits == begin),
@@ -133,7 +170,14 @@ class Multipliers(Shared):
                 final.eq(following),
                 count.eq(Mux(following, rest, multipliers)),
             ]
-        # A piece that was read, and one of which the factors are in order.
+        return _Group(record=record, part=group[:part_bits], lane=lane, count=count, final=final)
+
+    def _turned(
+        self, m: Module, group: _Group, moves: Value, multiplies: Value
+    ) -> tuple[Any, Value]:
+        """Return a piece that was read and is multiplied now, and its factors, in order."""
+        accelerator, record = self._accelerator, group.record
+        multipliers, layout = accelerator.right.multipliers, products_layout(accelerator)
         piece = data.StructLayout(
             {
                 "value": record.value.shape(),
@@ -145,36 +189,26 @@ class Multipliers(Shared):
         )
         read: Any = Signal(piece, reset_less=True)
         turned: Any = Signal(piece, reset_less=True)
-        first, part = Signal(index_bits(multipliers)), Signal(index_bits(lanes // multipliers))
+        first = Signal(index_bits(multipliers))
+        part = Signal(index_bits(accelerator.right_lanes // multipliers))
         factors = Signal(multipliers * accelerator.right_bits, reset_less=True)
         with m.If(moves):
             m.d.sync += [
                 read.value.eq(record.value),
                 read.row.eq(record.row),
                 read.leaf.eq(record.leaf),
-                read.closes.eq(record.last & final),
-                read.count.eq(count),
-                first.eq(lane),
-                part.eq(group[: lane_bits - group_bits]),
+                read.closes.eq(record.last & group.final),
+                read.count.eq(group.count),
+                first.eq(group.lane),
+                part.eq(group.part),
             ]
-        with m.If(turns):
-            m.d.sync += is_read.eq(moves)
         of_part: Value = self.data.word_select(part, len(factors))
         with m.If(multiplies):
             m.d.sync += [
-                is_turned.eq(is_read),
                 turned.eq(read),
                 factors.eq(rotated(of_part, first, multipliers) if multipliers > 1 else of_part),
             ]
-        products: Any = Signal(layout)
-        m.d.comb += [
-            products.word.eq(self._multiplied(m, turned, factors)),
-            products.leaf.eq(turned.leaf),
-            products.closes.eq(turned.closes),
-            products.count.eq(turned.count),
-            made.i.payload.eq(products.as_value()),
-        ]
-        return m
+        return turned, factors
 
     def _multiplied(self, m: Module, piece: Any, factors: Value) -> Value:
         """Return the products of ``piece``, in order as ``factors`` are."""
