@@ -141,7 +141,7 @@ class RecordReader(Shared):
                 m.d.comb += [end.eq(ends[number]), final.eq(~more[number + 1])]
         m.d.sync += [
             self.shown.eq(Mux(self.reads, count, 0)),
-            self.finished.eq(~some & ~self.reads & ~self.begin),
+            self.finished.eq(~some & ~self.begin),
             # Nothing more comes, or more than is asked for.
             self.corrupt.eq(
                 Mux(
