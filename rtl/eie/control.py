@@ -12,12 +12,12 @@ from amaranth.lib.wiring import In, Out
 from celosia.dataflow.eie.accelerator import EieAccelerator
 from celosia.rtl.axi.burst import sum_of_three
 from celosia.rtl.eie.cell import CellControl, CellTold
-from celosia.rtl.eie.descriptors import PLACE_BITS, CellLayout, Opcode, RunLayout, StoreLayout
-from celosia.rtl.eie.issue import COLUMN_BITS
+from celosia.rtl.eie.descriptors import CellLayout, Opcode, RunLayout, StoreLayout
+from celosia.rtl.eie.issue import column_bits
 from celosia.rtl.eie.lnzd import RADIX, RADIX_BITS, NonzeroBuffer, NonzeroNode
 from celosia.rtl.eie.memories import address_bits
 from celosia.rtl.eie.multiples import looked_up
-from celosia.rtl.eie.pe import scan_layout
+from celosia.rtl.eie.pe import bitmap_bits, scan_layout
 from celosia.rtl.eie.queue import item_layout
 from celosia.rtl.eie.rounding import mask_below
 from celosia.rtl.eie.sequencer import COUNT_BITS, step_layout
@@ -60,8 +60,8 @@ class Broadcaster(Shared):
     -------
     run : In(1)
         A tile is at work.
-    base : In(21)
-        Column of the first activation of the window.
+    base : In(column_bits(accelerator))
+        Place of the pointer with which the window's first column begins.
     found : In(share)
         Which of its PEs have a nonzero.
     candidates : In(share * index bits)
@@ -88,10 +88,11 @@ class Broadcaster(Shared):
         self._mine = channel * self._share
         self._index_bits = address_bits(accelerator.memories.window)
         self._activation_bits = accelerator.widths.activation
+        self._column_bits = column_bits(accelerator)
         super().__init__(
             {
                 "run": In(1),
-                "base": In(COLUMN_BITS),
+                "base": In(self._column_bits),
                 "found": In(self._share),
                 "candidates": In(self._share * self._index_bits),
                 "take": Out(self._share),
@@ -100,7 +101,7 @@ class Broadcaster(Shared):
                 "full": In(1),
                 "valid": Out(1),
                 "fires": Out(1),
-                "item": Out(item_layout(COLUMN_BITS, self._activation_bits)),
+                "item": Out(item_layout(self._column_bits, self._activation_bits)),
                 "empty": Out(1),
             },
             name=f"broadcaster_{channel}",
@@ -113,7 +114,7 @@ class Broadcaster(Shared):
         taken, moves, takes = Signal(), Signal(), Signal()
         found, first, winner = self._first_of(m, sources, takes)
         # Of what was taken.
-        base, index = Signal(COLUMN_BITS), Signal(self._index_bits)
+        base, index = Signal.like(self.base), Signal(self._index_bits)
         chosen, owner = Signal(len(sources)), Signal(range(self._pes))
         # Those that were not taken are masked, so that no wide choice is needed.
         value = one_of(chosen, [source.value for source in sources])
@@ -135,9 +136,9 @@ class Broadcaster(Shared):
         with m.If(takes | moves):
             m.d.sync += taken.eq(takes)
         with m.If(moves):
-            first = looked_up(index, self._pes, bits=COLUMN_BITS)  # of the index, in the window
-            column = sum_of_three(m, "column", (base, first, owner), 1 << COLUMN_BITS)
-            m.d.sync += [self.item.column.eq(column), self.item.value.eq(value)]
+            first = looked_up(index, self._pes, bits=len(base))  # of the index, in the window
+            place = sum_of_three(m, "place", (base, first, owner), 1 << len(base))
+            m.d.sync += [self.item.place.eq(place), self.item.value.eq(value)]
         with m.If(moves | self.fires):
             m.d.sync += self.valid.eq(moves)
         return m
@@ -247,8 +248,12 @@ class EieControl(Shared):
         A run is at work.
     search : Out(1)
         Its nonzeros are being found.
-    base : Out(21)
-        First column of the window that is searched.
+    base : Out(column_bits(accelerator))
+        Place of the pointer with which the first column of the window that is searched begins.
+    end : Out(column_bits(accelerator))
+        Place of the tile's last pointer, with which no column begins.
+    bitmap : Out(bitmap_bits(accelerator))
+        Only with ``skip_empty``: by how much a column's bit lies behind its pointers.
     scan : Out(scan_layout(accelerator))
         To all PEs.
     found : In(1)
@@ -273,8 +278,10 @@ class EieControl(Shared):
         self._accelerator = accelerator
         memories, bus = accelerator.memories, accelerator.bus
         cell: Any = {"cell": Out(CellTold)}
+        skips = accelerator.array.skip_empty
         super().__init__(
             (cell if accelerator.cell is not None else {})
+            | ({"bitmap": Out(bitmap_bits(accelerator))} if skips else {})
             | {
                 "start": In(1),
                 "i": In(stream.Signature(step_layout(bus.address_bits))),
@@ -284,7 +291,8 @@ class EieControl(Shared):
                 "tile": Out(RunLayout),
                 "running": Out(1),
                 "search": Out(1),
-                "base": Out(COLUMN_BITS),
+                "base": Out(column_bits(accelerator)),
+                "end": Out(column_bits(accelerator)),
                 "scan": Out(scan_layout(accelerator)),
                 "found": In(1),
                 "empty": In(1),
@@ -308,7 +316,8 @@ class EieControl(Shared):
         state: Any = Signal(State)
         clearing, done, quiet, ended = Signal(), Signal(), Signal(), Signal()
         row = Signal(range(memories.accumulators + 1))
-        final = Signal.like(row)  # the run's last
+        final = Signal.like(row)  # the last that is drained
+        last = Signal()
         wait = Signal(range(max(SETTLE_CYCLES, FLUSH_CYCLES)))
         m.d.comb += [
             self.scan.fresh.eq(state == State.IDLE),
@@ -316,17 +325,22 @@ class EieControl(Shared):
             self.running.eq((state != State.IDLE) & (state != State.STORE) & (state != State.CELL)),
             quiet.eq(self._windows(m, state) & self.empty & self.idle),
             ended.eq(wait == 0),
+            last.eq(row == final),
         ]
-        m.d.sync += [
-            self.scan.below.eq(mask_below(self.tile.shift)),
-            final.eq(self.tile.rows - 1),
-        ]
+        m.d.sync += self.scan.below.eq(mask_below(self.tile.shift))
         drain = self.scan.drain  # clearing, or the state is WRITE
         with m.If(self.start):
-            m.d.sync += [clearing.eq(1), drain.eq(1), row.eq(0)]
+            m.d.sync += [
+                clearing.eq(1),
+                drain.eq(1),
+                row.eq(0),
+                final.eq(memories.accumulators - 1),
+            ]
+        with m.Elif(~clearing):
+            m.d.sync += final.eq(self.tile.rows - 1)
         with m.If(clearing):
             m.d.sync += row.eq(row + 1)
-            with m.If(row == memories.accumulators - 1):
+            with m.If(last):
                 m.d.sync += [clearing.eq(0), drain.eq(0), row.eq(0)]
         self._accept(m, state, clearing)
         self._puts(m, state, drain & ~clearing)
@@ -348,7 +362,7 @@ class EieControl(Shared):
                     m.d.sync += [state.eq(State.WRITE), drain.eq(1)]
             with m.Case(State.WRITE):
                 m.d.sync += row.eq(row + 1)
-                with m.If(row == final):
+                with m.If(last):
                     m.d.sync += [state.eq(State.FLUSH), drain.eq(0), wait.eq(FLUSH_CYCLES - 1)]
             with m.Case(State.FLUSH):
                 m.d.sync += wait.eq(wait - 1)
@@ -363,12 +377,12 @@ class EieControl(Shared):
         """Add the choice of the window that is searched; return whether the last is taken."""
         accelerator = self._accelerator
         number = Signal.like(self.scan.window)  # of the window that is loaded next
-        following = Signal(PLACE_BITS + 1)  # its first column
+        following = Signal.like(self.base)  # its base
         more, over, loaded = Signal(), Signal(), Signal(2)
         if accelerator.late_windows:
             m.d.sync += loaded.eq(Cat(self.scan.load, loaded))
         m.d.comb += [
-            more.eq(following < self.tile.columns),
+            more.eq(following < self.end),
             over.eq(self.search & ~self.found & ~loaded.any()),
             self.scan.load.eq(over & more),
             self.scan.window.eq(number),
@@ -386,8 +400,11 @@ class EieControl(Shared):
             windows = accelerator.memories.activations // accelerator.memories.window
             m.d.sync += [
                 number.eq(run.window + Mux(run.source, windows, 0)),
-                following.eq(0),
+                following.eq(run.pointers),
+                self.end.eq(run.pointers + run.columns),
             ]
+        if accelerator.array.skip_empty:
+            m.d.sync += self.bitmap.eq(self.tile.occupancy - self.tile.pointers)
         return over & ~more
 
     def _puts(self, m: Module, state: Any, drains: Value) -> None:

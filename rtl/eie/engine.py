@@ -160,6 +160,8 @@ class EieEngine(Shared):
             ]
             if accelerator.cell is not None:
                 m.d.comb += pe.cell.eq(control.cell)
+            if array.skip_empty:
+                m.d.comb += pe.bitmap.eq(control.bitmap)
         share = array.pes // array.channels
         channels: list[Any] = []
         for number in range(array.channels):
@@ -197,9 +199,7 @@ class EieEngine(Shared):
                 for place, word in enumerate(words)
             ),
         ]
-        beyond = [
-            channel.valid & (channel.item.column >= control.tile.columns) for channel in channels
-        ]
+        beyond = [channel.valid & (channel.item.place >= control.end) for channel in channels]
         # Reported by registers: the next step is accepted in the same cycle at the earliest.
         m.d.sync += [
             shell.corrupt_pointer.raised.eq(Cat(pe.corrupt_pointer for pe in pes).any()),

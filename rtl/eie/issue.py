@@ -14,8 +14,10 @@ from celosia.rtl.eie.memories import address_bits
 from celosia.rtl.eie.queue import ActivationQueue, item_layout
 from celosia.rtl.shared import Shared
 
-COLUMN_BITS = 21
-"""Bits of a column's number in its tile."""
+
+def column_bits(accelerator: EieAccelerator) -> int:
+    """Return the bits of the place of a column's pointer, also of one beyond the tile's last."""
+    return address_bits(accelerator.memories.pointers + accelerator.window_columns)
 
 
 class ColumnSpan(Shared):
@@ -104,8 +106,8 @@ class Issue(Shared):
     idle : Out(1)
         Nothing is queued or at work.
     look_up : Out(1)
-        The pointers of ``column`` are read in this cycle.
-    column : Out(21)
+        The pointers at ``place`` are read in this cycle.
+    place : Out(column_bits(accelerator))
     start, stop : In(pointer bits)
         What was read, in the cycle after and until the next read.
     size : In
@@ -124,7 +126,8 @@ class Issue(Shared):
         array, bits = accelerator.array, accelerator.memories.pointer_bits
         self._array, self._pointer_bits = array, bits
         self._activation_bits = accelerator.widths.activation
-        self._layout = item_layout(COLUMN_BITS, self._activation_bits)
+        place_bits = column_bits(accelerator)
+        self._layout = item_layout(place_bits, self._activation_bits)
         pushed: Any = {f"pushed_{c}": In(self._layout) for c in range(array.channels)}
         super().__init__(
             pushed
@@ -134,7 +137,7 @@ class Issue(Shared):
                 "full": Out(array.channels),
                 "idle": Out(1),
                 "look_up": Out(1),
-                "column": Out(COLUMN_BITS),
+                "place": Out(place_bits),
                 "start": In(bits),
                 "stop": In(bits),
                 "size": In(bits + 1),
@@ -145,7 +148,7 @@ class Issue(Shared):
                 "corrupt": Out(1),
             },
             name="issue",
-            parameters=(array, bits, self._activation_bits),
+            parameters=(array, bits, place_bits, self._activation_bits),
         )
 
     def build(self) -> Module:
@@ -179,7 +182,7 @@ class Issue(Shared):
             begins.eq(ready & ~busy),
             picked.eq(Cat(chosen == number for number in range(channels))),
             self.look_up.eq(waiting.any() & (~read | ~ready | ~busy)),
-            self.column.eq(head.column),
+            self.place.eq(head.place),
             self.corrupt.eq(begins & (found.falls | found.over)),
         ]
         with m.If(self.look_up):

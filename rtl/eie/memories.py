@@ -10,6 +10,9 @@ from amaranth.lib.wiring import In, Out
 
 from celosia.rtl.shared import Shared
 
+TABLE_ROWS = 64
+"""Most rows of a memory that one level of look-up tables holds."""
+
 WORD_BITS = 64
 """Widest memory into which lanes are put together: a machine word of a simulator."""
 
@@ -84,6 +87,8 @@ class PackedRam(Shared):
         Words of a write, a power of two.
     pieces : int
         Parts of a word, a power of two, of which one is shown at a time.
+    block : bool
+        Its rows lie in block memory, however few they are.
 
     Members
     -------
@@ -113,12 +118,15 @@ class PackedRam(Shared):
     piece: Signal
     read_data: Signal
 
-    def __init__(self, *, depth: int, width: int, lanes: int, pieces: int = 1) -> None:
+    def __init__(
+        self, *, depth: int, width: int, lanes: int, pieces: int = 1, block: bool = False
+    ) -> None:
         if lanes < 1 or lanes & (lanes - 1):
             raise ValueError(f"lanes must be a power of two, not {lanes!r}")
         if depth < 1 or depth % lanes:
             raise ValueError(f"depth must be a multiple of the {lanes} lanes, not {depth!r}")
         self._depth, self._width, self._lanes, self._pieces = depth, width, lanes, pieces
+        self._block = block
         super().__init__(
             ({"piece": In(range(pieces))} if pieces > 1 else {})
             | {
@@ -129,8 +137,10 @@ class PackedRam(Shared):
                 "read_address": In(address_bits(depth)),
                 "read_data": Out(width // pieces),
             },
-            name=f"packed_ram_{depth}x{width}_l{lanes}" + (f"_p{pieces}" if pieces > 1 else ""),
-            parameters=(depth, width, lanes, pieces),
+            name=f"packed_ram_{depth}x{width}_l{lanes}"
+            + (f"_p{pieces}" if pieces > 1 else "")
+            + ("_block" if block else ""),
+            parameters=(depth, width, lanes, pieces, block),
         )
 
     def build(self) -> Module:
@@ -149,7 +159,10 @@ class PackedRam(Shared):
         words: list[Value] = []
         for part in range(parts):
             rows: Any = memory.Memory(
-                shape=together * width, depth=self._depth // self._lanes, init=[]
+                shape=together * width,
+                depth=self._depth // self._lanes,
+                init=[],
+                attrs={"ram_style": "block"} if self._block else None,
             )
             m.submodules[f"rows_{part}"] = rows
             write, read = rows.write_port(), rows.read_port()
@@ -171,6 +184,9 @@ class PackedRam(Shared):
 class PointerMemory(Shared):
     """Two banks of pointers, even and odd: a column's pointer and the next in one cycle.
 
+    Of more than 64 rows they lie in block memory: where a row lies is known late in a cycle, so
+    that more than one level of look-up tables would be too much.
+
     Parameters
     ----------
     depth : int
@@ -189,10 +205,8 @@ class PointerMemory(Shared):
         In beats.
     write_data : In(lanes * slot)
     read_enable : In(1)
-    base : In(range(depth))
-        Changes in the cycle before the last before a read at the latest.
-    column : In(range(depth))
-        The first of the two pointers is that of so many after ``base``.
+    place : In(range(depth))
+        Of the first of the two pointers; the second is the next.
     first, second : Out(width)
         The pointers read last, from the cycle after ``read_enable``.
     """
@@ -201,8 +215,7 @@ class PointerMemory(Shared):
     write_address: Signal
     write_data: Signal
     read_enable: Signal
-    base: Signal
-    column: Signal
+    place: Signal
     first: Signal
     second: Signal
 
@@ -216,8 +229,7 @@ class PointerMemory(Shared):
                 "write_address": In(address_bits(depth // lanes)),
                 "write_data": In(lanes * slot),
                 "read_enable": In(1),
-                "base": In(address_bits(depth)),
-                "column": In(address_bits(depth)),
+                "place": In(address_bits(depth)),
                 "first": Out(width),
                 "second": Out(width),
             },
@@ -227,32 +239,35 @@ class PointerMemory(Shared):
 
     def build(self) -> Module:
         m = Module()
-        bits = len(self.column)
-        following = Signal(bits)  # behind the base, so that no sum comes after another
-        address = Signal(bits)
         banks = [
-            PackedRam(depth=self._depth // 2, width=self._width, lanes=self._lanes // 2)
+            PackedRam(
+                depth=self._depth // 2,
+                width=self._width,
+                lanes=self._lanes // 2,
+                block=self._depth // self._lanes > TABLE_ROWS,
+            )
             for _ in range(2)
         ]
         m.submodules.even, m.submodules.odd = banks
         odd_first = Signal()
-        m.d.sync += following.eq(self.base + 1)
-        m.d.comb += address.eq(self.base + self.column)
+        # The next place: all ones are taken away, so that the one is what the carries begin with.
+        following = Signal.like(self.place)
+        m.d.comb += following.eq(self.place - Const(-1, len(following)))
         with m.If(self.read_enable):
-            m.d.sync += odd_first.eq(address[0])
+            m.d.sync += odd_first.eq(self.place[0])
         for index, bank in enumerate(banks):
             pointers = [
                 self.write_data[at : at + self._width]
                 for at in range(index * self._slot, self._lanes * self._slot, 2 * self._slot)
             ]
             # Of an odd column the second pointer lies a row further in the even bank.
-            row = following + self.column if index == 0 else address
+            row = following if index == 0 else self.place
             m.d.comb += [
                 bank.write_enable.eq(self.write_enable),
                 bank.write_address.eq(self.write_address),
                 bank.write_data.eq(Cat(pointers)),
                 bank.read_enable.eq(self.read_enable),
-                bank.read_address.eq(row[:bits] >> 1),
+                bank.read_address.eq(row >> 1),
             ]
         even, odd = (bank.read_data for bank in banks)
         m.d.comb += [

@@ -14,7 +14,7 @@ from celosia.rtl.eie.activations import ActivationFiles
 from celosia.rtl.eie.arithmetic import Arithmetic, Codebook
 from celosia.rtl.eie.cell import CellTold, CellUnit
 from celosia.rtl.eie.descriptors import PLACE_BITS, RunLayout
-from celosia.rtl.eie.issue import COLUMN_BITS, Issue
+from celosia.rtl.eie.issue import Issue, column_bits
 from celosia.rtl.eie.memories import PackedRam, PointerMemory, address_bits
 from celosia.rtl.eie.queue import item_layout
 from celosia.rtl.eie.rounding import FloorAndCarry, clamped
@@ -39,6 +39,11 @@ def write_layout(data_bits: int) -> data.StructLayout:
     ``place`` is in beats; of activations in words, and those of file 1 lie behind those of file 0.
     """
     return data.StructLayout({"target": 3, "place": PLACE_BITS, "data": data_bits})
+
+
+def bitmap_bits(accelerator: EieAccelerator) -> int:
+    """Return the bits of a column's place in the bitmap of those that have entries."""
+    return address_bits(accelerator.occupancy_columns)
 
 
 def scan_layout(accelerator: EieAccelerator) -> data.StructLayout:
@@ -93,6 +98,8 @@ class Pe(Shared):
         which bits of a sum are ``below`` half a result's lowest; put a result, or an element.
     cell : In(CellTold)
         Only with a cell unit: what the elements do.
+    bitmap : In(bitmap_bits(accelerator))
+        Only with ``skip_empty``: by how much a column's bit lies behind its pointers.
     take : In(1)
         Its candidate is taken.
     found, candidate, activation : Out
@@ -115,12 +122,13 @@ class Pe(Shared):
     def __init__(self, accelerator: EieAccelerator) -> None:
         self._accelerator = accelerator
         array, memories = accelerator.array, accelerator.memories
-        item = item_layout(COLUMN_BITS, accelerator.widths.activation)
+        item = item_layout(column_bits(accelerator), accelerator.widths.activation)
         items: Any = {f"item_{c}": In(item) for c in range(array.channels)}
         cell: Any = {"cell": In(CellTold)}
         super().__init__(
             items
             | (cell if accelerator.cell is not None else {})
+            | ({"bitmap": In(bitmap_bits(accelerator))} if array.skip_empty else {})
             | {
                 "index": In(8),
                 "tile": In(RunLayout),
@@ -188,8 +196,7 @@ class Pe(Shared):
             pointers.write_address.eq(self.write.place),
             pointers.write_data.eq(self.write.data),
             pointers.read_enable.eq(issue.look_up),
-            pointers.base.eq(self.tile.pointers),
-            pointers.column.eq(issue.column),
+            pointers.place.eq(issue.place),
             issue.start.eq(pointers.first),
             issue.stop.eq(pointers.second),
             issue.size.eq(self.tile.size),
@@ -217,13 +224,13 @@ class Pe(Shared):
         )
         m.submodules[f"occupancy_{channel}"] = bitmap
         item, pushed = getattr(self, f"item_{channel}"), getattr(self._issue, f"pushed_{channel}")
-        column = Signal(COLUMN_BITS, name=f"column_{channel}")
+        column = Signal.like(self.bitmap, name=f"column_{channel}")
         bit = Signal(range(OCCUPANCY_BITS), name=f"bit_{channel}")
         pending, kept = Signal(name=f"pending_{channel}"), Signal(name=f"kept_{channel}")
         held: Any = Signal.like(item, name=f"held_{channel}")
         low = len(bit)
         m.d.comb += [
-            column.eq(self.tile.occupancy + item.column),
+            column.eq(self.bitmap + item.place),
             bitmap.write_enable.eq(written[Target.OCCUPANCY]),
             bitmap.write_address.eq(self.write.place),
             bitmap.write_data.eq(self.write.data),

@@ -11,9 +11,9 @@ from amaranth.lib.wiring import In, Out
 from celosia.rtl.shared import Shared
 
 
-def item_layout(column_bits: int, activation_bits: int) -> data.StructLayout:
-    """Return the layout of a broadcast: the activation's ``column`` in its tile, its ``value``."""
-    return data.StructLayout({"column": column_bits, "value": activation_bits})
+def item_layout(place_bits: int, activation_bits: int) -> data.StructLayout:
+    """Return the layout of a broadcast: the place of its column's pointer, the activation."""
+    return data.StructLayout({"place": place_bits, "value": activation_bits})
 
 
 class ActivationQueue(Shared):
@@ -118,8 +118,10 @@ class ActivationQueue(Shared):
                 brim.eq(taken == depth + 1 if self._spare else 0),
                 last.eq(taken == depth),
             ]
-        with m.If(self.push & ~self.look_up):
-            m.d.sync += [unseen.eq(unseen + 1), some.eq(1)]
-        with m.Elif(self.look_up & ~self.push):
-            m.d.sync += [unseen.eq(unseen - 1), some.eq(unseen != 1)]
+        # The look-up comes last, so it only enables.
+        with m.If(self.push ^ self.look_up):
+            m.d.sync += [
+                unseen.eq(Mux(self.push, unseen + 1, unseen - 1)),
+                some.eq(self.push | (unseen != 1)),
+            ]
         return m
