@@ -305,6 +305,22 @@ OTHER_EIE = (
                   "accumulators": 128, "row_entries": 16, "pointer_bits": 24, "window": 16},
         bus=Bus(data_bits=512, address_bits=64, outstanding=32),
     ),
+    eie(
+        "eie_deep_queues",
+        array={"pes": 16, "queue": 64, "channels": 4, "skip_empty": True},
+        widths={"index": 8, "weight": 8, "accumulator": 44},
+        memories={"entries": 65536, "pointers": 16384, "biases": 768, "activations": 960,
+                  "accumulators": 768, "pointer_bits": 24, "codebooks": 16},
+        bus=Bus(data_bits=256),
+    ),
+    eie(
+        "eie_few_pointers",
+        array={"pes": 16, "queue": 2, "channels": 4},
+        widths={"index": 5, "weight": 8, "codebook": False, "activation": 8, "accumulator": 16},
+        memories={"entries": 4096, "pointers": 512, "biases": 256, "activations": 1280,
+                  "accumulators": 32, "pointer_bits": 24, "window": 32},
+        bus=Bus(data_bits=128, address_bits=32, burst_beats=16, outstanding=1),
+    ),
 )  # fmt: skip
 """Of sizes and widths unlike those of the presets."""
 
