@@ -23,7 +23,7 @@ from celosia.dataflow.microarchitecture import (
     tree_levels,
     word_beats,
 )
-from celosia.models.formats import Esb, Fixed, Format, Pot
+from celosia.models.formats import Esb, Fixed, Format, Pot, Sp2
 from celosia.models.operations import DISTANCE, MULTIPLY
 
 Terms = Mapping[str, float]
@@ -356,6 +356,8 @@ def _alone(group: ColumnGroup) -> bool:
             return not rows or weights.bits + (not weights.signed) > 4
         case Pot():
             return weights.bits > 4
+        case Sp2():
+            return weights.m1 > 2
         case Esb():
             return weights.exponent_bits > 3
     return False

@@ -43,15 +43,23 @@ class PotRows(Multiplier):
         return len(self._field) > CHOICE_BITS + 1
 
     def product(self, activation: Value) -> Value:
-        low, high = self._field[:CHOICE_BITS], self._field[CHOICE_BITS:]
-        shifted = [activation << n for n in range(1 << len(low))]
-        near = Signal(shifted[-1].shape(), name=f"near_{self._name}")
-        self._m.d.comb += near.eq(_chosen(low, shifted))
-        some = (near & low.any().replicate(len(near)))[: len(near)]
-        kept = some.as_signed() if near.shape().signed else some
-        rest = (near << (n << CHOICE_BITS) for n in range(1, 1 << len(high)))
-        twice = _chosen(high, [kept, *rest])
-        return ((twice >> 1) ^ self._sign.replicate(self._width))[: self._width]
+        product = power(self._m, self._field, activation, self._name)
+        return (product ^ self._sign.replicate(self._width))[: self._width]
+
+
+def power(m: Module, field: Value, activation: Value, name: str) -> Value:
+    """Return ``activation`` times ``2**(field - 1)``, or 0 where ``field`` is 0.
+
+    Signed as ``activation`` is, as wide as it takes. ``name`` ends that of a signal.
+    """
+    low, high = field[:CHOICE_BITS], field[CHOICE_BITS:]
+    shifted = [activation << n for n in range(1 << len(low))]
+    near = Signal(shifted[-1].shape(), name=f"near_{name}")
+    m.d.comb += near.eq(_chosen(low, shifted))
+    some = (near & low.any().replicate(len(near)))[: len(near)]
+    kept = some.as_signed() if near.shape().signed else some
+    rest = (near << (n << CHOICE_BITS) for n in range(1, 1 << len(high)))
+    return _chosen(high, [kept, *rest]) >> 1
 
 
 def _chosen(select: Value, options: Sequence[Value]) -> Value:

@@ -10,12 +10,14 @@ from amaranth.hdl import Cat, Module, Signal, Value
 
 from celosia.models.formats import Format, Sp2
 from celosia.rtl.pe.base import LANE_BITS, Multiplier
+from celosia.rtl.pe.pot import CHOICE_BITS, power
 
 
 class Sp2Multiplier(Multiplier):
     """The activation shifted by each of the code's two fields, added, inverted by its sign.
 
-    A negative weight inverts all bits of the sum and owes the 1 that makes it a negation.
+    A negative weight inverts all bits of the sum and owes the 1 that makes it a negation. With
+    fields of more than two bits it is made as :class:`Sp2Rows` is: it would take too long.
     """
 
     def __init__(
@@ -26,7 +28,9 @@ class Sp2Multiplier(Multiplier):
         self._m, self._name, self._width = m, name, width
         self._q2_shift = weight_format.q2_shift
         q2, q1 = code[: weight_format.m2], code[weight_format.m2 : -1]
-        self._fields = [self._decode("q1", q1), self._decode("q2", q2)]
+        self._fields = {"q1": q1, "q2": q2}
+        if not self.alone:
+            self._decoded = [self._decode(*field) for field in self._fields.items()]
         self._sign = code[-1]
         self._invert = Signal(width, name=f"invert_{name}")
         m.d.comb += self._invert.eq(self._sign.replicate(width))
@@ -47,16 +51,34 @@ class Sp2Multiplier(Multiplier):
     def owed(self) -> Value:
         return self._sign
 
+    @property
+    def alone(self) -> bool:
+        return any(len(field) > CHOICE_BITS for field in self._fields.values())
+
     def product(self, activation: Value) -> Value:
+        if self.alone:
+            return self._in_rows(activation)
         q1, q2 = self._shifted(activation)
         high = (q2 << self._q2_shift)[: self._width]
         return (q1 + high)[: self._width] ^ self._invert
 
-    def _shifted(self, activation: Value) -> tuple[Value, Value]:
+    def _in_rows(self, activation: Value) -> Value:
+        """Return the product as of :class:`Sp2Rows`."""
+        q1, q2 = (value ^ self._invert for value in self._shifted(activation))
+        rest = self._width - self._q2_shift
+        high = (q1[self._q2_shift :] + q2[:rest] + self._sign)[:rest]
+        return Cat(q1[: self._q2_shift], high)
+
+    def _shifted(self, activation: Value) -> list[Value]:
         """Return the activation times q1, and times q2 in units of q2's smallest power."""
-        (mask1, shift1), (mask2, shift2) = self._fields
-        q1 = ((activation & mask1) << shift1)[: self._width]
-        return q1, ((activation & mask2) << shift2)[: self._width]
+        if not self.alone:
+            return [((activation & mask) << n)[: self._width] for mask, n in self._decoded]
+        shifted: list[Value] = []
+        for field_name, field in self._fields.items():
+            shifted.append(Signal(self._width, name=f"{field_name}_{self._name}"))
+            product = power(self._m, field, activation, f"{field_name}_{self._name}")
+            self._m.d.comb += shifted[-1].eq(product)
+        return shifted
 
 
 class Sp2Rows(Sp2Multiplier):
@@ -67,7 +89,4 @@ class Sp2Rows(Sp2Multiplier):
     """
 
     def product(self, activation: Value) -> Value:
-        q1, q2 = (value ^ self._invert for value in self._shifted(activation))
-        rest = self._width - self._q2_shift
-        high = (q1[self._q2_shift :] + q2[:rest] + self._sign)[:rest]
-        return Cat(q1[: self._q2_shift], high)
+        return self._in_rows(activation)

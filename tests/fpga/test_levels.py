@@ -191,6 +191,18 @@ def test_modules_say_what_the_same_cells_do_in_one():
         assert module_paths(modules, ["top"], {"half": known})["top"] == found["top"]
 
 
+def column(weight_format, circuit, *, lanes, activation_bits):
+    return Column(
+        weight_format=weight_format,
+        lanes=lanes,
+        pixels=1,
+        activation_bits=activation_bits,
+        accumulator_bits=24,
+        depth=512,
+        circuit=circuit,
+    )
+
+
 def quantiser(name):
     accelerator = preset(name)
     return VectorQuantiser(
@@ -209,17 +221,18 @@ def quantiser(name):
         pytest.param(Broadcaster(EIE_TINY, 0), id="EIE's broadcasts"),
         pytest.param(Broadcaster(EIE_PAPER, 0), id="EIE's broadcasts of many"),
         pytest.param(
-            Column(
-                weight_format=Sp2(bits=4),
-                lanes=64,
-                pixels=1,
-                activation_bits=5,
-                accumulator_bits=24,
-                depth=512,
-                circuit=Circuit.LUTS,
-            ),
+            column(Sp2(bits=4), Circuit.LUTS, lanes=64, activation_bits=5),
             id="sums of shifts",
             marks=pytest.mark.campaign,
+        ),
+        *(
+            pytest.param(
+                column(Sp2(bits=bits), circuit, lanes=16, activation_bits=9),
+                id=f"sums of {bits}-bit shifts, {circuit.value}",
+                marks=pytest.mark.campaign,
+            )
+            for bits in (6, 8)
+            for circuit in (Circuit.LANES, Circuit.LUTS)
         ),
         *(
             pytest.param(quantiser(name), id=name, marks=pytest.mark.campaign)
