@@ -72,7 +72,7 @@ def report(
         Path,
         typer.Argument(
             help="A folder of results, or what is in it: summary.json of quickstart or simulate, "
-            "explore.json, or what 'bench networks --json' wrote.",
+            "explore.json, Vivado's report.json, or what 'bench networks --json' wrote.",
             parser=path,
         ),
     ] = Path("build/quickstart/summary.json"),
@@ -90,14 +90,17 @@ def report(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the HTML report of a run, of several, or of a search, from its summary."""
+    """Write the HTML report of a run, of several, of a search or of a build, from its summary."""
     from celosia.scripts.explore.page import is_exploration, write_page
     from celosia.scripts.report import read_formats, read_summary, write_report
+    from celosia.scripts.report_build import is_build, write_build
 
     value = read_summary(summary)
     target = output or (summary if summary.is_dir() else summary.parent) / "report.html"
     if is_exploration(value):
         write_page(value, target)
+    elif is_build(value):
+        write_build(value, target)
     else:
         write_report(value, target, read_formats(formats))
     emit(

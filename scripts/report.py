@@ -1,7 +1,8 @@
 """The report of a run, or of several, as one HTML page that needs nothing else.
 
 What it shows follows from what the summary holds: a quickstart's, a simulation's, or the rows of a
-benchmark of networks. Parts that a summary does not tell are left out.
+benchmark of networks. Parts that a summary does not tell are left out. Searches and builds have
+pages of their own.
 """
 
 from __future__ import annotations
@@ -19,26 +20,27 @@ from celosia.models.files import atomic_file
 from celosia.scripts.charts import Axes, Point, frontier, scatter
 from celosia.scripts.explore.page import is_exploration
 from celosia.scripts.pages import number, render_page
+from celosia.scripts.report_build import check_build, is_build
 from celosia.scripts.report_eie import eie_charts, improvements, read_measured
 from celosia.scripts.report_network import bench_chart, charts, frames
 
 SHOWN: Final = 0.15
 """Formats that lose more than this to the best accuracy are not drawn."""
 
-SUMMARIES: Final = ("summary.json", "explore.json")
+SUMMARIES: Final = ("summary.json", "explore.json", "report.json", "area.json")
 """What a folder of results holds, the first that is there."""
 
 
 def read_summary(path: str | Path) -> dict[str, Any]:
-    """Return the summary that a run wrote: a quickstart, simulation, benchmark or search.
+    """Return the summary that a run wrote: a quickstart, simulation, benchmark, search or build.
 
-    ``path`` is its JSON file, or the folder that holds it. What is not of a search comes back
-    with ``networks``, a dictionary by name, and ``rows`` where it is a benchmark's.
+    ``path`` is its JSON file, or the folder that holds it. What is not of a search or a build comes
+    back with ``networks``, a dictionary by name, and ``rows`` where it is a benchmark's.
 
     Raises
     ------
     CelosiaError
-        When the file is missing or no such summary.
+        When the file is missing or no such summary, or a build's lacks something.
     """
     path = Path(path)
     if path.is_dir():
@@ -54,6 +56,9 @@ def read_summary(path: str | Path) -> dict[str, Any]:
         raise CelosiaError(f"{path} is damaged: {error}. Run what wrote it again") from error
     if isinstance(summary, dict) and is_exploration(summary):
         return summary
+    if isinstance(summary, dict) and is_build(summary):
+        check_build(summary, path)
+        return summary
     if isinstance(summary, list) and summary:
         return _of_rows(summary, path)
     if isinstance(summary, dict) and isinstance(summary.get("networks"), dict):
@@ -68,8 +73,8 @@ def read_summary(path: str | Path) -> dict[str, Any]:
             "networks": {name: summary},
         }
     raise CelosiaError(
-        f"{path} is no summary of a run: neither a quickstart's, a simulation's, a search's nor "
-        "rows of 'celosia bench networks --json'"
+        f"{path} is no summary of a run: neither a quickstart's, a simulation's, a search's, "
+        "a build's nor rows of 'celosia bench networks --json'"
     )
 
 
