@@ -9,8 +9,9 @@ number, of a read that was carried out the words, and the checksum of all but th
 Registers keep their address for all words of a request; memory addresses go up by 4. Whatever
 begins with another byte, or fails its first checksum, is skipped without an answer, and so is a
 request that stops for longer than :data:`SILENCE_BYTES` take: then the next is looked for. A write
-of registers with the number of the request before is answered and not carried out again, so that
-a host whose answer was lost may ask twice.
+of registers with the number of the request that was carried out before is answered and not carried
+out again, so that a host whose answer was lost may ask twice. A host that does not know that number
+reads first: reads are always carried out.
 
 Checksums are CRC-16/IBM-3740 (of :func:`binascii.crc_hqx`, from 0xFFFF), the high byte first.
 """

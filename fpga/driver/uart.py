@@ -36,7 +36,10 @@ class UartTransport:
     """The way to an engine over a serial link, by the frames of :mod:`celosia.fpga.frames`.
 
     A request whose answer does not come, or comes damaged, is sent again; the board carries it out
-    once. When the port is gone (a cable was pulled) it is opened again at the next request.
+    once: it knows a write of registers by its number. So that none has by chance the number of a
+    request before, of another transport's or process's say, one is read before a write wherever
+    this transport does not know which request the board carried out last.
+    When the port is gone (a cable was pulled) it is opened again at the next request.
 
     Parameters
     ----------
@@ -65,6 +68,7 @@ class UartTransport:
         self._baud = baud
         self._patience = patience
         self._number = 0
+        self._in_step = False  # the board carried out the request with this number last
         self._port: SerialPort | None = SerialPort(port, baud)
 
     def read_register(self, offset: int) -> int:
@@ -73,6 +77,8 @@ class UartTransport:
 
     def write_register(self, offset: int, value: int) -> None:
         """Write the 32-bit register at byte ``offset``."""
+        if not self._in_step:
+            self.read_register(0)  # carried out whatever its number, and the next has another
         self._request(Operation.WRITE_REGISTER, offset, 1, value.to_bytes(4, "little"))
 
     def place(self, size: int, *, ports: int, beat_bytes: int) -> tuple[int, tuple[int, ...]]:
@@ -129,13 +135,14 @@ class UartTransport:
 
     def close(self) -> None:
         """Close the port."""
+        self._in_step = False  # until it is opened again, others may use the board
         if self._port is not None:
             self._port.close()
             self._port = None
 
     def _request(self, operation: Operation, address: int, words: int, raw: bytes = b"") -> bytes:
         """Carry out a request; return the words of a read."""
-        self._number = (self._number + 1) & 0xFF
+        self._number, self._in_step = (self._number + 1) & 0xFF, False
         header = struct.pack("<BBIH", operation, self._number, address, words)
         frame = bytes([REQUEST]) + _checked(header) + (_checked(raw) if raw else b"")
         answer_bytes = 4 * words if operation.reads else 0
@@ -151,6 +158,7 @@ class UartTransport:
                 self.close()
                 raise
             if outcome is Outcome.DONE:
+                self._in_step = True
                 return found
             if outcome is Outcome.OUTSIDE or outcome is Outcome.UNKNOWN:
                 raise RefusedError(

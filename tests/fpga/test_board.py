@@ -20,6 +20,7 @@ from celosia.fpga.driver import (
     Accelerator,
     EngineError,
     LinkError,
+    RefusedError,
     ResetError,
     UartTransport,
     WrongAcceleratorError,
@@ -36,6 +37,7 @@ from celosia.sim.serial.board import BoardModel, PtyBoard
 from .driver.engines import Case, case, user_script
 
 MEMORY = 1 << 16
+INTERRUPT_ENABLE = 0x28
 ECPIX5 = SERIAL_BOARDS["ecpix5"]
 
 
@@ -113,6 +115,45 @@ def test_garbage_between_and_inside_requests(engine: Accelerator, board: PtyBoar
     board.disturb(bytes([REQUEST, 0x11, 0x22]))  # a request that ends in the middle
     assert engine.counters() == before
     next_run_is_right(engine)
+
+
+def test_write_of_a_new_transport_is_carried_out(board: PtyBoard) -> None:
+    """Whatever number its request has: the last one of another transport may have had it."""
+    for value in (1, 0):
+        link = transport(board)
+        link.write_register(INTERRUPT_ENABLE, value)
+        link.close()
+    link = transport(board)
+    assert link.read_register(INTERRUPT_ENABLE) == 0
+    link.close()
+
+
+def test_write_after_as_many_refusals_as_there_are_numbers(board: PtyBoard) -> None:
+    """A request that is refused is not the one that the board carried out last."""
+    link = transport(board)
+    link.write_register(INTERRUPT_ENABLE, 1)
+    for _ in range(255):
+        with pytest.raises(RefusedError):
+            link.read_register(2)
+    link.write_register(INTERRUPT_ENABLE, 0)
+    assert link.read_register(INTERRUPT_ENABLE) == 0
+    link.close()
+
+
+def test_write_after_another_transports(board: PtyBoard) -> None:
+    """A port that was closed and is opened again, and was another's meanwhile."""
+    first, second = transport(board), transport(board)
+    first.write_register(INTERRUPT_ENABLE, 1)
+    first.close()
+    while second._number < first._number:
+        second.read_register(0)
+    second.write_register(INTERRUPT_ENABLE, 0)
+    assert second._number == first._number + 1
+    second.close()
+    first.write_register(INTERRUPT_ENABLE, 1)
+    assert first.read_register(INTERRUPT_ENABLE) == 1
+    first.write_register(INTERRUPT_ENABLE, 0)
+    first.close()
 
 
 def test_cable_pulled_in_the_middle_of_a_frame(engine: Accelerator, board: PtyBoard) -> None:
