@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from celosia.fpga.serial_boards import (
     check_memory,
     constraints,
 )
-from celosia.fpga.tools import ToolFailedError, kept, run_tool, tool_version
+from celosia.fpga.tools import ToolFailedError, kept, run_tool, short_version, tool_version
 from celosia.fpga.ultraram import check_ultra
 from celosia.fpga.yosys import count_cells
 from celosia.models.errors import CelosiaError
@@ -59,12 +59,14 @@ FILES = ("ecp5_top.v", "ecp5_top.lpf", "ecp5_top.bit", "timing.json")
 class Bitstream:
     """A bitstream and what place and route said about it.
 
-    ``path`` is the ``.bit`` file; ``fmax_mhz`` the fastest clock of the system, ``clock_mhz`` the
-    one that the board has; ``used`` what all of it (engine, ``memory_bytes`` of memory, link) takes
-    of ``device``.
+    ``path`` is the ``.bit`` file of the system with the engine ``accelerator``; ``tools`` are those
+    that made it, with their versions; ``fmax_mhz`` the fastest clock of the system, ``clock_mhz``
+    the one that the board has; ``used`` what all of it (engine, ``memory_bytes`` of memory, link)
+    takes of ``device``.
     """
 
     path: Path
+    accelerator: str
     device: Device
     tools: tuple[str, ...]
     fmax_mhz: float
@@ -80,6 +82,8 @@ class Bitstream:
     def as_dict(self) -> dict[str, Any]:
         """Return the values as JSON values; the path by its name alone."""
         return {
+            "kind": "bitstream",
+            "accelerator": self.accelerator,
             "bitstream": self.path.name,
             "bytes": self.path.stat().st_size,
             "device": self.device.name,
@@ -105,7 +109,8 @@ def bitstream(
     """Write a bitstream of a system with the engine of ``accelerator`` into ``directory``.
 
     The system is :class:`celosia.fpga.ecp5_top.Ecp5Top`, with so much memory. The directory
-    receives the Verilog, the pin constraints, the bitstream and the timing report of nextpnr.
+    receives the Verilog, the pin constraints, the bitstream, the timing report of nextpnr, and
+    ``report.json``, what :meth:`Bitstream.as_dict` returns.
     Results are kept by content: the same accelerator is placed and routed once. Who calls it in a
     thread gives ``processes``, to stop the tools by.
 
@@ -132,16 +137,19 @@ def bitstream(
         folder = kept(["bitstream", *recipe, verilog], job.implement)
         for name in FILES:
             shutil.copyfile(folder / name, draft / name)
-    fmax, used = _read_report(folder / "timing.json", board)
-    return Bitstream(
-        path=Path(directory) / "ecp5_top.bit",
-        device=device,
-        tools=tools,
-        fmax_mhz=fmax,
-        clock_mhz=board.clock_mhz,
-        memory_bytes=memory_bytes,
-        used=used,
-    )
+        fmax, used = _read_report(folder / "timing.json", board)
+        made = Bitstream(
+            path=draft / "ecp5_top.bit",
+            accelerator=accelerator.name,
+            device=device,
+            tools=tuple(map(short_version, tools)),
+            fmax_mhz=fmax,
+            clock_mhz=board.clock_mhz,
+            memory_bytes=memory_bytes,
+            used=used,
+        )
+        (draft / "report.json").write_text(json.dumps(made.as_dict(), indent=2) + "\n")
+    return replace(made, path=Path(directory) / made.path.name)
 
 
 def check_system(accelerator: Accelerator, device: Device, memory_bytes: int) -> None:

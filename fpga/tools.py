@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,15 @@ def tool_version(name: str) -> str:
     )
     lines = [line for line in (done.stdout + done.stderr).splitlines() if not _is_notice(line)]
     return lines[0].strip() if lines else "unknown version"
+
+
+def short_version(said: str) -> str:
+    """Return name and version out of what :func:`tool_version` returns, without how it was built.
+
+    Yosys puts the build behind them in brackets, nextpnr puts them there.
+    """
+    inside = re.search(r"\(Version (.+)\)", said)
+    return inside[1] if inside else said.partition(" (")[0].replace(" Version ", " ")
 
 
 def run_tool(

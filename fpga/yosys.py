@@ -18,7 +18,14 @@ from typing import Any
 from celosia.dataflow.engines import Description
 from celosia.fpga.devices import CELLS, FIELDS, Device, Family, Resources
 from celosia.fpga.levels import Paths, module_paths
-from celosia.fpga.tools import ToolFailedError, kept, recall, run_tool, tool_version
+from celosia.fpga.tools import (
+    ToolFailedError,
+    kept,
+    recall,
+    run_tool,
+    short_version,
+    tool_version,
+)
 from celosia.fpga.ultraram import check_ultra
 from celosia.models.processes import Processes
 from celosia.rtl.core import core_name, core_verilog
@@ -173,9 +180,14 @@ def synth_verilog(
     folder = kept(["synth", flow, top, tool, verilog, *([_PATHS] if levels else [])], make)
     modules = _parse((folder / "stat.json").read_text())
     blocks = _blocks(modules, top, CELLS[device.family])
-    version, _, _ = tool.partition(" (")  # what follows is how it was built
     longest = json.loads((folder / "levels.json").read_text()) if levels else None
-    return SynthReport(design=top, device=device, tool=version, blocks=blocks, logic_levels=longest)
+    return SynthReport(
+        design=top,
+        device=device,
+        tool=short_version(tool),
+        blocks=blocks,
+        logic_levels=longest,
+    )
 
 
 def _find_paths(

@@ -125,7 +125,21 @@ def bitstream(
         made = run(chosen, target, output, memory_bytes=memory << 10)
 
     def show(console: Console) -> None:
-        console.print(table(("", ""), [(k, str(v)) for k, v in made.as_dict().items()]))
+        used, there = made.used.as_dict(), made.device.budget.as_dict()
+        rows = [
+            (name, used[name], limit, f"{100 * used[name] / limit:.1f} %")
+            for name, limit in there.items()
+            if limit
+        ]
+        title = f"{made.path}, with {memory} KiB of memory"
+        console.print(table(("resource", "used", made.device.name, "share"), rows, title=title))
+        console.print(
+            f"{'closes' if made.meets_clock else 'DOES NOT CLOSE'} at the board's "
+            f"{made.clock_mhz:g} MHz: up to {made.fmax_mhz:.2f} MHz by nextpnr's estimate, nothing "
+            "was loaded into a board",
+            markup=False,
+        )
+        console.print(f"made with {', '.join(made.tools)}", markup=False)
 
     emit(made.as_dict(), as_json=as_json, show=show)
     hold(made.meets_clock)

@@ -72,7 +72,8 @@ def report(
         Path,
         typer.Argument(
             help="A folder of results, or what is in it: summary.json of quickstart or simulate, "
-            "explore.json, Vivado's report.json, or what 'bench networks --json' wrote.",
+            "explore.json, report.json of bitstream or of Vivado, or what 'bench networks --json' "
+            "wrote.",
             parser=path,
         ),
     ] = Path("build/quickstart/summary.json"),

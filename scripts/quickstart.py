@@ -167,7 +167,7 @@ def quickstart(directory: str | Path, names: tuple[str, ...], samples: int | Non
         "holds": made.meets_clock and all(_holds(result) for result in results.values()),
         "seconds": round(time.perf_counter() - begin, 1),
         "networks": results,
-        "bitstream": {"accelerator": BITSTREAM} | made.as_dict(),
+        "bitstream": made.as_dict(),
     }
     with atomic_file(target / "summary.json") as draft:
         draft.write_text(json.dumps(summary, indent=2) + "\n")

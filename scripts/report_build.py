@@ -49,6 +49,12 @@ _RULES: Final[Mapping[str, Callable[[Any], bool]]] = {
     "a number from 0": _is_amount,
     "a number from 0 or null": lambda value: value is None or _is_amount(value),
     "a number or null": _is_slack,
+    "numbers from 0 by name": lambda value: (
+        isinstance(value, dict) and all(map(_is_amount, value.values()))
+    ),
+    "a list of texts": lambda value: (
+        isinstance(value, list) and all(isinstance(text, str) for text in value)
+    ),
 }
 
 _KINDS: Final = ("lut", "ff", "dsp", "bram", "uram")
@@ -62,8 +68,19 @@ _AREA: Final = {
 }
 _SYSTEM: Final = {**_AREA, "strategy": "a text", "strategies_tried": "a number from 0"}
 
-_NEEDED: Final[Mapping[Any, Mapping[str, str]]] = {"area": _AREA, "system": _SYSTEM}
-"""What the report of each kind of build holds: all that ``vivado/tcl/report.tcl`` writes."""
+_BITSTREAM: Final = {
+    **dict.fromkeys(("accelerator", "bitstream", "device", "part"), "a text"),
+    **dict.fromkeys(("bytes", "fmax_mhz", "clock_mhz", "memory_bytes"), "a number from 0"),
+    **dict.fromkeys(("used", "budget"), "numbers from 0 by name"),
+    "meets_clock": "true or false",
+    "tools": "a list of texts",
+}
+
+_NEEDED: Final[Mapping[str, Mapping[str, str]]] = {
+    "area": _AREA, "system": _SYSTEM, "bitstream": _BITSTREAM,
+}  # fmt: skip
+"""What the report of each kind of build holds: what ``vivado/tcl/report.tcl`` writes, and
+:meth:`celosia.fpga.ecp5.Bitstream.as_dict` returns."""
 
 
 def is_build(summary: dict[str, Any]) -> bool:
@@ -98,7 +115,8 @@ def write_build(summary: dict[str, Any], path: str | Path) -> None:
     OSError
         When the file cannot be written.
     """
-    page = render_page("build.html", build=_vivado(summary))
+    build = _bitstream(summary) if summary["kind"] == "bitstream" else _vivado(summary)
+    page = render_page("build.html", build=build)
     with atomic_file(path) as draft:
         draft.write_text(page, encoding="utf-8")
 
@@ -128,4 +146,26 @@ def _vivado(summary: dict[str, Any]) -> Build:
             ("power by Vivado's estimate", summary["watts"], "W"),
         ),
         resources=tuple((kind, summary[kind], there.get(kind) or None) for kind in _KINDS),
+    )
+
+
+def _bitstream(summary: dict[str, Any]) -> Build:
+    return Build(
+        name=summary["accelerator"],
+        place=f"{summary['device']} ({summary['part']})",
+        met=summary["meets_clock"],
+        how=f"{summary['bitstream']}: a system with the engine, on-chip memory and a serial host "
+        "link, placed and routed; it was not loaded into a board here.",
+        made_with=tuple(summary["tools"]),
+        tiles=(
+            ("fastest clock by nextpnr's estimate", summary["fmax_mhz"], "MHz"),
+            ("clock of the board", summary["clock_mhz"], "MHz"),
+            ("memory", summary["memory_bytes"] / 1024, "KiB"),
+            ("bitstream", summary["bytes"], "bytes"),
+        ),
+        resources=tuple(
+            (kind, used, summary["budget"].get(kind))
+            for kind, used in summary["used"].items()
+            if used or kind in summary["budget"]
+        ),
     )

@@ -2,6 +2,7 @@
 """Bitstreams: the tools on a small design, the reading of their reports, and refusals."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 
@@ -63,7 +64,14 @@ def test_a_real_bitstream_of_a_small_design(monkeypatch, tmp_path, board):
         "ecp5_top.bit",
         "ecp5_top.lpf",
         "ecp5_top.v",
+        "report.json",
         "timing.json",
+    ]
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == made.as_dict()
+    assert [re.sub(r"[\d.]+(-\d+-g\w+)?$", "N", tool) for tool in made.tools] == [
+        "Yosys N",
+        "nextpnr-N",
+        "Project Trellis ecppack N",
     ]
     monkeypatch.setattr(ecp5, "run_tool", None)
     again = bitstream(preset("tiny"), board, tmp_path / "again")
@@ -181,6 +189,7 @@ def test_every_clock_must_be_met(tmp_path):
 def test_slow_design_does_not_meet_the_clock(tmp_path):
     made = Bitstream(
         path=tmp_path / "x.bit",
+        accelerator="tiny",
         device=ECP5_85K,
         tools=(),
         fmax_mhz=24.9,

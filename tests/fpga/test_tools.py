@@ -12,6 +12,7 @@ from celosia.fpga.tools import (
     find_tool,
     kept,
     run_tool,
+    short_version,
     tool_version,
 )
 from celosia.models.errors import CelosiaError, MissingToolError
@@ -126,3 +127,22 @@ def test_unwritable_cache_is_said(monkeypatch, tmp_path):
     monkeypatch.setenv("CELOSIA_CACHE", str(tmp_path / "file"))
     with pytest.raises(CelosiaError, match="name another folder in CELOSIA_CACHE"):
         kept(["one"], lambda folder: None)
+
+
+@pytest.mark.parametrize(
+    ("said", "short"),
+    [
+        ("Yosys 0.70 (git sha1 28ba3cb92, Clang /a/place/of/another 22.1.0)", "Yosys 0.70"),
+        (
+            '"nextpnr-ecp5" -- Next Generation Place and Route (Version nextpnr-0.11.1)',
+            "nextpnr-0.11.1",
+        ),
+        (
+            "Project Trellis ecppack Version 1.4-82-g3afe7b5",
+            "Project Trellis ecppack 1.4-82-g3afe7b5",
+        ),
+        ("unknown version", "unknown version"),
+    ],
+)
+def test_versions_are_short(said, short):
+    assert short_version(said) == short

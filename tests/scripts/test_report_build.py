@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +13,10 @@ from typing import Any
 import pytest
 
 from celosia.dataflow.presets import preset
+from celosia.fpga import ecp5
 from celosia.fpga.boards import find_board
+from celosia.fpga.devices import ECP5_85K, Resources
+from celosia.fpga.ecp5 import Bitstream
 from celosia.fpga.vivado.package import package
 from celosia.models.errors import CelosiaError
 from celosia.scripts.cli import main
@@ -37,6 +41,21 @@ AREA = {k: v for k, v in SYSTEM.items() if not k.startswith("strateg")} | {
     "routed": False,
 }
 """And of the engine alone."""
+
+
+def bitstream(path: Path, fmax_mhz: float = 68.12) -> Bitstream:
+    """Return what a bitstream of a few bytes in ``path`` is told of as."""
+    path.write_bytes(b"bits" * 1_000)
+    return Bitstream(
+        path=path,
+        accelerator="ecp5",
+        device=ECP5_85K,
+        tools=("Yosys 0.70", "nextpnr-0.11.1"),
+        fmax_mhz=fmax_mhz,
+        clock_mhz=25.0,
+        memory_bytes=128 << 10,
+        used=Resources(lut=20_573, ff=11_116, dsp=39, bram=127),
+    )
 
 
 def page_of(path: Path) -> str:
@@ -90,15 +109,51 @@ def test_the_engine_alone(tmp_path: Path) -> None:
     assert "placed and routed" in page_of(tmp_path)
 
 
-@pytest.mark.parametrize("name", sorted(SYSTEM.keys() - {"kind"}))
-def test_what_a_build_must_say(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("fmax_mhz", "said"), [(68.12, "met"), (24.9, "NOT met")])
+def test_a_bitstream(tmp_path: Path, fmax_mhz: float, said: str) -> None:
+    made = bitstream(tmp_path / "ecp5_top.bit", fmax_mhz)
+    (tmp_path / "report.json").write_text(json.dumps(made.as_dict()))
+    page = page_of(tmp_path)
+    assert "ecp5 for ecp5-85k (LFE5U-85F-6BG381C)" in page
+    assert f">timing {said}</span>" in page
+    assert "Made with Yosys 0.70, nextpnr-0.11.1." in page
+    for tile in (f"{fmax_mhz:g} MHz", "25 MHz", "128 KiB", "4,000 bytes"):
+        assert f"<b>{tile}</b>" in page
+    assert '<td>lut</td><td>20,573</td><td>83,640</td> <td class="">24.6 %</td>' in page
+    assert "<td>uram</td>" not in page
+
+
+def test_the_command_says_it_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for fmax_mhz, status, said in ((68.12, 0, "closes at"), (24.9, 1, "DOES NOT CLOSE at")):
+        made = bitstream(tmp_path / "ecp5_top.bit", fmax_mhz)
+        monkeypatch.setattr(ecp5, "bitstream", lambda *_, made=made, **__: made)
+        with pytest.raises(SystemExit) as ended:
+            main(["bitstream", "ecp5", "-o", str(tmp_path)])
+        assert ended.value.code == status
+        out = " ".join(capsys.readouterr().out.split())
+        assert f"{said} the board's 25 MHz: up to {fmax_mhz:.2f} MHz" in out
+        assert "made with Yosys 0.70, nextpnr-0.11.1" in out
+        assert "20,573" in out
+        assert not re.search(r"[{}\[\]]", out)
+
+
+MADE = bitstream(Path(os.devnull)).as_dict()
+
+
+@pytest.mark.parametrize(
+    ("whole", "name"),
+    [(build, name) for build in (SYSTEM, MADE) for name in build if name != "kind"],
+)
+def test_what_a_build_must_say(tmp_path: Path, whole: dict[str, Any], name: str) -> None:
     file = tmp_path / "report.json"
-    file.write_text(json.dumps({key: value for key, value in SYSTEM.items() if key != name}))
-    with pytest.raises(CelosiaError, match=rf"report.json lacks '{name}', (a |true)"):
+    file.write_text(json.dumps({key: value for key, value in whole.items() if key != name}))
+    with pytest.raises(CelosiaError, match=rf"report.json lacks '{name}', (a |true|num)"):
         read_summary(file)
-    for wrong in ([], {"a": 1}, float("inf"), float("nan")):
-        file.write_text(json.dumps(SYSTEM | {name: wrong}))
-        with pytest.raises(CelosiaError, match=rf"report.json: '{name}' must be (a |true)"):
+    for wrong in ([1], {"a": "b"}, float("inf"), float("nan")):
+        file.write_text(json.dumps(whole | {name: wrong}))
+        with pytest.raises(CelosiaError, match=rf"report.json: '{name}' must be (a |true|num)"):
             read_summary(file)
 
 
