@@ -234,5 +234,8 @@ BOARDS: Mapping[str, Board] = MappingProxyType(
 def find_board(name: str) -> Board:
     """Return the board called ``name``; :class:`CelosiaError` lists the known names."""
     if name not in BOARDS:
-        raise CelosiaError(f"unknown board {name!r}: known are {', '.join(sorted(BOARDS))}")
+        raise CelosiaError(
+            f"unknown board {name!r}: known are {', '.join(sorted(BOARDS))}; for ECP5 boards there "
+            "is 'celosia bitstream'"
+        )
     return BOARDS[name]

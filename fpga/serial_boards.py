@@ -139,7 +139,10 @@ def find_serial_board(name: str) -> SerialBoard:
     """Return the board called ``name``; :class:`CelosiaError` lists the known names."""
     if name not in SERIAL_BOARDS:
         known = ", ".join(sorted(SERIAL_BOARDS))
-        raise CelosiaError(f"no open tool makes bitstreams for board {name!r}: known are {known}")
+        raise CelosiaError(
+            f"no open tool makes bitstreams for board {name!r}: known are {known}; for Zynq boards "
+            "there is 'celosia package'"
+        )
     return SERIAL_BOARDS[name]
 
 

@@ -322,6 +322,7 @@ def test_package_for_a_board(files, capsys):
     assert "by the model of area zcu102 does not fit pynq-z2: it takes" in " ".join(out.split())
     for arguments, message in (
         (("--board", "moon"), "unknown board 'moon'"),
+        (("--board", "ulx3s"), "for ECP5 boards there is 'celosia bitstream'"),
         (("--clock", "0"), "a clock of 0 MHz is not possible"),
     ):
         status, _, err = run(capsys, "package", "acc.toml", "-o", "new", *arguments)
@@ -636,7 +637,9 @@ def test_unknown_device(files, capsys):
 def test_bitstream_for_a_device_without_an_open_tool(files, capsys):
     status, _, err = run(capsys, "bitstream", "acc.toml", "--board", "zcu102", "-o", "out")
     assert status == 1
-    assert "known are ecpix5, ulx3s" in err
+    assert "known are ecpix5, ulx3s; for Zynq boards there is 'celosia package'" in " ".join(
+        err.split()
+    )
     assert not (files / "out").exists()
 
 
