@@ -132,6 +132,13 @@ class Model:
             self._handle = None
 
     @property
+    def _live(self) -> int:
+        """What C knows the model by."""
+        if self._handle is None:
+            raise CelosiaError("the simulated engine is closed: make another")
+        return self._handle
+
+    @property
     def ports(self) -> int:
         """Memory ports."""
         return int(self._calls.celosia_ports())
@@ -144,11 +151,11 @@ class Model:
     @property
     def cycle(self) -> int:
         """Cycles since the model was made."""
-        return int(self._calls.celosia_cycle(self._handle))
+        return int(self._calls.celosia_cycle(self._live))
 
     def reset(self) -> None:
         """Hold ``aresetn`` low for some cycles; forgets all bursts in the memory."""
-        self._calls.celosia_reset(self._handle)
+        self._calls.celosia_reset(self._live)
 
     def attach(self, memory: np.ndarray, base: int) -> None:
         """Make ``memory`` (uint8, contiguous, writable) the bytes from address ``base`` on.
@@ -159,48 +166,48 @@ class Model:
         if memory.dtype != np.uint8 or not (flags.c_contiguous and flags.writeable):
             raise TypeError("memory must be a contiguous, writable array of uint8")
         self._memory = memory  # kept alive as long as the engine may touch it
-        self._calls.celosia_attach(self._handle, memory.ctypes.data, base, memory.size)
+        self._calls.celosia_attach(self._live, memory.ctypes.data, base, memory.size)
 
     def start_memory(self, model: MemoryModel) -> None:
         """Set the timing, of the memory behind each port, and start it afresh, as at cycle 0."""
         rate = min(model.bytes_per_cycle, self.port_bytes)
-        self._calls.celosia_start_memory(self._handle, model.latency, rate, model.outstanding)
+        self._calls.celosia_start_memory(self._live, model.latency, rate, model.outstanding)
 
     def place_stripes(self, bases: Sequence[int]) -> None:
         """Say where each port's stripe of memory begins, see :mod:`celosia.dataflow.stripes`."""
         for port, base in enumerate(bases):
-            self._calls.celosia_place(self._handle, port, base)
+            self._calls.celosia_place(self._live, port, base)
 
     def limit_bursts(self, beats: int) -> None:
         """Make bursts of more than ``beats`` beats a violation."""
-        self._calls.celosia_limit_bursts(self._handle, beats)
+        self._calls.celosia_limit_bursts(self._live, beats)
 
     def inject(self, address: int) -> None:
         """Answer every beat that holds the byte at ``address`` with an error from now on."""
-        self._calls.celosia_inject(self._handle, address)
+        self._calls.celosia_inject(self._live, address)
 
     def clear_faults(self) -> None:
         """Undo every :meth:`inject`."""
-        self._calls.celosia_clear_faults(self._handle)
+        self._calls.celosia_clear_faults(self._live)
 
     def watch(self, address: int) -> None:
         """Remember from now on when the byte at ``address`` is written."""
-        self._calls.celosia_watch(self._handle, address)
+        self._calls.celosia_watch(self._live, address)
 
     def clear_watches(self) -> None:
         """Forget every :meth:`watch`."""
-        self._calls.celosia_clear_watches(self._handle)
+        self._calls.celosia_clear_watches(self._live)
 
     def watched(self, address: int) -> int | None:
         """Return the cycle of the last write to a watched byte, or None."""
-        cycle = int(self._calls.celosia_watched(self._handle, address))
+        cycle = int(self._calls.celosia_watched(self._live, address))
         return cycle - 1 if cycle else None
 
     def write(self, register: int, value: int) -> int:
         """Write a 32-bit register over AXI4-Lite; return the response (0: okay)."""
         response = ctypes.c_uint32()
         self._check(
-            self._calls.celosia_write(self._handle, register, value, ctypes.byref(response))
+            self._calls.celosia_write(self._live, register, value, ctypes.byref(response))
         )
         return response.value
 
@@ -211,7 +218,7 @@ class Model:
         """
         data, response = ctypes.c_uint32(), ctypes.c_uint32()
         pointers = ctypes.byref(data), ctypes.byref(response)
-        self._check(self._calls.celosia_read(self._handle, register, *pointers))
+        self._check(self._calls.celosia_read(self._live, register, *pointers))
         if response.value:
             raise ProtocolError(
                 f"reading register 0x{register:x} gave response {response.value}: there is none"
@@ -223,32 +230,32 @@ class Model:
 
         Raises :class:`ProtocolError` naming the cycle, the channel and the rule.
         """
-        status = self._calls.celosia_run(self._handle, cycles)
+        status = self._calls.celosia_run(self._live, cycles)
         self._check(status)
         return Outcome(status)
 
     def record(self, on: bool) -> None:
         """Keep all inputs of every coming cycle, or stop that."""
-        self._calls.celosia_record(self._handle, int(on))
+        self._calls.celosia_record(self._live, int(on))
 
     def replay(self) -> int:
         """Evaluate the bare model on the recorded inputs; return the cycles.
 
         The engine does what it did then if it is in the state that it was in.
         """
-        return int(self._calls.celosia_replay(self._handle))
+        return int(self._calls.celosia_replay(self._live))
 
     def trace(self, path: Path) -> None:
         """Write all signals to ``path`` (FST) until :meth:`end_trace`; 10 time units a cycle.
 
         Registers change at ``10 * cycle``, the memory port's inputs at ``10 * cycle + 5``.
         """
-        if not self._calls.celosia_trace_begin(self._handle, str(path).encode()):
+        if not self._calls.celosia_trace_begin(self._live, str(path).encode()):
             raise CelosiaError(f"no trace can be written to {path}: is the folder there?")
 
     def end_trace(self) -> None:
         """Finish the file that :meth:`trace` began."""
-        self._calls.celosia_trace_end(self._handle)
+        self._calls.celosia_trace_end(self._live)
 
     def peek(self, scope: str, name: str, row: int) -> int | None:
         """Return a row of a memory inside the engine as it is now; None if there is none such.
@@ -258,7 +265,7 @@ class Model:
         """
         room = ctypes.create_string_buffer(_ROW_BYTES)
         path = f"{_TOP}.{scope}".encode()
-        size = self._calls.celosia_peek(self._handle, path, name.encode(), row, room, _ROW_BYTES)
+        size = self._calls.celosia_peek(self._live, path, name.encode(), row, room, _ROW_BYTES)
         return int.from_bytes(room.raw[:size], "little") if size else None
 
     def tap(self, scope: str, name: str, delay: int = 0) -> int | None:
@@ -268,13 +275,13 @@ class Model:
         that it was told to leave visible. For ``scope`` see :meth:`peek`; ``delay`` is at most 63.
         """
         path = f"{_TOP}.{scope}".encode()
-        number = int(self._calls.celosia_tap(self._handle, path, name.encode(), delay))
+        number = int(self._calls.celosia_tap(self._live, path, name.encode(), delay))
         return None if number < 0 else number
 
     def tap_signal(self, tap: int, scope: str, name: str) -> int:
         """Add a signal to the rows of a tap; return its bytes, 0 where there is no such signal."""
         path = f"{_TOP}.{scope}".encode()
-        return int(self._calls.celosia_tap_signal(self._handle, tap, path, name.encode()))
+        return int(self._calls.celosia_tap_signal(self._live, tap, path, name.encode()))
 
     def tapped(self, tap: int, row_bytes: int) -> np.ndarray:
         """Return the rows of a tap since it was last cleared: uint8 (rows, 8 + ``row_bytes``).
@@ -283,7 +290,7 @@ class Model:
         is the tap's own memory: it holds until the model runs again.
         """
         size = _UINT64()
-        start = self._calls.celosia_tapped(self._handle, tap, ctypes.byref(size))
+        start = self._calls.celosia_tapped(self._live, tap, ctypes.byref(size))
         rows = np.zeros(0, np.uint8)
         if size.value:
             rows = np.ctypeslib.as_array((ctypes.c_uint8 * size.value).from_address(start))
@@ -291,9 +298,9 @@ class Model:
 
     def clear_tap(self, tap: int) -> None:
         """Forget a tap's rows."""
-        self._calls.celosia_clear_tap(self._handle, tap)
+        self._calls.celosia_clear_tap(self._live, tap)
 
     def _check(self, status: int) -> None:
         if status == _VIOLATION:
-            message = self._calls.celosia_message(self._handle)
+            message = self._calls.celosia_message(self._live)
             raise ProtocolError(message.decode())

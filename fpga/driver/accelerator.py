@@ -64,6 +64,7 @@ class Accelerator:
         self._stripes: tuple[int, ...] = ()
         self._last: _Slot | None = None
         self._cycles = np.zeros(0, np.int64)
+        self._closed = False
         self._in_use = threading.Lock()
 
     def __enter__(self) -> Accelerator:
@@ -78,7 +79,11 @@ class Accelerator:
         self.close()
 
     def close(self) -> None:
-        """Close the transport; an engine that still runs goes on, and the next load stops it."""
+        """Close the transport; an engine that still runs goes on, and the next load stops it.
+
+        Whatever would talk to the engine afterwards raises :class:`CelosiaError`.
+        """
+        self._closed = True
         self._transport.close()
 
     @property
@@ -256,6 +261,11 @@ class Accelerator:
                 "another thread runs this engine: let it end, or give each thread an engine"
             )
         try:
+            if self._closed:
+                raise CelosiaError(
+                    "the way to the engine was closed: make another Accelerator, with a new "
+                    "transport"
+                )
             yield
         finally:
             self._in_use.release()

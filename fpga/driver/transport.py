@@ -58,5 +58,5 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what it holds. Called twice it does nothing."""
+        """Give back what it holds. Called twice it does nothing; nothing else is called then."""
         ...

@@ -36,10 +36,10 @@ class UartTransport:
     """The way to an engine over a serial link, by the frames of :mod:`celosia.fpga.frames`.
 
     A request whose answer does not come, or comes damaged, is sent again; the board carries it out
-    once: it knows a write of registers by its number. So that none has by chance the number of a
-    request before, of another transport's or process's say, one is read before a write wherever
-    this transport does not know which request the board carried out last.
-    When the port is gone (a cable was pulled) it is opened again at the next request.
+    once: it knows a write of registers by its number. So that none has by chance the number of the
+    request before, which may be another process's, a register is read first wherever it is not
+    known which request the board carried out last. When the port is gone (a cable was pulled) it is
+    opened again at the next request.
 
     Parameters
     ----------

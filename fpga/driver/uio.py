@@ -198,6 +198,7 @@ class UioTransport:
 
     def close(self) -> None:
         """Close the devices."""
+        self._interrupt = None  # its descriptor may be another file's from now on
         for mapping in self._mappings:
             mapping.close()
 

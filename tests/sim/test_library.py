@@ -67,6 +67,15 @@ def test_run_ends_at_its_limit(model: Model, memory: np.ndarray) -> None:
     assert model.cycle == before + 123
 
 
+def test_closed_model_says_so(copier: Path) -> None:
+    model = Model(copier)
+    model.close()
+    model.close()
+    for call in (model.reset, lambda: model.run(1), lambda: model.read(0), lambda: model.cycle):
+        with pytest.raises(CelosiaError, match="the simulated engine is closed: make another"):
+            call()
+
+
 def test_second_run_is_as_the_first(model: Model, memory: np.ndarray) -> None:
     cycles = []
     for _ in range(2):

@@ -6,12 +6,14 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 from celosia.dataflow.compile import compile_network
 from celosia.dataflow.presets import preset
 from celosia.dataflow.program import Program
 from celosia.fpga.deploy import deploy
 from celosia.fpga.driver import Accelerator, Deployment, Transport
+from celosia.models.errors import CelosiaError
 from celosia.models.golden import evaluate
 from celosia.models.random_network import random_inputs, random_network
 from celosia.sim.run import Simulator
@@ -69,4 +71,13 @@ def user_script(transport: Transport, what: Case, *, buffers: int = 1) -> dict[s
         layers = engine.layer_cycles()
         assert list(layers) == [layer.name for layer in what.program.layers]
         assert all(cycles > 0 for cycles in layers.values())
-        return counters
+    for call in (
+        lambda: engine.load(what.deployment),
+        lambda: engine.run(what.inputs),
+        engine.counters,
+        engine.layer_cycles,
+        engine.clear,
+    ):
+        with pytest.raises(CelosiaError, match="was closed: make another Accelerator, with a new"):
+            call()
+    return counters
