@@ -36,10 +36,15 @@ class Runs(Protocol):
 
 def check_inputs(program: Runs, inputs: Mapping[str, np.ndarray]) -> int:
     """Return the number of samples in ``inputs``; refuse what does not fit ``program``."""
+    if not isinstance(inputs, Mapping):
+        raise CelosiaError(
+            f"network {program.network!r} takes its inputs by name, "
+            f"{', '.join(program.inputs)}, not {type(inputs).__name__}"
+        )
     if set(inputs) != set(program.inputs):
         raise CelosiaError(
             f"network {program.network!r} has the inputs {', '.join(program.inputs)}, "
-            f"not {', '.join(sorted(inputs)) or 'none'}"
+            f"not {', '.join(sorted(map(str, inputs))) or 'none'}"
         )
     counts = set()
     for name in program.inputs:

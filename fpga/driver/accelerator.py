@@ -115,7 +115,7 @@ class Accelerator:
         EngineTimeoutError
             The engine runs another program and does not stop.
         CelosiaError
-            The file is damaged, or the memory too small.
+            The file is damaged, the memory too small, or ``program`` is something else.
         ValueError
             ``buffers`` is not 1 or 2.
         """
@@ -127,6 +127,11 @@ class Accelerator:
             from celosia.fpga.deploy import deploy  # with the generator: not on a board
 
             program = deploy(program)
+        elif not isinstance(program, Deployment):
+            raise CelosiaError(
+                "load() takes a program, what was deployed of one, or the name of that file, not "
+                f"{type(program).__name__}"
+            )
         with self._exclusive():
             self._slots, self._last = (), None
             self._registers = registers = Registers(self._transport, program.registers)

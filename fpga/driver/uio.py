@@ -34,12 +34,21 @@ class UioInterrupt:
         self._descriptor = descriptor
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the interrupt; False says that time is up."""
-        os.write(self._descriptor, (1).to_bytes(4, "little"))
-        ready, _, _ = select.select([self._descriptor], [], [], seconds)
-        if not ready:
-            return False
-        os.read(self._descriptor, 4)
+        """Wait for the interrupt; False says that time is up.
+
+        Raises :class:`CelosiaError` when the device has none.
+        """
+        try:
+            os.write(self._descriptor, (1).to_bytes(4, "little"))
+            ready, _, _ = select.select([self._descriptor], [], [], seconds)
+            if not ready:
+                return False
+            os.read(self._descriptor, 4)
+        except OSError as error:
+            raise CelosiaError(
+                f"the UIO device gives no interrupt ({error.strerror}): name the engine's in the "
+                "device tree, or open the device with interrupt=False"
+            ) from error
         return True
 
 

@@ -274,10 +274,15 @@ def test_used_wrongly(transport: Watched) -> None:
                 call()
         with pytest.raises(ValueError, match=r"^buffers must be 1 or 2, not 3$"):
             engine.load(case().deployment, buffers=3)
+        with pytest.raises(CelosiaError, match=r"or the name of that file, not int$"):
+            engine.load(3)
         engine.load(case().deployment)
         with pytest.raises(CelosiaError, match="no program has run to its end"):
             engine.layer_cycles()
         with pytest.raises(CelosiaError, match="has the inputs"):
             engine.run({"nothing": np.zeros(1, np.int64)})
+        for inputs in (None, np.zeros(1, np.int64)):
+            with pytest.raises(CelosiaError, match=r"takes its inputs by name, \w+, not \w+$"):
+                engine.run(inputs)
     with pytest.raises(CelosiaError, match=r"asked for, the engine has 1 of 8: load a program"):
         Watched().place(8192, ports=2, beat_bytes=16)

@@ -96,6 +96,15 @@ def test_interrupt() -> None:
         assert transport.wait(1)
 
 
+def test_device_without_an_interrupt(tmp_path: Path) -> None:
+    """The kernel refuses to unmask what is not there, as a file that is read refuses writes."""
+    (tmp_path / "uio0").write_bytes(b"")
+    descriptor = os.open(tmp_path / "uio0", os.O_RDONLY)
+    with pytest.raises(CelosiaError, match=r"gives no interrupt \(Bad .*with interrupt=False"):
+        UioInterrupt(descriptor).wait(1)
+    os.close(descriptor)
+
+
 def test_what_cannot_be_mapped(tmp_path: Path) -> None:
     file_of(tmp_path / "mem", 8192)
     with pytest.raises(CelosiaError, match="cannot map 0x1000 bytes at 0x100000"):
