@@ -186,7 +186,9 @@ class EieEngine(Shared):
                     getattr(pe, f"item_{number}").eq(channel.item),
                 ]
         words = [pe.activation for pe in pes]
-        found = Cat(*(pe.found for pe in pes), *(channel.held for channel in channels)).any()
+        # Only channels with buffers hold what they found.
+        holds = [channel.held for channel in channels] if array.buffer_levels else []
+        found = Cat(*(pe.found for pe in pes), *holds).any()
         m.d["sync" if accelerator.late_windows else "comb"] += control.found.eq(found)
         at_rest = Cat(*(pe.idle for pe in pes), *(~channel.fires for channel in channels))
         parts = [at_rest[first : first + TABLE] for first in range(0, len(at_rest), TABLE)]
