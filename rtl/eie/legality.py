@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from celosia.dataflow.eie.accelerator import FUNCTIONS, OCCUPANCY_BITS, EieAccelerator
@@ -24,6 +24,7 @@ from celosia.rtl.eie.memories import address_bits
 from celosia.rtl.eie.multiples import TABLE, looked_up
 from celosia.rtl.rules import Rule, address_rules, are_zero, check_rules, sum_fits
 from celosia.rtl.shared import Shared
+from celosia.rtl.tree import one_of
 
 
 def target_beats(accelerator: EieAccelerator, target: Target) -> int:
@@ -93,13 +94,12 @@ class EieLegality(Shared):
     def _load(self, m: Module, p: Any) -> list[Value]:
         accelerator = self._accelerator
         place, is_word = Signal(PLACE_BITS), p.target == Target.ACTIVATIONS
-        # What is left of the range of a sum by a memory that holds so much.
-        rest = Signal(PLACE_BITS, init=-1)
         m.d.comb += place.eq(Mux(is_word, p.place[:FILE_SHIFT], p.place))
-        with m.Switch(p.target):
-            for target in Target:
-                with m.Case(target):
-                    m.d.comb += rest.eq(~target_beats(accelerator, target))
+        # What is left of the range of a sum by a memory that holds so much.
+        rest = ~one_of(
+            (p.target == target for target in Target),
+            (Const(target_beats(accelerator, target), PLACE_BITS) for target in Target),
+        )
         end = sum_of_three(m, "load_end", (p.beats, place, rest), 4 << PLACE_BITS)
         return [
             end[PLACE_BITS:] == 0,
