@@ -334,6 +334,15 @@ OTHER_EIE = (
                   "accumulators": 32, "pointer_bits": 24, "window": 32},
         bus=Bus(data_bits=128, address_bits=32, burst_beats=16, outstanding=1),
     ),
+    eie(
+        "eie_24_pes",
+        array={"pes": 24, "channels": 2},
+        widths={"index": 3, "weight": 1, "accumulator": 32},
+        memories={"entries": 16384, "pointers": 512, "biases": 64, "activations": 640,
+                  "accumulators": 16, "row_entries": 1, "window": 16},
+        bus=Bus(data_bits=128, burst_beats=16),
+        cell=CellUnit(),
+    ),
 )  # fmt: skip
 """Of sizes and widths unlike those of the presets."""
 
