@@ -34,16 +34,25 @@ def generate(accelerator: AcceleratorArgument, output: Output, as_json: Json = F
 def synth(
     accelerator: AcceleratorArgument,
     device: Annotated[str, typer.Option(help="Name of a known FPGA part.")] = "zcu102",
+    levels: Annotated[
+        bool, typer.Option("--levels", help="Count the levels of logic between registers too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Synthesise an accelerator with Yosys: what each block takes of a device."""
-    from celosia.fpga.devices import find_device
+    from celosia.fpga.devices import Family, find_device
     from celosia.fpga.yosys import synth as run
+    from celosia.models.errors import CelosiaError
     from celosia.scripts.arguments import read_engine
 
     chosen, part = read_engine(accelerator), find_device(device)
+    if levels and part.family is not Family.ULTRASCALE_PLUS:
+        raise CelosiaError(
+            f"levels of logic are counted in UltraScale+ cells, which {part.name} has not: leave "
+            "--levels out, or choose zcu102, say"
+        )
     with errors.status(f"Synthesising {chosen.name} for {part.name} (minutes for large ones)"):
-        report = run(chosen, part)
+        report = run(chosen, part, levels=levels)
 
     def show(console: Console) -> None:
         names = ("lut", "ff", "carry", "dsp", "bram", "uram")
@@ -58,6 +67,8 @@ def synth(
             for name, share in report.fractions.items()
         ]
         console.print(table(("resource", "used", part.name, "share"), rows))
+        if report.logic_levels is not None:
+            console.print(f"{report.logic_levels} levels of logic between registers at most")
 
     emit(report.as_dict(), as_json=as_json, show=show)
     hold(report.fits)

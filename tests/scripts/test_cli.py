@@ -634,6 +634,20 @@ def test_unknown_device(files, capsys):
     assert "unknown device 'zcu999': known are ecp5-85k, kv260, " in err
 
 
+def test_synth_counts_levels(files, capsys):
+    status, out, _ = run(capsys, "synth", "acc.toml", "--levels", "--json")
+    levels = json.loads(out)["logic_levels"]
+    assert (status, type(levels)) == (0, int)
+    said = f"{levels} levels of logic between registers at most"
+    assert said in run(capsys, "synth", "acc.toml", "--levels")[1]
+    status, out, _ = run(capsys, "synth", "acc.toml", "--json")
+    assert (status, json.loads(out)["logic_levels"]) == (0, None)
+    for device in ("ecp5-85k", "pynq-z2"):
+        status, _, err = run(capsys, "synth", "acc.toml", "--levels", "--device", device)
+        assert status == 1
+        assert f"UltraScale+ cells, which {device} has not" in " ".join(err.split())
+
+
 def test_bitstream_for_a_device_without_an_open_tool(files, capsys):
     status, _, err = run(capsys, "bitstream", "acc.toml", "--board", "zcu102", "-o", "out")
     assert status == 1
