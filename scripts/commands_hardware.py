@@ -86,7 +86,11 @@ def package(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a folder that Vivado turns into a bitstream for a Zynq board."""
+    """Write a folder that Vivado turns into a bitstream for a Zynq board.
+
+    The folder of a dense engine that does not fit, by the model of area, is written, and the exit
+    status is 1. Of other engines only 'celosia synth' says whether they fit.
+    """
     from celosia.dataflow.accelerator import Accelerator
     from celosia.fpga.boards import find_board
     from celosia.fpga.devices import excess
@@ -97,25 +101,35 @@ def package(
     chosen, target = read_engine(accelerator), find_board(board)
     with errors.status(f"Generating {chosen.name} for {target.name}"):
         files = write(chosen, target, output, clock)
-    # Other engines have no model of area.
-    area = modelled(chosen, target.device) if isinstance(chosen, Accelerator) else None
-    over = "" if area is None else excess(area, target.device.budget)
+    fits, note = None, None
+    if isinstance(chosen, Accelerator):
+        over = excess(modelled(chosen, target.device), target.device.budget)
+        fits = not over
+        if over:
+            note = (
+                f"It will stop: by the model of area {chosen.name} does not fit {target.name}: it "
+                f"takes {over}"
+            )
+    else:
+        note = (
+            f"Whether {chosen.name} fits {target.name} was not looked at: only dense engines have "
+            f"a model of area; 'celosia synth --device {target.device.name}' counts"
+        )
     value = {
         "directory": str(output),
         "files": [str(path.relative_to(output)) for path in files],
-        "fits": None if area is None else not over,
+        "fits": fits,
+        "note": note,
     }
 
     def show(console: Console) -> None:
         console.print(f"{len(files)} files in {output}; there, run:")
         console.print("    vivado -mode batch -source build.tcl", highlight=False)
-        if over:
-            console.print(
-                f"It will stop: by the model of area {chosen.name} does not fit {target.name}: "
-                f"it takes {over}"
-            )
+        if note is not None:
+            console.print(note, markup=False)
 
     emit(value, as_json=as_json, show=show)
+    hold(fits is not False)
 
 
 @app.command()

@@ -316,10 +316,12 @@ def test_package_for_a_board(files, capsys):
     status, out, _ = run(capsys, "package", "acc.toml", "--board", "kv260", "-o", "out", "--json")
     assert status == 0
     assert {"build.tcl", "tcl/settings.tcl", "README.md"} <= set(json.loads(out)["files"])
-    assert json.loads(out)["fits"] is True
+    assert (json.loads(out)["fits"], json.loads(out)["note"]) == (True, None)
     assert "vivado -mode batch" in run(capsys, "package", "acc.toml", "-o", "out")[1]
     status, out, _ = run(capsys, "package", "zcu102", "--board", "pynq-z2", "-o", "large")
+    assert status == 1
     assert "by the model of area zcu102 does not fit pynq-z2: it takes" in " ".join(out.split())
+    assert (files / "large" / "build.tcl").exists()
     for arguments, message in (
         (("--board", "moon"), "unknown board 'moon'"),
         (("--board", "ulx3s"), "for ECP5 boards there is 'celosia bitstream'"),
@@ -329,6 +331,15 @@ def test_package_for_a_board(files, capsys):
         assert status == 1
         assert message in " ".join(err.split())
         assert not (files / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["eie_tiny", "sparch_tiny"])
+def test_package_says_what_it_did_not_look_at(files, capsys, name):
+    status, out, _ = run(capsys, "package", name, "-o", "out", "--json")
+    assert (status, json.loads(out)["fits"]) == (0, None)
+    note = "only dense engines have a model of area; 'celosia synth --device zcu102' counts"
+    assert note in json.loads(out)["note"]
+    assert note in " ".join(run(capsys, "package", name, "-o", "out")[1].split())
 
 
 def test_generate_lists_what_it_wrote(files, capsys):
