@@ -72,7 +72,7 @@ class Zcu102:
             "limits": LIMITS,
             "logic_levels": self.synthesis.logic_levels,
             "fits": self.fits,
-            "holds": self.holds,
+            "holds": self.holds if self.rows else None,  # no output was looked at
             "note": NOTE,
             "networks": {
                 name: {
@@ -85,8 +85,10 @@ class Zcu102:
         }
 
 
-def bench_zcu102(report: Report) -> Zcu102:
+def bench_zcu102(report: Report, *, networks: bool = True) -> Zcu102:
     """Synthesise :data:`ACCELERATOR` and run its networks whole in RTL; both are kept.
+
+    Without ``networks`` nothing is run.
 
     Raises
     ------
@@ -96,20 +98,23 @@ def bench_zcu102(report: Report) -> Zcu102:
     report("synthesise", 0, 1)
     synthesis = synth(preset(ACCELERATOR), ZCU102, levels=True)
     names = [case.name for case in CASES if case.accelerator == ACCELERATOR]
-    return Zcu102(synthesis=synthesis, rows=tuple(bench_networks(names, report)))
+    rows = bench_networks(names, report) if networks else ()
+    return Zcu102(synthesis=synthesis, rows=tuple(rows))
 
 
-def tables(found: Zcu102) -> tuple[Table, Table]:
-    """Return what to show: the part, and the networks."""
-    return (
-        table(_AREA_HEADERS, _area_cells(found), title=f"{ACCELERATOR} by Yosys, by block"),
-        table(_HEADERS, _cells(found), title=f"Frames a second, {NOTE}"),
-    )
+def tables(found: Zcu102) -> list[Table]:
+    """Return what to show: the part, and the networks that ran."""
+    area = table(_AREA_HEADERS, _area_cells(found), title=f"{ACCELERATOR} by Yosys, by block")
+    if not found.rows:
+        return [area]
+    return [area, table(_HEADERS, _cells(found), title=f"Frames a second, {NOTE}")]
 
 
 def markdown(found: Zcu102) -> str:
     """Return the tables of docs/benchmarks.md."""
     part = markdown_table(_AREA_HEADERS, _area_cells(found))
+    if not found.rows:
+        return part
     return f"{part}\n{markdown_table(_HEADERS, _cells(found))}"
 
 

@@ -75,6 +75,9 @@ def bench_networks(
 
 @app.command("zcu102")
 def bench_zcu102(
+    area: Annotated[
+        bool, typer.Option("--area", help="Only area and levels of logic: no network is run.")
+    ] = False,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the tables of docs/benchmarks.md.")
     ] = False,
@@ -86,7 +89,7 @@ def bench_zcu102(
     from celosia.scripts.bench_zcu102 import tables
 
     with progress("ZCU102") as report:
-        found = run(report)
+        found = run(report, networks=not area)
 
     def show(console: Console) -> None:
         if markdown:

@@ -15,6 +15,7 @@ from celosia.fpga.devices import ZCU102, Resources
 from celosia.fpga.yosys import Block, SynthReport
 from celosia.scripts import bench_zcu102 as bench
 from celosia.scripts.bench_networks import CASES, NetworkRow
+from celosia.scripts.cli import main
 from celosia.scripts.report import read_summary, render
 from celosia.scripts.report_network import frames
 
@@ -80,6 +81,27 @@ def test_the_tables_stand_beside_published_figures() -> None:
         "| FILM-QNN 214.8 |"
     )
     assert "| 76.6 % | 75 %, DOES NOT FIT |" in bench.markdown(found(lut=210_000))
+
+
+def test_area_alone_runs_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = found()
+    monkeypatch.setattr(bench, "synth", lambda *_, **__: whole.synthesis)
+    monkeypatch.delattr(bench, "bench_networks")
+    printed = {}
+    for option in ("--json", "--markdown", None):
+        with pytest.raises(SystemExit) as ended:
+            main(["bench", "zcu102", "--area", *([option] if option else [])])
+        assert ended.value.code == 0
+        printed[option] = capsys.readouterr().out
+    value = json.loads(printed["--json"])
+    assert value == whole.as_dict() | {"networks": {}, "holds": None}
+    assert printed["--markdown"].splitlines()[-1] == "| logic levels | 6 | - | - | - |"
+    assert "logic levels" in printed[None]
+    assert "Frames a second" not in printed[None]
+    (tmp_path / "summary.json").write_text(printed["--json"])
+    assert read_summary(tmp_path)["networks"] == {}
 
 
 def test_the_report_shows_frames_a_second(tmp_path: Path) -> None:
