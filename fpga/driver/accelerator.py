@@ -39,7 +39,9 @@ class Accelerator:
 
     A context manager: leaving it closes the transport. Every method that talks to the engine
     raises :class:`~celosia.models.errors.CelosiaError` in words when that fails (the kinds are in
-    :mod:`celosia.fpga.driver.errors`), and the next run is right without loading anything again.
+    :mod:`celosia.fpga.driver.errors`), and the next run is right without loading anything again:
+    after whatever went wrong, a reset or a loss of power included, it checks the engine and writes
+    the program into its memory anew.
 
     Parameters
     ----------
@@ -63,6 +65,7 @@ class Accelerator:
         self._registers: Registers | None = None
         self._stripes: tuple[int, ...] = ()
         self._last: _Slot | None = None
+        self._left: Status | None = None  # what the engine was last seen at; None: a run failed
         self._cycles = np.zeros(0, np.int64)
         self._closed = False
         self._in_use = threading.Lock()
@@ -133,24 +136,32 @@ class Accelerator:
                 f"{type(program).__name__}"
             )
         with self._exclusive():
-            self._slots, self._last = (), None
-            self._registers = registers = Registers(self._transport, program.registers)
-            check_fits(registers, program)
-            settle(registers, self._transport, self._seconds)
-            self._place(program, buffers)
+            self._slots, self._last, self._left = (), None, None
+            self._registers = Registers(self._transport, program.registers)
+            self._take_over(program)
+            self._slots, self._stripes = self._place(program, buffers)
+            self._fill()
 
-    def _place(self, program: Deployment, buffers: int) -> None:
-        transport = self._transport
-        base, stripes = transport.place(
+    def _take_over(self, program: Deployment) -> None:
+        """Check that the engine is the program's, and bring it to rest."""
+        check_fits(self._known, program)
+        settle(self._known, self._transport, self._seconds)
+
+    def _place(
+        self, program: Deployment, buffers: int
+    ) -> tuple[tuple[_Slot, ...], tuple[int, ...]]:
+        """Return the program at as many places in memory, and where the ports' stripes lie."""
+        base, stripes = self._transport.place(
             buffers * program.room, ports=program.ports, beat_bytes=program.beat_bytes
         )
-        slots = []
-        for index in range(buffers):
-            moved = program.at(base + index * program.room)
-            transport.write_memory(moved.base, moved.image)
-            slots.append(_Slot(deployment=moved, image=moved.image))
-        self._slots = tuple(slots)
-        self._stripes = stripes
+        moved = [program.at(base + index * program.room) for index in range(buffers)]
+        return tuple(_Slot(deployment=each, image=each.image) for each in moved), stripes
+
+    def _fill(self) -> None:
+        """Write what was placed into memory."""
+        for slot in self._slots:
+            self._transport.write_memory(slot.deployment.base, slot.image)
+        self._left = self._known.read_status()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the network on every sample.
@@ -189,14 +200,15 @@ class Accelerator:
                 name: np.zeros((samples, *first.placement(name).shape), np.int64)
                 for name in first.outputs
             }
-            self._cycles, self._last = np.zeros(starts, np.int64), None
-            self._require_rest()
+            self._make_ready()
+            self._cycles, self._last, self._left = np.zeros(starts, np.int64), None, None
             try:
                 self._run(starts, codes, outputs)
             except BaseException:
                 # Ctrl-C too: what runs is stopped, so that the next run finds an engine at rest.
                 self._stop()
                 raise
+            self._left = Status.DONE
         return outputs
 
     def _run(
@@ -275,15 +287,19 @@ class Accelerator:
         finally:
             self._in_use.release()
 
-    def _require_rest(self) -> None:
+    def _make_ready(self) -> None:
+        """Refuse to disturb another's program; after a failure or a reset, load anew."""
         status = self._known.read_status()
-        if status is Status.BUSY:
+        if status is self._left:
+            return
+        if status is Status.BUSY and self._left is not None:
             raise BusyError(
                 "the engine runs a program that this run did not start: wait for it to end, or "
                 "stop it with clear()"
             )
-        if status is Status.ERROR:
-            settle(self._known, self._transport, self._seconds)
+        # Power may have gone with the reset, and memory with it; or it is another board.
+        self._take_over(self._slot(0).deployment)
+        self._fill()
 
     def _stop(self) -> None:
         """Bring the engine to rest after something else went wrong, of which is told."""

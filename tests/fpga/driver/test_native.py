@@ -153,6 +153,48 @@ def test_reset_in_the_middle(engine: Accelerator, transport: Watched) -> None:
     next_run_is_right(engine)
 
 
+def lose_power(transport: Watched) -> None:
+    transport.model.reset()
+    transport._image[:] = 0
+
+
+@pytest.mark.parametrize("buffers", [1, 2])
+def test_power_is_lost_between_runs(
+    engine: Accelerator, transport: Watched, buffers: int
+) -> None:
+    """Before the first run nothing shows it, but an error; after a run the status does."""
+    engine.load(case().deployment, buffers=buffers)
+    lose_power(transport)
+    with pytest.raises(EngineError, match="a descriptor of the program is not legal"):
+        engine.run(case().inputs)
+    next_run_is_right(engine)
+    lose_power(transport)
+    next_run_is_right(engine)
+
+
+def test_power_is_lost_in_the_middle(engine: Accelerator, transport: Watched) -> None:
+    transport.after_start = lambda: lose_power(transport)
+    with pytest.raises(ResetError):
+        engine.run(case().inputs)
+    transport.after_start = lambda: None
+    next_run_is_right(engine)
+
+
+def test_another_board_after_a_failure(
+    engine: Accelerator, transport: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport.after_start = transport.model.reset
+    with pytest.raises(ResetError):
+        engine.run(case().inputs)
+    transport.after_start = lambda: None
+    there, read = case().deployment.registers["fingerprint0"], transport.read_register
+    with monkeypatch.context() as patch:
+        patch.setattr(transport, "read_register", lambda o: read(o) ^ (o == there))
+        with pytest.raises(WrongAcceleratorError, match="the engine that answers has hash"):
+            engine.run(case().inputs)
+    next_run_is_right(engine)
+
+
 def test_stuck_bus(engine: Accelerator, transport: Watched) -> None:
     transport.stick()
     seen = (
@@ -162,10 +204,10 @@ def test_stuck_bus(engine: Accelerator, transport: Watched) -> None:
     )
     with pytest.raises(EngineTimeoutError, match=seen):
         engine.run(case().inputs)
-    with pytest.raises(BusyError, match="stop it with clear"):
-        engine.run(case().inputs)
-    with pytest.raises(EngineTimeoutError, match="a burst that it began on its memory"):
-        engine.clear()
+    stuck = "a burst that it began on its memory bus does not end. Free the bus, or reset engine"
+    for call in (lambda: engine.run(case().inputs), engine.clear):
+        with pytest.raises(EngineTimeoutError, match=stuck):
+            call()
     transport.model.reset()
     transport.model.start_memory(DDR4)
     next_run_is_right(engine)
