@@ -22,24 +22,27 @@ static void write_pair(const struct celosia_access *access, uint32_t low_offset,
     write32(access, low_offset + 4u, (uint32_t)(value >> 32));
 }
 
-/* Wait until the status has a bit of `mask`; 0 when time is up. Each wait counts as a millisecond
- * at least, so that a wait that returns at once cannot hold the caller. */
+/* Wait until the status has a bit of `mask`; 0 when time is up, after which it is looked at once
+ * more. Without a clock each round counts as a millisecond, so that a wait that returns at once
+ * cannot hold the caller. */
 static uint32_t await(const struct celosia_access *access, uint32_t mask, uint32_t milliseconds)
 {
-    uint32_t left = milliseconds;
+    const uint32_t begin = access->clock == NULL ? 0u : access->clock(access->context);
+    uint32_t passed = 0u;
+
     for (;;) {
-        uint32_t polls = access->wait == NULL ? access->polls : 1u;
+        uint32_t polls = access->wait == NULL && access->clock == NULL ? access->polls : 1u;
         uint32_t status;
         do {
             status = read32(access, CELOSIA_STATUS_OFFSET);
             if (status & mask)
                 return status;
         } while (polls-- > 1u);
-        if (left == 0u)
+        if (passed >= milliseconds)
             return 0u;
-        left -= 1u;
         if (access->wait != NULL)
             access->wait(access->context, 1u);
+        passed = access->clock == NULL ? passed + 1u : access->clock(access->context) - begin;
     }
 }
 

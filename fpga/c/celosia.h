@@ -10,6 +10,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What became of a call. */
 enum celosia_result {
     CELOSIA_OK = 0,
@@ -25,8 +29,9 @@ enum celosia_result {
 
 /*
  * How to reach the engine. `wait` returns when the interrupt is high or may have been, at the
- * latest after `milliseconds`; where it is NULL the status is read over and over, `polls` times
- * for each millisecond.
+ * latest after `milliseconds`; where it is NULL the status is read over and over. `clock` returns
+ * milliseconds since any moment, and wraps. Where it is NULL, as on bare metal, a millisecond is
+ * one `wait`, and without that `polls` reads of the status: about how many fit into one.
  */
 struct celosia_access {
     uint32_t (*read)(void *context, uint32_t offset);
@@ -34,6 +39,7 @@ struct celosia_access {
     void (*wait)(void *context, uint32_t milliseconds);
     void *context;
     uint32_t polls;
+    uint32_t (*clock)(void *context);
 };
 
 /* A program in the engine's memory; addresses are the engine's. */
@@ -67,5 +73,9 @@ const char *celosia_cause_text(uint32_t cause);
 
 /* A result in words. */
 const char *celosia_result_text(enum celosia_result result);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -16,11 +16,11 @@ static inline void celosia_mmio_write(void *context, uint32_t offset, uint32_t v
     ((volatile uint32_t *)context)[offset / 4u] = value;
 }
 
-/* `polls`: about how often the status can be read in a millisecond. */
+/* `polls`: about how often the status can be read in a millisecond; see struct celosia_access. */
 static inline struct celosia_access celosia_mmio(volatile void *registers, uint32_t polls)
 {
     struct celosia_access access = {
-        celosia_mmio_read, celosia_mmio_write, NULL, (void *)registers, polls,
+        celosia_mmio_read, celosia_mmio_write, NULL, (void *)(uintptr_t)registers, polls, NULL,
     };
     return access;
 }

@@ -5,9 +5,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { REGISTER_BYTES = 4096, POLLS = 1000 };
+enum { REGISTER_BYTES = 4096 };
 
 /* Unmask the interrupt and wait for it; whatever goes wrong, the status is read after it. */
 static void wait_for_interrupt(void *context, uint32_t milliseconds)
@@ -37,6 +38,15 @@ static void write_register(void *context, uint32_t offset, uint32_t value)
     device->registers[offset / 4u] = value;
 }
 
+static uint32_t read_clock(void *context)
+{
+    struct timespec now = {0, 0};
+
+    (void)context;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint32_t)now.tv_sec * 1000u + (uint32_t)(now.tv_nsec / 1000000);
+}
+
 static void *map(int file, size_t size)
 {
     return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
@@ -60,7 +70,8 @@ enum celosia_result celosia_uio_open(struct celosia_uio *device, const char *uio
     device->access.write = write_register;
     device->access.wait = interrupt ? wait_for_interrupt : NULL;
     device->access.context = device;
-    device->access.polls = POLLS;
+    device->access.polls = 1u;
+    device->access.clock = read_clock;
     if (device->registers != NULL && device->memory != NULL)
         return CELOSIA_OK;
     celosia_uio_close(device);
@@ -70,7 +81,7 @@ enum celosia_result celosia_uio_open(struct celosia_uio *device, const char *uio
 void celosia_uio_close(struct celosia_uio *device)
 {
     if (device->registers != NULL)
-        munmap((void *)device->registers, REGISTER_BYTES);
+        munmap((void *)(uintptr_t)device->registers, REGISTER_BYTES);
     if (device->memory != NULL)
         munmap(device->memory, device->size);
     if (device->registers_file >= 0)

@@ -6,6 +6,10 @@
 
 #include "celosia.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Stays where it was opened: `access` points to it. */
 struct celosia_uio {
     struct celosia_access access;
@@ -20,5 +24,9 @@ enum celosia_result celosia_uio_open(struct celosia_uio *device, const char *uio
     const char *buffer, size_t size, int interrupt);
 
 void celosia_uio_close(struct celosia_uio *device);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +27,8 @@ from .driver.boards import Mapped
 from .driver.engines import case, simulator
 
 SOURCES = Path(__file__).parents[2] / "fpga" / "c"
-STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-O2")
+WARNINGS = ("-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wcast-qual", "-Werror", "-O2")
+STRICT = ("-std=c99", *WARNINGS)
 OK, NO_ENGINE, OTHER_VERSION, OTHER, BUSY, TIMEOUT, STOPPED, RESET, SYSTEM = range(9)
 
 
@@ -33,12 +36,14 @@ class Access(ctypes.Structure):
     READ = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32)
     WRITE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)
     WAIT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32)
+    CLOCK = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p)
     _fields_ = (
         ("read", READ),
         ("write", WRITE),
         ("wait", WAIT),
         ("context", ctypes.c_void_p),
         ("polls", ctypes.c_uint32),
+        ("clock", CLOCK),
     )
 
 
@@ -109,6 +114,7 @@ class Bench:
             Access.WAIT(self._wait) if interrupts else Access.WAIT(),
             None,
             100,
+            Access.CLOCK(),
         )
         self.program = ProgramOf.of(self.deployment)
 
@@ -187,6 +193,20 @@ def test_another_engine(bench: Bench, register: str, result: int) -> None:
     assert bench.call("check") == result
 
 
+@pytest.mark.parametrize("begin", [0, 2**32 - 3])
+def test_time_by_a_clock(bench: Bench, begin: int) -> None:
+    """A hundred looks at the clock are a millisecond, whatever waits and reads take; it wraps."""
+    now = itertools.count(100 * begin)
+    bench.access.clock = Access.CLOCK(lambda _: next(now) // 100 % 2**32)
+    bench.transport.model._calls.celosia_start_memory(bench.transport.model._handle, 1 << 40, 8, 8)
+    assert bench.start() == OK
+    assert bench.call("wait", 5) == TIMEOUT
+    assert next(now) == 100 * (begin + 5) + 1
+    bench.transport.model.reset()
+    bench.transport.model.start_memory(DDR4)
+    bench.next_run_is_right()
+
+
 def test_every_result_and_cause_has_words(driver: ctypes.CDLL) -> None:
     texts = [driver.celosia_result_text(result).decode() for result in range(SYSTEM + 1)]
     assert len(set(texts)) == SYSTEM + 1
@@ -212,6 +232,28 @@ def test_compiles_for_every_kind_of_engine(tmp_path: Path) -> None:
     built = ["gcc", *STRICT, *sources, "-o", str(tmp_path / "mmio")]
     assert subprocess.run(built, check=False).returncode == 0
     assert subprocess.run([tmp_path / "mmio"], check=False).returncode == 0
+
+
+def test_is_for_cpp_too(tmp_path: Path) -> None:
+    """The headers in C++ without a warning, linked with the driver in C."""
+    library = compiled(tmp_path, preset("tiny"))
+    program = tmp_path / "user.cpp"
+    program.write_text(
+        '#include "celosia_mmio.h"\n#include "celosia_uio.h"\n#include "celosia_registers.h"\n'
+        "int main() { static uint32_t words[1024]; celosia_uio device;\n"
+        "celosia_access access = celosia_mmio(words, 10);\n"
+        'if (celosia_uio_open(&device, "/no", "/no", 1, 0) != CELOSIA_SYSTEM) return 1;\n'
+        "return celosia_check(&access) != CELOSIA_NO_ENGINE; }\n"
+    )
+    built = ["g++", "-std=c++11", *WARNINGS, f"-I{tmp_path}", f"-I{SOURCES}", str(program)]
+    done = subprocess.run(
+        [*built, str(library), "-o", str(tmp_path / "user")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert subprocess.run([tmp_path / "user"], check=False).returncode == 0
 
 
 def test_package_brings_it_along() -> None:
@@ -245,6 +287,10 @@ def test_uio(driver: ctypes.CDLL, tmp_path: Path) -> None:
     assert driver.celosia_wait(access, 10_000) == OK
     engine.over.set()
     engine.join()
+    registers[Mapped.STATUS : Mapped.STATUS + 4] = (8, 0, 0, 0)  # busy, for ever
+    began = time.monotonic()
+    assert driver.celosia_wait(access, 50) == TIMEOUT
+    assert time.monotonic() - began > 0.049
     driver.celosia_uio_close(ctypes.byref(device))
     for name in deployment.outputs:
         assert np.array_equal(deployment.placement(name).read(memory), case().golden[name][0])
