@@ -19,8 +19,12 @@ from typing import Final
 from celosia.dataflow.accelerator import Accelerator
 from celosia.dataflow.area_blocks import Amount, Part, Terms, blocks
 from celosia.dataflow.area_memory import ECP5, MEMORIES, ULTRASCALE_PLUS
+from celosia.models.formats import Fixed
 
 FOLDER: Final = Path(__file__).parent / "area_tables"
+
+MEASURED_BITS: Final = 8
+"""Bits of the widest fixed-point weights that tables were fitted to."""
 
 FITTED: Final = ("lut", "ff", "dsp")
 """Amounts that have factors in tables."""
@@ -113,6 +117,24 @@ def estimate_area(
     return {"lut": total.lut, "ff": total.ff, "dsp": total.dsp, "bram": total.bram}
 
 
+def guessed(accelerator: Accelerator, family: str) -> str:
+    """Return of which columns the factors are those of others, in words, or nothing.
+
+    They may be far off then: by a third and more of the look-up tables of the columns.
+    """
+    table = load_area_table(family)
+    parts = blocks(accelerator, MEMORIES[family])
+    kinds = [part.kind for part in parts if part.kind.startswith("column ")]
+    like = {kind: table.measured(kind) for kind in kinds if kind not in table.factors}
+    found = [f"{kind} (taken to be {other})" for kind, other in sorted(like.items())]
+    widths = [
+        each.format.bits for each in accelerator.array.columns if isinstance(each.format, Fixed)
+    ]
+    if max(widths, default=0) > MEASURED_BITS:
+        found.append(f"columns of {max(widths)}-bit fixed point (measured up to {MEASURED_BITS})")
+    return ", ".join(found)
+
+
 __all__ = [
     "ECP5",
     "MEMORIES",
@@ -121,5 +143,6 @@ __all__ = [
     "AreaTable",
     "block_areas",
     "estimate_area",
+    "guessed",
     "load_area_table",
 ]

@@ -279,13 +279,18 @@ def _post_lanes(accelerator: Accelerator, rule: MemoryRule) -> Iterator[Part]:
 
 
 def column_kind(array: ArrayShape, group: ColumnGroup) -> str:
-    """Return the kind of a column's part: fixed point of any width, else each format its own."""
+    """Return the kind of a column's part: fixed point of any width, else each format its own.
+
+    Lanes of SP2 formats of wide fields are the same in either circuit.
+    """
+    wide = isinstance(group.format, Sp2) and _alone(group)
+    circuit = Circuit.LUTS if wide else group.circuit
     operation = "" if group.operation == MULTIPLY else f"{group.operation.kind.value} "
     name = "fixed" if isinstance(group.format, Fixed) else group.format.name
     scaling = array.scaling
     scaled = "" if scaling is None else f" {scaling.scale.name}"
     both = " both" if array.activation_scale_bits else ""
-    return f"column {operation}{name} {group.circuit.value}{scaled}{both}"
+    return f"column {operation}{name} {circuit.value}{scaled}{both}"
 
 
 def column_part(
@@ -359,7 +364,7 @@ def _alone(group: ColumnGroup) -> bool:
         case Sp2():
             return weights.m1 > 2
         case Esb():
-            return weights.exponent_bits > 3
+            return weights.exponent_bits + (weights.linear > 0) > 3 or weights.linear > 2
     return False
 
 
@@ -386,6 +391,9 @@ def _products(array: ArrayShape, group: ColumnGroup, products: int) -> dict[str,
             "weight_bit": products * weight,
             "row": products * (rows - 1) * (operand + 2),
         }
+    if group.operation == DISTANCE:
+        # Wide codes of no lane are found late, and masked in the first adders.
+        terms["masked"] = products * width * int(weight > 5)
     if array.scaling is not None:
         terms |= {
             "vector": trees,

@@ -37,8 +37,9 @@ class ColumnKind:
 
 def kinds(hard: Circuit) -> list[ColumnKind]:
     """Return every kind of column that is measured; ``hard`` as for a space."""
-    soft = ("fixed2", "fixed3", "fixed4", "fixed6", "fixed8", "sp2_4", "sp2_5", "pot_4", "pot_5")
-    mapped = ("fixed4", "fixed6", "fixed8", "sp2_4", "pot_4", "esb4_1")
+    soft = ("fixed2", "fixed3", "fixed4", "fixed6", "fixed8", "pot_4", "pot_5",
+            "sp2_4", "sp2_5", "sp2_6", "sp2_7", "sp2_8")  # fmt: skip
+    mapped = ("fixed4", "fixed6", "fixed8", "sp2_4", "pot_4", "esb4_1", "esb5_2", "esb6_3")
     blocks = () if hard is Circuit.LANES else ("fixed4", "fixed6", "fixed8")
     return [
         *(ColumnKind(weights=name, circuit=Circuit.LUTS) for name in soft),

@@ -96,7 +96,7 @@ def package(
     from celosia.fpga.devices import excess
     from celosia.fpga.vivado.package import package as write
     from celosia.scripts.arguments import read_engine
-    from celosia.scripts.explore.targets import modelled
+    from celosia.scripts.explore.targets import guesswork, modelled
 
     chosen, target = read_engine(accelerator), find_board(board)
     with errors.status(f"Generating {chosen.name} for {target.name}"):
@@ -110,6 +110,9 @@ def package(
                 f"It will stop: by the model of area {chosen.name} does not fit {target.name}: it "
                 f"takes {over}"
             )
+        unsure = guesswork(chosen, target.device)
+        if unsure:
+            note = unsure if note is None else f"{note}. {unsure}"
     else:
         note = (
             f"Whether {chosen.name} fits {target.name} was not looked at: only dense engines have "

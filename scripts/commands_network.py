@@ -51,10 +51,12 @@ def check(
     from celosia.fpga.devices import excess, find_device
     from celosia.models.model_files import check_file
     from celosia.scripts.arguments import read_accelerator
-    from celosia.scripts.explore.targets import modelled
+    from celosia.scripts.explore.targets import guesswork, modelled
 
     part = find_device(device)
-    area = None if accelerator is None else modelled(read_accelerator(accelerator), part)
+    engine = None if accelerator is None else read_accelerator(accelerator)
+    area = None if engine is None else modelled(engine, part)
+    unsure = "" if engine is None else guesswork(engine, part)
     over = "" if area is None else excess(area, part.budget)
     findings, notes = check_file(model)
     value = [
@@ -72,10 +74,17 @@ def check(
             used = ", ".join(f"{n:,} {name}" for name, n in area.as_dict().items() if n)
             fits = f"does not fit: {over}" if over else "fits"
             console.print(f"{accelerator} on {part.name}: {fits} (by model {used})", markup=False)
+        if unsure:
+            console.print(unsure, markup=False)
 
     result = {"supported": not findings, "findings": value, "notes": notes}
     if area is not None:
-        result["area"] = {"device": part.name, "fits": not over, "model": area.as_dict()}
+        result["area"] = {
+            "device": part.name,
+            "fits": not over,
+            "note": unsure or None,
+            "model": area.as_dict(),
+        }
     emit(result, as_json=as_json, show=show)
     hold(not findings and not over)
 

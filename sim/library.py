@@ -206,9 +206,7 @@ class Model:
     def write(self, register: int, value: int) -> int:
         """Write a 32-bit register over AXI4-Lite; return the response (0: okay)."""
         response = ctypes.c_uint32()
-        self._check(
-            self._calls.celosia_write(self._live, register, value, ctypes.byref(response))
-        )
+        self._check(self._calls.celosia_write(self._live, register, value, ctypes.byref(response)))
         return response.value
 
     def read(self, register: int) -> int:

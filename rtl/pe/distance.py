@@ -10,12 +10,20 @@ below the sign is the carry out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 
 from celosia.models.formats import Fixed, Format
 from celosia.rtl.pe.base import Term
 from celosia.rtl.tree import carried
+
+TOGETHER: Final = 5
+"""Bits of a code that fit one look-up table with a bit of an activation.
+
+Of more, whether the code is that of no lane is known when the distance is, and what comes next
+masks it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +69,12 @@ class Distance:
         if not isinstance(weight_format, Fixed) or not weight_format.signed:
             raise TypeError(f"weight_format must be a signed Fixed, not {weight_format!r}")
         self._weight, self._some = code, Signal(name=f"some_{name}", init=1)
+        self._late = idle and len(code) > TOGETHER
         if idle:
             # Of the lowest code, only the sign bit is 1.
             m.d.comb += self._some.eq(~code[-1] | code[:-1].any())
-            self._weight = Cat(code[:-1], code[-1] & self._some)
+            if not self._late:
+                self._weight = Cat(code[:-1], code[-1] & self._some)
 
     def apart(self, m: Module, activation: Value, name: str) -> Pending:
         """Return the distance from ``activation``, signed or unsigned as its shape says."""
@@ -73,11 +83,13 @@ class Distance:
         top = activation[-1] if signed else Const(0, 1)
         weight = Cat(self._weight, self._weight[-1].replicate(bits - len(self._weight)))
         wide = Cat(activation, top.replicate(bits - len(activation)))
-        masked = wide & self._some.replicate(bits)
+        masked = wide if self._late else wide & self._some.replicate(bits)
         # With their top bits inverted both are unsigned, and the carry says which is greater.
         rows = Cat(weight[:-1], masked[-1]), Cat(~masked[:-1], ~weight[-1])
         total = Signal(bits + 1, name=f"apart_{name}")
         m.d.comb += total.eq(carried(*rows, Const(1, 1)))
+        if self._late:
+            return Pending(total[:-1] & self._some.replicate(bits), ~total[-1] & self._some)
         return Pending(total[:-1], ~total[-1])
 
 

@@ -66,7 +66,9 @@ class FloatMultiplier(Multiplier):
 
     @property
     def alone(self) -> bool:
-        return len(self._shift) > 3
+        # A product before the shift takes as long as one more bit of it.
+        digits = len(self._significand)
+        return len(self._shift) + (digits > 1) > 3 or digits > 3
 
     def product(self, activation: Value) -> Value:
         magnitude = Signal(signed(self._width), name=f"magnitude_{self._name}")

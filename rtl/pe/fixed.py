@@ -9,6 +9,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from celosia.models.formats import Fixed, Format
 from celosia.rtl.pe.base import LANE_BITS, Multiplier
+from celosia.rtl.tree import carried, paired
 
 
 class FixedMultiplier(Multiplier):
@@ -49,7 +50,8 @@ class FixedRows(Multiplier):
     digit's multiple takes three bits of the weight and two of the activation, so a six-input
     table adds it to the row before in one go; a negative digit inverts its row, and the 1 that
     makes it a negation is the carry-in of an addition. Of more than three rows, pairs are added
-    first. The lowest row is added to nothing: its carry is owed.
+    first; where that leaves three sums, they become two without carries before they are added.
+    The lowest row is added to nothing: its carry is owed.
     """
 
     def __init__(
@@ -75,12 +77,13 @@ class FixedRows(Multiplier):
 
     def product(self, activation: Value) -> Value:
         rows = [self._row(index, activation) for index in range(len(self._digits))]
+        add = functools.partial(self._added, activation)
+        if len(rows) <= 3:
+            rows = [functools.reduce(add, rows)]
         while len(rows) > 1:
-            together = 3 if len(rows) == 3 else 2
-            rows = [
-                functools.reduce(functools.partial(self._added, activation), rows[n : n + together])
-                for n in range(0, len(rows), together)
-            ]
+            rows = paired(rows, add)
+            if len(rows) == 3:
+                rows = [self._added_three(activation, *rows)]
         product = Signal(signed(self._width), name=f"product_{self._name}")
         self._m.d.comb += product.eq(rows[0].value)
         return product
@@ -97,6 +100,24 @@ class FixedRows(Multiplier):
         row = Signal(signed(min(bits, len(whole))), name=f"row_{self._name}_{2 * index}")
         self._m.d.comb += row.eq(whole ^ negative.replicate(len(whole)))
         return _Rows(value=row, owed=negative, first=index, count=1)
+
+    def _added_three(self, activation: Value, low: _Rows, middle: _Rows, high: _Rows) -> _Rows:
+        """Return the sum of three: sums and carries of each bit, added with both rows' carries."""
+        place, apart = 2 * middle.first, 2 * low.count
+        count = middle.count + high.count
+        bits = min(len(activation) + 2 * count, self._width - place)
+        # Inverted as a whole the highest owes its carry at the lowest bit of all.
+        owed = high.owed.replicate(2 * middle.count)
+        given = (low.value[apart:].as_signed(), middle.value, Cat(owed, high.value).as_signed())
+        rows = [Signal(signed(bits), name=f"part_{self._name}_{n}") for n in range(3)]
+        self._m.d.comb += [row.eq(value) for row, value in zip(rows, given, strict=True)]
+        one, two, three = (row.as_unsigned() for row in rows)
+        carries = (one & two) | (one & three) | (two & three)
+        both = one ^ two ^ three, Cat(middle.owed, carries[:-1])
+        total = Signal(signed(bits), name=f"high_{self._name}_{place}_{apart}")
+        self._m.d.comb += total.eq(carried(*both, high.owed)[:bits])
+        value = Cat(low.value[:apart], total).as_signed()
+        return _Rows(value=value, owed=low.owed, first=low.first, count=low.count + count)
 
     def _added(self, activation: Value, low: _Rows, high: _Rows) -> _Rows:
         """Return the sum of rows and those above them, whose carry goes into the addition."""

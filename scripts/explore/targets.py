@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from celosia.dataflow.accelerator import Accelerator
-from celosia.dataflow.area import ECP5, ULTRASCALE_PLUS, Amount, block_areas, estimate_area
+from celosia.dataflow.area import ECP5, ULTRASCALE_PLUS, Amount, block_areas, estimate_area, guessed
 from celosia.dataflow.array_shape import Circuit
 from celosia.dataflow.explore.outcome import Limit, Quantity
 from celosia.dataflow.explore.starts import Area
@@ -46,6 +46,15 @@ def modelled(accelerator: Accelerator, device: Device) -> Resources:
     whole = sum(blocks, start=Amount())
     return Resources(
         lut=round(whole.lut), ff=round(whole.ff), dsp=whole.dsp, bram=whole.bram, uram=whole.uram
+    )
+
+
+def guesswork(accelerator: Accelerator, device: Device) -> str:
+    """Return what the model of area never saw of ``accelerator``, in a sentence, or nothing."""
+    unseen = guessed(accelerator, area_family(device))
+    return unseen and (
+        f"The model of area was not fitted to {unseen}: 'celosia synth --device {device.name}' "
+        "counts"
     )
 
 

@@ -11,13 +11,14 @@ from celosia.dataflow.area import (
     ULTRASCALE_PLUS,
     block_areas,
     estimate_area,
+    guessed,
     load_area_table,
 )
 from celosia.dataflow.area_blocks import Amount, Part, blocks
 from celosia.dataflow.area_memory import choice_luts
 from celosia.dataflow.array_shape import ArrayShape, Circuit, ColumnGroup
 from celosia.dataflow.presets import PRESETS, preset
-from celosia.models.formats import parse_format
+from celosia.models.formats import Fixed, Sp2, parse_format
 from celosia.scripts.area_cases import checks
 
 KEPT = Path(__file__).parents[2] / "docs" / "tables" / "area.json"
@@ -116,6 +117,19 @@ def test_a_kind_that_was_not_measured_is_like_the_nearest():
         assert [word.rstrip("_0123456789") for word in words] == [
             word.rstrip("_0123456789") for word in others
         ]
+
+
+@pytest.mark.parametrize("family", [ULTRASCALE_PLUS, ECP5])
+def test_what_was_not_measured_is_told(family):
+    assert {name: guessed(preset(name), family) for name in PRESETS} == dict.fromkeys(PRESETS, "")
+    wide = replace(preset("tiny").array, columns=(
+        ColumnGroup(format=Fixed(bits=12), count=2, circuit=Circuit.LUTS),
+        ColumnGroup(format=Sp2(bits=3), count=2),
+    ))  # fmt: skip
+    assert guessed(replace(preset("tiny"), array=wide), family) == (
+        "column sp2_3 lanes (taken to be column sp2_4 lanes), columns of 12-bit fixed point "
+        "(measured up to 8)"
+    )
 
 
 def test_amounts_are_factors_times_terms_and_what_is_known():

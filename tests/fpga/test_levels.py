@@ -19,7 +19,8 @@ from celosia.fpga.devices import ECP5_85K, ZCU102
 from celosia.fpga.levels import Paths, module_paths
 from celosia.fpga.tools import ToolFailedError
 from celosia.fpga.yosys import synth, synth_verilog
-from celosia.models.formats import Fixed, Sp2
+from celosia.models.formats import Esb, Fixed, Sp2
+from celosia.models.operations import DISTANCE, MULTIPLY
 from celosia.rtl.column import Column
 from celosia.rtl.eie.activations import ActivationFiles
 from celosia.rtl.eie.control import Broadcaster
@@ -191,8 +192,9 @@ def test_modules_say_what_the_same_cells_do_in_one():
         assert module_paths(modules, ["top"], {"half": known})["top"] == found["top"]
 
 
-def column(weight_format, circuit, *, lanes, activation_bits):
+def column(weight_format, circuit, operation=MULTIPLY, *, lanes, activation_bits):
     return Column(
+        operation=operation,
         weight_format=weight_format,
         lanes=lanes,
         pixels=1,
@@ -233,6 +235,27 @@ def quantiser(name):
             )
             for bits in (6, 8)
             for circuit in (Circuit.LANES, Circuit.LUTS)
+        ),
+        pytest.param(
+            column(Fixed(bits=12), Circuit.LUTS, lanes=8, activation_bits=9),
+            id="sums of six rows",
+            marks=pytest.mark.campaign,
+        ),
+        *(
+            pytest.param(
+                column(Esb(bits=bits, linear=linear), Circuit.LANES, lanes=16, activation_bits=9),
+                id=f"floats of {bits} bits, {linear} of them digits",
+                marks=pytest.mark.campaign,
+            )
+            for bits, linear in ((4, 1), (5, 1), (5, 2), (6, 2), (6, 3))
+        ),
+        *(
+            pytest.param(
+                column(Fixed(bits=bits), Circuit.LANES, DISTANCE, lanes=lanes, activation_bits=9),
+                id=f"distances of {bits} bits, {lanes} lanes",
+                marks=pytest.mark.campaign,
+            )
+            for bits, lanes in ((6, 8), (8, 8), (11, 24))
         ),
         *(
             pytest.param(quantiser(name), id=name, marks=pytest.mark.campaign)

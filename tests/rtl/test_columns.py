@@ -86,6 +86,8 @@ MORE = {
     "dsp w2a4 x4": dsp(2, 4, 2, 2, lanes=33),
     "dsp w8a8 x1": dsp(8, 8, 1, 1, lanes=7),
     "luts w8a8": Case(weights=Fixed(bits=8), bits=8, circuit=Circuit.LUTS, pixels=2),
+    "luts w9a8": Case(weights=Fixed(bits=9), bits=8, circuit=Circuit.LUTS, lanes=5),
+    "luts w12a12": Case(weights=Fixed(bits=12), bits=12, circuit=Circuit.LUTS, lanes=4),
     "luts w4a4": Case(weights=Fixed(bits=4), bits=4, circuit=Circuit.LUTS, pixels=3),
     "inferred w4a4": Case(weights=Fixed(bits=4), bits=4, pixels=2),
     "inferred w12a12": Case(weights=Fixed(bits=12), bits=12, lanes=4),

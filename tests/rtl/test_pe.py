@@ -3,13 +3,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 from amaranth.hdl import Module, Signal, signed
 from amaranth.sim import Simulator
 
 from celosia.models.formats import Esb, Fixed, Format, Pot, Sp2
-from celosia.rtl.pe import LANE_BITS, multiplier
+from celosia.rtl.pe import (
+    LANE_BITS,
+    LUT_MULTIPLIERS,
+    MULTIPLIERS,
+    MakeMultiplier,
+    multiplier,
+)
 from celosia.rtl.pe.esb import FloatMultiplier
 from celosia.rtl.pe.fixed import FixedMultiplier
 from celosia.rtl.pe.pot import PotRows
@@ -31,9 +39,28 @@ from celosia.rtl.pe.sp2 import Sp2Multiplier
     ids=lambda value: getattr(value, "name", str(value)),
 )
 def test_every_product(weights: Format, bits: int) -> None:
+    check(weights, bits, MULTIPLIERS)
+
+
+@pytest.mark.parametrize(
+    ("weights", "bits"),
+    [
+        *((Fixed(bits=bits), 3) for bits in (1, 2, 5, 6, 7, 9, 10)),
+        (Fixed(bits=12), 2),
+        (Fixed(bits=8, signed=False), 4),
+        *((Sp2(bits=bits), 3) for bits in (4, 5, 7)),
+        *((Pot(bits=bits), 3) for bits in (2, 4, 5)),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_every_product_of_look_up_tables(weights: Format, bits: int) -> None:
+    check(weights, bits, LUT_MULTIPLIERS)
+
+
+def check(weights: Format, bits: int, known: Mapping[type[Format], MakeMultiplier]) -> None:
     m = Module()
     code, activation = Signal(weights.bits), Signal(signed(LANE_BITS))
-    unit = multiplier(m, weights, code, "w")
+    unit = multiplier(m, weights, code, "w", known=known)
     out, owed = Signal(signed(LANE_BITS)), Signal()
     m.d.comb += out.eq(unit.product(activation))
     if unit.owed is not None:

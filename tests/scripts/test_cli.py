@@ -333,6 +333,19 @@ def test_package_for_a_board(files, capsys):
         assert not (files / "new").exists()
 
 
+def test_what_the_model_of_area_never_saw_is_said(files, capsys):
+    acc = (files / "acc.toml").read_text(encoding="utf-8")
+    assert '"sp2_4"' in acc
+    (files / "odd.toml").write_text(acc.replace('"sp2_4"', '"sp2_3"'), encoding="utf-8")
+    _, out, _ = run(capsys, "package", "odd.toml", "-o", "out", "--json")
+    note = "The model of area was not fitted to column sp2_3 lanes (taken to be column sp2_"
+    assert json.loads(out)["note"].startswith(note)
+    _, out, _ = run(capsys, "check", "tiny.pt2", "--accelerator", "odd.toml", "--json")
+    assert json.loads(out)["area"]["note"].startswith(note)
+    _, out, _ = run(capsys, "check", "tiny.pt2", "--accelerator", "odd.toml")
+    assert note in " ".join(out.split())
+
+
 @pytest.mark.parametrize("name", ["eie_tiny", "sparch_tiny"])
 def test_package_says_what_it_did_not_look_at(files, capsys, name):
     status, out, _ = run(capsys, "package", name, "-o", "out", "--json")

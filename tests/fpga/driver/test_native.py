@@ -159,9 +159,7 @@ def lose_power(transport: Watched) -> None:
 
 
 @pytest.mark.parametrize("buffers", [1, 2])
-def test_power_is_lost_between_runs(
-    engine: Accelerator, transport: Watched, buffers: int
-) -> None:
+def test_power_is_lost_between_runs(engine: Accelerator, transport: Watched, buffers: int) -> None:
     """Before the first run nothing shows it, but an error; after a run the status does."""
     engine.load(case().deployment, buffers=buffers)
     lose_power(transport)
