@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from celosia.models.errors import CelosiaError
 from celosia.sim.verilate import Progress, verilate
 
 HARNESS: Final = Path(__file__).parent / "board.cpp"
@@ -82,32 +83,39 @@ class BoardModel:
             self._calls.board_delete(self._handle)
             self._handle = None
 
+    @property
+    def _live(self) -> int:
+        """What C knows the model by."""
+        if self._handle is None:
+            raise CelosiaError("the simulated board is closed: make another")
+        return self._handle
+
     def run(self, cycles: int) -> None:
         """Let ``cycles`` cycles pass."""
-        self._calls.board_run(self._handle, cycles)
+        self._calls.board_run(self._live, cycles)
 
     def send(self, data: bytes) -> None:
         """Queue bytes for the board."""
-        self._calls.board_send(self._handle, data, len(data))
+        self._calls.board_send(self._live, data, len(data))
 
     def receive(self) -> bytes:
         """Return the bytes that the board has sent."""
         room = ctypes.create_string_buffer(_ROOM)
-        size = self._calls.board_receive(self._handle, room, _ROOM)
+        size = self._calls.board_receive(self._live, room, _ROOM)
         return room.raw[:size]
 
     def drop(self) -> None:
         """Lose what is queued for the board, but for the byte on the wire."""
-        self._calls.board_drop(self._handle)
+        self._calls.board_drop(self._live)
 
     def press(self, pressed: bool) -> None:
         """Press or release the button."""
-        self._calls.board_press(self._handle, int(pressed) ^ self._inverts[0])
+        self._calls.board_press(self._live, int(pressed) ^ self._inverts[0])
 
     @property
     def leds(self) -> int:
         """The LEDs, LED 0 in bit 0: 1 is lit."""
-        levels = int(self._calls.board_leds(self._handle))
+        levels = int(self._calls.board_leds(self._live))
         return levels ^ 0xF if self._inverts[1] else levels
 
 

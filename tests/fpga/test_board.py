@@ -230,6 +230,15 @@ def test_wrong_speed_of_the_link(verilog: str) -> None:
             link.read_register(0)
 
 
+def test_closed_board_is_refused_in_words(verilog: str) -> None:
+    closed = model(verilog)
+    closed.close()
+    closed.close()
+    for call in (lambda: closed.run(1), lambda: closed.leds, closed.receive, closed.drop):
+        with pytest.raises(CelosiaError, match="the simulated board is closed: make another"):
+            call()
+
+
 def test_port_that_is_gone_is_opened_again(board: PtyBoard) -> None:
     link = transport(board)
     assert link.read_register(0) == MAGIC
