@@ -283,7 +283,7 @@ def column_kind(array: ArrayShape, group: ColumnGroup) -> str:
 
     Lanes of SP2 formats of wide fields are the same in either circuit.
     """
-    wide = isinstance(group.format, Sp2) and _alone(group)
+    wide = isinstance(group.format, Sp2) and stands_alone(group)
     circuit = Circuit.LUTS if wide else group.circuit
     operation = "" if group.operation == MULTIPLY else f"{group.operation.kind.value} "
     name = "fixed" if isinstance(group.format, Fixed) else group.format.name
@@ -353,7 +353,7 @@ def _tree(count: int, width: int, *, alone: bool) -> tuple[float, float, float]:
     return adders, registers, saved
 
 
-def _alone(group: ColumnGroup) -> bool:
+def stands_alone(group: ColumnGroup) -> bool:
     """Return whether the products of a column have a stage to themselves, as rtl/pe says."""
     weights, rows = group.format, group.circuit is Circuit.LUTS
     match weights:
@@ -372,7 +372,7 @@ def _products(array: ArrayShape, group: ColumnGroup, products: int) -> dict[str,
     """Return what lanes and the trees behind them cost."""
     operand, weight = array.operand_bits, group.format.bits
     width = term_bits(group.format, array, group)
-    alone = _alone(group)
+    alone = stands_alone(group)
     adders, registers, saved = _tree(array.vector_lanes, width, alone=alone)
     trees = products // array.vector_lanes
     terms: dict[str, float] = {

@@ -10,6 +10,8 @@ import pytest
 from amaranth.hdl import Module, Signal, signed
 from amaranth.sim import Simulator
 
+from celosia.dataflow.area_blocks import stands_alone
+from celosia.dataflow.array_shape import Circuit, ColumnGroup
 from celosia.models.formats import Esb, Fixed, Format, Pot, Sp2
 from celosia.rtl.pe import (
     LANE_BITS,
@@ -55,6 +57,28 @@ def test_every_product(weights: Format, bits: int) -> None:
 )
 def test_every_product_of_look_up_tables(weights: Format, bits: int) -> None:
     check(weights, bits, LUT_MULTIPLIERS)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "known"), [(Circuit.LANES, MULTIPLIERS), (Circuit.LUTS, LUT_MULTIPLIERS)]
+)
+def test_the_model_of_area_knows_which_products_stand_alone(
+    circuit: Circuit, known: Mapping[type[Format], MakeMultiplier]
+) -> None:
+    formats = [
+        *(Fixed(bits=bits) for bits in range(2, 17)),
+        *(Sp2(bits=bits) for bits in range(3, 9)),
+        *(Pot(bits=bits) for bits in range(2, 6)),
+        *(
+            Esb(bits=bits, linear=n)
+            for bits in range(3, 9)
+            for n in range(max(0, bits - 5), bits - 1)
+        ),
+    ]
+    for weights in formats:
+        unit = multiplier(Module(), weights, Signal(weights.bits), "w", known=known)
+        group = ColumnGroup(format=weights, count=1, circuit=circuit)
+        assert unit.alone == stands_alone(group), weights.name
 
 
 def check(weights: Format, bits: int, known: Mapping[type[Format], MakeMultiplier]) -> None:
